@@ -1,0 +1,94 @@
+# Everything a contributor runs. The builds themselves are CMake presets: see CMakePresets.json.
+
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 20
+CLANG_FORMAT ?= clang-format-14
+CLANG_TIDY ?= clang-tidy-14
+REPORTS := $(CURDIR)/build/reports
+SOURCES = $(shell find outrider bench -name '*.h' -o -name '*.cc' | sort)
+FUZZERS = $(basename $(notdir $(shell find outrider -name '*_fuzz.cc' | sort)))
+
+# ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
+PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)
+
+export ASAN_SYMBOLIZER_PATH ?= $(wildcard /usr/lib/llvm-14/bin/llvm-symbolizer)
+export UBSAN_OPTIONS ?= print_stacktrace=1
+export TSAN_OPTIONS ?= second_deadlock_stack=1
+
+.DEFAULT_GOAL := help
+.PHONY: help dependencies release demo test check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
+        lint tidy format bench clean
+
+help:  ## Print these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dependencies:  ## Install what is lacking (Debian 12; nothing happens when all is there)
+	@tools/install_dependencies
+
+release: dependencies  ## Build build/release/outrider
+	cmake --preset release
+	cmake --build --preset release --parallel $(JOBS)
+
+demo: release  ## Check a small complete checkpoint, then one that lacks a tensor
+	@rm -rf build/demo && mkdir -p build/demo
+	@build/release/make_checkpoint build/demo/tiny --shape tiny --family w4a16
+	@build/release/make_checkpoint build/demo/incomplete --shape tiny --family w4a16 \
+	    --drop 'layers.1.ffn.experts.3.w1.weight_packed'
+	@echo && echo '$$ outrider check build/demo/tiny'
+	@build/release/outrider check build/demo/tiny
+	@echo && echo '$$ outrider check build/demo/incomplete'
+	@build/release/outrider check build/demo/incomplete; status=$$?; \
+	    echo "(exit status $$status)"; test $$status -eq 1
+
+test: release check-layers  ## Build and run the tests
+	ctest --preset release -j $(JOBS) --output-junit $(REPORTS)/release.xml
+
+check-layers: dependencies
+	tools/check_layers --self-test
+	tools/check_layers
+
+test-sanitizers: test-asan fuzz test-ubsan test-tsan  ## The tests under three sanitizers, and the fuzzers briefly
+
+test-asan: dependencies  ## The tests under AddressSanitizer
+	cmake --preset asan
+	cmake --build --preset asan --parallel $(JOBS)
+	ctest --preset asan -j $(JOBS) --output-junit $(REPORTS)/asan.xml
+
+test-ubsan: dependencies  ## The tests under UndefinedBehaviorSanitizer
+	cmake --preset ubsan
+	cmake --build --preset ubsan --parallel $(JOBS)
+	ctest --preset ubsan -j $(JOBS) --output-junit $(REPORTS)/ubsan.xml
+
+# TSAN_TESTS narrows this to the tests whose names match, e.g. TSAN_TESTS='Checkpoint|Check'.
+test-tsan: dependencies  ## The tests under ThreadSanitizer
+	cmake --preset tsan
+	$(PLAIN_LAYOUT) cmake --build --preset tsan --parallel $(JOBS)
+	$(PLAIN_LAYOUT) ctest --preset tsan -j $(JOBS) $(if $(TSAN_TESTS),-R '$(TSAN_TESTS)') \
+	    --output-junit $(REPORTS)/tsan.xml
+
+fuzz: dependencies  ## Run every fuzzer for FUZZ_SECONDS (20); what it learns stays in build/fuzz
+	cmake --preset asan
+	cmake --build --preset asan --parallel $(JOBS) --target $(FUZZERS)
+	@set -e; for fuzzer in $(FUZZERS); do \
+	    echo "$$fuzzer, $(FUZZ_SECONDS) s"; \
+	    mkdir -p build/fuzz/$$fuzzer; \
+	    build/asan/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
+	        -print_final_stats=1 -dict=tools/fuzz_dictionary -artifact_prefix=build/fuzz/$$fuzzer- \
+	        build/fuzz/$$fuzzer; \
+	done
+
+lint: dependencies  ## Check the formatting
+	$(CLANG_FORMAT) --dry-run -Werror $(SOURCES)
+
+tidy: release  ## Run clang-tidy over every source file
+	@printf '%s\n' $(filter %.cc,$(SOURCES)) | grep -v _fuzz.cc | \
+	    xargs -P $(JOBS) -n 1 $(CLANG_TIDY) -p build/release --quiet --warnings-as-errors='*'
+
+format: dependencies  ## Format the sources in place
+	$(CLANG_FORMAT) -i $(SOURCES)
+
+bench: release  ## Time outrider check against a listing with the safetensors package
+	python3 bench/check_speed.py
+
+clean:  ## Remove build/
+	rm -rf build

@@ -1,0 +1,138 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "outrider/binding/storage_form.h"
+#include "outrider/binding/tensor_name.h"
+#include "outrider/checkpoint/checkpoint.h"
+#include "outrider/manifest/manifest.h"
+
+namespace outrider {
+
+using TensorId = std::uint32_t;  // position in Checkpoint::tensors()
+
+// Where a parameter's elements come from.
+struct Binding {
+  StorageForm form = StorageForm::kPlain;
+  bool bound = false;
+  bool shared = false;                                // by falls_back_to: the tensors belong to another parameter
+  ExpertPart part = ExpertPart::kNone;                // a slice of a stack of all experts
+  std::uint32_t group_size = 0;                       // elements of a row that share a scale (kMxfp4, kW4A16, kNvfp4)
+  std::array<std::int32_t, kComponentCount> tensors;  // by Component; -1: none
+
+  std::optional<TensorId> tensor(Component c) const {
+    const std::int32_t t = tensors[static_cast<std::size_t>(c)];
+    return t < 0 ? std::nullopt : std::optional<TensorId>(static_cast<TensorId>(t));
+  }
+};
+
+// Something that keeps a parameter from being bound, or bound beyond doubt.
+struct BindingFault {
+  enum class Kind {
+    kMissing,  // no tensor
+    kWrongShape,
+    kWrongDtype,        // no storage form has this dtype
+    kMissingCompanion,  // a quantised weight without its scale, …
+    kWrongCompanion,    // a companion of wrong shape or dtype
+    kStrayCompanion,    // a scale beside a weight that is not quantised
+    kBoundTwice,        // two tensors for one parameter
+    kTruncated,         // the file ends before the tensor does
+  };
+  Kind kind = Kind::kMissing;
+  ParameterId parameter = 0;
+  std::optional<TensorId> tensor;
+  std::string detail;                  // a sentence
+  std::optional<Component> companion;  // kMissingCompanion: which, where only one would do
+};
+
+// What becomes of a tensor. Everything but kUsed is a reason for not using it.
+enum class TensorUse : std::uint8_t {
+  kUndecided,
+  kUsed,
+  kUnusedActivationScale,  // input_scale: activations are scaled at run time
+  kUnusedDspark,           // of a DSpark drafter
+  kUnusedNoDrafter,        // mtp.* beyond what num_nextn_predict_layers announces
+  kUnusedVision,
+  kUnusedEngram,
+  kUnusedRotaryCache,
+  kUnusedStrayFile,  // in a file that the index does not name
+  kUnusedDuplicate,  // its name occurred before, or its parameter has another source
+  kUnusedOrphan,     // a companion without its weight
+  kUnusedStray,      // a companion beside a weight that is not quantised
+  kUnusedOutside,    // a layer, expert or parameter that this config's model does not have
+  kUnusedExploded,   // one row of a tensor that a save took apart
+  kUnusedUnknown,    // no parameter of DeepSeek-V4 is called that
+};
+inline constexpr std::size_t kTensorUseCount = static_cast<std::size_t>(TensorUse::kUnusedUnknown) + 1;
+std::string_view tensor_use_reason(TensorUse use);
+
+// Bytes of one stored tensor that belong to one parameter.
+struct TensorSlice {
+  TensorId tensor = 0;
+  std::uint64_t begin = 0;  // from the tensor's first byte
+  std::uint64_t bytes = 0;
+};
+
+// Everything that binding found, complete or not.
+struct BindingReport {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::shared_ptr<const Manifest> manifest;
+  std::vector<Binding> bindings;  // by ParameterId
+  std::vector<TensorUse> uses;    // by TensorId
+  std::vector<TensorName> names;  // by TensorId
+  std::vector<BindingFault> faults;
+  // Faults of a DSpark drafter, which Outrider does not run: they do not keep the model from running.
+  std::vector<BindingFault> drafter_faults;
+  bool names_only = false;  // dtypes and shapes could not be verified
+
+  const TensorInfo& tensor(TensorId id) const { return checkpoint->tensors()[id]; }
+  // The bytes of one component of a bound parameter.
+  TensorSlice slice(ParameterId id, Component component) const;
+};
+
+class CompletePlan;
+using BindResult = std::variant<CompletePlan, BindingReport>;
+
+// The proof that a checkpoint is complete: each parameter of the manifest is bound to exactly one source, each of its
+// elements is covered once, and each tensor is used or unused for a reason. Only bind() makes one, and weights can be
+// had from nothing else (see weights.h).
+class CompletePlan {
+ public:
+  const BindingReport& report() const { return report_; }
+  const Manifest& manifest() const { return *report_.manifest; }
+  const Checkpoint& checkpoint() const { return *report_.checkpoint; }
+  const Binding& binding(ParameterId id) const { return report_.bindings[id]; }
+  TensorSlice slice(ParameterId id, Component component) const { return report_.slice(id, component); }
+
+ private:
+  friend BindResult bind(std::shared_ptr<const Checkpoint>, std::shared_ptr<const Manifest>);
+  explicit CompletePlan(BindingReport report) : report_(std::move(report)) {}
+
+  BindingReport report_;
+};
+
+// Binds every parameter of the manifest. The result is a plan, or the report that lists everything wrong.
+BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest);
+
+// What stands under mtp.* (or V3-style layers), by the names of tensors.
+struct DrafterScan {
+  DrafterKind kind = DrafterKind::kNone;
+  std::uint32_t blocks = 0;  // one more than the highest index
+  std::uint64_t tensors = 0;
+  bool both = false;  // markers of MTP and of DSpark side by side
+};
+DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
+
+// The manifest that `config` and the drafter on disk call for.
+std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const DrafterScan& drafter);
+
+// Config fields that the tensors on disk give away, for a config.json that lost them.
+ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
+
+}  // namespace outrider

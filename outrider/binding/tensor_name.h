@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "outrider/manifest/parameter_spec.h"
+
+namespace outrider {
+
+// The part of a stored linear that one tensor is; by the last piece of its name.
+enum class Component : std::uint8_t {
+  kWeight,             // X.weight, or a parameter that is no linear
+  kScale,              // X.scale (official FP8 and FP4)
+  kWeightScale,        // X.weight_scale (compressed-tensors, modelopt)
+  kWeightScaleInv,     // X.weight_scale_inv (transformers, vLLM FP8)
+  kWeightPacked,       // X.weight_packed
+  kWeightShape,        // X.weight_shape
+  kWeightZeroPoint,    // X.weight_zero_point
+  kWeightGIdx,         // X.weight_g_idx
+  kWeightGlobalScale,  // X.weight_global_scale (NVFP4)
+  kInputGlobalScale,   // X.input_global_scale
+  kWeightScale2,       // X.weight_scale_2 (NVFP4 of modelopt)
+  kInputScale,         // X.input_scale
+};
+inline constexpr std::size_t kComponentCount = 12;
+std::string_view component_suffix(Component component);  // "weight_scale_inv"
+
+// Which dialects' spellings a name is made of.
+struct DialectEvidence {
+  bool official = false;
+  bool hugging_face = false;
+  bool model_prefix = false;  // a leading "model."
+  bool v3_mtp = false;        // an MTP block as layers.{num_hidden_layers + i}
+
+  bool mixed() const { return official && hugging_face; }
+};
+
+// Which experts a tensor holds.
+enum class ExpertPart : std::uint8_t {
+  kNone,           // not a routed expert, or a single one
+  kStackedGateUp,  // all experts: [E, 2*width, D], w1 then w3
+  kStackedDown,    // all experts: [E, D, width], w2
+};
+
+struct TensorName {
+  enum class Kind {
+    kParameter,    // names a slot that DeepSeek-V4 has (whether this model has the block or the slot is the manifest's)
+    kVision,       // vision.*, aligner.*, image_*, gate.bias_vl
+    kEngram,       // DeepSeek-V4.1
+    kExploded,     // one row of a tensor that a save took apart: "shared_experts.96.w2.weight"
+    kRotaryCache,  // rotary_emb.inv_freq and the like: computed, never loaded
+    kUnknown,
+  };
+  Kind kind = Kind::kUnknown;
+  Block block;
+  Slot slot = Slot::kEmbed;
+  std::int32_t expert = -1;
+  ExpertPart part = ExpertPart::kNone;
+  Component component = Component::kWeight;
+  DialectEvidence dialect;
+};
+
+// Translates a tensor's name from any dialect (official, Hugging Face, with or without "model.", half-renamed, V3 style
+// MTP, stacked experts) by exact tables; nothing is matched by a fragment of a name. `num_hidden_layers` tells V3-style
+// MTP blocks from layers; `dspark` whether mtp.N is a stage of a DSpark drafter.
+TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_layers, bool dspark);
+
+// The name a parameter's component has in a dialect. `config_layers` as above. Official unless `hugging_face`.
+std::string tensor_name(const Block& block, Slot slot, std::int32_t expert, Component component, bool hugging_face,
+                        bool model_prefix);
+
+}  // namespace outrider

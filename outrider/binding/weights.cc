@@ -1,0 +1,39 @@
+#include "outrider/binding/weights.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "outrider/util/error.h"
+
+namespace outrider {
+
+Weights::Weights(std::shared_ptr<const CompletePlan> plan) : plan_(std::move(plan)) {
+  const Checkpoint& checkpoint = plan_->checkpoint();
+  std::vector<bool> needed(checkpoint.files().size());
+  for (TensorId t = 0; t < plan_->report().uses.size(); ++t) {
+    if (plan_->report().uses[t] == TensorUse::kUsed) needed[checkpoint.tensors()[t].file] = true;
+  }
+  files_.resize(checkpoint.files().size());
+  for (std::size_t f = 0; f < files_.size(); ++f) {
+    if (!needed[f]) continue;
+    const ShardFile& file = checkpoint.files()[f];
+    files_[f] = MappedFile(file.path);
+    if (files_[f].bytes().size() != file.file_bytes) {
+      throw Error(
+          fmt::format("{}: changed while it was being loaded ({} bytes when checked, {} now). Start again when "
+                      "nothing writes to the checkpoint.",
+                      file.path.string(), file.file_bytes, files_[f].bytes().size()));
+    }
+  }
+}
+
+std::span<const std::byte> Weights::bytes(ParameterId id, Component component) const {
+  if (!plan_->binding(id).tensor(component)) return {};
+  const TensorSlice slice = plan_->slice(id, component);
+  const TensorInfo& tensor = plan_->checkpoint().tensors()[slice.tensor];
+  const ShardFile& file = plan_->checkpoint().files()[tensor.file];
+  return files_[tensor.file].bytes().subspan(file.data_start + tensor.begin + slice.begin, slice.bytes);
+}
+
+}  // namespace outrider

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "outrider/binding/plan.h"
+#include "outrider/checkpoint/mapped_file.h"
+
+namespace outrider {
+
+// The bytes of a model's parameters, mapped from its files. The only way to a parameter's values, and it takes a
+// complete plan to get there.
+class Weights {
+ public:
+  // Maps the files the plan uses. Throws Error when a file cannot be mapped or has another size than when it was
+  // checked.
+  explicit Weights(std::shared_ptr<const CompletePlan> plan);
+
+  const CompletePlan& plan() const { return *plan_; }
+  // Stored bytes of one component (codes, scale, …); empty where the parameter's form has no such component.
+  std::span<const std::byte> bytes(ParameterId id, Component component = Component::kWeight) const;
+
+ private:
+  std::shared_ptr<const CompletePlan> plan_;
+  std::vector<MappedFile> files_;  // by Checkpoint::files()
+};
+
+}  // namespace outrider

@@ -1,0 +1,224 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+
+#include "outrider/check/context.h"
+
+namespace outrider {
+namespace {
+
+using FaultKind = BindingFault::Kind;
+
+constexpr std::array kScaleSpellings = {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv};
+
+// How this artifact spells its names, so that what is missing can be named as it would have been.
+class Spelling {
+ public:
+  explicit Spelling(const BindingReport& binding) : binding_(binding) {
+    for (TensorId t = 0; t < binding.names.size(); ++t) {
+      const TensorName& name = binding.names[t];
+      if (name.kind != TensorName::Kind::kParameter) continue;
+      Votes& votes = votes_[is_drafter(name.block)];
+      votes.hugging_face += name.dialect.hugging_face && !name.dialect.official;
+      votes.official += name.dialect.official && !name.dialect.hugging_face;
+      if (name.block.kind != BlockKind::kTop || name.slot != Slot::kHead) {
+        ++(name.dialect.model_prefix ? votes.prefixed : votes.bare);
+      }
+      const auto group = static_cast<std::size_t>(parameter_spec(name.slot).group);
+      if (name.component == Component::kWeightPacked) ++votes.packed[group];
+      if (name.component == Component::kWeight) ++votes.plain[group];
+      for (std::size_t i = 0; i < kScaleSpellings.size(); ++i) votes.scales[i] += name.component == kScaleSpellings[i];
+      if (name.part != ExpertPart::kNone) votes.stacked = true;
+    }
+  }
+
+  // The tensor that a fault is about: the one there is, or the one that should be.
+  std::string name_of(const BindingFault& fault) const {
+    if (!fault.tensor) return expected_name(fault.parameter);
+    const std::string_view name = binding_.tensor(*fault.tensor).name;
+    if (fault.kind != FaultKind::kMissingCompanion) return std::string(name);
+    const Votes& votes = votes_[is_drafter((*binding_.manifest)[fault.parameter].block)];
+    const auto most = std::max_element(votes.scales.begin(), votes.scales.end()) - votes.scales.begin();
+    const Component companion = fault.companion.value_or(kScaleSpellings[static_cast<std::size_t>(most)]);
+    return fmt::format("{}.{}", name.substr(0, name.rfind('.')), component_suffix(companion));
+  }
+
+  std::string expected_name(ParameterId id) const {
+    const Parameter& p = (*binding_.manifest)[id];
+    const Votes& votes = votes_[is_drafter(p.block)];
+    const Votes& model = votes_[false];
+    const bool known = votes.official + votes.hugging_face != 0;
+    const bool hf = known ? votes.hugging_face > votes.official : model.hugging_face > model.official;
+    const bool prefix = known ? votes.prefixed > votes.bare : model.prefixed > model.bare;
+    const auto group = static_cast<std::size_t>(p.spec().group);
+    const bool packed = votes.packed[group] > votes.plain[group];
+    if (p.expert >= 0 && votes.stacked) {
+      return fmt::format("{}{}.mlp.experts.{}", prefix ? "model." : "", block_name(p.block),
+                         p.slot == Slot::kExpertW2 ? "down_proj" : "gate_up_proj");
+    }
+    return tensor_name(p.block, p.slot, p.expert, packed ? Component::kWeightPacked : Component::kWeight, hf, prefix);
+  }
+
+ private:
+  struct Votes {
+    std::uint64_t official = 0;
+    std::uint64_t hugging_face = 0;
+    std::uint64_t prefixed = 0;
+    std::uint64_t bare = 0;
+    std::array<std::uint64_t, kModuleGroupCount> packed{};
+    std::array<std::uint64_t, kModuleGroupCount> plain{};
+    std::array<std::uint64_t, 3> scales{};
+    bool stacked = false;
+  };
+  const BindingReport& binding_;
+  std::array<Votes, 2> votes_;
+};
+
+Code code_of(const BindingFault& fault, const Parameter& parameter) {
+  switch (fault.kind) {
+    case FaultKind::kMissing:
+      return Code::kParameterMissing;
+    case FaultKind::kWrongShape:
+      return Code::kWrongShape;
+    case FaultKind::kWrongDtype:
+      return parameter.slot == Slot::kGateTid2Eid ? Code::kHashTableNotInteger : Code::kWrongDtype;
+    case FaultKind::kMissingCompanion:
+      return Code::kCompanionMissing;
+    case FaultKind::kWrongCompanion:
+      return Code::kCompanionWrong;
+    case FaultKind::kStrayCompanion:
+      return Code::kStrayCompanion;
+    case FaultKind::kBoundTwice:
+      return Code::kBoundTwice;
+    case FaultKind::kTruncated:
+      return Code::kShardTruncated;
+  }
+  return Code::kParameterMissing;
+}
+
+struct Gathered {
+  std::vector<std::string> names;
+  std::string first;
+};
+
+void add_all(CheckContext& context, const std::map<Code, Gathered>& gathered) {
+  for (const auto& [code, g] : gathered) {
+    const std::size_t more = g.names.size() - 1;
+    context.add(code, g.first + (more == 0 ? "" : fmt::format("; and {} more", grouped(more))), g.names);
+  }
+}
+
+void check_faults(CheckContext& context) {
+  const BindingReport& binding = context.binding();
+  const Manifest& manifest = *binding.manifest;
+  const Spelling spelling(binding);
+  // Experts of which one part is missing and another is there (rows of a fused parameter).
+  std::set<ParameterId> missing_experts;
+  for (const BindingFault& fault : binding.faults) {
+    if (fault.kind == FaultKind::kMissing && manifest[fault.parameter].expert >= 0)
+      missing_experts.insert(fault.parameter);
+  }
+  const auto partial = [&](ParameterId p) {
+    const Parameter& parameter = manifest[p];
+    for (const Slot slot : {Slot::kExpertW1, Slot::kExpertW2, Slot::kExpertW3}) {
+      const auto sibling = manifest.find(parameter.block, slot, parameter.expert);
+      if (sibling && !missing_experts.contains(*sibling)) return true;
+    }
+    return false;
+  };
+
+  std::map<Code, Gathered> gathered;
+  std::set<std::string> seen;
+  for (const BindingFault& fault : binding.faults) {
+    const Parameter& parameter = manifest[fault.parameter];
+    Code code = code_of(fault, parameter);
+    if (code == Code::kShardTruncated || (code == Code::kBoundTwice && context.report.has(Code::kDuplicateTensor) &&
+                                          fault.detail.starts_with("stored twice, in "))) {
+      continue;  // told with the file
+    }
+    std::string name = spelling.name_of(fault);
+    if (fault.kind == FaultKind::kMissing) {
+      if (!seen.insert(name).second) continue;
+      if (parameter.expert >= 0 && partial(fault.parameter)) code = Code::kFusedPartMissing;
+    }
+    Gathered& g = gathered[code];
+    if (g.names.empty()) {
+      const bool names_it = fault.detail.starts_with(name);
+      g.first = names_it ? fault.detail : fmt::format("{}: {}", name, fault.detail);
+    }
+    g.names.push_back(std::move(name));
+  }
+  add_all(context, gathered);
+
+  std::map<Code, Gathered> drafter;
+  for (const BindingFault& fault : binding.drafter_faults) {
+    std::string name = spelling.name_of(fault);
+    Gathered& g = drafter[Code::kDrafterIncomplete];
+    if (g.names.empty()) g.first = fmt::format("{}: {}", name, fault.detail);
+    g.names.push_back(std::move(name));
+  }
+  add_all(context, drafter);
+}
+
+void check_unused(CheckContext& context) {
+  const BindingReport& binding = context.binding();
+  std::map<TensorUse, std::vector<std::string>> by_use;
+  for (TensorId t = 0; t < binding.uses.size(); ++t) {
+    if (binding.uses[t] != TensorUse::kUsed) by_use[binding.uses[t]].emplace_back(binding.tensor(t).name);
+  }
+  // Compressor and indexer tensors in an MTP block have a finding of their own.
+  std::vector<std::string> wrong_type;
+  std::erase_if(by_use[TensorUse::kUnusedOutside], [&](const std::string& name) {
+    const TensorName parsed = parse_tensor_name(name, binding.manifest->config().num_hidden_layers, false);
+    const ModuleGroup group = parameter_spec(parsed.slot).group;
+    const bool compressed = group == ModuleGroup::kCompressor || group == ModuleGroup::kPositionBias ||
+                            group == ModuleGroup::kIndexerQuery || parsed.slot == Slot::kCompressorNorm ||
+                            parsed.slot == Slot::kIndexerCompressorNorm;
+    if (parsed.block.kind != BlockKind::kMtp || !compressed) return false;
+    wrong_type.push_back(name);
+    return true;
+  });
+  const auto add = [&](TensorUse use, Code code, std::string_view what) {
+    const std::vector<std::string>& names = by_use[use];
+    if (names.empty()) return;
+    context.add(code, fmt::format("{} {}, for instance {}", count_text(names.size(), "tensor"), what, names[0]), names);
+  };
+  add(TensorUse::kUnusedUnknown, Code::kUnknownTensor, "of no known name");
+  add(TensorUse::kUnusedOrphan, Code::kUnknownTensor, "that belong to a weight which is not there");
+  add(TensorUse::kUnusedOutside, Code::kOutsideModel, "of a layer, expert or parameter that the config does not have");
+  add(TensorUse::kUnusedExploded, Code::kExplodedTensor, "that are single rows of a tensor");
+  add(TensorUse::kUnusedVision, Code::kVisionTensors, "of a vision tower, not used");
+  if (!wrong_type.empty()) {
+    context.add(Code::kMtpWrongLayerType,
+                fmt::format("{} in an MTP block, which is a sliding-window layer, for instance {}",
+                            count_text(wrong_type.size(), "compressor or indexer tensor"), wrong_type[0]),
+                wrong_type);
+  }
+  const std::vector<std::string>& extra = by_use[TensorUse::kUnusedNoDrafter];
+  if (!extra.empty()) {
+    context.add(
+        Code::kConfigContradiction,
+        fmt::format("num_nextn_predict_layers is {} but {} lie in drafting blocks beyond that, for instance {}",
+                    context.reading().config.num_nextn_predict_layers, count_text(extra.size(), "tensor"), extra[0]),
+        extra);
+  }
+  for (auto& [use, names] : by_use) {
+    if (!names.empty() || (use == TensorUse::kUnusedOutside && !wrong_type.empty())) {
+      std::vector<std::string> all = names;
+      if (use == TensorUse::kUnusedOutside) all.insert(all.end(), wrong_type.begin(), wrong_type.end());
+      context.report.unused.emplace_back(use, tensor_patterns(all));
+    }
+  }
+}
+
+}  // namespace
+
+void check_binding(CheckContext& context) {
+  check_faults(context);
+  check_unused(context);
+}
+
+}  // namespace outrider

@@ -1,0 +1,102 @@
+#include "outrider/check/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "outrider/check/context.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+
+std::string grouped(std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
+  return digits;
+}
+
+std::string count_text(std::uint64_t count, std::string_view singular, std::string_view plural) {
+  if (count == 1) return fmt::format("1 {}", singular);
+  return plural.empty() ? fmt::format("{} {}s", grouped(count), singular)
+                        : fmt::format("{} {}", grouped(count), plural);
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+  constexpr std::string_view kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+std::uint64_t CheckReport::count(Severity severity) const {
+  return static_cast<std::uint64_t>(
+      std::count_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.kind().severity == severity; }));
+}
+
+bool CheckReport::has(Code id) const {
+  return std::any_of(findings.begin(), findings.end(), [&](const Finding& f) { return f.id == id; });
+}
+
+int CheckReport::exit_status(bool strict) const {
+  if (std::any_of(findings.begin(), findings.end(), [](const Finding& f) { return f.kind().unreadable; })) return 2;
+  if (count(Severity::kError) != 0 || (strict && count(Severity::kWarning) != 0)) return 1;
+  return 0;
+}
+
+CheckReport check_path(const std::filesystem::path& path, const CheckOptions& options) {
+  return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::open(path, options.threads)), options);
+}
+
+CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const CheckOptions& options) {
+  CheckReport report;
+  report.checkpoint = std::move(checkpoint);
+  CheckContext context(report, options);
+  if (report.checkpoint->config_json().empty()) {
+    throw Error(
+        fmt::format("{}: there is no config.json beside the weights, so nothing says which parameters the model has. "
+                    "Copy it from the source of the checkpoint.",
+                    report.checkpoint->root().string()));
+  }
+  report.config = read_config(report.checkpoint->config_json());
+  if (!report.config->sound() && !report.config->unsupported()) {
+    // What the config lost, the tensors may know.
+    report.config = read_config(report.checkpoint->config_json(),
+                                config_hints(*report.checkpoint, report.config->config.num_hidden_layers));
+  }
+  const ConfigReading& reading = *report.config;
+  context.drafter = scan_drafter(*report.checkpoint, reading.config.num_hidden_layers);
+  if (!reading.unsupported() && reading.shapes_known) {
+    const auto manifest = manifest_for(reading.config, context.drafter);
+    BindResult result = bind(report.checkpoint, manifest);
+    if (auto* plan = std::get_if<CompletePlan>(&result)) {
+      report.plan = std::make_shared<const CompletePlan>(std::move(*plan));
+      report.binding = std::shared_ptr<const BindingReport>(report.plan, &report.plan->report());
+    } else {
+      report.binding = std::make_shared<const BindingReport>(std::move(std::get<BindingReport>(result)));
+    }
+  }
+  check_files(context);
+  check_config(context);
+  check_tokenizer(context);
+  if (!reading.unsupported()) check_drafter(context);
+  if (report.binding != nullptr) {
+    check_binding(context);
+    check_storage(context);
+    check_quantization_config(context);
+    if (options.data) check_values(context);
+    if (options.reference) check_reference(context);
+  }
+  recognise_family(context);
+  std::stable_sort(report.findings.begin(), report.findings.end(), [](const Finding& a, const Finding& b) {
+    return std::pair(-static_cast<int>(a.kind().severity), a.kind().code) <
+           std::pair(-static_cast<int>(b.kind().severity), b.kind().code);
+  });
+  return report;
+}
+
+}  // namespace outrider

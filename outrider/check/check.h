@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "outrider/binding/plan.h"
+#include "outrider/check/finding.h"
+
+namespace outrider {
+
+// Called now and then during a scan of values: bytes read so far, of how many.
+using ScanProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+struct CheckOptions {
+  bool data = false;                               // read values
+  std::optional<std::filesystem::path> reference;  // a source checkpoint to compare with
+  unsigned threads = 2;
+  ScanProgress progress;
+};
+
+// How the parameters of a module group are stored.
+struct GroupSummary {
+  ModuleGroup group = ModuleGroup::kNorms;
+  bool drafter = false;
+  std::string form;  // "FP8 block (E8M0 scale)", "BF16"
+  std::uint64_t parameters = 0;
+  std::uint64_t elements = 0;
+  std::uint64_t bytes = 0;  // on disk, companions included
+};
+
+struct DrafterSummary {
+  DrafterKind kind = DrafterKind::kNone;
+  std::uint64_t announced = 0;  // num_nextn_predict_layers
+  std::uint32_t blocks = 0;     // on disk
+  std::uint64_t tensors = 0;
+  std::uint32_t own_heads = 0;  // blocks that store their own copy
+  std::uint32_t own_embeddings = 0;
+};
+
+struct ScanSummary {
+  std::uint64_t bytes = 0;
+  double seconds = 0;
+};
+
+// All that `outrider check` has to say about a checkpoint.
+struct CheckReport {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::optional<ConfigReading> config;
+  std::string family;   // "DeepSeek-V4-Flash, official FP4/FP8"
+  std::string dialect;  // "official", "Hugging Face (model. prefix)", …
+  DrafterSummary drafter;
+  std::vector<GroupSummary> groups;
+  std::vector<std::pair<TensorUse, std::vector<TensorPattern>>> unused;
+  std::vector<Finding> findings;  // errors first
+  // Present where a manifest could be built from the config.
+  std::shared_ptr<const BindingReport> binding;
+  // Present exactly where the checkpoint is complete.
+  std::shared_ptr<const CompletePlan> plan;
+  std::optional<ScanSummary> scan;
+
+  std::uint64_t count(Severity severity) const;
+  bool has(Code id) const;
+  // 0 sound, 1 findings of severity error (with `strict`: or warning), 2 something could not be read.
+  int exit_status(bool strict = false) const;
+};
+
+// Throws Error where there is nothing to report on: no such path, no checkpoint in it, no or no readable config.json.
+CheckReport check_path(const std::filesystem::path& path, const CheckOptions& options = {});
+CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const CheckOptions& options = {});
+
+}  // namespace outrider

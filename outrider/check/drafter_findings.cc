@@ -1,0 +1,113 @@
+#include <fmt/format.h>
+
+#include "outrider/check/context.h"
+
+namespace outrider {
+namespace {
+
+bool coarse(StorageForm form) {
+  return form == StorageForm::kW4A16 || form == StorageForm::kNvfp4 || form == StorageForm::kNvfp4Modelopt;
+}
+
+// 0 unquantised, 1 FP8, 2 four bits.
+int coarseness(StorageForm form) {
+  if (form == StorageForm::kPlain) return 0;
+  return form == StorageForm::kFp8Block ? 1 : 2;
+}
+
+void check_mtp(CheckContext& context) {
+  const BindingReport& binding = context.binding();
+  const Manifest& manifest = *binding.manifest;
+  DrafterSummary& summary = context.report.drafter;
+  std::vector<std::string> absent;
+  std::vector<std::string> quantised;
+  // The coarsest form of each module group in the model, to hold the block's against.
+  std::array<int, kModuleGroupCount> model{};
+  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
+    if (!binding.bindings[p].bound || is_drafter(manifest[p].block)) continue;
+    int& level = model[static_cast<std::size_t>(manifest[p].spec().group)];
+    level = std::max(level, coarseness(binding.bindings[p].form));
+  }
+  std::vector<std::string> coarser;
+  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
+    const Parameter& parameter = manifest[p];
+    const Binding& b = binding.bindings[p];
+    if (parameter.block.kind != BlockKind::kMtp) continue;
+    if (parameter.falls_back_to) {
+      if (b.shared || !b.bound) {
+        if (b.shared) absent.push_back(parameter.name());
+      } else {
+        ++(parameter.slot == Slot::kHead ? summary.own_heads : summary.own_embeddings);
+      }
+    }
+    if (!b.bound || b.shared) continue;
+    const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
+    const std::string name(binding.tensor(*t).name);
+    if (coarse(b.form)) {
+      quantised.push_back(name);
+    } else if (coarseness(b.form) > model[static_cast<std::size_t>(parameter.spec().group)]) {
+      coarser.push_back(name);
+    }
+  }
+  if (!absent.empty()) {
+    context.add(Code::kMtpSharesHead,
+                fmt::format("{} {} not stored; head.weight and embed.weight at the top serve the MTP block",
+                            absent.size() == 1 ? absent[0] : fmt::format("{} and {}", absent[0], absent[1]),
+                            absent.size() == 1 ? "is" : "are"),
+                absent);
+  }
+  if (!quantised.empty()) {
+    context.add(Code::kMtpQuantised,
+                fmt::format("{} of the MTP block are stored in four bits by a quantiser, for instance {}",
+                            count_text(quantised.size(), "weight"), quantised[0]),
+                quantised);
+  }
+  if (!coarser.empty()) {
+    context.add(
+        Code::kMtpNotAsReleased,
+        fmt::format("{} of the MTP block are stored more coarsely than the same modules of the model, for instance {}",
+                    count_text(coarser.size(), "weight"), coarser[0]),
+        coarser);
+  }
+  if (manifest.drafter_blocks() == 1) {
+    context.add(Code::kMtpChained, "num_nextn_predict_layers is 1");
+  }
+}
+
+}  // namespace
+
+void check_drafter(CheckContext& context) {
+  const ModelConfig& config = context.reading().config;
+  DrafterSummary& summary = context.report.drafter;
+  summary.kind = context.drafter.kind;
+  summary.announced = config.num_nextn_predict_layers;
+  summary.blocks = context.drafter.blocks;
+  summary.tensors = context.drafter.tensors;
+  if (context.drafter.both) {
+    context.add(
+        Code::kConfigContradiction,
+        "mtp.* holds tensors of a DSpark drafter (main_proj, markov_head) and of an MTP block (enorm, e_proj) at "
+        "once; an artifact has one or the other");
+  }
+  if (context.drafter.kind == DrafterKind::kDspark) {
+    context.add(
+        Code::kDsparkDrafter,
+        fmt::format("{} in {} (main_proj, markov_head, confidence_head): a DSpark drafter. The model runs without "
+                    "speculation; num_nextn_predict_layers {} does not count its stages",
+                    count_text(summary.tensors, "tensor"), count_text(summary.blocks, "stage"), summary.announced));
+  } else if (context.drafter.kind == DrafterKind::kNone && (summary.announced != 0 || config.dspark)) {
+    context.add(
+        Code::kMtpDropped,
+        config.dspark
+            ? fmt::format("config.json announces a DSpark drafter (dspark_* fields, num_nextn_predict_layers {}), but "
+                          "no tensor is called mtp.*: the drafter was dropped. The model runs without speculation",
+                          summary.announced)
+            : fmt::format("num_nextn_predict_layers is {} but no tensor is called mtp.*. The model runs without "
+                          "speculation",
+                          summary.announced));
+  }
+  if (context.report.binding != nullptr && context.binding().manifest->drafter() == DrafterKind::kMtp)
+    check_mtp(context);
+}
+
+}  // namespace outrider

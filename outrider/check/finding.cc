@@ -1,0 +1,276 @@
+#include "outrider/check/finding.h"
+
+#include <algorithm>
+#include <iterator>
+#include <unordered_map>
+
+namespace outrider {
+namespace {
+
+using enum Severity;
+
+constexpr FindingKind kKinds[] = {
+    {Code::kShardUnreadable, "OUT001", "shard-unreadable", kError, true, "a file is no valid safetensors file",
+     "Loaders stop with an exception that names a Rust error, or crash.",
+     "Download or write the file again; compare its checksum with the source's."},
+    {Code::kShardTruncated, "OUT002", "shard-truncated", kError, true, "a file's size is not what its header says",
+     "A loader that maps the file reads past its end: a bus error in the middle of loading, or zeros as weights.",
+     "Download the file again (`hf download` resumes); compare its checksum with the source's."},
+    {Code::kNotAShard, "OUT003", "not-a-shard", kError, true, "a pointer or a web page in place of a file",
+     "Loaders report a header that is too large: the first bytes are text, read as a length.",
+     "For a Git LFS pointer run `git lfs pull`; for a web page, download again with a token that may read the "
+     "repository."},
+    {Code::kShardMissing, "OUT004", "shard-missing", kError, false, "the index names files that are not there",
+     "Loaders that list the directory in place of the index run with what they find; the rest stays random.",
+     "Download the missing files."},
+    {Code::kIndexNamesAbsentTensor, "OUT005", "index-names-absent-tensor", kError, false,
+     "the index lists tensors that no file holds",
+     "vLLM skips such names in silence: garbage text from a server that reports itself healthy (vllm issue 57108).",
+     "If the model needs the tensors, take them from the source; if not, rebuild the index (`outrider repair`)."},
+    {Code::kTensorInOtherShard, "OUT006", "tensor-in-other-shard", kError, false, "the index points to the wrong file",
+     "Loaders that open files by the index report a missing key, or skip the tensor.",
+     "Rebuild the index from the headers (`outrider repair`)."},
+    {Code::kTensorNotInIndex, "OUT007", "tensor-not-in-index", kError, false, "tensors that the index does not list",
+     "Loaders that go by the index leave these parameters at their initial values.",
+     "Rebuild the index from the headers (`outrider repair`)."},
+    {Code::kDuplicateTensor, "OUT008", "duplicate-tensor", kError, false, "a tensor is stored in two files",
+     "Which copy wins depends on the order of loading.", "Remove the copy that is wrong and rebuild the index."},
+    {Code::kStrayFile, "OUT009", "stray-file", kWarning, false, "a safetensors file beside the index",
+     "Engines that load every file in the directory load other weights than engines that go by the index.",
+     "Delete the file, or add its tensors to the index."},
+    {Code::kNamesOnly, "OUT010", "names-only", kError, false, "only names could be checked",
+     "Nothing is known of dtypes, shapes and values.", "Run the check where the files are."},
+    {Code::kUnalignedData, "OUT011", "unaligned-data", kNote, false, "tensor data does not begin at a multiple of 8",
+     "Engines that map files cannot use wide loads, or copy each tensor; some refuse.",
+     "Write the file again with a current safetensors library, which pads the header."},
+    {Code::kIndexTotalSize, "OUT012", "index-total-size", kNote, false, "the index states another total size",
+     "Placement of layers on devices is planned with the wrong size.", "Rebuild the index (`outrider repair`)."},
+    {Code::kUnusualSharding, "OUT013", "unusual-sharding", kInfo, false, "experts of one layer lie in several files",
+     "None where names come from the index; scripts that expect -of- names or whole layers per file miss parts.",
+     "Nothing to do."},
+
+    {Code::kConfigFieldMissing, "OUT020", "config-field-missing", kError, false, "config.json lost fields",
+     "Engines fill in defaults of another model, or stop with an AttributeError: wrong attention on some layers.",
+     "Restore the field from the source's config.json."},
+    {Code::kConfigContradiction, "OUT021", "config-contradiction", kError, false, "config.json contradicts itself",
+     "Which value wins depends on the engine; layers are built with the wrong attention or the wrong shapes.",
+     "Correct the field; compare with the source's config.json."},
+    {Code::kUnsupportedModel, "OUT022", "unsupported-model", kError, false, "another model",
+     "An engine that goes by the names of tensors loads part of it, and runs it wrongly.",
+     "Use an engine made for this model."},
+    {Code::kVisionTensors, "OUT023", "vision-tensors", kNote, false, "a vision tower lies beside the text model",
+     "Engines for the text model fail on unexpected names.", "Nothing to do for text; images are not supported."},
+    {Code::kQuantizationConfigMismatch, "OUT024", "quantization-config-mismatch", kWarning, false,
+     "quantization_config does not say what is on disk",
+     "Engines build the modules as the config says: unquantised where it matches nothing (out of memory while "
+     "building), or with scales that no file holds.",
+     "Rewrite targets and ignore so that they name the modules as the tensors do (`outrider repair`)."},
+    {Code::kScaleFormatUndeclared, "OUT025", "scale-format-undeclared", kNote, false,
+     "E8M0 scales without scale_fmt in the config",
+     "Engines that ask scale_fmt for the kind of scale use float kernels, or read exponents as numbers.",
+     "Add \"scale_fmt\": \"ue8m0\" to quantization_config."},
+    {Code::kTokenizerMismatch, "OUT026", "tokenizer-mismatch", kError, false, "the tokenizer does not fit the model",
+     "Token ids past the embedding's rows: a crash, or memory read out of bounds; missing special tokens: prompts "
+     "are split into letters.",
+     "Take tokenizer.json from the source of this model."},
+    {Code::kTokenizerMissing, "OUT027", "tokenizer-missing", kNote, false, "no tokenizer.json beside the weights",
+     "Text cannot be encoded; engines download another one, or fail at the first request.",
+     "Copy tokenizer.json and tokenizer_config.json from the source."},
+
+    {Code::kParameterMissing, "OUT030", "parameter-missing", kError, false, "parameters that no tensor fills",
+     "The parameter keeps its random initial value. For an MTP block: every draft is rejected, 0% acceptance, no "
+     "error.",
+     "Take the tensors from the source checkpoint, or save again with a tool that knows them."},
+    {Code::kFusedPartMissing, "OUT031", "fused-part-missing", kError, false, "experts of which only a part is there",
+     "Loaders that fuse w1 and w3 mark the fused parameter as loaded after its first half; the other half stays "
+     "random.",
+     "Take the missing parts from the source checkpoint."},
+    {Code::kWrongShape, "OUT032", "wrong-shape", kError, false, "a tensor has another shape than the model",
+     "A crash while loading at best; a loader that copies what fits runs with part of the tensor.",
+     "Check config.json against the checkpoint it belongs to; take the tensor from the source."},
+    {Code::kWrongDtype, "OUT033", "wrong-dtype", kError, false, "a tensor has a dtype that no storage form has",
+     "The bytes are read as another type: garbage.", "Save the tensor again in a form of docs/storage-forms.md."},
+    {Code::kCompanionMissing, "OUT034", "companion-missing", kError, false, "quantised weights without their scale",
+     "The codes are used unscaled, or with a scale of 1: garbage text from a healthy server.",
+     "Take the scales from the source checkpoint."},
+    {Code::kCompanionWrong, "OUT035", "companion-wrong", kError, false, "a scale does not fit its weight",
+     "A crash in the kernel, or each block scaled with another block's number.",
+     "Save the scales again in the form that docs/storage-forms.md gives for this weight."},
+    {Code::kStrayCompanion, "OUT036", "stray-companion", kError, false, "scales beside weights that need none",
+     "Engines that go by the names of scales read an unquantised weight as codes.",
+     "If the weight was widened already, drop the scale; if its dtype is wrong, take it from the source."},
+    {Code::kBoundTwice, "OUT037", "bound-twice", kError, false, "two tensors for one parameter",
+     "Which one wins depends on the order of loading.", "Remove the one that is wrong."},
+    {Code::kUnknownTensor, "OUT038", "unknown-tensor", kWarning, false, "tensors that the model does not have",
+     "Skipped in silence; if a rename went wrong, the parameter they were meant for stays random.",
+     "Correct the names if they are misspelt; drop the tensors if nothing needs them."},
+    {Code::kExplodedTensor, "OUT039", "exploded-tensor", kError, false, "a save took tensors apart into rows",
+     "The parameter is missing under its own name and stays random; the index has grown by 100,000 names.",
+     "Not repairable from these files: save again from the source."},
+    {Code::kOutsideModel, "OUT040", "outside-model", kWarning, false,
+     "tensors of layers or experts that the config does not have",
+     "Skipped in silence. If the config is wrong, the engine runs a smaller model than the artifact holds.",
+     "Compare num_hidden_layers, n_routed_experts, compress_ratios and num_hash_layers with the source's config.json."},
+
+    {Code::kMtpSharesHead, "OUT050", "mtp-shares-head", kNote, false,
+     "the MTP head and embedding are stored at the top only",
+     "Sound here, and how every official release is stored. vLLM builds whose loader fills the MTP head from mtp.N.* "
+     "names only (vllm issue 43456) leave it random: 0% acceptance, no error.",
+     "For such engines run `outrider repair`: it adds mtp.N.head.weight and mtp.N.emb.tok_emb.weight."},
+    {Code::kMtpDropped, "OUT051", "mtp-dropped", kNote, false, "the MTP block is announced but not there",
+     "Speculation is switched off, fails at start, or runs with a random block.",
+     "Take the mtp.* tensors from the source, or set num_nextn_predict_layers to 0."},
+    {Code::kDsparkDrafter, "OUT052", "dspark-drafter", kNote, false, "mtp.* holds a DSpark drafter, not an MTP block",
+     "Engines that go by the prefix load a part of it as an MTP block: every draft is rejected.",
+     "Run without MTP speculation, or with an engine that knows DSpark."},
+    {Code::kMtpQuantised, "OUT053", "mtp-quantised", kWarning, false, "the MTP block was quantised",
+     "Acceptance falls, and with it the speed that speculation gives.",
+     "Quantise again with the MTP block ignored, and check the result: some save paths look at targets only."},
+    {Code::kMtpWrongLayerType, "OUT054", "mtp-wrong-layer-type", kError, false,
+     "compressor or indexer tensors in an MTP block",
+     "The block was built with another layer's type; it attends through weights that were never trained.",
+     "An MTP block is a sliding-window layer: drop these tensors and rebuild the block from the source."},
+    {Code::kMixedNaming, "OUT055", "mixed-naming", kWarning, false, "names of two dialects are mixed",
+     "Rename rules that fire on one dialect only leave the others' parameters random; typically the MTP block.",
+     "Bring all names into one dialect (`outrider convert --to official`)."},
+    {Code::kMtpNotAsReleased, "OUT056", "mtp-not-as-released", kWarning, false,
+     "the MTP block is stored more coarsely than the model",
+     "Acceptance of a few percent where the release has 70% (vllm issue 43455).",
+     "Take the mtp.* tensors from the source, byte for byte."},
+    {Code::kMtpChained, "OUT057", "mtp-chained", kInfo, false, "one MTP block: drafts beyond the first reuse it",
+     "Acceptance falls with each position (0.98, 0.64, 0.15 is typical). That is no fault of the weights; near zero at "
+     "position 0 is.",
+     "Use num_speculative_tokens 1 or 2, and look at position 0 first."},
+    {Code::kSampledByDefault, "OUT058", "sampled-by-default", kInfo, false, "generation_config.json samples by default",
+     "An engine whose drafter proposes greedily accepts about 10% at temperature 1 where sampled drafts give 49%. That "
+     "is no fault of the weights.",
+     "Compare acceptance at temperature 0 first; use an engine that samples its drafts."},
+    {Code::kDrafterIncomplete, "OUT059", "drafter-incomplete", kWarning, false, "the DSpark drafter is not complete",
+     "An engine that runs it drafts from random weights.", "Take the mtp.* tensors from the source."},
+
+    {Code::kFp32Downcast, "OUT060", "fp32-downcast", kWarning, false, "FP32 parameters were saved with less precision",
+     "Hyper-connections, router biases, sinks and position biases lose bits that the model was trained with; quality "
+     "falls a little everywhere.",
+     "Restore them byte for byte from the source (`outrider repair --reference SRC`); widening alone does not bring "
+     "the bits back."},
+    {Code::kQuantisedWhereNative, "OUT061", "quantised-where-native", kWarning, false,
+     "modules are quantised that engines expect unquantised",
+     "vLLM and SGLang build compressor, indexer weights and router unquantised: the scales are skipped and the codes "
+     "used as values.",
+     "Quantise again with these modules ignored."},
+    {Code::kHashTableNotInteger, "OUT062", "hash-table-not-integer", kError, false,
+     "a hash-routing table is no integer table", "Expert numbers are rounded: tokens go to the wrong experts.",
+     "Take tid2eid from the source as I64."},
+    {Code::kDtypeNotAsReleased, "OUT063", "dtype-not-as-released", kNote, false, "another dtype than the release's",
+     "None for accuracy where it is wider; some engines expect the release's.",
+     "Nothing to do where it is on purpose."},
+    {Code::kInconsistentStorage, "OUT064", "inconsistent-storage", kWarning, false,
+     "a few tensors are stored unlike their siblings",
+     "Engines that take the form of a layer from its first tensor read the others wrongly.",
+     "Check what wrote these tensors; store them like their siblings."},
+    {Code::kScaleSpelling, "OUT065", "scale-spelling", kNote, false, "scales in an unusual spelling",
+     "Accepted here. Engines that know one spelling report missing keys, or a crash in the kernel.",
+     "Rename or reinterpret for such engines (`outrider repair`)."},
+
+    {Code::kNotANumber, "OUT070", "not-a-number", kError, false, "values that are NaN or infinite",
+     "NaN spreads to every logit of every token.", "Quantise or save again; look at the calibration of these modules."},
+    {Code::kAllZero, "OUT071", "all-zero", kError, false, "tensors of zeros only",
+     "The module contributes nothing; text degrades without an error.",
+     "Take the tensors from the source; a sparse or interrupted copy leaves zeros."},
+    {Code::kBadScale, "OUT072", "bad-scale", kError, false, "scales of zero, NaN or below",
+     "Blocks of weights become zero or NaN.", "Quantise these modules again."},
+    {Code::kScalesCast, "OUT073", "scales-cast", kError, false, "scales that a numeric cast destroyed",
+     "E8M0 exponents were converted as numbers: all zero, or all at one end.",
+     "Take the scales from the source and reinterpret their bytes."},
+    {Code::kHashTableRange, "OUT074", "hash-table-range", kError, false,
+     "expert numbers out of range in a hash-routing table", "Memory read out of bounds, or tokens without experts.",
+     "Renumber the table for the experts that were kept; a pruned model needs its own."},
+    {Code::kAliasDiffers, "OUT075", "alias-differs", kError, false,
+     "the MTP block's own head or embedding differs from the model's",
+     "Drafts come from another head than the model's: acceptance falls, or is zero.",
+     "Run `outrider repair` to copy the model's, unless the head was trained on purpose."},
+    {Code::kMtpInitialValues, "OUT076", "mtp-initial-values", kError, false, "the MTP block holds initial values",
+     "Nothing was loaded before it was saved: 0% acceptance.", "Take the mtp.* tensors from the source."},
+
+    {Code::kReferenceDtype, "OUT080", "reference-dtype", kWarning, false, "another dtype than in the reference",
+     "Precision was lost if it is narrower.", "Restore from the reference (`outrider repair --reference`)."},
+    {Code::kReferenceLost, "OUT081", "reference-lost", kError, false, "tensors of the reference are lost",
+     "Parameters stay random in an engine that does not notice.",
+     "Restore from the reference (`outrider repair --reference`)."},
+    {Code::kReferenceValues, "OUT082", "reference-values", kWarning, false, "values differ from the reference",
+     "Fine-tuning changes values on purpose; a copy must not.", "Compare with how the artifact was made."},
+    {Code::kReferenceConfig, "OUT083", "reference-config", kWarning, false, "config.json differs from the reference's",
+     "Lost fields become defaults of another model.", "Restore the fields from the reference."},
+};
+
+constexpr bool in_order() {
+  for (std::size_t i = 0; i < std::size(kKinds); ++i) {
+    if (static_cast<std::size_t>(kKinds[i].id) != i) return false;
+    if (i > 0 && !(kKinds[i - 1].code < kKinds[i].code)) return false;
+  }
+  return std::size(kKinds) == static_cast<std::size_t>(Code::kReferenceConfig) + 1;
+}
+static_assert(in_order());
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+// "layers.3.x" → "layers.*.x": whole dotted pieces that are numbers.
+std::string pattern_of(std::string_view name) {
+  std::string out;
+  out.reserve(name.size());
+  for (std::size_t i = 0; i < name.size();) {
+    std::size_t end = i;
+    while (end < name.size() && is_digit(name[end])) ++end;
+    const bool piece = end > i && (i == 0 || name[i - 1] == '.') && (end == name.size() || name[end] == '.');
+    if (piece) {
+      out += '*';
+      i = end;
+    } else {
+      out += name[i++];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string_view severity_name(Severity severity) {
+  switch (severity) {
+    case kInfo:
+      return "info";
+    case kNote:
+      return "note";
+    case kWarning:
+      return "warning";
+    case kError:
+      return "error";
+  }
+  return "";
+}
+
+std::span<const FindingKind> finding_kinds() {
+  return kKinds;
+}
+const FindingKind& finding_kind(Code id) {
+  return kKinds[static_cast<std::size_t>(id)];
+}
+
+std::vector<TensorPattern> tensor_patterns(std::span<const std::string> names) {
+  std::vector<TensorPattern> out;
+  std::unordered_map<std::string, std::size_t> at;
+  for (const std::string& name : names) {
+    const auto [it, added] = at.try_emplace(pattern_of(name), out.size());
+    if (added) out.push_back({it->first, 0, {}});
+    TensorPattern& pattern = out[it->second];
+    ++pattern.count;
+    if (pattern.examples.size() < 3) pattern.examples.push_back(name);
+  }
+  for (TensorPattern& pattern : out) {
+    if (pattern.count == 1) pattern.pattern = pattern.examples[0];
+  }
+  return out;
+}
+
+}  // namespace outrider

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace outrider {
+
+enum class Severity {
+  kInfo,     // worth knowing; nothing to do
+  kNote,     // sound for Outrider; another engine, or another use, may stumble
+  kWarning,  // runs, but worse than it should, or the artifact contradicts itself
+  kError,    // does not run, or must not
+};
+std::string_view severity_name(Severity severity);
+
+enum class Code {
+  // files
+  kShardUnreadable,
+  kShardTruncated,
+  kNotAShard,
+  kShardMissing,
+  kIndexNamesAbsentTensor,
+  kTensorInOtherShard,
+  kTensorNotInIndex,
+  kDuplicateTensor,
+  kStrayFile,
+  kNamesOnly,
+  kUnalignedData,
+  kIndexTotalSize,
+  kUnusualSharding,
+  // config.json and tokenizer
+  kConfigFieldMissing,
+  kConfigContradiction,
+  kUnsupportedModel,
+  kVisionTensors,
+  kQuantizationConfigMismatch,
+  kScaleFormatUndeclared,
+  kTokenizerMismatch,
+  kTokenizerMissing,
+  // completeness
+  kParameterMissing,
+  kFusedPartMissing,
+  kWrongShape,
+  kWrongDtype,
+  kCompanionMissing,
+  kCompanionWrong,
+  kStrayCompanion,
+  kBoundTwice,
+  kUnknownTensor,
+  kExplodedTensor,
+  kOutsideModel,
+  // drafter
+  kMtpSharesHead,
+  kMtpDropped,
+  kDsparkDrafter,
+  kMtpQuantised,
+  kMtpWrongLayerType,
+  kMixedNaming,
+  kMtpNotAsReleased,
+  kMtpChained,
+  kSampledByDefault,
+  kDrafterIncomplete,
+  // precision and form
+  kFp32Downcast,
+  kQuantisedWhereNative,
+  kHashTableNotInteger,
+  kDtypeNotAsReleased,
+  kInconsistentStorage,
+  kScaleSpelling,
+  // values (--data)
+  kNotANumber,
+  kAllZero,
+  kBadScale,
+  kScalesCast,
+  kHashTableRange,
+  kAliasDiffers,
+  kMtpInitialValues,
+  // against a source (--reference)
+  kReferenceDtype,
+  kReferenceLost,
+  kReferenceValues,
+  kReferenceConfig,
+};
+
+// The stable part of a finding. Its page is docs/findings/<code>.md.
+struct FindingKind {
+  Code id;
+  std::string_view code;  // "OUT050"
+  std::string_view slug;  // "mtp-shares-head"
+  Severity severity;
+  bool unreadable;          // exit status 2: something could not be read at all
+  std::string_view title;   // a few words
+  std::string_view effect;  // in an engine that does not notice
+  std::string_view remedy;
+};
+std::span<const FindingKind> finding_kinds();  // in order of code
+const FindingKind& finding_kind(Code id);
+
+// Names of tensors that differ only in numbers: "layers.*.ffn.experts.*.w1.weight", with how many there are.
+struct TensorPattern {
+  std::string pattern;  // the name itself where count is 1
+  std::uint64_t count = 0;
+  std::vector<std::string> examples;  // up to three names
+};
+// In order of first appearance; a name that occurs twice counts twice.
+std::vector<TensorPattern> tensor_patterns(std::span<const std::string> names);
+
+struct Finding {
+  Code id;
+  std::string message;  // what was found here, a sentence or two
+  std::vector<TensorPattern> tensors;
+  std::string remedy;  // where it is more precise than the kind's
+
+  const FindingKind& kind() const { return finding_kind(id); }
+  std::string_view remedy_text() const { return remedy.empty() ? kind().remedy : std::string_view(remedy); }
+};
+
+}  // namespace outrider

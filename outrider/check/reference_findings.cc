@@ -1,0 +1,155 @@
+#include <fmt/format.h>
+
+#include <map>
+
+#include "outrider/check/context.h"
+#include "outrider/check/tensor_data.h"
+
+namespace outrider {
+namespace {
+
+int precision(Dtype d) {
+  switch (d) {
+    case Dtype::kF32:
+      return 3;
+    case Dtype::kBF16:
+    case Dtype::kF16:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+void compare_configs(CheckContext& context, const ModelConfig& ours, const ModelConfig& theirs) {
+  std::string differences;
+  const auto compare = [&](const char* field, auto a, auto b) {
+    if (a == b) return;
+    differences += fmt::format("{}{} is {}, in the reference {}", differences.empty() ? "" : "; ", field, a, b);
+  };
+  compare("vocab_size", ours.vocab_size, theirs.vocab_size);
+  compare("hidden_size", ours.hidden_size, theirs.hidden_size);
+  compare("num_hidden_layers", ours.num_hidden_layers, theirs.num_hidden_layers);
+  compare("num_attention_heads", ours.num_attention_heads, theirs.num_attention_heads);
+  compare("head_dim", ours.head_dim, theirs.head_dim);
+  compare("qk_rope_head_dim", ours.qk_rope_head_dim, theirs.qk_rope_head_dim);
+  compare("q_lora_rank", ours.q_lora_rank, theirs.q_lora_rank);
+  compare("o_groups", ours.o_groups, theirs.o_groups);
+  compare("o_lora_rank", ours.o_lora_rank, theirs.o_lora_rank);
+  compare("sliding_window", ours.sliding_window, theirs.sliding_window);
+  compare("n_routed_experts", ours.n_routed_experts, theirs.n_routed_experts);
+  compare("n_shared_experts", ours.n_shared_experts, theirs.n_shared_experts);
+  compare("num_experts_per_tok", ours.num_experts_per_tok, theirs.num_experts_per_tok);
+  compare("moe_intermediate_size", ours.moe_intermediate_size, theirs.moe_intermediate_size);
+  compare("num_hash_layers", ours.num_hash_layers, theirs.num_hash_layers);
+  compare("hc_mult", ours.hc_mult, theirs.hc_mult);
+  compare("hc_sinkhorn_iters", ours.hc_sinkhorn_iters, theirs.hc_sinkhorn_iters);
+  compare("index_n_heads", ours.index_n_heads, theirs.index_n_heads);
+  compare("index_head_dim", ours.index_head_dim, theirs.index_head_dim);
+  compare("index_topk", ours.index_topk, theirs.index_topk);
+  compare("num_nextn_predict_layers", ours.num_nextn_predict_layers, theirs.num_nextn_predict_layers);
+  compare("hc_eps", ours.hc_eps, theirs.hc_eps);
+  compare("rms_norm_eps", ours.rms_norm_eps, theirs.rms_norm_eps);
+  compare("rope_theta", ours.rope_theta, theirs.rope_theta);
+  compare("compress_rope_theta", ours.compress_rope_theta, theirs.compress_rope_theta);
+  compare("routed_scaling_factor", ours.routed_scaling_factor, theirs.routed_scaling_factor);
+  compare("swiglu_limit", ours.swiglu_limit, theirs.swiglu_limit);
+  compare("norm_topk_prob", ours.norm_topk_prob, theirs.norm_topk_prob);
+  compare("scoring_func", ours.scoring_func, theirs.scoring_func);
+  compare("rope_scaling.factor", ours.yarn ? ours.yarn->factor : 1, theirs.yarn ? theirs.yarn->factor : 1);
+  for (std::size_t i = 0; i < std::min(ours.layers.size(), theirs.layers.size()); ++i) {
+    if (ours.layers[i].compress_ratio == theirs.layers[i].compress_ratio) continue;
+    compare(fmt::format("compress_ratios[{}]", i).c_str(), ours.layers[i].compress_ratio,
+            theirs.layers[i].compress_ratio);
+    break;
+  }
+  if (!differences.empty()) context.add(Code::kReferenceConfig, differences);
+}
+
+}  // namespace
+
+void check_reference(CheckContext& context) {
+  if (context.report.binding == nullptr) return;
+  const auto reference =
+      std::make_shared<const Checkpoint>(Checkpoint::open(*context.options.reference, context.options.threads));
+  const auto opened = check_checkpoint(reference);
+  if (!opened.config || opened.binding == nullptr) {
+    throw Error(
+        fmt::format("{}: its config.json does not describe a DeepSeek-V4 model, so nothing can be compared with it. "
+                    "Give the directory of the source checkpoint.",
+                    context.options.reference->string()));
+  }
+  compare_configs(context, context.reading().config, opened.config->config);
+
+  const BindingReport& ours = context.binding();
+  const BindingReport& theirs = *opened.binding;
+  const bool same_experts = context.reading().config.n_routed_experts == opened.config->config.n_routed_experts;
+  const TensorData our_data(context.checkpoint());
+  const TensorData their_data(*reference);
+  std::vector<std::string> narrower;
+  std::vector<std::string> wider;
+  std::vector<std::string> lost;
+  std::vector<std::string> changed;
+  std::string narrower_first;
+  std::string changed_first;
+  std::uint64_t done = 0;
+  const std::uint64_t total = reference->tensor_bytes();
+  const bool values = !ours.names_only && !theirs.names_only;
+  for (ParameterId q = 0; q < theirs.bindings.size(); ++q) {
+    const Parameter& parameter = (*theirs.manifest)[q];
+    const Binding& b = theirs.bindings[q];
+    if (!b.bound || b.shared) continue;
+    const bool resized = parameter.spec().group == ModuleGroup::kRouter ||
+                         parameter.spec().group == ModuleGroup::kRouterBias ||
+                         parameter.spec().group == ModuleGroup::kHashTable || parameter.expert >= 0;
+    if (resized && !same_experts) continue;
+    const auto p = ours.manifest->find(parameter.block, parameter.slot, parameter.expert);
+    const Binding* a = p ? &ours.bindings[*p] : nullptr;
+    const bool held =
+        a != nullptr && (a->bound || std::any_of(a->tensors.begin(), a->tensors.end(), [](auto t) { return t >= 0; }));
+    if (!held) {
+      if (!parameter.falls_back_to) lost.push_back(parameter.name());
+      continue;
+    }
+    if (!a->bound || a->shared || !values) continue;
+    if (a->form != b.form) continue;  // quantised on purpose, or the other way round
+    for (std::size_t c = 0; c < kComponentCount; ++c) {
+      if (a->tensors[c] < 0 || b.tensors[c] < 0 || a->part != ExpertPart::kNone || b.part != ExpertPart::kNone)
+        continue;
+      const TensorInfo& mine = ours.tensor(static_cast<TensorId>(a->tensors[c]));
+      const TensorInfo& source = theirs.tensor(static_cast<TensorId>(b.tensors[c]));
+      done += source.bytes();
+      if (context.options.progress) context.options.progress(done, total);
+      if (mine.dtype != source.dtype) {
+        auto& list = precision(mine.dtype) < precision(source.dtype) ? narrower : wider;
+        if (narrower_first.empty() && &list == &narrower) {
+          narrower_first =
+              fmt::format("{} is {}, in the reference {}", mine.name, dtype_name(mine.dtype), dtype_name(source.dtype));
+        }
+        list.emplace_back(mine.name);
+        if (&list == &narrower) continue;
+      }
+      const auto different = count_different(our_data, mine, their_data, source);
+      if (!different || *different == 0) continue;
+      if (changed_first.empty()) {
+        changed_first = fmt::format("{} differs from the reference in {} values", mine.name, grouped(*different));
+      }
+      changed.emplace_back(mine.name);
+    }
+  }
+  const auto more = [](std::size_t count) {
+    return count < 2 ? std::string() : fmt::format("; and {} more", grouped(count - 1));
+  };
+  if (!narrower.empty()) context.add(Code::kReferenceDtype, narrower_first + more(narrower.size()), narrower);
+  if (!wider.empty()) {
+    context.add(Code::kReferenceDtype,
+                fmt::format("{} is stored wider than in the reference{}", wider[0], more(wider.size())), wider,
+                "Nothing to do where it is on purpose; a head in F32 is usual in repaired artifacts.");
+  }
+  if (!lost.empty()) {
+    context.add(Code::kReferenceLost,
+                fmt::format("{} of the reference is not in this checkpoint{}", lost[0], more(lost.size())), lost);
+  }
+  if (!changed.empty()) context.add(Code::kReferenceValues, changed_first + more(changed.size()), changed);
+}
+
+}  // namespace outrider

@@ -1,0 +1,85 @@
+#include "outrider/check/tensor_data.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "outrider/check/value_scan.h"
+
+namespace outrider {
+namespace {
+
+constexpr std::uint64_t kPiece = 4 << 20;
+
+bool widens(Dtype d) {
+  return d == Dtype::kBF16 || d == Dtype::kF16 || d == Dtype::kF32;
+}
+
+}  // namespace
+
+TensorData::TensorData(const Checkpoint& checkpoint) : checkpoint_(checkpoint), files_(checkpoint.files().size()) {
+  for (std::size_t f = 0; f < files_.size(); ++f) {
+    const ShardFile& file = checkpoint.files()[f];
+    if (!file.present || file.tensor_count == 0 || file.path.empty()) continue;
+    if (file.fault && *file.fault != HeaderFault::kTruncated && *file.fault != HeaderFault::kTrailing) continue;
+    files_[f] = MappedFile(file.path);
+  }
+}
+
+bool TensorData::readable(const TensorInfo& tensor) const {
+  const ShardFile& file = checkpoint_.files()[tensor.file];
+  return file.data_start + tensor.end <= files_[tensor.file].bytes().size();
+}
+
+std::span<const std::byte> TensorData::piece(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t bytes) const {
+  return files_[tensor.file].bytes().subspan(checkpoint_.files()[tensor.file].data_start + tensor.begin + begin, bytes);
+}
+
+void TensorData::drop(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t bytes) const {
+  files_[tensor.file].drop(checkpoint_.files()[tensor.file].data_start + tensor.begin + begin, bytes);
+}
+
+void TensorData::read(const TensorInfo& tensor, const std::function<void(std::span<const std::byte>)>& visit) const {
+  for (std::uint64_t at = 0; at < tensor.bytes(); at += kPiece) {
+    const std::uint64_t bytes = std::min(kPiece, tensor.bytes() - at);
+    visit(piece(tensor, at, bytes));
+    drop(tensor, at, bytes);
+  }
+}
+
+std::optional<std::uint64_t> count_different(const TensorData& a_data, const TensorInfo& a, const TensorData& b_data,
+                                             const TensorInfo& b) {
+  if (!a_data.readable(a) || !b_data.readable(b)) return std::nullopt;
+  const unsigned a_bits = dtype_bits(a.dtype);
+  const unsigned b_bits = dtype_bits(b.dtype);
+  const bool same = a.dtype == b.dtype;
+  if (!same && !(widens(a.dtype) && widens(b.dtype))) return std::nullopt;
+  if (a.bytes() * 8 / a_bits != b.bytes() * 8 / b_bits) return std::nullopt;
+  const std::uint64_t a_size = std::max(1U, a_bits / 8);
+  const std::uint64_t b_size = std::max(1U, b_bits / 8);
+  const std::uint64_t elements = a.bytes() / a_size;
+  std::uint64_t different = 0;
+  const std::uint64_t step = kPiece / 8;
+  for (std::uint64_t at = 0; at < elements; at += step) {
+    const std::uint64_t count = std::min(step, elements - at);
+    const auto x = a_data.piece(a, at * a_size, count * a_size);
+    const auto y = b_data.piece(b, at * b_size, count * b_size);
+    if (same) {
+      if (std::memcmp(x.data(), y.data(), x.size()) != 0) {
+        for (std::uint64_t i = 0; i < count; ++i) {
+          different += std::memcmp(x.data() + i * a_size, y.data() + i * a_size, a_size) != 0;
+        }
+      }
+    } else {
+      for (std::uint64_t i = 0; i < count; ++i) {
+        different += std::bit_cast<std::uint32_t>(load_float(a.dtype, x.data() + i * a_size)) !=
+                     std::bit_cast<std::uint32_t>(load_float(b.dtype, y.data() + i * b_size));
+      }
+    }
+    a_data.drop(a, at * a_size, count * a_size);
+    b_data.drop(b, at * b_size, count * b_size);
+  }
+  return different;
+}
+
+}  // namespace outrider

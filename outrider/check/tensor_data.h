@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "outrider/checkpoint/checkpoint.h"
+#include "outrider/checkpoint/mapped_file.h"
+
+namespace outrider {
+
+// Reads the bytes of any tensor of a checkpoint, complete or not, for diagnosis: piece by piece, giving memory back
+// behind itself. (An engine gets weights from Weights, which takes a complete plan.)
+class TensorData {
+ public:
+  explicit TensorData(const Checkpoint& checkpoint);
+
+  // Whether the file is there and long enough.
+  bool readable(const TensorInfo& tensor) const;
+  // Calls `visit` with consecutive pieces of at most 4 MiB, each a multiple of 8 bytes but the last.
+  void read(const TensorInfo& tensor, const std::function<void(std::span<const std::byte>)>& visit) const;
+  std::span<const std::byte> piece(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t bytes) const;
+  void drop(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t bytes) const;
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::vector<MappedFile> files_;
+};
+
+// How many values differ between two tensors of the same number of elements: of the same dtype by their bytes,
+// otherwise BF16, F16 and F32 after widening. Nothing where they cannot be compared.
+std::optional<std::uint64_t> count_different(const TensorData& a_data, const TensorInfo& a, const TensorData& b_data,
+                                             const TensorInfo& b);
+
+}  // namespace outrider

@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "outrider/checkpoint/safetensors_header.h"
+#include "outrider/checkpoint/tensor_info.h"
+
+namespace outrider {
+
+struct IndexFile;
+
+// One .safetensors file of a checkpoint.
+struct ShardFile {
+  std::string name;  // within the directory
+  std::filesystem::path path;
+  bool present = false;  // exists on disk
+  bool in_index = true;  // named by the index, or there is no index
+  std::optional<HeaderFault> fault;
+  std::string problem;  // for a person, where fault is set
+  std::uint64_t file_bytes = 0;
+  std::uint64_t data_start = 0;
+  std::uint64_t expected_bytes = 0;  // header, and all the tensors it announces
+  std::uint32_t tensor_count = 0;
+  bool data_aligned = true;  // data_start is a multiple of 8
+};
+
+// A name in the index whose entry does not agree with the headers.
+struct IndexDisagreement {
+  enum class Kind {
+    kNowhere,     // no readable shard holds the tensor
+    kOtherShard,  // another file than the index says holds it
+    kNotInIndex,  // in a header of an indexed file, absent from the index
+  };
+  Kind kind = Kind::kNowhere;
+  std::string_view tensor;
+  std::string_view file;        // what the index says; for kNotInIndex: the file that holds it
+  std::string_view other_file;  // kOtherShard: the file that holds it
+};
+
+// The same name in two headers, or twice in the index.
+struct DuplicateTensor {
+  std::string_view tensor;
+  std::string_view first_file;
+  std::string_view second_file;
+};
+
+// What a checkpoint directory (or a single .safetensors file) contains, by its headers. Faults of single files do not
+// stop the reading: they are recorded, and the rest is read.
+class Checkpoint {
+ public:
+  // `path`: a directory, a .safetensors file, or a model.safetensors.index.json. In a directory the shards are what
+  // model.safetensors.index.json names; files of the directory beside them are read too and marked in_index = false.
+  // Without an index: every *.safetensors file. Headers are read by up to `threads` threads.
+  // Throws Error when there is nothing to look at: no such path, no safetensors file and no index, an index that cannot
+  // be parsed.
+  static Checkpoint open(const std::filesystem::path& path, unsigned threads = 2);
+
+  // A checkpoint that exists only as a list (tests, listings from a hub). Offsets are assigned in order of the list;
+  // each distinct file name becomes a ShardFile; the index agrees. `names_only`: dtypes and shapes are unknown.
+  struct Listed {
+    std::string name;
+    Dtype dtype = Dtype::kU8;
+    std::vector<std::uint64_t> shape;
+    std::string file = "model.safetensors";
+  };
+  static Checkpoint from_listing(std::span<const Listed> tensors, std::string config_json, bool names_only = false);
+
+  const std::filesystem::path& root() const { return root_; }
+  const std::vector<ShardFile>& files() const { return files_; }
+  // Tensors of the readable headers (of the index, where names_only()), sorted by name; a duplicate name stands there
+  // as often as it occurs.
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  // Binary search; nullptr where absent.
+  const TensorInfo* find(std::string_view name) const;
+
+  // No shard of the index is on disk: names are known, dtypes, shapes and data are not.
+  bool names_only() const { return names_only_; }
+  bool has_index() const { return has_index_; }
+  std::optional<std::uint64_t> index_total_size() const { return index_total_size_; }
+  std::uint64_t tensor_bytes() const;  // sum over tensors()
+  const std::vector<IndexDisagreement>& disagreements() const { return disagreements_; }
+  const std::vector<DuplicateTensor>& duplicates() const { return duplicates_; }
+
+  // The text of config.json beside the weights; empty where there is none.
+  const std::string& config_json() const { return config_json_; }
+  // The text of another file beside the weights, at most `max_bytes`; nothing where it is absent. Throws Error where it
+  // is there and cannot be read or is larger.
+  std::optional<std::string> side_file(std::string_view name, std::uint64_t max_bytes) const;
+
+ private:
+  void compare_with(const IndexFile& index);
+  void find_duplicates();
+
+  std::filesystem::path root_;
+  std::vector<ShardFile> files_;
+  std::vector<TensorInfo> tensors_;
+  std::vector<IndexDisagreement> disagreements_;
+  std::vector<DuplicateTensor> duplicates_;
+  std::vector<Arena> arenas_;
+  std::string config_json_;
+  std::optional<std::uint64_t> index_total_size_;
+  bool has_index_ = false;
+  bool names_only_ = false;
+};
+
+}  // namespace outrider

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "outrider/util/arena.h"
+
+namespace outrider {
+
+// Larger index files are refused before they are read. (V4-Pro's is about 25 MB.)
+inline constexpr std::uint64_t kMaxIndexBytes = 128 << 20;
+
+// model.safetensors.index.json: which tensor is in which file.
+struct IndexFile {
+  struct Entry {
+    std::string_view tensor;
+    std::uint32_t shard = 0;  // position in `shards`
+  };
+  std::vector<Entry> weight_map;                // in the order of the file
+  std::vector<std::string> shards;              // each file name once, in order of first appearance
+  std::vector<std::string_view> repeated_keys;  // tensors named more than once
+  std::optional<std::uint64_t> total_size;      // metadata.total_size, bytes
+  Arena arena;
+};
+
+// Validates the text of an index. Refuses, as an Error whose message begins with `where`: not UTF-8, not JSON, no
+// weight_map, values that are no strings, and shard names that are not plain file names (a path could lead out of
+// the checkpoint's directory).
+IndexFile parse_index(std::string_view json, const std::string& where);
+IndexFile read_index(const std::filesystem::path& path);
+
+}  // namespace outrider

@@ -1,0 +1,52 @@
+#include "outrider/checkpoint/mapped_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "outrider/checkpoint/file_reader.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  const FileReader file(path);
+  size_ = file.size();
+  if (size_ == 0) return;
+  void* at = mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.descriptor(), 0);
+  if (at == MAP_FAILED) {
+    throw Error(fmt::format("{}: cannot be mapped ({}). Check the limits on address space (ulimit -v).", path.string(),
+                            std::strerror(errno)));
+  }
+  data_ = static_cast<const std::byte*>(at);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+void MappedFile::drop(std::uint64_t begin, std::uint64_t count) const {
+  if (data_ == nullptr || begin >= size_) return;
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  // Whole pages only: a page shared with a neighbour may still be in use.
+  const std::uint64_t first = (begin + page - 1) / page * page;
+  const std::uint64_t last = std::min<std::uint64_t>(begin + count, size_) / page * page;
+  if (first < last) madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
+}
+
+}  // namespace outrider

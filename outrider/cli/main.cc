@@ -1,0 +1,27 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <filesystem>
+
+#include "outrider/cli/check_command.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Outrider: an inference engine for DeepSeek-V4 that never runs a checkpoint it has not loaded completely",
+      "outrider"};
+  app.set_version_flag("--version", "outrider " OUTRIDER_VERSION);
+  app.require_subcommand(1);
+  int status = 0;
+  outrider::add_check_command(app, status);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    // Help and version leave with 0, a wrong command line with 2.
+    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "outrider: {}\n", e.what());
+    return 2;
+  }
+  return status;
+}

@@ -1,0 +1,157 @@
+#include "outrider/manifest/manifest.h"
+
+#include <fmt/format.h>
+
+namespace outrider {
+namespace {
+
+bool has_slot(Slot slot, Block block, const LayerAttention& attention, const ModelConfig& config,
+              std::uint32_t drafter_blocks) {
+  const bool top = block.kind == BlockKind::kTop;
+  const bool mtp = block.kind == BlockKind::kMtp;
+  const bool dspark = block.kind == BlockKind::kDspark;
+  const bool last_stage = dspark && block.index + 1 == drafter_blocks;
+  const bool hash = block.kind == BlockKind::kLayer && block.index < config.num_hash_layers;
+  switch (slot) {
+    case Slot::kEmbed:
+    case Slot::kHead:
+      return top || mtp;
+    case Slot::kFinalNorm:
+    case Slot::kHcHeadFn:
+    case Slot::kHcHeadBase:
+    case Slot::kHcHeadScale:
+      return top || mtp || last_stage;
+    case Slot::kCompressorApe:
+    case Slot::kCompressorWkv:
+    case Slot::kCompressorWgate:
+    case Slot::kCompressorNorm:
+      return !top && attention.compressed();
+    case Slot::kIndexerWqB:
+    case Slot::kIndexerWeightsProj:
+    case Slot::kIndexerCompressorApe:
+    case Slot::kIndexerCompressorWkv:
+    case Slot::kIndexerCompressorWgate:
+    case Slot::kIndexerCompressorNorm:
+      return !top && attention.type == AttentionType::kCompressedSparse;
+    case Slot::kGateBias:
+      return !top && !hash;
+    case Slot::kGateTid2Eid:
+      return hash;
+    case Slot::kEProj:
+    case Slot::kHProj:
+    case Slot::kENorm:
+    case Slot::kHNorm:
+      return mtp;
+    case Slot::kMainProj:
+    case Slot::kMainNorm:
+      return dspark && block.index == 0;
+    case Slot::kMarkovW1:
+    case Slot::kMarkovW2:
+    case Slot::kConfidenceProj:
+      return last_stage;
+    default:
+      return !top;
+  }
+}
+
+bool is_expert(Slot slot) {
+  return slot >= Slot::kExpertW1 && slot <= Slot::kExpertW3;
+}
+
+}  // namespace
+
+std::string block_name(Block block) {
+  switch (block.kind) {
+    case BlockKind::kTop:
+      return "";
+    case BlockKind::kLayer:
+      return fmt::format("layers.{}", block.index);
+    case BlockKind::kMtp:
+    case BlockKind::kDspark:
+      return fmt::format("mtp.{}", block.index);
+  }
+  return "";
+}
+
+std::string Parameter::name() const {
+  std::string out = block_name(block);
+  if (!out.empty()) out += '.';
+  if (block.kind == BlockKind::kMtp && slot == Slot::kEmbed) return out + "emb.tok_emb.weight";
+  const std::string_view official = spec().official;
+  if (expert < 0) return out.append(official);
+  return out += fmt::format(fmt::runtime(official), expert);
+}
+
+Manifest::Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t drafter_blocks)
+    : config_(config), drafter_(drafter), drafter_blocks_(drafter == DrafterKind::kNone ? 0 : drafter_blocks) {
+  parameters_.reserve((config.layers.size() + drafter_blocks_) * (3 * config.n_routed_experts + 40) + 8);
+  add_block({BlockKind::kTop, 0}, {});
+  for (std::uint32_t i = 0; i < config.layers.size(); ++i) add_block({BlockKind::kLayer, i}, config.layers[i]);
+  const BlockKind kind = drafter == DrafterKind::kDspark ? BlockKind::kDspark : BlockKind::kMtp;
+  // A drafting block is a sliding-window layer, whatever the other layers are.
+  for (std::uint32_t i = 0; i < drafter_blocks_; ++i) add_block({kind, i}, {});
+}
+
+void Manifest::add_block(Block block, const LayerAttention& attention) {
+  BlockEntry entry;
+  entry.first.fill(-1);
+  const auto add = [&](const ParameterSpec& spec, std::int32_t expert) {
+    Parameter p;
+    p.slot = spec.slot;
+    p.block = block;
+    p.expert = expert;
+    p.shape = spec.shape(config_, attention);
+    if (block.kind == BlockKind::kMtp && (spec.slot == Slot::kEmbed || spec.slot == Slot::kHead)) {
+      p.falls_back_to = static_cast<ParameterId>(blocks_[0].first[static_cast<std::size_t>(spec.slot)]);
+    }
+    parameters_.push_back(p);
+  };
+  for (const ParameterSpec& spec : parameter_specs()) {
+    if (is_expert(spec.slot) || !has_slot(spec.slot, block, attention, config_, drafter_blocks_)) continue;
+    entry.first[static_cast<std::size_t>(spec.slot)] = static_cast<std::int32_t>(parameters_.size());
+    add(spec, -1);
+  }
+  if (block.kind != BlockKind::kTop) {
+    const Slot experts[] = {Slot::kExpertW1, Slot::kExpertW2, Slot::kExpertW3};
+    for (std::size_t i = 0; i < 3; ++i) {
+      entry.first[static_cast<std::size_t>(experts[i])] = static_cast<std::int32_t>(parameters_.size() + i);
+    }
+    for (std::uint64_t e = 0; e < config_.n_routed_experts; ++e) {
+      for (const Slot slot : experts) add(parameter_spec(slot), static_cast<std::int32_t>(e));
+    }
+  }
+  blocks_.push_back(entry);
+}
+
+std::optional<std::size_t> Manifest::block_position(Block block) const {
+  switch (block.kind) {
+    case BlockKind::kTop:
+      return 0;
+    case BlockKind::kLayer:
+      if (block.index < config_.layers.size()) return 1 + block.index;
+      return std::nullopt;
+    case BlockKind::kMtp:
+    case BlockKind::kDspark: {
+      const BlockKind kind = drafter_ == DrafterKind::kDspark ? BlockKind::kDspark : BlockKind::kMtp;
+      if (block.kind == kind && block.index < drafter_blocks_) return 1 + config_.layers.size() + block.index;
+      return std::nullopt;
+    }
+  }
+  return std::nullopt;
+}
+
+bool Manifest::has_block(Block block) const {
+  return block_position(block).has_value();
+}
+
+std::optional<ParameterId> Manifest::find(Block block, Slot slot, std::int32_t expert) const {
+  const std::optional<std::size_t> at = block_position(block);
+  if (!at) return std::nullopt;
+  const std::int32_t first = blocks_[*at].first[static_cast<std::size_t>(slot)];
+  if (first < 0 || is_expert(slot) != (expert >= 0)) return std::nullopt;
+  if (!is_expert(slot)) return static_cast<ParameterId>(first);
+  if (static_cast<std::uint64_t>(expert) >= config_.n_routed_experts) return std::nullopt;
+  return static_cast<ParameterId>(first + 3 * expert);
+}
+
+}  // namespace outrider

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "outrider/manifest/model_config.h"
+#include "outrider/manifest/parameter_spec.h"
+
+namespace outrider {
+
+// What the checkpoint carries under `mtp.*`. Decided from tensor names, never from num_nextn_predict_layers alone.
+enum class DrafterKind { kNone, kMtp, kDspark };
+
+using ParameterId = std::uint32_t;
+
+// One parameter of the model: a line of the registry in one block.
+struct Parameter {
+  Slot slot = Slot::kEmbed;
+  Block block;
+  std::int32_t expert = -1;  // -1 outside of the routed experts
+  ParameterShape shape;
+  // The parameter whose tensor serves this one when it has none of its own: an MTP block shares head and embedding
+  // with the model.
+  std::optional<ParameterId> falls_back_to;
+
+  const ParameterSpec& spec() const { return parameter_spec(slot); }
+  // Canonical (official) name: "layers.3.ffn.experts.17.w1.weight", "mtp.0.emb.tok_emb.weight".
+  std::string name() const;
+};
+
+// The registry of every parameter that a config's model consists of, main model and drafter.
+class Manifest {
+ public:
+  // `config` must have been read with shapes_known. `drafter_blocks`: MTP blocks (kMtp) or stages (kDspark).
+  Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t drafter_blocks);
+
+  const ModelConfig& config() const { return config_; }
+  DrafterKind drafter() const { return drafter_; }
+  std::uint32_t drafter_blocks() const { return drafter_blocks_; }
+  std::span<const Parameter> parameters() const { return parameters_; }
+  const Parameter& operator[](ParameterId id) const { return parameters_[id]; }
+
+  // nullopt: the block does not exist, or has no such parameter (e.g. a compressor in a window layer).
+  std::optional<ParameterId> find(Block block, Slot slot, std::int32_t expert = -1) const;
+  bool has_block(Block block) const;
+
+ private:
+  struct BlockEntry {
+    std::array<std::int32_t, kSlotCount> first;  // first ParameterId of the slot; -1: absent
+  };
+
+  void add_block(Block block, const LayerAttention& attention);
+  std::optional<std::size_t> block_position(Block block) const;
+
+  ModelConfig config_;
+  DrafterKind drafter_;
+  std::uint32_t drafter_blocks_;
+  std::vector<Parameter> parameters_;
+  std::vector<BlockEntry> blocks_;
+};
+
+// "layers.3", "mtp.0"; empty for the top.
+std::string block_name(Block block);
+
+}  // namespace outrider

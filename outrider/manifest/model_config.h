@@ -1,0 +1,148 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace outrider {
+
+// How a layer attends to what lies before its sliding window.
+enum class AttentionType {
+  kWindow,             // sliding_attention, ratio 0: the window only
+  kCompressedSparse,   // compressed_sparse_attention (CSA): overlapping windows, an indexer picks the top-k
+  kHeavilyCompressed,  // heavily_compressed_attention (HCA): all entries
+};
+
+struct LayerAttention {
+  AttentionType type = AttentionType::kWindow;
+  std::uint64_t compress_ratio = 0;  // tokens that one compressed entry stands for; 0 for kWindow
+
+  bool compressed() const { return type != AttentionType::kWindow; }
+};
+
+// YaRN, applied on compressed layers only.
+struct YarnScaling {
+  double factor = 1;
+  std::uint64_t original_max_position_embeddings = 0;
+  double beta_fast = 32;
+  double beta_slow = 1;
+};
+
+// The fields by which a release announces a DSpark drafter (V4-Flash-0731) in place of an MTP block.
+struct DsparkConfig {
+  std::uint64_t block_size = 0;
+  std::uint64_t markov_rank = 0;
+  std::vector<std::uint64_t> target_layer_ids;
+};
+
+// One entry of quantization_config, as far as it says which modules are stored how.
+struct QuantizationGroup {
+  std::string name;                  // "group_0"; the quant_method where the config has no groups
+  std::vector<std::string> targets;  // module names, "re:" regular expressions, or class names such as "Linear"
+  std::uint64_t num_bits = 0;
+  std::string type;                        // "int", "float"
+  std::optional<std::int64_t> group_size;  // elements of one row that share a scale; absent: per block, channel, tensor
+};
+
+struct QuantizationConfig {
+  std::string quant_method;  // "fp8", "compressed-tensors", "modelopt", …
+  std::string format;
+  std::string scale_fmt;
+  std::vector<std::uint64_t> weight_block_size;
+  std::vector<QuantizationGroup> groups;
+  std::vector<std::string> ignore;
+};
+
+// DeepSeek-V4's configuration under its Hugging Face names, whichever spelling it was read from.
+struct ModelConfig {
+  std::uint64_t vocab_size = 0;
+  std::uint64_t hidden_size = 0;
+  std::uint64_t num_hidden_layers = 0;
+  std::uint64_t num_attention_heads = 0;
+  std::uint64_t head_dim = 0;
+  std::uint64_t qk_rope_head_dim = 0;
+  std::uint64_t q_lora_rank = 0;
+  std::uint64_t o_groups = 0;
+  std::uint64_t o_lora_rank = 0;
+  std::uint64_t sliding_window = 0;
+  std::uint64_t max_position_embeddings = 0;
+  std::uint64_t n_routed_experts = 0;
+  std::uint64_t n_shared_experts = 0;
+  std::uint64_t num_experts_per_tok = 0;
+  std::uint64_t moe_intermediate_size = 0;
+  std::uint64_t num_hash_layers = 0;
+  std::uint64_t hc_mult = 0;
+  std::uint64_t hc_sinkhorn_iters = 0;
+  std::uint64_t index_n_heads = 0;  // 0 where no layer has an indexer
+  std::uint64_t index_head_dim = 0;
+  std::uint64_t index_topk = 0;
+  std::uint64_t num_nextn_predict_layers = 0;
+  double hc_eps = 0;
+  double rms_norm_eps = 0;
+  double rope_theta = 0;
+  double compress_rope_theta = 0;
+  double routed_scaling_factor = 0;
+  double swiglu_limit = 0;
+  bool norm_topk_prob = true;
+  std::string scoring_func;
+  std::optional<YarnScaling> yarn;
+  std::vector<LayerAttention> layers;          // num_hidden_layers entries
+  std::vector<LayerAttention> drafter_layers;  // entries of compress_ratios after the last layer
+  std::optional<DsparkConfig> dspark;
+  std::optional<QuantizationConfig> quantization;
+};
+
+struct ConfigIssue {
+  enum class Kind {
+    kMissing,        // a field the model cannot be built without
+    kContradiction,  // two fields that cannot both hold
+    kInvalid,        // a value of the wrong type or out of range, or one this model does not have
+    kUnsupported,    // another model
+  };
+  Kind kind = Kind::kMissing;
+  std::string field;    // Hugging Face's name, with the inference config's in parentheses: "hidden_size (dim)"
+  std::string message;  // a sentence
+};
+
+enum class ConfigSpelling { kHuggingFace, kInference };
+
+// What else the config tells about the artifact, for recognising its family.
+struct ConfigTraits {
+  std::string model_type;
+  std::string expert_dtype;
+  std::string architecture;
+  bool vision = false;  // vision_n_layers and the like
+  bool engram = false;  // V4.1's nested text_config and engram_* fields
+  bool has_scale_fmt = false;
+};
+
+struct ConfigReading {
+  ModelConfig config;
+  ConfigTraits traits;
+  ConfigSpelling spelling = ConfigSpelling::kHuggingFace;
+  std::vector<ConfigIssue> issues;
+
+  bool sound() const { return issues.empty(); }
+  // Whether every field that a parameter's shape depends on was read, so that a manifest can be built although other
+  // fields are missing or contradict each other.
+  bool shapes_known = false;
+  bool unsupported() const;
+};
+
+// What the tensors themselves say, used for fields that config.json lost. Nothing here overrides the config.
+struct ConfigHints {
+  std::vector<LayerAttention> layers;
+  std::optional<std::uint64_t> num_hash_layers;
+  std::optional<std::uint64_t> num_nextn_predict_layers;
+};
+
+// Reads the text of a config.json in either spelling. Every missing field and every contradiction is listed in
+// `issues`; where `hints` can stand in for a missing field the reading goes on with the hint, and the issue names the
+// value to restore. Throws Error when the text is not a JSON object (depth at most 64).
+ConfigReading read_config(std::string_view json, const ConfigHints& hints = {});
+
+std::string_view attention_type_name(AttentionType type);  // Hugging Face's layer_types entry
+
+}  // namespace outrider

@@ -1,0 +1,145 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "outrider/checkpoint/dtype.h"
+#include "outrider/manifest/model_config.h"
+
+namespace outrider {
+
+// The part of the model a parameter lives in.
+enum class BlockKind : std::uint8_t {
+  kTop,     // embedding, final norm, head
+  kLayer,   // layers.N
+  kMtp,     // mtp.N: a multi-token-prediction block
+  kDspark,  // mtp.N of a release whose drafter is DSpark: known, never run by Outrider
+};
+
+struct Block {
+  BlockKind kind = BlockKind::kTop;
+  std::uint32_t index = 0;
+
+  friend bool operator==(const Block&, const Block&) = default;
+};
+
+// Every parameter a block can have. Experts are three slots, repeated for each expert.
+enum class Slot : std::uint8_t {
+  // top
+  kEmbed,
+  kHead,
+  kFinalNorm,
+  kHcHeadFn,
+  kHcHeadBase,
+  kHcHeadScale,
+  // every block with attention
+  kAttnNorm,
+  kFfnNorm,
+  kHcAttnFn,
+  kHcAttnBase,
+  kHcAttnScale,
+  kHcFfnFn,
+  kHcFfnBase,
+  kHcFfnScale,
+  kAttnSink,
+  kWqA,
+  kQNorm,
+  kWqB,
+  kWkv,
+  kKvNorm,
+  kWoA,
+  kWoB,
+  // compressed layers
+  kCompressorApe,
+  kCompressorWkv,
+  kCompressorWgate,
+  kCompressorNorm,
+  // CSA layers
+  kIndexerWqB,
+  kIndexerWeightsProj,
+  kIndexerCompressorApe,
+  kIndexerCompressorWkv,
+  kIndexerCompressorWgate,
+  kIndexerCompressorNorm,
+  // mixture of experts
+  kGateWeight,
+  kGateBias,
+  kGateTid2Eid,
+  kExpertW1,
+  kExpertW2,
+  kExpertW3,
+  kSharedW1,
+  kSharedW2,
+  kSharedW3,
+  // MTP
+  kEProj,
+  kHProj,
+  kENorm,
+  kHNorm,
+  // DSpark
+  kMainProj,
+  kMainNorm,
+  kMarkovW1,
+  kMarkovW2,
+  kConfidenceProj,
+};
+inline constexpr std::size_t kSlotCount = static_cast<std::size_t>(Slot::kConfidenceProj) + 1;
+
+// What may stand on disk for a parameter.
+enum class Storage : std::uint8_t {
+  kFloat,         // BF16, F16 or F32 as it is
+  kFloat32,       // F32 in the release; BF16 and F16 bind, with a finding: precision was lost on save
+  kInteger,       // I64 or I32
+  kLinear,        // any storage form of a linear: plain, FP8 block, MXFP4, W4A16, NVFP4
+  kLinearNative,  // as kLinear, but the release keeps it unquantised and engines assume so
+};
+
+// Modules that are stored alike; reports and consistency checks go by group.
+enum class ModuleGroup : std::uint8_t {
+  kEmbedding,
+  kHead,
+  kNorms,
+  kHyperConnections,
+  kAttention,
+  kAttentionOutputA,  // wo_a: may stay BF16 where the rest of attention is quantised
+  kAttentionSinks,
+  kCompressor,
+  kPositionBias,
+  kIndexerQuery,
+  kRouter,
+  kRouterBias,
+  kHashTable,
+  kSharedExperts,
+  kExperts,
+  kDraftHeads,
+};
+inline constexpr std::size_t kModuleGroupCount = static_cast<std::size_t>(ModuleGroup::kDraftHeads) + 1;
+std::string_view module_group_name(ModuleGroup group);
+
+struct ParameterShape {
+  std::array<std::uint64_t, 2> dims{};
+  std::uint8_t rank = 0;  // 1 or 2
+
+  std::span<const std::uint64_t> span() const { return {dims.data(), rank}; }
+  std::uint64_t elements() const { return rank == 2 ? dims[0] * dims[1] : dims[0]; }
+};
+
+// One line of the registry that everything else is derived from: which blocks have the parameter, what it is called in
+// either dialect, its shape, and what may stand on disk for it.
+struct ParameterSpec {
+  Slot slot;
+  ModuleGroup group;
+  Storage storage;
+  Dtype release_dtype;            // of the official release, where it is not quantised
+  std::string_view official;      // below the block: "attn.wq_a.weight"; experts: "ffn.experts.{}.w1.weight"
+  std::string_view hugging_face;  // "self_attn.q_a_proj.weight"
+  // [rows, cols] = [out, in], from the config and the layer's attention (deepseek-v4 notation: D hidden, V vocabulary).
+  ParameterShape (*shape)(const ModelConfig&, const LayerAttention&);
+};
+
+std::span<const ParameterSpec> parameter_specs();  // in order of Slot
+const ParameterSpec& parameter_spec(Slot slot);
+
+}  // namespace outrider

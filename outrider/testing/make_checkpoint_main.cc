@@ -1,0 +1,45 @@
+// Writes synthetic checkpoints for the demo, the benchmarks and experiments by hand.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <exception>
+
+#include "outrider/testing/synthetic_checkpoint.h"
+
+int main(int argc, char** argv) {
+  using namespace outrider;
+  CLI::App app{"Writes a synthetic DeepSeek-V4 checkpoint"};
+  std::string directory;
+  std::string shape = "tiny";
+  std::string family_name = "official";
+  std::vector<std::string> drop;
+  testing::SyntheticOptions options;
+  bool sparse = false;
+  bool no_mtp = false;
+  app.add_option("DIR", directory, "Directory to write")->required();
+  app.add_option("--shape", shape, "Size of the model")->check(CLI::IsMember({"tiny", "pro-tiny", "flash", "pro"}));
+  app.add_option("--family", family_name, "official, bf16, w4a16, nvfp4, modelopt, fp8, huggingface, dspark");
+  app.add_option("--shards", options.shards, "Number of files")->check(CLI::Range(1, 10000));
+  app.add_flag("--sparse", sparse, "All values zero, taking no disk space");
+  app.add_flag("--mtp-aliases", options.mtp_aliases, "Give MTP blocks their own head and embedding");
+  app.add_flag("--no-mtp", no_mtp, "Leave the MTP block out, though config.json announces it");
+  app.add_option("--drop", drop, "Leave this tensor out");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    const std::optional<testing::Family> family = testing::family_from_name(family_name);
+    if (!family) throw Error(fmt::format("there is no family {}", family_name));
+    options.family = *family;
+    options.mtp = !no_mtp;
+    const std::string config = testing::config_json(shape, *family);
+    auto tensors = testing::tensor_list(read_config(config).config, options);
+    std::erase_if(tensors, [&](const auto& t) { return std::find(drop.begin(), drop.end(), t.name) != drop.end(); });
+    testing::write_checkpoint(directory, tensors, config, sparse);
+    fmt::print("{}: {} tensors in {} files\n", directory, tensors.size(), options.shards);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "make_checkpoint: {}\n", e.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <stdexcept>
+
+namespace outrider {
+
+// An input that cannot be worked with. The message is for a person: what is wrong, where (file, tensor, shape),
+// why, and what to do. The command line prints it after "outrider: " and exits with status 2.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace outrider
