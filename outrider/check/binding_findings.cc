@@ -30,7 +30,9 @@ class Spelling {
       const auto group = static_cast<std::size_t>(parameter_spec(name.slot).group);
       if (name.component == Component::kWeightPacked) ++votes.packed[group];
       if (name.component == Component::kWeight) ++votes.plain[group];
-      for (std::size_t i = 0; i < kScaleSpellings.size(); ++i) votes.scales[i] += name.component == kScaleSpellings[i];
+      for (std::size_t i = 0; i < kScaleSpellings.size(); ++i) {
+        votes.scales[group][i] += name.component == kScaleSpellings[i];
+      }
       if (name.part != ExpertPart::kNone) votes.stacked = true;
     }
   }
@@ -40,8 +42,9 @@ class Spelling {
     if (!fault.tensor) return expected_name(fault.parameter);
     const std::string_view name = binding_.tensor(*fault.tensor).name;
     if (fault.kind != FaultKind::kMissingCompanion) return std::string(name);
-    const Votes& votes = votes_[is_drafter((*binding_.manifest)[fault.parameter].block)];
-    const auto most = std::max_element(votes.scales.begin(), votes.scales.end()) - votes.scales.begin();
+    const Parameter& p = (*binding_.manifest)[fault.parameter];
+    const auto& scales = votes_[is_drafter(p.block)].scales[static_cast<std::size_t>(p.spec().group)];
+    const auto most = std::max_element(scales.begin(), scales.end()) - scales.begin();
     const Component companion = fault.companion.value_or(kScaleSpellings[static_cast<std::size_t>(most)]);
     return fmt::format("{}.{}", name.substr(0, name.rfind('.')), component_suffix(companion));
   }
@@ -70,7 +73,7 @@ class Spelling {
     std::uint64_t bare = 0;
     std::array<std::uint64_t, kModuleGroupCount> packed{};
     std::array<std::uint64_t, kModuleGroupCount> plain{};
-    std::array<std::uint64_t, 3> scales{};
+    std::array<std::array<std::uint64_t, 3>, kModuleGroupCount> scales{};
     bool stacked = false;
   };
   const BindingReport& binding_;
@@ -102,13 +105,21 @@ Code code_of(const BindingFault& fault, const Parameter& parameter) {
 struct Gathered {
   std::vector<std::string> names;
   std::string first;
+  std::size_t faults = 0;
 };
 
 void add_all(CheckContext& context, const std::map<Code, Gathered>& gathered) {
   for (const auto& [code, g] : gathered) {
-    const std::size_t more = g.names.size() - 1;
+    const std::size_t more = g.faults - 1;
     context.add(code, g.first + (more == 0 ? "" : fmt::format("; and {} more", grouped(more))), g.names);
   }
+}
+
+std::optional<std::string> weight_name(const BindingReport& binding, ParameterId p) {
+  for (const Component c : {Component::kWeight, Component::kWeightPacked}) {
+    if (const auto t = binding.bindings[p].tensor(c)) return std::string(binding.tensor(*t).name);
+  }
+  return std::nullopt;
 }
 
 void check_faults(CheckContext& context) {
@@ -132,35 +143,35 @@ void check_faults(CheckContext& context) {
 
   std::map<Code, Gathered> gathered;
   std::set<std::string> seen;
+  const auto gather = [&](const BindingFault& fault, Code code) {
+    std::string name = spelling.name_of(fault);
+    // One stack of experts is missing once, not once for each of its slices.
+    if (fault.kind == FaultKind::kMissing && !seen.insert(name).second) return;
+    Gathered& g = gathered[code];
+    if (g.faults++ == 0) {
+      g.first = fault.detail.starts_with(name) ? fault.detail : fmt::format("{}: {}", name, fault.detail);
+    }
+    // A companion is at odds with its weight: either may be the one to mend.
+    const std::optional<std::string> weight = weight_name(binding, fault.parameter);
+    const bool companion = fault.kind == FaultKind::kMissingCompanion || fault.kind == FaultKind::kWrongCompanion ||
+                           fault.kind == FaultKind::kStrayCompanion;
+    if (companion && weight && *weight != name) g.names.push_back(*weight);
+    g.names.push_back(std::move(name));
+  };
   for (const BindingFault& fault : binding.faults) {
     const Parameter& parameter = manifest[fault.parameter];
     Code code = code_of(fault, parameter);
-    if (code == Code::kShardTruncated || (code == Code::kBoundTwice && context.report.has(Code::kDuplicateTensor) &&
-                                          fault.detail.starts_with("stored twice, in "))) {
-      continue;  // told with the file
+    const bool told_with_the_file =
+        code == Code::kShardTruncated || (code == Code::kBoundTwice && context.report.has(Code::kDuplicateTensor) &&
+                                          fault.detail.starts_with("stored twice, in "));
+    if (told_with_the_file) continue;
+    if (fault.kind == FaultKind::kMissing && parameter.expert >= 0 && partial(fault.parameter)) {
+      code = Code::kFusedPartMissing;
     }
-    std::string name = spelling.name_of(fault);
-    if (fault.kind == FaultKind::kMissing) {
-      if (!seen.insert(name).second) continue;
-      if (parameter.expert >= 0 && partial(fault.parameter)) code = Code::kFusedPartMissing;
-    }
-    Gathered& g = gathered[code];
-    if (g.names.empty()) {
-      const bool names_it = fault.detail.starts_with(name);
-      g.first = names_it ? fault.detail : fmt::format("{}: {}", name, fault.detail);
-    }
-    g.names.push_back(std::move(name));
+    gather(fault, code);
   }
+  for (const BindingFault& fault : binding.drafter_faults) gather(fault, Code::kDrafterIncomplete);
   add_all(context, gathered);
-
-  std::map<Code, Gathered> drafter;
-  for (const BindingFault& fault : binding.drafter_faults) {
-    std::string name = spelling.name_of(fault);
-    Gathered& g = drafter[Code::kDrafterIncomplete];
-    if (g.names.empty()) g.first = fmt::format("{}: {}", name, fault.detail);
-    g.names.push_back(std::move(name));
-  }
-  add_all(context, drafter);
 }
 
 void check_unused(CheckContext& context) {

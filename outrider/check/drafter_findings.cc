@@ -45,7 +45,7 @@ void check_mtp(CheckContext& context) {
     const std::string name(binding.tensor(*t).name);
     if (coarse(b.form)) {
       quantised.push_back(name);
-    } else if (coarseness(b.form) > model[static_cast<std::size_t>(parameter.spec().group)]) {
+    } else if (parameter.slot != Slot::kWoA && coarseness(b.form) > model[static_cast<std::size_t>(parameter.spec().group)]) {
       coarser.push_back(name);
     }
   }

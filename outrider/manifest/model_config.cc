@@ -196,7 +196,8 @@ class Reader {
 
   void read_numbers() {
     ModelConfig& c = out_.config;
-    number("hc_eps", "hc_eps", c.hc_eps);
+    // The inference config leaves out what its code fixes.
+    if (!number("hc_eps", "hc_eps", c.hc_eps, !inference())) c.hc_eps = 1e-6;
     if (!number("rms_norm_eps", "norm_eps", c.rms_norm_eps, !inference())) c.rms_norm_eps = 1e-6;
     number("routed_scaling_factor", "route_scale", c.routed_scaling_factor);
     number("swiglu_limit", "swiglu_limit", c.swiglu_limit);
