@@ -75,14 +75,33 @@ TensorSlice BindingReport::slice(ParameterId id, Component component) const {
 
 namespace {
 
-// The tensors whose names begin with `prefix`, as a range of the sorted list.
-std::pair<TensorId, TensorId> with_prefix(const Checkpoint& checkpoint, std::string_view prefix) {
-  const auto& tensors = checkpoint.tensors();
-  const auto low = std::lower_bound(tensors.begin(), tensors.end(), prefix,
-                                    [](const TensorInfo& t, std::string_view p) { return t.name < p; });
-  auto high = std::partition_point(low, tensors.end(),
-                                   [&](const TensorInfo& t) { return t.name.substr(0, prefix.size()) <= prefix; });
-  return {static_cast<TensorId>(low - tensors.begin()), static_cast<TensorId>(high - tensors.begin())};
+struct BlockOfName {
+  std::uint64_t index = 0;
+  std::string_view leaf;  // what follows "mtp.N."
+};
+
+// The drafting block a name lies in: mtp.N, or V3 style a layer past the last.
+std::optional<BlockOfName> drafter_block(std::string_view name, std::uint64_t num_hidden_layers) {
+  if (name.starts_with("model.")) name.remove_prefix(6);
+  std::uint64_t first = 0;
+  if (name.starts_with("mtp.")) {
+    name.remove_prefix(4);
+  } else if (name.starts_with("layers.") && num_hidden_layers != 0) {
+    name.remove_prefix(7);
+    first = num_hidden_layers;
+  } else {
+    return std::nullopt;
+  }
+  std::uint64_t index = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
+  const auto digits = static_cast<std::size_t>(end - name.data());
+  if (error != std::errc{} || digits == name.size() || *end != '.') return std::nullopt;
+  if (index < first || index >= first + 64) return std::nullopt;
+  return BlockOfName{index - first, name.substr(digits + 1)};
+}
+
+bool begins_with_any(std::string_view text, std::initializer_list<std::string_view> prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view p) { return text.starts_with(p); });
 }
 
 }  // namespace
@@ -91,33 +110,13 @@ DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_
   DrafterScan scan;
   bool mtp = false;
   bool dspark = false;
-  const auto visit = [&](std::string_view prefix, std::uint64_t first_index) {
-    const auto [low, high] = with_prefix(checkpoint, prefix);
-    for (TensorId t = low; t < high; ++t) {
-      const std::string_view rest = checkpoint.tensors()[t].name.substr(prefix.size());
-      std::uint64_t index = 0;
-      const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), index);
-      if (error != std::errc{} || end == rest.data() + rest.size() || *end != '.') continue;
-      if (index < first_index || index >= first_index + 64) continue;
-      ++scan.tensors;
-      scan.blocks = std::max(scan.blocks, static_cast<std::uint32_t>(index - first_index + 1));
-      const std::string_view leaf(end + 1, static_cast<std::size_t>(rest.data() + rest.size() - end - 1));
-      mtp = mtp || leaf.starts_with("enorm.") || leaf.starts_with("hnorm.") || leaf.starts_with("e_proj.") ||
-            leaf.starts_with("h_proj.");
-      dspark = dspark || leaf.starts_with("main_proj.") || leaf.starts_with("main_norm.") ||
-               leaf.starts_with("markov_head.") || leaf.starts_with("confidence_head.");
-    }
-  };
-  visit("mtp.", 0);
-  visit("model.mtp.", 0);
-  for (std::uint64_t i = num_hidden_layers; num_hidden_layers != 0 && i < num_hidden_layers + 8; ++i) {
-    for (const char* prefix : {"layers.", "model.layers."}) {
-      const std::string block = fmt::format("{}{}.", prefix, i);
-      const auto [low, high] = with_prefix(checkpoint, block);
-      if (low == high) continue;
-      visit(prefix, num_hidden_layers);
-      i = num_hidden_layers + 8;
-    }
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    const std::optional<BlockOfName> block = drafter_block(tensor.name, num_hidden_layers);
+    if (!block) continue;
+    ++scan.tensors;
+    scan.blocks = std::max(scan.blocks, static_cast<std::uint32_t>(block->index + 1));
+    mtp = mtp || begins_with_any(block->leaf, {"enorm.", "hnorm.", "e_proj.", "h_proj."});
+    dspark = dspark || begins_with_any(block->leaf, {"main_proj.", "main_norm.", "markov_head.", "confidence_head."});
   }
   scan.both = mtp && dspark;
   if (dspark) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <numeric>
+#include <set>
 #include <system_error>
 #include <thread>
 #include <unordered_map>
@@ -67,27 +68,33 @@ struct ReadShard {
   std::string problem;
 };
 
-std::vector<ReadShard> read_shards(const std::vector<ShardFile>& files, unsigned threads) {
-  std::vector<ReadShard> out(files.size());
+ReadShard read_shard(const fs::path& path) {
+  ReadShard out;
+  try {
+    out.header = read_safetensors_header(path);
+    if (const auto problem = size_problem(out.header, path.string())) {
+      out.fault = problem->fault();
+      out.problem = problem->what();
+    }
+  } catch (const HeaderError& e) {
+    out.fault = e.fault();
+    out.problem = e.what();
+  }
+  return out;
+}
+
+// Reads the headers of all files, the index beside them: neither waits for the other.
+std::vector<ReadShard> read_all(const std::vector<fs::path>& paths, unsigned threads,
+                                const std::optional<fs::path>& index_path, std::optional<IndexFile>& index) {
+  std::vector<ReadShard> out(paths.size());
   std::atomic<std::size_t> next = 0;
   const auto work = [&] {
-    for (std::size_t i = next++; i < files.size(); i = next++) {
-      if (!files[i].present) continue;
-      try {
-        out[i].header = read_safetensors_header(files[i].path);
-        if (const auto problem = size_problem(out[i].header, files[i].path.string())) {
-          out[i].fault = problem->fault();
-          out[i].problem = problem->what();
-        }
-      } catch (const HeaderError& e) {
-        out[i].fault = e.fault();
-        out[i].problem = e.what();
-      }
-    }
+    for (std::size_t i = next++; i < paths.size(); i = next++) out[i] = read_shard(paths[i]);
   };
   std::vector<std::jthread> workers;
-  const std::size_t extra = std::min<std::size_t>(std::max(threads, 1U), files.size());
-  for (std::size_t i = 1; i < extra; ++i) workers.emplace_back(work);
+  const std::size_t useful = std::min<std::size_t>(std::max(threads, 1U), paths.size() + 1);
+  for (std::size_t i = 1; i < useful; ++i) workers.emplace_back(work);
+  if (index_path) index = read_index(*index_path);
   work();
   workers.clear();
   return out;
@@ -97,9 +104,6 @@ bool keeps_tensors(HeaderFault fault) {
   return fault == HeaderFault::kTruncated || fault == HeaderFault::kTrailing;
 }
 
-bool by_name(const TensorInfo& a, const TensorInfo& b) {
-  return a.name != b.name ? a.name < b.name : a.file < b.file;
-}
 
 }  // namespace
 
@@ -127,57 +131,62 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     index_path = given;
   }
 
+  std::vector<fs::path> on_disk;
+  if (directory || is_index) {
+    for (const std::string& name : names) {
+      if (name.ends_with(".safetensors")) on_disk.push_back(out.root_ / name);
+    }
+  } else {
+    on_disk.push_back(given);
+  }
   std::optional<IndexFile> index;
-  std::unordered_map<std::string, std::uint32_t> numbers;
+  std::vector<ReadShard> read = read_all(on_disk, threads, index_path, index);
+  std::unordered_map<std::string, std::size_t> read_at;
+  for (std::size_t i = 0; i < on_disk.size(); ++i) read_at.emplace(on_disk[i].filename().string(), i);
+
   const auto add_file = [&](const std::string& name, bool in_index) {
     ShardFile file;
     file.name = name;
     file.path = out.root_ / name;
-    file.present = is_there(file.path);
     file.in_index = in_index;
-    numbers.emplace(name, static_cast<std::uint32_t>(out.files_.size()));
-    out.files_.push_back(std::move(file));
-  };
-  if (index_path) {
-    index = read_index(*index_path);
-    out.has_index_ = true;
-    out.index_total_size_ = index->total_size;
-    for (const std::string& name : index->shards) add_file(name, true);
-  }
-  if (directory || is_index) {
-    for (const std::string& name : names) {
-      if (name.ends_with(".safetensors") && !numbers.contains(name)) add_file(name, !index);
+    ReadShard shard;
+    if (const auto it = read_at.find(name); it != read_at.end()) {
+      shard = std::move(read[it->second]);
+      file.present = true;
+      read_at.erase(it);
+    } else if (is_there(file.path)) {
+      shard = read_shard(file.path);
+      file.present = true;
     }
-  } else {
-    add_file(given.filename().string(), true);
-  }
-  if (out.files_.empty()) {
-    throw Error(fmt::format("{}: holds no .safetensors file and no {}. Give the directory that holds the checkpoint.",
-                            shown, kIndexName));
-  }
-
-  std::vector<ReadShard> shards = read_shards(out.files_, threads);
-  std::size_t total = 0;
-  for (std::uint32_t f = 0; f < shards.size(); ++f) {
-    ShardFile& file = out.files_[f];
-    SafetensorsHeader& header = shards[f].header;
-    file.fault = shards[f].fault;
-    file.problem = std::move(shards[f].problem);
+    SafetensorsHeader& header = shard.header;
+    file.fault = shard.fault;
+    file.problem = std::move(shard.problem);
     file.file_bytes = header.file_bytes;
     file.data_start = header.data_start;
     file.expected_bytes = header.expected_file_bytes();
     file.data_aligned = header.data_start % 8 == 0;
     file.tensor_count = static_cast<std::uint32_t>(header.tensors.size());
-    total += header.tensors.size();
-  }
-  out.tensors_.reserve(total);
-  for (std::uint32_t f = 0; f < shards.size(); ++f) {
-    for (TensorInfo& tensor : shards[f].header.tensors) {
-      tensor.file = f;
+    for (TensorInfo& tensor : header.tensors) {
+      tensor.file = static_cast<std::uint32_t>(out.files_.size());
       out.tensors_.push_back(tensor);
     }
-    out.arenas_.push_back(std::move(shards[f].header.arena));
-    shards[f].header.tensors = {};
+    out.arenas_.push_back(std::move(header.arena));
+    out.files_.push_back(std::move(file));
+  };
+  std::size_t total = 0;
+  for (const ReadShard& shard : read) total += shard.header.tensors.size();
+  out.tensors_.reserve(total);
+  if (index) {
+    out.has_index_ = true;
+    out.index_total_size_ = index->total_size;
+    for (const std::string& name : index->shards) add_file(name, true);
+  }
+  for (const fs::path& path : on_disk) {
+    if (read_at.contains(path.filename().string())) add_file(path.filename().string(), !index);
+  }
+  if (out.files_.empty()) {
+    throw Error(fmt::format("{}: holds no .safetensors file and no {}. Give the directory that holds the checkpoint.",
+                            shown, kIndexName));
   }
 
   const bool any_indexed =
@@ -191,20 +200,31 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
       out.tensors_.push_back(tensor);
     }
   }
-  std::sort(out.tensors_.begin(), out.tensors_.end(), by_name);
-  if (index) out.compare_with(*index);
-  out.find_duplicates();
-  if (index) out.arenas_.push_back(std::move(index->arena));
-  if (is_there(out.root_ / "config.json"))
-    out.config_json_ = read_text_file(out.root_ / "config.json", kMaxConfigBytes);
+  out.tabulate_names();
+  if (index) {
+    out.compare_with(*index, threads);
+    out.arenas_.push_back(std::move(index->arena));
+  }
+  if (is_there(out.root_ / "config.json")) out.config_json_ = read_text_file(out.root_ / "config.json", kMaxConfigBytes);
   return out;
 }
 
-// Both lists sorted by name, walked side by side. Tensors of stray files take no part.
-void Checkpoint::compare_with(const IndexFile& index) {
+// Fills the table of names, and finds what is stored twice.
+void Checkpoint::tabulate_names() {
+  names_.reset(tensors_.size());
+  const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
+  // Stray files come last, so that they do not stand for a name that an indexed file has.
+  for (std::uint32_t t = 0; t < tensors_.size(); ++t) {
+    const auto first = names_.insert(tensors_[t].name, t, name_at);
+    if (!first || names_only_ || !files_[tensors_[t].file].in_index) continue;
+    duplicates_.push_back({tensors_[t].name, files_[tensors_[*first].file].name, files_[tensors_[t].file].name});
+  }
+}
+
+void Checkpoint::compare_with(const IndexFile& index, unsigned threads) {
   for (const std::string_view key : index.repeated_keys) {
-    const auto entry =
-        std::find_if(index.weight_map.begin(), index.weight_map.end(), [&](const auto& e) { return e.tensor == key; });
+    const auto entry = std::find_if(index.weight_map.begin(), index.weight_map.end(),
+                                    [&](const auto& e) { return e.tensor == key; });
     duplicates_.push_back({key, files_[entry->shard].name, files_[entry->shard].name});
   }
   std::vector<std::uint32_t> counts(files_.size());
@@ -213,52 +233,55 @@ void Checkpoint::compare_with(const IndexFile& index) {
     if (!files_[f].present) files_[f].tensor_count = counts[f];
   }
   if (names_only_) return;
-  std::vector<IndexFile::Entry> entries = index.weight_map;
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.tensor < b.tensor; });
-  std::size_t t = 0;
-  for (std::size_t e = 0; e < entries.size() || t < tensors_.size();) {
-    if (t < tensors_.size() && !files_[tensors_[t].file].in_index) {
-      ++t;
-      continue;
+
+  // For each entry the tensor of its name, found by several threads at once; then what that means, in order.
+  constexpr std::uint32_t kNone = 0xffffffff;
+  std::vector<std::uint32_t> tensor_of(index.weight_map.size(), kNone);
+  {
+    std::vector<std::jthread> workers;
+    const std::size_t share = (tensor_of.size() + std::max(threads, 1U) - 1) / std::max(threads, 1U);
+    for (std::size_t begin = 0; begin < tensor_of.size(); begin += share) {
+      const auto work = [&, begin] {
+        const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
+        for (std::size_t i = begin; i < std::min(begin + share, tensor_of.size()); ++i) {
+          tensor_of[i] = names_.find(index.weight_map[i].tensor, name_at).value_or(kNone);
+        }
+      };
+      if (begin + share >= tensor_of.size()) {
+        work();
+      } else {
+        workers.emplace_back(work);
+      }
     }
-    const int order = e == entries.size() ? 1 : t == tensors_.size() ? -1 : entries[e].tensor.compare(tensors_[t].name);
-    if (order > 0) {
-      disagreements_.push_back(
-          {IndexDisagreement::Kind::kNotInIndex, tensors_[t].name, files_[tensors_[t].file].name, {}});
-      ++t;
-      continue;
-    }
-    const ShardFile& claimed = files_[entries[e].shard];
-    if (order < 0) {
+  }
+  std::vector<bool> listed(tensors_.size());
+  for (std::size_t i = 0; i < tensor_of.size(); ++i) {
+    const IndexFile::Entry& entry = index.weight_map[i];
+    const ShardFile& claimed = files_[entry.shard];
+    const std::uint32_t t = tensor_of[i];
+    if (t == kNone || !files_[tensors_[t].file].in_index) {
       const bool unreadable = claimed.fault && !keeps_tensors(*claimed.fault);
       if (claimed.present && !unreadable) {
-        disagreements_.push_back({IndexDisagreement::Kind::kNowhere, entries[e].tensor, claimed.name, {}});
+        disagreements_.push_back({IndexDisagreement::Kind::kNowhere, entry.tensor, claimed.name, {}});
       }
-      ++e;
       continue;
     }
-    // The same name: one of its holders should be the file the index says.
-    bool agrees = false;
-    const std::uint32_t holder = tensors_[t].file;
-    const std::string_view name = tensors_[t].name;
-    for (; t < tensors_.size() && tensors_[t].name == name; ++t)
-      agrees = agrees || tensors_[t].file == entries[e].shard;
-    if (!agrees) {
-      disagreements_.push_back({IndexDisagreement::Kind::kOtherShard, name, claimed.name, files_[holder].name});
-    }
-    for (++e; e < entries.size() && entries[e].tensor == name;) ++e;
+    listed[t] = true;
+    if (tensors_[t].file == entry.shard) continue;
+    // Stored twice, one of the two holders may be the one the index means.
+    const bool agrees = std::any_of(duplicates_.begin(), duplicates_.end(), [&](const DuplicateTensor& d) {
+      return d.tensor == entry.tensor && (d.first_file == claimed.name || d.second_file == claimed.name);
+    });
+    if (agrees) continue;
+    disagreements_.push_back(
+        {IndexDisagreement::Kind::kOtherShard, tensors_[t].name, claimed.name, files_[tensors_[t].file].name});
   }
-}
-
-void Checkpoint::find_duplicates() {
-  if (names_only_) return;
-  const TensorInfo* last = nullptr;
-  for (const TensorInfo& tensor : tensors_) {
-    if (!files_[tensor.file].in_index) continue;
-    if (last != nullptr && last->name == tensor.name) {
-      duplicates_.push_back({tensor.name, files_[last->file].name, files_[tensor.file].name});
-    }
-    last = &tensor;
+  std::set<std::string_view> twice;
+  for (const DuplicateTensor& d : duplicates_) twice.insert(d.tensor);
+  for (std::uint32_t t = 0; t < tensors_.size(); ++t) {
+    const ShardFile& file = files_[tensors_[t].file];
+    if (listed[t] || !file.in_index || twice.contains(tensors_[t].name)) continue;
+    disagreements_.push_back({IndexDisagreement::Kind::kNotInIndex, tensors_[t].name, file.name, {}});
   }
 }
 
@@ -297,16 +320,14 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
     }
     out.tensors_.push_back(tensor);
   }
-  std::sort(out.tensors_.begin(), out.tensors_.end(), by_name);
   out.arenas_.push_back(std::move(arena));
-  out.find_duplicates();
+  out.tabulate_names();
   return out;
 }
 
 const TensorInfo* Checkpoint::find(std::string_view name) const {
-  const auto it = std::lower_bound(tensors_.begin(), tensors_.end(), name,
-                                   [](const TensorInfo& t, std::string_view n) { return t.name < n; });
-  return it != tensors_.end() && it->name == name ? &*it : nullptr;
+  const auto at = names_.find(name, [this](std::uint32_t t) { return tensors_[t].name; });
+  return at ? &tensors_[*at] : nullptr;
 }
 
 std::uint64_t Checkpoint::tensor_bytes() const {

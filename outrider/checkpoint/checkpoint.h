@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "outrider/checkpoint/name_table.h"
 #include "outrider/checkpoint/safetensors_header.h"
 #include "outrider/checkpoint/tensor_info.h"
 
@@ -73,10 +74,10 @@ class Checkpoint {
 
   const std::filesystem::path& root() const { return root_; }
   const std::vector<ShardFile>& files() const { return files_; }
-  // Tensors of the readable headers (of the index, where names_only()), sorted by name; a duplicate name stands there
-  // as often as it occurs.
+  // Tensors of the readable headers, file after file, each in order of its offsets (of the index, where
+  // names_only()); a duplicate name stands there as often as it occurs.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
-  // Binary search; nullptr where absent.
+  // nullptr where absent; the first where there are several.
   const TensorInfo* find(std::string_view name) const;
 
   // No shard of the index is on disk: names are known, dtypes, shapes and data are not.
@@ -94,14 +95,15 @@ class Checkpoint {
   std::optional<std::string> side_file(std::string_view name, std::uint64_t max_bytes) const;
 
  private:
-  void compare_with(const IndexFile& index);
-  void find_duplicates();
+  void tabulate_names();
+  void compare_with(const IndexFile& index, unsigned threads);
 
   std::filesystem::path root_;
   std::vector<ShardFile> files_;
   std::vector<TensorInfo> tensors_;
   std::vector<IndexDisagreement> disagreements_;
   std::vector<DuplicateTensor> duplicates_;
+  NameTable names_;
   std::vector<Arena> arenas_;
   std::string config_json_;
   std::optional<std::uint64_t> index_total_size_;

@@ -27,6 +27,9 @@ class FileReader {
   int fd_ = -1;
 };
 
+// Throws Error when the file is larger.
+void check_size(const FileReader& file, const std::filesystem::path& path, std::uint64_t max_bytes);
+
 // The whole text of a file of at most `max_bytes`; throws Error when it is larger or cannot be read.
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 

@@ -7,7 +7,9 @@
 #include <unordered_map>
 
 #include "outrider/checkpoint/file_reader.h"
+#include "outrider/checkpoint/name_table.h"
 #include "outrider/checkpoint/not_weights.h"
+#include "outrider/checkpoint/plain_json.h"
 #include "outrider/checkpoint/printable.h"
 #include "outrider/util/error.h"
 
@@ -20,11 +22,79 @@ class IndexParser {
  public:
   IndexParser(const std::string& where, IndexFile& out) : where_(where), out_(out) {}
 
-  // `json` must be followed by SIMDJSON_PADDING readable bytes.
+  // `json` lies in the arena, and names of tensors may stay views of it.
   void parse(std::string_view json) {
+    if (!parse_plain(json)) {
+      out_.weight_map.clear();
+      out_.shards.clear();
+      out_.total_size.reset();
+      numbers_.clear();
+      parse_any(json);
+    }
+    find_repeated();
+  }
+
+ private:
+  // The form that every common writer has: nothing escaped, metadata without nesting.
+  bool parse_plain(std::string_view json) {
+    if (!PlainJson::applies_to(json, true)) return false;
+    PlainJson in(json);
+    if (!in.eat('{')) return false;
+    bool found = false;
+    do {
+      const auto key = in.string();
+      if (!key || !in.eat(':') || !in.eat('{')) return false;
+      if (*key == "metadata") {
+        if (!parse_plain_metadata(in)) return false;
+      } else if (*key == "weight_map" && !found) {
+        found = true;
+        if (!parse_plain_weight_map(in)) return false;
+      } else {
+        return false;
+      }
+    } while (in.eat(','));
+    if (!found || !in.eat('}')) return false;
+    in.skip_space();
+    return in.at_end();
+  }
+
+  bool parse_plain_metadata(PlainJson& in) {
+    if (in.eat('}')) return true;
+    do {
+      const auto key = in.string();
+      if (!key || !in.eat(':')) return false;
+      in.skip_space();
+      if (const auto size = in.number()) {
+        if (*key == "total_size") out_.total_size = *size;
+      } else if (!in.string()) {
+        return false;
+      }
+    } while (in.eat(','));
+    return in.eat('}');
+  }
+
+  bool parse_plain_weight_map(PlainJson& in) {
+    if (in.eat('}')) return true;
+    std::uint32_t last = 0;
+    do {
+      const auto tensor = in.string();
+      if (!tensor || !in.eat(':')) return false;
+      const auto shard = in.string();
+      if (!shard) return false;
+      // Tensors of a file mostly stand together.
+      if (out_.shards.empty() || out_.shards[last] != *shard) last = shard_number(*shard, *tensor);
+      out_.weight_map.push_back({*tensor, last});
+    } while (in.eat(','));
+    return in.eat('}');
+  }
+
+  // Any JSON, and the exact reason where it is none.
+  void parse_any(std::string_view json) {
+    std::string padded(json);
+    padded.resize(json.size() + simdjson::SIMDJSON_PADDING);
     dom::parser parser;
     dom::element document;
-    check(parser.parse(json.data(), json.size(), false).get(document));
+    check(parser.parse(padded.data(), json.size(), false).get(document));
     dom::object root;
     check(document.get_object().get(root));
     bool found = false;
@@ -39,10 +109,8 @@ class IndexParser {
     }
     if (!found)
       fail("has no weight_map, so it does not say which tensor is in which file. Rebuild it from the headers.");
-    find_repeated();
   }
 
- private:
   [[noreturn]] void fail(const std::string& message) const { throw Error(fmt::format("{}: {}", where_, message)); }
 
   void check(simdjson::error_code error) const {
@@ -95,13 +163,11 @@ class IndexParser {
   }
 
   void find_repeated() {
-    std::vector<std::string_view> names;
-    names.reserve(out_.weight_map.size());
-    for (const IndexFile::Entry& entry : out_.weight_map) names.push_back(entry.tensor);
-    std::sort(names.begin(), names.end());
-    for (std::size_t i = 1; i < names.size(); ++i) {
-      if (names[i] == names[i - 1] && (out_.repeated_keys.empty() || out_.repeated_keys.back() != names[i])) {
-        out_.repeated_keys.push_back(names[i]);
+    NameTable names(out_.weight_map.size());
+    for (std::uint32_t i = 0; i < out_.weight_map.size(); ++i) {
+      const std::string_view tensor = out_.weight_map[i].tensor;
+      if (names.insert(tensor, i, [&](std::uint32_t at) { return out_.weight_map[at].tensor; })) {
+        out_.repeated_keys.push_back(tensor);
       }
     }
   }
@@ -118,22 +184,24 @@ IndexFile parse_index(std::string_view json, const std::string& where) {
     throw Error(fmt::format("{}: {}", where, impostor_advice(*impostor)));
   }
   IndexFile out;
-  std::string padded(json);
-  padded.resize(json.size() + simdjson::SIMDJSON_PADDING);
-  IndexParser(where, out).parse(std::string_view(padded).substr(0, json.size()));
+  IndexParser(where, out).parse(out.arena.copy(json));
   return out;
 }
 
 IndexFile read_index(const std::filesystem::path& path) {
   const std::string where = printable(path.string(), 4096);
-  std::string text = read_text_file(path, kMaxIndexBytes);
-  if (const auto impostor = recognise_impostor(std::string_view(text).substr(0, 256))) {
+  const FileReader file(path);
+  check_size(file, path, kMaxIndexBytes);
+  IndexFile out;
+  const auto text = out.arena.text(file.size());
+  file.read(0, std::as_writable_bytes(text));
+  const std::string_view json(text.data(), text.size());
+  if (const auto impostor = recognise_impostor(json.substr(0, 256))) {
     throw Error(fmt::format("{}: {}", where, impostor_advice(*impostor)));
   }
-  const std::size_t size = text.size();
-  text.resize(size + simdjson::SIMDJSON_PADDING);
-  IndexFile out;
-  IndexParser(where, out).parse(std::string_view(text).substr(0, size));
+  // About 90 bytes to an entry.
+  out.weight_map.reserve(json.size() / 80);
+  IndexParser(where, out).parse(json);
   return out;
 }
 

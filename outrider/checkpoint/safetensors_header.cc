@@ -9,7 +9,9 @@
 #include <cstring>
 
 #include "outrider/checkpoint/file_reader.h"
+#include "outrider/checkpoint/name_table.h"
 #include "outrider/checkpoint/not_weights.h"
+#include "outrider/checkpoint/plain_json.h"
 #include "outrider/checkpoint/printable.h"
 
 namespace outrider {
@@ -20,14 +22,114 @@ static_assert(std::endian::native == std::endian::little, "safetensors data is l
 
 constexpr std::size_t kMaxRank = 64;
 
+// Buffers that one thread uses for header after header.
+struct Scratch {
+  dom::parser parser;
+  std::string buffer;
+
+  // The header must stay within the format's limit whatever a file says, so this allocates at most that.
+  std::span<char> room(std::size_t bytes) {
+    if (buffer.size() < bytes + simdjson::SIMDJSON_PADDING) buffer.resize(bytes + simdjson::SIMDJSON_PADDING);
+    return {buffer.data(), bytes};
+  }
+  // One outsized header must not keep its memory for the rest of the run.
+  void trim() {
+    if (buffer.size() <= (8U << 20)) return;
+    buffer = {};
+    parser = dom::parser();
+  }
+};
+
+Scratch& scratch() {
+  thread_local Scratch s;
+  return s;
+}
+
 class HeaderParser {
  public:
   HeaderParser(std::string_view where, SafetensorsHeader& out) : where_(where), out_(out) {}
 
-  // `json` must be followed by SIMDJSON_PADDING readable bytes.
-  void parse(dom::parser& parser, std::string_view json) {
+  // `json` lies in the arena, and names of tensors may stay views of it.
+  void parse(std::string_view json) {
+    if (!parse_plain(json)) {
+      out_.tensors.clear();
+      out_.metadata.clear();
+      seen_metadata_ = false;
+      parse_any(json);
+    }
+    validate();
+  }
+
+ private:
+  // The form that every common writer has: fields in the order dtype, shape, data_offsets, nothing escaped.
+  bool parse_plain(std::string_view json) {
+    if (!PlainJson::applies_to(json, false)) return false;
+    PlainJson in(json);
+    if (!in.eat('{')) return false;
+    std::string_view dtype_text;
+    std::optional<Dtype> dtype;
+    for (bool first = true; first || in.eat(','); first = false) {
+      const auto name = in.string();
+      if (!name || !in.eat(':')) return false;
+      if (*name == "__metadata__") {
+        if (!parse_plain_metadata(in)) return false;
+        continue;
+      }
+      if (!in.eat('{') || in.string() != "dtype" || !in.eat(':')) return false;
+      const auto text = in.string();
+      if (!text) return false;
+      if (*text != dtype_text) {
+        dtype_text = *text;
+        dtype = dtype_from_name(dtype_text);
+      }
+      if (!dtype || !in.eat(',') || in.string() != "shape" || !in.eat(':') || !in.eat('[')) return false;
+      std::size_t rank = 0;
+      if (!in.eat(']')) {
+        do {
+          const auto dim = in.number();
+          if (!dim || rank == kMaxRank) return false;
+          numbers_[rank++] = *dim;
+        } while (in.eat(','));
+        if (!in.eat(']')) return false;
+      }
+      if (!in.eat(',') || in.string() != "data_offsets" || !in.eat(':') || !in.eat('[')) return false;
+      const auto begin = in.number();
+      if (!begin || !in.eat(',')) return false;
+      const auto end = in.number();
+      if (!end || !in.eat(']') || !in.eat('}')) return false;
+      TensorInfo& tensor = out_.tensors.emplace_back();
+      tensor.name = *name;
+      tensor.dtype = *dtype;
+      tensor.shape = out_.arena.copy(std::span<const std::uint64_t>(numbers_.data(), rank));
+      tensor.begin = *begin;
+      tensor.end = *end;
+    }
+    if (!in.eat('}')) return false;
+    in.skip_space();
+    return in.at_end();
+  }
+
+  bool parse_plain_metadata(PlainJson& in) {
+    if (seen_metadata_ || !in.eat('{')) return false;
+    seen_metadata_ = true;
+    if (in.eat('}')) return true;
+    do {
+      const auto key = in.string();
+      if (!key || !in.eat(':')) return false;
+      const auto value = in.string();
+      if (!value || !out_.metadata.emplace(*key, *value).second) return false;
+    } while (in.eat(','));
+    return in.eat('}');
+  }
+
+  // Any JSON, and the exact reason where it is none.
+  void parse_any(std::string_view json) {
+    Scratch& s = scratch();
+    const auto padded = s.room(json.size());
+    if (!json.empty()) std::memcpy(padded.data(), json.data(), json.size());
+    dom::parser& parser = s.parser;
     dom::element document;
-    check(parser.parse(json.data(), json.size(), false).get(document));
+    check(parser.parse(padded.data(), json.size(), false).get(document));
     dom::object root;
     check(document.get_object().get(root));
     for (const auto& [key, value] : root) {
@@ -37,10 +139,9 @@ class HeaderParser {
         parse_tensor(out_.arena.copy(key), value);
       }
     }
-    validate();
+    s.trim();
   }
 
- private:
   [[noreturn]] void fail(HeaderFault fault, const std::string& message) const {
     throw HeaderError(fault, fmt::format("{}: {}", where_, message));
   }
@@ -157,17 +258,19 @@ class HeaderParser {
 
   void validate() {
     auto& tensors = out_.tensors;
-    std::vector<std::string_view> names;
-    names.reserve(tensors.size());
-    for (const TensorInfo& t : tensors) names.push_back(t.name);
-    std::sort(names.begin(), names.end());
-    if (const auto twice = std::adjacent_find(names.begin(), names.end()); twice != names.end()) {
-      fail_tensor(HeaderFault::kDuplicateKey, *twice,
+    const auto by_offset = [](const TensorInfo& a, const TensorInfo& b) {
+      return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+    };
+    if (!std::is_sorted(tensors.begin(), tensors.end(), by_offset)) {
+      std::stable_sort(tensors.begin(), tensors.end(), by_offset);
+    }
+    thread_local NameTable names;
+    names.reset(tensors.size());
+    for (std::uint32_t i = 0; i < tensors.size(); ++i) {
+      if (!names.insert(tensors[i].name, i, [&](std::uint32_t at) { return tensors[at].name; })) continue;
+      fail_tensor(HeaderFault::kDuplicateKey, tensors[i].name,
                   "stands twice in the header, so its place is ambiguous. Write the file again.");
     }
-    std::stable_sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
-      return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-    });
     std::uint64_t at = 0;
     for (const TensorInfo& t : tensors) {
       const auto place = [&] { return fmt::format("data_offsets [{}, {}]", t.begin, t.end); };
@@ -203,39 +306,14 @@ class HeaderParser {
   bool seen_metadata_ = false;
 };
 
-// Buffers that one thread uses for header after header.
-struct Scratch {
-  dom::parser parser;
-  std::string buffer;
-
-  // The header must stay within the format's limit whatever a file says, so this allocates at most that.
-  std::span<char> room(std::size_t bytes) {
-    if (buffer.size() < bytes + simdjson::SIMDJSON_PADDING) buffer.resize(bytes + simdjson::SIMDJSON_PADDING);
-    return {buffer.data(), bytes};
-  }
-  // One outsized header must not keep its memory for the rest of the run.
-  void trim() {
-    if (buffer.size() <= (8U << 20)) return;
-    buffer = {};
-    parser = dom::parser();
-  }
-};
-
-Scratch& scratch() {
-  thread_local Scratch s;
-  return s;
-}
-
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where) {
   SafetensorsHeader out;
-  Scratch& s = scratch();
-  const auto room = s.room(json.size());
-  if (!json.empty()) std::memcpy(room.data(), json.data(), json.size());
+  const auto text = out.arena.text(json.size());
+  if (!json.empty()) std::memcpy(text.data(), json.data(), json.size());
   out.data_start = 8 + json.size();
-  HeaderParser(where, out).parse(s.parser, {room.data(), room.size()});
-  s.trim();
+  HeaderParser(where, out).parse({text.data(), text.size()});
   return out;
 }
 
@@ -273,16 +351,14 @@ SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
                        "probably cut short; download it again.",
                        length, file.size()));
     }
-    Scratch& s = scratch();
-    const auto room = s.room(length);
-    file.read(8, std::as_writable_bytes(room));
     SafetensorsHeader out;
+    const auto text = out.arena.text(length);
+    file.read(8, std::as_writable_bytes(text));
     out.data_start = 8 + length;
     out.file_bytes = file.size();
-    // Two hundred bytes for a tensor are a fair guess, and a wrong one costs little.
-    out.tensors.reserve(std::min<std::uint64_t>(length / 120, 200'000));
-    HeaderParser(where, out).parse(s.parser, {room.data(), room.size()});
-    s.trim();
+    // Two tensors in 250 bytes are a fair guess, and a wrong one costs little.
+    out.tensors.reserve(std::min<std::uint64_t>(length / 125, 200'000));
+    HeaderParser(where, out).parse({text.data(), text.size()});
     return out;
   } catch (const HeaderError&) {
     throw;
