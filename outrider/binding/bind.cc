@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
+#include <thread>
 #include <utility>
 
 #include "outrider/binding/plan.h"
@@ -35,7 +35,7 @@ class Binder {
     out_.bindings.resize(manifest_.parameters().size());
     for (Binding& b : out_.bindings) b.tensors.fill(-1);
     out_.uses.assign(checkpoint_.tensors().size(), TensorUse::kUndecided);
-    out_.names.reserve(checkpoint_.tensors().size());
+    parse_names();
     const auto& block = manifest_.config().quantization ? manifest_.config().quantization->weight_block_size
                                                         : std::vector<std::uint64_t>{};
     if (block.size() == 2) {
@@ -64,11 +64,24 @@ class Binder {
     list.push_back({kind, p, t, std::move(detail), companion});
   }
 
+  void parse_names() {
+    out_.names.resize(checkpoint_.tensors().size());
+    const std::size_t count = out_.names.size();
+    const auto work = [this](std::size_t begin, std::size_t end) {
+      const std::uint64_t layers = manifest_.config().num_hidden_layers;
+      const bool dspark = manifest_.drafter() == DrafterKind::kDspark;
+      for (std::size_t t = begin; t < end; ++t) {
+        out_.names[t] = parse_tensor_name(checkpoint_.tensors()[t].name, layers, dspark);
+      }
+    };
+    if (count < 4096) return work(0, count);
+    const std::jthread half(work, 0, count / 2);
+    work(count / 2, count);
+  }
+
   void place(TensorId t) {
     const TensorInfo& info = tensor(t);
-    out_.names.push_back(parse_tensor_name(info.name, manifest_.config().num_hidden_layers,
-                                           manifest_.drafter() == DrafterKind::kDspark));
-    const TensorName& name = out_.names.back();
+    const TensorName& name = out_.names[t];
     if (!checkpoint_.files()[info.file].in_index) return use(t, TensorUse::kUnusedStrayFile);
     switch (name.kind) {
       case TensorName::Kind::kParameter:

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -172,10 +171,11 @@ bool eat(std::string_view& text, std::string_view prefix) {
 // "17." → 17. Leading zeros are another name, not another spelling of the same number.
 std::optional<std::uint32_t> eat_number(std::string_view& text) {
   std::uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const auto length = static_cast<std::size_t>(end - text.data());
-  if (error != std::errc{} || length == text.size() || *end != '.') return std::nullopt;
-  if (length > 1 && text[0] == '0') return std::nullopt;
+  std::size_t length = 0;
+  while (length < text.size() && length < 9 && text[length] >= '0' && text[length] <= '9') {
+    value = value * 10 + static_cast<std::uint32_t>(text[length++] - '0');
+  }
+  if (length == 0 || length == text.size() || text[length] != '.' || (length > 1 && text[0] == '0')) return std::nullopt;
   text.remove_prefix(length + 1);
   return value;
 }

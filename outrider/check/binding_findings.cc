@@ -124,6 +124,7 @@ std::optional<std::string> weight_name(const BindingReport& binding, ParameterId
 
 void check_faults(CheckContext& context) {
   const BindingReport& binding = context.binding();
+  if (binding.faults.empty() && binding.drafter_faults.empty()) return;
   const Manifest& manifest = *binding.manifest;
   const Spelling spelling(binding);
   // Experts of which one part is missing and another is there (rows of a fused parameter).

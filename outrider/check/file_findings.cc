@@ -1,7 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
-#include <set>
+#include <vector>
 
 #include "outrider/check/context.h"
 
@@ -64,18 +65,25 @@ void check_disagreements(CheckContext& context) {
 void check_sharding(CheckContext& context) {
   if (context.report.binding == nullptr || context.checkpoint().names_only()) return;
   const BindingReport& binding = context.binding();
-  std::map<std::string, std::set<std::uint32_t>> files;
+  // Files by block; a block's experts nearly always lie in one or two.
+  std::map<std::pair<BlockKind, std::uint32_t>, std::vector<std::uint32_t>> files;
+  std::vector<std::uint32_t>* of_block = nullptr;
+  Block last{BlockKind::kTop, 0};
   for (TensorId t = 0; t < binding.names.size(); ++t) {
     const TensorName& name = binding.names[t];
-    if (binding.uses[t] == TensorUse::kUsed && name.expert >= 0) {
-      files[block_name(name.block)].insert(binding.tensor(t).file);
+    if (name.expert < 0 || binding.uses[t] != TensorUse::kUsed) continue;
+    if (of_block == nullptr || name.block != last) {
+      last = name.block;
+      of_block = &files[{last.kind, last.index}];
     }
+    const std::uint32_t file = binding.tensor(t).file;
+    if (std::find(of_block->begin(), of_block->end(), file) == of_block->end()) of_block->push_back(file);
   }
   std::size_t spread = 0;
   std::size_t most = 0;
-  for (const auto& [block, set] : files) {
-    spread += set.size() > 1;
-    most = std::max(most, set.size());
+  for (const auto& [block, list] : files) {
+    spread += list.size() > 1;
+    most = std::max(most, list.size());
   }
   if (spread != 0) {
     context.add(Code::kUnusualSharding,

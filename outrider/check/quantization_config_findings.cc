@@ -176,6 +176,7 @@ void check_quantization_config(CheckContext& context) {
   if (binding.names_only) return;
   std::vector<std::string> quantised;
   std::vector<std::string> group_size;
+  bool any_quantised = false;
   for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
     const Binding& b = binding.bindings[p];
     if (!b.bound || b.form == StorageForm::kPlain) continue;
@@ -183,7 +184,7 @@ void check_quantization_config(CheckContext& context) {
       const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
       quantised.emplace_back(binding.tensor(*t).name);
     } else if (config->groups.empty()) {
-      quantised.emplace_back();
+      any_quantised = true;
       if (b.form == StorageForm::kW4A16 && b.group_size != 128) {
         group_size.emplace_back(binding.tensor(*b.tensor(Component::kWeightScale)).name);
       }
@@ -206,7 +207,7 @@ void check_quantization_config(CheckContext& context) {
   }
   if (!config->groups.empty()) {
     check_groups(context, *config);
-  } else if (quantised.empty() && !config->quant_method.empty()) {
+  } else if (!any_quantised && !config->quant_method.empty()) {
     context.add(Code::kQuantizationConfigMismatch,
                 fmt::format("quantization_config says \"{}\" but no weight is quantised", config->quant_method), {},
                 "Remove quantization_config from config.json.");

@@ -196,6 +196,7 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     for (const IndexFile::Entry& entry : index->weight_map) {
       TensorInfo tensor;
       tensor.name = entry.tensor;
+      tensor.name_hash = NameTable::hash(entry.tensor);
       tensor.file = entry.shard;
       out.tensors_.push_back(tensor);
     }
@@ -215,24 +216,25 @@ void Checkpoint::tabulate_names() {
   const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
   // Stray files come last, so that they do not stand for a name that an indexed file has.
   for (std::uint32_t t = 0; t < tensors_.size(); ++t) {
-    const auto first = names_.insert(tensors_[t].name, t, name_at);
+    const auto first = names_.insert(tensors_[t].name, tensors_[t].name_hash, t, name_at);
     if (!first || names_only_ || !files_[tensors_[t].file].in_index) continue;
     duplicates_.push_back({tensors_[t].name, files_[tensors_[*first].file].name, files_[tensors_[t].file].name});
   }
 }
 
 void Checkpoint::compare_with(const IndexFile& index, unsigned threads) {
-  for (const std::string_view key : index.repeated_keys) {
-    const auto entry = std::find_if(index.weight_map.begin(), index.weight_map.end(),
-                                    [&](const auto& e) { return e.tensor == key; });
-    duplicates_.push_back({key, files_[entry->shard].name, files_[entry->shard].name});
-  }
   std::vector<std::uint32_t> counts(files_.size());
   for (const IndexFile::Entry& entry : index.weight_map) ++counts[entry.shard];
   for (std::size_t f = 0; f < files_.size(); ++f) {
     if (!files_[f].present) files_[f].tensor_count = counts[f];
   }
-  if (names_only_) return;
+  const auto repeated = [&](std::string_view key, std::uint32_t shard) {
+    duplicates_.push_back({key, files_[shard].name, files_[shard].name});
+  };
+  if (names_only_) {
+    for (const std::string_view key : index.repeated_keys()) repeated(key, files_.size() == 1 ? 0 : find(key)->file);
+    return;
+  }
 
   // For each entry the tensor of its name, found by several threads at once; then what that means, in order.
   constexpr std::uint32_t kNone = 0xffffffff;
@@ -264,6 +266,10 @@ void Checkpoint::compare_with(const IndexFile& index, unsigned threads) {
       if (claimed.present && !unreadable) {
         disagreements_.push_back({IndexDisagreement::Kind::kNowhere, entry.tensor, claimed.name, {}});
       }
+      continue;
+    }
+    if (listed[t]) {
+      repeated(entry.tensor, entry.shard);
       continue;
     }
     listed[t] = true;
@@ -307,6 +313,7 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
     ++file.tensor_count;
     TensorInfo tensor;
     tensor.name = arena.copy(listed.name);
+    tensor.name_hash = NameTable::hash(tensor.name);
     tensor.file = it->second;
     if (!names_only) {
       const std::optional<std::uint64_t> bytes = outrider::tensor_bytes(listed.dtype, listed.shape);

@@ -36,8 +36,8 @@ TEST(IndexFile, ReadsMapAndSize) {
   EXPECT_EQ(index.total_size, 24U);
   ASSERT_EQ(index.shards, (std::vector<std::string>{"x", "y"}));
   EXPECT_EQ(index.weight_map.size(), 4U);
-  ASSERT_EQ(index.repeated_keys.size(), 1U);
-  EXPECT_EQ(index.repeated_keys[0], "a");
+  ASSERT_EQ(index.repeated_keys().size(), 1U);
+  EXPECT_EQ(index.repeated_keys()[0], "a");
   EXPECT_FALSE(parse_index(R"({"metadata":{"total_size":"24"},"weight_map":{}})", "i").total_size);
 }
 

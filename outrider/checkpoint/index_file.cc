@@ -31,7 +31,6 @@ class IndexParser {
       numbers_.clear();
       parse_any(json);
     }
-    find_repeated();
   }
 
  private:
@@ -162,22 +161,23 @@ class IndexParser {
     return number;
   }
 
-  void find_repeated() {
-    NameTable names(out_.weight_map.size());
-    for (std::uint32_t i = 0; i < out_.weight_map.size(); ++i) {
-      const std::string_view tensor = out_.weight_map[i].tensor;
-      if (names.insert(tensor, i, [&](std::uint32_t at) { return out_.weight_map[at].tensor; })) {
-        out_.repeated_keys.push_back(tensor);
-      }
-    }
-  }
-
   const std::string& where_;
   IndexFile& out_;
   std::unordered_map<std::string, std::uint32_t> numbers_;
 };
 
 }  // namespace
+
+std::vector<std::string_view> IndexFile::repeated_keys() const {
+  std::vector<std::string_view> repeated;
+  NameTable names(weight_map.size());
+  for (std::uint32_t i = 0; i < weight_map.size(); ++i) {
+    const std::string_view tensor = weight_map[i].tensor;
+    const auto name_at = [this](std::uint32_t at) { return weight_map[at].tensor; };
+    if (names.insert(tensor, NameTable::hash(tensor), i, name_at)) repeated.push_back(tensor);
+  }
+  return repeated;
+}
 
 IndexFile parse_index(std::string_view json, const std::string& where) {
   if (const auto impostor = recognise_impostor(json.substr(0, 256))) {

@@ -20,11 +20,13 @@ struct IndexFile {
     std::string_view tensor;
     std::uint32_t shard = 0;  // position in `shards`
   };
-  std::vector<Entry> weight_map;                // in the order of the file
-  std::vector<std::string> shards;              // each file name once, in order of first appearance
-  std::vector<std::string_view> repeated_keys;  // tensors named more than once
-  std::optional<std::uint64_t> total_size;      // metadata.total_size, bytes
+  std::vector<Entry> weight_map;           // in the order of the file
+  std::vector<std::string> shards;         // each file name once, in order of first appearance
+  std::optional<std::uint64_t> total_size;  // metadata.total_size, bytes
   Arena arena;
+
+  // Tensors named more than once.
+  std::vector<std::string_view> repeated_keys() const;
 };
 
 // Validates the text of an index. Refuses, as an Error whose message begins with `where`: not UTF-8, not JSON, no

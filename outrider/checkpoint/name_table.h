@@ -15,11 +15,12 @@ class NameTable {
   // Empties the table and makes room for `expected` names.
   void reset(std::size_t expected);
 
-  // Adds `position`, whose name is `name`. Where the name is there already, returns its position and adds nothing.
+  static std::uint64_t hash(std::string_view name);
+
+  // Adds `position`, whose name is `name` and has hash `h`. Where the name is there already, returns its position and adds nothing.
   // `name_at(position)` gives the name of what was added before.
   template <typename NameAt>
-  std::optional<std::uint32_t> insert(std::string_view name, std::uint32_t position, const NameAt& name_at) {
-    const std::uint64_t h = hash(name);
+  std::optional<std::uint32_t> insert(std::string_view name, std::uint64_t h, std::uint32_t position, const NameAt& name_at) {
     for (std::size_t i = h & mask_;; i = (i + 1) & mask_) {
       Entry& entry = entries_[i];
       if (entry.position == kEmpty) {
@@ -46,8 +47,6 @@ class NameTable {
     std::uint32_t tag = 0;
     std::uint32_t position = kEmpty;
   };
-
-  static std::uint64_t hash(std::string_view name);
 
   std::vector<Entry> entries_;
   std::size_t mask_ = 0;

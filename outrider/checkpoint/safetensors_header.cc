@@ -267,7 +267,8 @@ class HeaderParser {
     thread_local NameTable names;
     names.reset(tensors.size());
     for (std::uint32_t i = 0; i < tensors.size(); ++i) {
-      if (!names.insert(tensors[i].name, i, [&](std::uint32_t at) { return tensors[at].name; })) continue;
+      tensors[i].name_hash = NameTable::hash(tensors[i].name);
+      if (!names.insert(tensors[i].name, tensors[i].name_hash, i, [&](std::uint32_t at) { return tensors[at].name; })) continue;
       fail_tensor(HeaderFault::kDuplicateKey, tensors[i].name,
                   "stands twice in the header, so its place is ambiguous. Write the file again.");
     }

@@ -16,7 +16,8 @@ struct TensorInfo {
   std::span<const std::uint64_t> shape;
   std::uint64_t begin = 0;  // bytes, from the start of the file's data section
   std::uint64_t end = 0;
-  std::uint32_t file = 0;  // position in Checkpoint::files()
+  std::uint64_t name_hash = 0;  // NameTable::hash(name)
+  std::uint32_t file = 0;       // position in Checkpoint::files()
   Dtype dtype = Dtype::kU8;
 
   std::uint64_t bytes() const { return end - begin; }
