@@ -5,8 +5,10 @@
 #include <filesystem>
 
 #include "outrider/cli/check_command.h"
+#include "outrider/cli/heap.h"
 
 int main(int argc, char** argv) {
+  outrider::prepare_heap();
   CLI::App app{
       "Outrider: an inference engine for DeepSeek-V4 that never runs a checkpoint it has not loaded completely",
       "outrider"};

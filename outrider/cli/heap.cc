@@ -1,0 +1,29 @@
+#include "outrider/cli/heap.h"
+
+#include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+
+namespace outrider {
+
+void prepare_heap() {
+  constexpr std::uintptr_t kStep = 48 << 20;
+  constexpr std::uintptr_t kHugePage = 2 << 20;
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, kStep);
+  // Larger than what the heap has left, so that it grows by a step now. Growing touches no page. (volatile:
+  // compilers drop an allocation that nothing uses.)
+  void* volatile block = std::malloc(1 << 20);
+  std::free(block);
+  const auto end = reinterpret_cast<std::uintptr_t>(sbrk(0));
+  const std::uintptr_t begin = (end - kStep + kHugePage - 1) / kHugePage * kHugePage;
+  // Where the kernel has no huge pages this fails, and nothing is lost.
+  madvise(reinterpret_cast<void*>(begin), (end - begin) / kHugePage * kHugePage, MADV_HUGEPAGE);
+}
+
+}  // namespace outrider
