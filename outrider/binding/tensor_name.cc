@@ -175,7 +175,8 @@ std::optional<std::uint32_t> eat_number(std::string_view& text) {
   while (length < text.size() && length < 9 && text[length] >= '0' && text[length] <= '9') {
     value = value * 10 + static_cast<std::uint32_t>(text[length++] - '0');
   }
-  if (length == 0 || length == text.size() || text[length] != '.' || (length > 1 && text[0] == '0')) return std::nullopt;
+  if (length == 0 || length == text.size() || text[length] != '.' || (length > 1 && text[0] == '0'))
+    return std::nullopt;
   text.remove_prefix(length + 1);
   return value;
 }

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "outrider/check/context.h"
 
 namespace outrider {
@@ -13,6 +15,15 @@ bool coarse(StorageForm form) {
 int coarseness(StorageForm form) {
   if (form == StorageForm::kPlain) return 0;
   return form == StorageForm::kFp8Block ? 1 : 2;
+}
+
+// A drafter that is not seen may lie in a file that could not be read.
+bool every_file_was_read(const Checkpoint& checkpoint) {
+  if (checkpoint.names_only()) return true;
+  return std::all_of(checkpoint.files().begin(), checkpoint.files().end(), [](const ShardFile& file) {
+    return file.present &&
+           (!file.fault || *file.fault == HeaderFault::kTruncated || *file.fault == HeaderFault::kTrailing);
+  });
 }
 
 void check_mtp(CheckContext& context) {
@@ -45,7 +56,8 @@ void check_mtp(CheckContext& context) {
     const std::string name(binding.tensor(*t).name);
     if (coarse(b.form)) {
       quantised.push_back(name);
-    } else if (parameter.slot != Slot::kWoA && coarseness(b.form) > model[static_cast<std::size_t>(parameter.spec().group)]) {
+    } else if (parameter.slot != Slot::kWoA &&
+               coarseness(b.form) > model[static_cast<std::size_t>(parameter.spec().group)]) {
       coarser.push_back(name);
     }
   }
@@ -95,7 +107,8 @@ void check_drafter(CheckContext& context) {
         fmt::format("{} in {} (main_proj, markov_head, confidence_head): a DSpark drafter. The model runs without "
                     "speculation; num_nextn_predict_layers {} does not count its stages",
                     count_text(summary.tensors, "tensor"), count_text(summary.blocks, "stage"), summary.announced));
-  } else if (context.drafter.kind == DrafterKind::kNone && (summary.announced != 0 || config.dspark)) {
+  } else if (context.drafter.kind == DrafterKind::kNone && (summary.announced != 0 || config.dspark) &&
+             every_file_was_read(context.checkpoint())) {
     context.add(
         Code::kMtpDropped,
         config.dspark

@@ -148,7 +148,10 @@ void check_files(CheckContext& context) {
                     : fmt::format("{} is in {} and in {}", d.tensor, d.first_file, d.second_file),
                 duplicates);
   }
-  const bool comparable = !checkpoint.names_only() && missing.empty() && checkpoint.index_total_size();
+  const bool all_read = std::none_of(checkpoint.files().begin(), checkpoint.files().end(),
+                                     [](const ShardFile& f) { return f.fault.has_value(); });
+  const bool comparable =
+      !checkpoint.names_only() && missing.empty() && all_read && checkpoint.index_total_size().has_value();
   if (comparable && *checkpoint.index_total_size() != checkpoint.tensor_bytes()) {
     context.add(Code::kIndexTotalSize,
                 fmt::format("metadata.total_size is {}, the tensors have {} bytes",

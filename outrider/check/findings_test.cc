@@ -18,9 +18,9 @@
 namespace outrider {
 namespace {
 
+using testing::Family;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::Family;
 using testing::TempDir;
 using testing::write_file;
 using Tensors = std::vector<Checkpoint::Listed>;
@@ -44,10 +44,13 @@ struct Artifact {
   CheckReport check() const {
     return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(tensors, config.dump())));
   }
-  void write(const std::filesystem::path& directory) const { testing::write_checkpoint(directory, tensors, config.dump(), false); }
+  void write(const std::filesystem::path& directory) const {
+    testing::write_checkpoint(directory, tensors, config.dump(), false);
+  }
 };
 
-Artifact artifact(Family family = Family::kOfficial, bool aliases = false, const std::string& shape = "tiny", std::uint32_t shards = 1) {
+Artifact artifact(Family family = Family::kOfficial, bool aliases = false, const std::string& shape = "tiny",
+                  std::uint32_t shards = 1) {
   Artifact out;
   const std::string config = testing::config_json(shape, family);
   out.config = nlohmann::json::parse(config);
@@ -60,7 +63,8 @@ Artifact artifact(Family family = Family::kOfficial, bool aliases = false, const
 }
 
 const Finding* find(const CheckReport& report, Code code) {
-  const auto it = std::find_if(report.findings.begin(), report.findings.end(), [&](const Finding& f) { return f.id == code; });
+  const auto it =
+      std::find_if(report.findings.begin(), report.findings.end(), [&](const Finding& f) { return f.id == code; });
   return it == report.findings.end() ? nullptr : &*it;
 }
 
@@ -85,7 +89,8 @@ void expect(const CheckReport& report, Code code, int exit_status, const std::st
   EXPECT_TRUE(named) << tensor << " is not named by\n" << all(report);
 }
 
-void patch(const std::filesystem::path& directory, const std::string& tensor, const std::function<void(std::span<std::byte>)>& change) {
+void patch(const std::filesystem::path& directory, const std::string& tensor,
+           const std::function<void(std::span<std::byte>)>& change) {
   const Checkpoint c = Checkpoint::open(directory);
   const TensorInfo* t = c.find(tensor);
   ASSERT_NE(t, nullptr) << tensor;
@@ -102,8 +107,8 @@ CheckReport check_data(const std::filesystem::path& directory) {
 }
 
 TEST(Findings, ASoundArtifactHasNeitherErrorsNorWarnings) {
-  for (const Family family : {Family::kOfficial, Family::kBf16, Family::kNvfp4, Family::kModelopt, Family::kFp8, Family::kHuggingFace,
-                              Family::kDspark}) {
+  for (const Family family : {Family::kOfficial, Family::kBf16, Family::kNvfp4, Family::kModelopt, Family::kFp8,
+                              Family::kHuggingFace, Family::kDspark}) {
     for (const char* shape : {"tiny", "pro-tiny"}) {
       const CheckReport report = artifact(family, false, shape).check();
       EXPECT_EQ(report.exit_status(true), 0) << shape << static_cast<int>(family) << "\n" << all(report);
@@ -173,7 +178,8 @@ TEST(Findings, HalfRenamedMtp) {
 TEST(Findings, QuantizationTargetsInTheOtherDialect) {
   Artifact a = artifact(Family::kW4A16);
   EXPECT_EQ(find(a.check(), Code::kQuantizationConfigMismatch), nullptr) << all(a.check());
-  a.config["quantization_config"]["config_groups"]["group_0"]["targets"] = {R"(re:.*mlp\.experts\.\d+\.(gate|up|down)_proj$)"};
+  a.config["quantization_config"]["config_groups"]["group_0"]["targets"] = {
+      R"(re:.*mlp\.experts\.\d+\.(gate|up|down)_proj$)"};
   const CheckReport report = a.check();
   expect(report, Code::kQuantizationConfigMismatch, 0, "ffn.experts.0.w1.weight_packed");
   EXPECT_THAT(all(report), HasSubstr("other dialect"));
@@ -215,7 +221,8 @@ TEST(Findings, SpellingsOfScales) {
 // Row 7.
 TEST(Findings, LostConfigFieldsAreListedAtOnceWithWhatTheTensorsSay) {
   Artifact a = artifact();
-  for (const char* field : {"compress_ratios", "num_hash_layers", "rope_scaling", "num_nextn_predict_layers"}) a.config.erase(field);
+  for (const char* field : {"compress_ratios", "num_hash_layers", "rope_scaling", "num_nextn_predict_layers"})
+    a.config.erase(field);
   const CheckReport report = a.check();
   expect(report, Code::kConfigFieldMissing, 1);
   const std::string message = find(report, Code::kConfigFieldMissing)->message;
@@ -256,7 +263,8 @@ TEST(Findings, ConfigThatContradictsItselfOrTheTensors) {
 
 TEST(Findings, TheHuggingFaceSpellingReadsTheSame) {
   Artifact a = artifact(Family::kHuggingFace);
-  for (const char* field : {"compress_ratios", "num_hash_layers", "rope_scaling", "qk_rope_head_dim", "rope_theta", "compress_rope_theta"}) {
+  for (const char* field : {"compress_ratios", "num_hash_layers", "rope_scaling", "qk_rope_head_dim", "rope_theta",
+                            "compress_rope_theta"}) {
     a.config.erase(field);
   }
   const std::string s = "sliding_attention";
@@ -266,8 +274,10 @@ TEST(Findings, TheHuggingFaceSpellingReadsTheSame) {
   a.config["compress_rates"] = {{c, 4}, {h, 128}};
   a.config["mlp_layer_types"] = {"hash_moe", "hash_moe", "moe", "moe", "moe", "moe"};
   a.config["partial_rotary_factor"] = 0.25;
-  a.config["rope_parameters"] = {{"main", {{"rope_theta", 10000.0}}},
-                                 {"compress", {{"rope_theta", 160000.0}, {"rope_type", "yarn"}, {"factor", 16}, {"original_max_position_embeddings", 65536}}}};
+  a.config["rope_parameters"] = {
+      {"main", {{"rope_theta", 10000.0}}},
+      {"compress",
+       {{"rope_theta", 160000.0}, {"rope_type", "yarn"}, {"factor", 16}, {"original_max_position_embeddings", 65536}}}};
   const CheckReport report = a.check();
   EXPECT_EQ(report.exit_status(true), 0) << all(report);
   EXPECT_THAT(report.dialect, HasSubstr("Hugging Face, with the prefix model., stacked experts"));
@@ -370,7 +380,8 @@ TEST(Findings, NamesOnly) {
   EXPECT_EQ(report.count(Severity::kError), 1U) << all(report);
   Artifact less = a;
   less.remove("layers.3.attn.wq_b.weight");
-  const auto listed = std::make_shared<const Checkpoint>(Checkpoint::from_listing(less.tensors, less.config.dump(), true));
+  const auto listed =
+      std::make_shared<const Checkpoint>(Checkpoint::from_listing(less.tensors, less.config.dump(), true));
   expect(check_checkpoint(listed), Code::kParameterMissing, 1, "layers.3.attn.wq_b.weight");
 }
 
@@ -407,14 +418,16 @@ TEST(Findings, FaultyValues) {
       for (const int v : values) bytes[i++] = static_cast<std::byte>(v);
     };
   };
-  const auto fill = [](int value) { return [=](std::span<std::byte> bytes) { std::fill(bytes.begin(), bytes.end(), static_cast<std::byte>(value)); }; };
-  with("embed.weight", set(2, {0xc0, 0x7f}), Code::kNotANumber);                       // BF16 NaN
-  with("layers.0.hc_attn_fn", set(4, {0x00, 0x00, 0x80, 0xff}), Code::kNotANumber);    // F32 -inf
-  with("layers.0.attn.wq_a.weight", set(9, {0xff}), Code::kNotANumber);                // F8_E4M3 NaN
-  with("layers.0.attn.wq_a.weight", fill(0x80), Code::kAllZero);                       // -0 everywhere
-  with("layers.0.ffn.experts.1.w1.weight", fill(0x08), Code::kAllZero);                // FP4 -0 and +0
+  const auto fill = [](int value) {
+    return [=](std::span<std::byte> bytes) { std::fill(bytes.begin(), bytes.end(), static_cast<std::byte>(value)); };
+  };
+  with("embed.weight", set(2, {0xc0, 0x7f}), Code::kNotANumber);                     // BF16 NaN
+  with("layers.0.hc_attn_fn", set(4, {0x00, 0x00, 0x80, 0xff}), Code::kNotANumber);  // F32 -inf
+  with("layers.0.attn.wq_a.weight", set(9, {0xff}), Code::kNotANumber);              // F8_E4M3 NaN
+  with("layers.0.attn.wq_a.weight", fill(0x80), Code::kAllZero);                     // -0 everywhere
+  with("layers.0.ffn.experts.1.w1.weight", fill(0x08), Code::kAllZero);              // FP4 -0 and +0
   with("norm.weight", fill(0), Code::kAllZero);
-  with("layers.0.attn.wq_a.scale", set(0, {0xff}), Code::kBadScale);                   // E8M0 NaN
+  with("layers.0.attn.wq_a.scale", set(0, {0xff}), Code::kBadScale);  // E8M0 NaN
   with("layers.0.ffn.experts.1.w1.scale", fill(0x00), Code::kScalesCast);
   with("layers.0.ffn.experts.1.w1.scale", fill(0xff), Code::kScalesCast);
   // Row 18.
@@ -427,7 +440,8 @@ TEST(Findings, FloatScalesOfZeroOrBelow) {
   const Artifact a = artifact(Family::kFp8);
   for (const std::uint32_t code : {0x00000000U, 0x80000000U, 0xbf800000U, 0x7fc00000U}) {
     a.write(dir.path());
-    patch(dir.path(), "layers.0.attn.wq_b.scale", [&](std::span<std::byte> bytes) { std::memcpy(bytes.data(), &code, 4); });
+    patch(dir.path(), "layers.0.attn.wq_b.scale",
+          [&](std::span<std::byte> bytes) { std::memcpy(bytes.data(), &code, 4); });
     expect(check_data(dir.path()), Code::kBadScale, 1, "layers.0.attn.wq_b.scale");
   }
 }
@@ -439,7 +453,8 @@ TEST(Findings, Tokenizer) {
   expect(check_path(dir.path()), Code::kTokenizerMissing, 0);
   nlohmann::json tokenizer = {{"model", {{"vocab", {{"a", 0}, {"b", 1}}}}}, {"added_tokens", nlohmann::json::array()}};
   int id = 2;
-  for (const char* special : {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"}) {
+  for (const char* special :
+       {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"}) {
     tokenizer["added_tokens"].push_back({{"content", special}, {"id", id++}});
   }
   write_file(dir / "tokenizer.json", tokenizer.dump());
@@ -458,7 +473,8 @@ TEST(Findings, Tokenizer) {
 TEST(Findings, PointerOrPageInPlaceOfAFile) {
   TempDir dir;
   artifact(Family::kBf16, false, "tiny", 3).write(dir.path());
-  write_file(dir / "model-00002-of-00003.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  write_file(dir / "model-00002-of-00003.safetensors",
+             "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
   write_file(dir / "model-00003-of-00003.safetensors", "<!doctype html><title>Log in</title>");
   const CheckReport report = check_path(dir.path());
   expect(report, Code::kNotAShard, 2);
@@ -603,7 +619,8 @@ TEST(Findings, ExplodedTensors) {
   a.remove("layers.2.ffn.shared_experts.w2.weight");
   a.remove("layers.2.ffn.shared_experts.w2.scale");
   for (int row = 0; row < 256; ++row) {
-    a.tensors.push_back({"layers.2.ffn.shared_experts." + std::to_string(row) + ".w2.weight.weight", Dtype::kBF16, {128}});
+    a.tensors.push_back(
+        {"layers.2.ffn.shared_experts." + std::to_string(row) + ".w2.weight.weight", Dtype::kBF16, {128}});
   }
   const CheckReport report = a.check();
   expect(report, Code::kExplodedTensor, 1, "layers.2.ffn.shared_experts.0.w2.weight.weight");
@@ -634,8 +651,9 @@ TEST(Findings, OtherModels) {
 // Names of the neighbour's model that an unanchored rule would take for ours.
 TEST(Findings, NamesAreNotMatchedByFragments) {
   Artifact a = artifact();
-  for (const char* name : {"mtp.0.markov_head.head.weight", "layers.1.engram.embed.weight", "layers.01.attn_norm.weight", "xlayers.0.attn_norm.weight",
-                           "layers.0.attn_norm.weight.weight", "Layers.0.attn_norm.weight"}) {
+  for (const char* name :
+       {"mtp.0.markov_head.head.weight", "layers.1.engram.embed.weight", "layers.01.attn_norm.weight",
+        "xlayers.0.attn_norm.weight", "layers.0.attn_norm.weight.weight", "Layers.0.attn_norm.weight"}) {
     a.tensors.push_back({name, Dtype::kBF16, {8}});
   }
   const CheckReport report = a.check();
@@ -727,7 +745,8 @@ TEST(Weights, AreReadThroughACompletePlan) {
 
 TEST(Catalogue, EveryFindingHasItsPage) {
   for (const FindingKind& kind : finding_kinds()) {
-    const auto path = std::filesystem::path(OUTRIDER_SOURCE_DIR) / "docs" / "findings" / (std::string(kind.code) + ".md");
+    const auto path =
+        std::filesystem::path(OUTRIDER_SOURCE_DIR) / "docs" / "findings" / (std::string(kind.code) + ".md");
     const std::string page = testing::read_file(path);
     EXPECT_THAT(page, HasSubstr(std::string(kind.slug))) << path;
     EXPECT_THAT(page, HasSubstr(std::string(severity_name(kind.severity)))) << path;
@@ -757,7 +776,8 @@ TEST(Report, JsonHasTheDocumentedKeys) {
 TEST(Report, MapHasALineForEveryParameter) {
   const CheckReport report = artifact().check();
   const std::string map = parameter_map(report);
-  EXPECT_EQ(static_cast<std::size_t>(std::count(map.begin(), map.end(), '\n')), report.plan->manifest().parameters().size() + 1);
+  EXPECT_EQ(static_cast<std::size_t>(std::count(map.begin(), map.end(), '\n')),
+            report.plan->manifest().parameters().size() + 1);
   EXPECT_THAT(map, HasSubstr("mtp.0.head.weight\tmodel-00001-of-00001.safetensors\thead.weight\tBF16 [shared]\n"));
   EXPECT_THAT(map, Not(HasSubstr("not bound")));
 }

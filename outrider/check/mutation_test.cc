@@ -80,7 +80,8 @@ TEST_P(Mutation, IsFoundAndNamed) {
   for (int round = 0; round < 1000; ++round) {
     std::vector<Checkpoint::Listed> tensors = sound.tensors;
     // Every tensor in turn as long as rounds last, then at random.
-    const std::size_t at = static_cast<std::size_t>(round) < tensors.size() / 2 ? static_cast<std::size_t>(round) * 2 : pick(tensors.size());
+    const std::size_t at = static_cast<std::size_t>(round) < tensors.size() / 2 ? static_cast<std::size_t>(round) * 2
+                                                                                : pick(tensors.size());
     Checkpoint::Listed& t = tensors[at];
     const std::string original = t.name;
     const std::string mutation = kMutations[pick(5)];
@@ -145,11 +146,13 @@ TEST_P(Mutation, IsFoundAndNamed) {
       tensors.push_back(copy);
     }
     const CheckReport after = check_list(tensors, sound.config);
-    EXPECT_TRUE(names(after, told_before, expected)) << what << "\n" << [&] {
-      std::string all;
-      for (const Finding& f : after.findings) all += std::string(f.kind().code) + " " + f.message + "\n";
-      return all;
-    }();
+    EXPECT_TRUE(names(after, told_before, expected)) << what << "\n"
+                                                     << [&] {
+                                                          std::string all;
+                                                          for (const Finding& f : after.findings)
+                                                            all += std::string(f.kind().code) + " " + f.message + "\n";
+                                                          return all;
+                                                        }();
     if (mutation == "remove" && after.plan != nullptr) {
       // Only what the model can do without may be gone from a complete plan.
       const bool optional = original.ends_with("input_global_scale") || original.ends_with("input_scale") ||
@@ -160,13 +163,14 @@ TEST_P(Mutation, IsFoundAndNamed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, Mutation,
-                         ::testing::Values(Subject{"tiny", Family::kOfficial, false}, Subject{"pro-tiny", Family::kOfficial, true},
-                                           Subject{"tiny", Family::kBf16, true}, Subject{"pro-tiny", Family::kBf16, false},
-                                           Subject{"tiny", Family::kW4A16, false}, Subject{"pro-tiny", Family::kW4A16, true},
-                                           Subject{"tiny", Family::kNvfp4, true}, Subject{"tiny", Family::kModelopt, false},
-                                           Subject{"tiny", Family::kFp8, true}, Subject{"tiny", Family::kHuggingFace, false},
-                                           Subject{"tiny", Family::kDspark, false}));
+INSTANTIATE_TEST_SUITE_P(
+    Families, Mutation,
+    ::testing::Values(Subject{"tiny", Family::kOfficial, false}, Subject{"pro-tiny", Family::kOfficial, true},
+                      Subject{"tiny", Family::kBf16, true}, Subject{"pro-tiny", Family::kBf16, false},
+                      Subject{"tiny", Family::kW4A16, false}, Subject{"pro-tiny", Family::kW4A16, true},
+                      Subject{"tiny", Family::kNvfp4, true}, Subject{"tiny", Family::kModelopt, false},
+                      Subject{"tiny", Family::kFp8, true}, Subject{"tiny", Family::kHuggingFace, false},
+                      Subject{"tiny", Family::kDspark, false}));
 
 }  // namespace
 }  // namespace outrider

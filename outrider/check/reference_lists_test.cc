@@ -50,7 +50,8 @@ std::string config(const std::string& name) {
   return testing::read_file(testing::shared_data() / "configs" / (name + ".config.json"));
 }
 
-CheckReport check_list(const std::vector<Checkpoint::Listed>& list, const std::string& config_text, bool names_only = false) {
+CheckReport check_list(const std::vector<Checkpoint::Listed>& list, const std::string& config_text,
+                       bool names_only = false) {
   return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(list, config_text, names_only)));
 }
 
@@ -60,7 +61,8 @@ std::vector<std::string> codes(const CheckReport& report) {
   return out;
 }
 
-std::map<std::string, std::pair<Dtype, std::vector<std::uint64_t>>> by_name(const std::vector<Checkpoint::Listed>& list) {
+std::map<std::string, std::pair<Dtype, std::vector<std::uint64_t>>> by_name(
+    const std::vector<Checkpoint::Listed>& list) {
   std::map<std::string, std::pair<Dtype, std::vector<std::uint64_t>>> out;
   for (const auto& t : list) out[t.name] = {t.dtype, t.shape};
   return out;
@@ -97,7 +99,8 @@ TEST(ReferenceLists, OfficialFlashIsSound) {
 
 TEST(ReferenceLists, TheInferenceSpellingReadsTheSame) {
   OUTRIDER_NEEDS_SHARED_DATA();
-  const std::string text = testing::read_file(testing::shared_data() / "configs" / "official_DeepSeek-V4-Flash.inference_config.json");
+  const std::string text =
+      testing::read_file(testing::shared_data() / "configs" / "official_DeepSeek-V4-Flash.inference_config.json");
   const ConfigReading reading = read_config(text);
   EXPECT_EQ(reading.spelling, ConfigSpelling::kInference);
   for (const ConfigIssue& issue : reading.issues) ADD_FAILURE() << issue.message;
@@ -107,7 +110,8 @@ TEST(ReferenceLists, TheInferenceSpellingReadsTheSame) {
 
 TEST(ReferenceLists, The0731ReleaseCarriesDsparkNotMtp) {
   OUTRIDER_NEEDS_SHARED_DATA();
-  const CheckReport report = check_list(read_list("V4-Flash-0731_official_fp4fp8"), config("official_DeepSeek-V4-Flash-0731"));
+  const CheckReport report =
+      check_list(read_list("V4-Flash-0731_official_fp4fp8"), config("official_DeepSeek-V4-Flash-0731"));
   EXPECT_EQ(report.exit_status(true), 0);
   ASSERT_NE(report.plan, nullptr);
   EXPECT_EQ(report.drafter.kind, DrafterKind::kDspark);
@@ -154,7 +158,8 @@ TEST(ReferenceLists, Issue43456BeforeAndAfterRepair) {
 
 TEST(ReferenceLists, Nvfp4IsSound) {
   OUTRIDER_NEEDS_SHARED_DATA();
-  const CheckReport report = check_list(read_list("V4-Flash_NVFP4-FP8-MTP_derived"), testing::config_json("flash", testing::Family::kNvfp4));
+  const CheckReport report =
+      check_list(read_list("V4-Flash_NVFP4-FP8-MTP_derived"), testing::config_json("flash", testing::Family::kNvfp4));
   ASSERT_NE(report.plan, nullptr);
   EXPECT_EQ(report.exit_status(), 0);
   EXPECT_THAT(report.family, StartsWith("DeepSeek-V4-Flash, NVFP4-FP8-MTP"));
@@ -199,13 +204,16 @@ TEST(ReferenceLists, ProHasTheDocumentedNumberOfTensors) {
 
 TEST(ReferenceLists, RealHuggingFaceNamesAreKnown) {
   OUTRIDER_NEEDS_SHARED_DATA();
-  std::istringstream lines(testing::read_file(testing::shared_data() / "tensors" / "W4A16_dryrun_hf_style_key_sample.txt"));
+  std::istringstream lines(
+      testing::read_file(testing::shared_data() / "tensors" / "W4A16_dryrun_hf_style_key_sample.txt"));
   int known = 0;
   for (std::string line; std::getline(lines, line);) {
-    if (line == "head.weight" || (line.starts_with("model.") && (line.find("weight") != std::string::npos || line.find("_hc.") != std::string::npos ||
-                                                                 line.ends_with("sinks") || line.ends_with("position_bias")))) {
+    if (line == "head.weight" || (line.starts_with("model.") &&
+                                  (line.find("weight") != std::string::npos || line.find("_hc.") != std::string::npos ||
+                                   line.ends_with("sinks") || line.ends_with("position_bias")))) {
       const TensorName name = parse_tensor_name(line, 43, false);
-      const bool exploded = line.find("shared_experts.") != std::string::npos && name.kind == TensorName::Kind::kExploded;
+      const bool exploded =
+          line.find("shared_experts.") != std::string::npos && name.kind == TensorName::Kind::kExploded;
       EXPECT_TRUE(name.kind == TensorName::Kind::kParameter || exploded) << line;
       ++known;
     }

@@ -14,6 +14,7 @@
 #include "outrider/checkpoint/file_reader.h"
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/checkpoint/printable.h"
+#include "outrider/util/parallel.h"
 
 namespace outrider {
 namespace {
@@ -239,23 +240,12 @@ void Checkpoint::compare_with(const IndexFile& index, unsigned threads) {
   // For each entry the tensor of its name, found by several threads at once; then what that means, in order.
   constexpr std::uint32_t kNone = 0xffffffff;
   std::vector<std::uint32_t> tensor_of(index.weight_map.size(), kNone);
-  {
-    std::vector<std::jthread> workers;
-    const std::size_t share = (tensor_of.size() + std::max(threads, 1U) - 1) / std::max(threads, 1U);
-    for (std::size_t begin = 0; begin < tensor_of.size(); begin += share) {
-      const auto work = [&, begin] {
-        const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
-        for (std::size_t i = begin; i < std::min(begin + share, tensor_of.size()); ++i) {
-          tensor_of[i] = names_.find(index.weight_map[i].tensor, name_at).value_or(kNone);
-        }
-      };
-      if (begin + share >= tensor_of.size()) {
-        work();
-      } else {
-        workers.emplace_back(work);
-      }
+  parallel_ranges(tensor_of.size(), threads, 4096, [&](std::size_t begin, std::size_t end) {
+    const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
+    for (std::size_t i = begin; i < end; ++i) {
+      tensor_of[i] = names_.find(index.weight_map[i].tensor, name_at).value_or(kNone);
     }
-  }
+  });
   std::vector<bool> listed(tensors_.size());
   for (std::size_t i = 0; i < tensor_of.size(); ++i) {
     const IndexFile::Entry& entry = index.weight_map[i];

@@ -1,0 +1,240 @@
+// The program itself, on real files.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "outrider/testing/process.h"
+#include "outrider/testing/synthetic_checkpoint.h"
+#include "outrider/testing/temp_dir.h"
+
+namespace outrider {
+namespace {
+
+using testing::Family;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::ProcessResult;
+using testing::TempDir;
+using testing::write_file;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+#else
+constexpr bool kSanitized = false;
+#endif
+
+// With 2 GiB of address space, so that what allocates by an untrusted size fails.
+ProcessResult outrider(const std::string& arguments) {
+  const std::string limit = kSanitized ? "" : "ulimit -v 2097152; ";
+  return testing::run(limit + "'" + OUTRIDER_BINARY + "' " + arguments);
+}
+
+void write_sound(const std::filesystem::path& directory, Family family = Family::kOfficial) {
+  const std::string config = testing::config_json("tiny", family);
+  testing::SyntheticOptions options;
+  options.family = family;
+  options.shards = 2;
+  testing::write_checkpoint(directory, testing::tensor_list(read_config(config).config, options), config, false);
+}
+
+TEST(CheckCommand, ReportsASoundArtifact) {
+  TempDir dir;
+  write_sound(dir.path());
+  const ProcessResult text = outrider("check '" + dir.path().string() + "'");
+  EXPECT_EQ(text.exit_status, 0) << text.output;
+  EXPECT_THAT(text.output, HasSubstr("SOUND"));
+  EXPECT_THAT(text.output, HasSubstr("OUT050 note"));
+  EXPECT_THAT(text.output, Not(HasSubstr("\x1b")));
+  const ProcessResult json = outrider("check --json --data '" + dir.path().string() + "'");
+  EXPECT_EQ(json.exit_status, 0);
+  const auto parsed = nlohmann::json::parse(json.output);
+  EXPECT_TRUE(parsed["complete"]);
+  EXPECT_GT(parsed["scan"]["bytes"], 1'000'000);
+  const ProcessResult map = outrider("check --map '" + dir.path().string() + "'");
+  EXPECT_THAT(
+      map.output,
+      HasSubstr("layers.0.attn.wq_a.weight\tmodel-00001-of-00002.safetensors\tlayers.0.attn.wq_a.weight\tFP8 block"));
+  EXPECT_EQ(outrider("check '" + (dir / "model.safetensors.index.json").string() + "'").exit_status, 0);
+}
+
+TEST(CheckCommand, ExitsWithOneOnErrorsAndWithStrictOnWarnings) {
+  TempDir dir;
+  write_sound(dir.path());
+  std::filesystem::remove(dir / "model-00002-of-00002.safetensors");
+  const ProcessResult missing = outrider("check '" + dir.path().string() + "'");
+  EXPECT_EQ(missing.exit_status, 1);
+  EXPECT_THAT(missing.output, HasSubstr("NOT COMPLETE"));
+  EXPECT_THAT(missing.output, HasSubstr("OUT004"));
+  TempDir warned;
+  write_sound(warned.path(), Family::kW4A16);  // its compressor is quantised
+  EXPECT_EQ(outrider("check '" + warned.path().string() + "'").exit_status, 0);
+  EXPECT_EQ(outrider("check --strict '" + warned.path().string() + "'").exit_status, 1);
+}
+
+TEST(CheckCommand, HelpAndWrongCommandLines) {
+  EXPECT_EQ(outrider("--help").exit_status, 0);
+  EXPECT_THAT(outrider("check --help").output, HasSubstr("Exit status"));
+  EXPECT_EQ(outrider("--version").exit_status, 0);
+  EXPECT_EQ(outrider("").exit_status, 2);
+  EXPECT_EQ(outrider("check").exit_status, 2);
+  EXPECT_EQ(outrider("check --nonsense x").exit_status, 2);
+  EXPECT_EQ(outrider("check --json --map x").exit_status, 2);
+}
+
+// A clear sentence, exit status 2, bounded memory.
+TEST(CheckCommand, HostileFiles) {
+  const auto le64 = [](std::uint64_t v) {
+    std::string out(8, '\0');
+    std::memcpy(out.data(), &v, 8);
+    return out;
+  };
+  const auto header = [&](const std::string& json) { return le64(json.size()) + json; };
+  const std::vector<std::pair<std::string, std::string>> contents = {
+      {"", "has 0 bytes"},
+      {le64(std::uint64_t{1} << 63) + "{}", "announce a header of 9223372036854775808 bytes"},
+      {le64(~std::uint64_t{0}), "header"},
+      {le64(99'999'999) + "{", "cut short"},
+      {header(std::string(1'000'000, '[')), "not a JSON object"},
+      {header("{\"a\":" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}"), "not a JSON object"},
+      {header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,99]}}"), "span 99 bytes"},
+      {header("{\"a\":{\"dtype\":\"U8\",\"shape\":[99],\"data_offsets\":[0,99]}}"), "99 of"},
+      {header("{\"a\":{\"dtype\":\"U8\",\"shape\":[-1],\"data_offsets\":[0,1]}}"), "whole numbers"},
+      {header("{\"a\":{\"dtype\":\"F5\",\"shape\":[1],\"data_offsets\":[0,1]}}"), "\"F5\""},
+      {header("{\"\xff\xfe\":1}"), "not UTF-8"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"},
+      {"<!DOCTYPE html><html>", "web page"},
+      {"\x7f"
+       "ELF and more than eight bytes",
+       "header"},
+  };
+  for (const auto& [content, sentence] : contents) {
+    TempDir dir;
+    write_sound(dir.path());
+    write_file(dir / "model-00002-of-00002.safetensors", content);
+    const ProcessResult result = outrider("check '" + dir.path().string() + "'");
+    EXPECT_EQ(result.exit_status, 2) << content.substr(0, 60);
+    // The report is wrapped: compare without the line breaks.
+    std::string flat;
+    for (const char c : result.output) flat += c == '\n' ? ' ' : c;
+    for (std::size_t at = 0; (at = flat.find("  ", at)) != std::string::npos;) flat.erase(at, 1);
+    EXPECT_THAT(flat, HasSubstr(sentence));
+    // The file alone is no checkpoint either.
+    EXPECT_EQ(outrider("check '" + (dir / "model-00002-of-00002.safetensors").string() + "'").exit_status, 2);
+  }
+}
+
+TEST(CheckCommand, HostileSizes) {
+  TempDir dir;
+  write_sound(dir.path());
+  const std::filesystem::path shard = dir / "model-00002-of-00002.safetensors";
+  {
+    // A header of 99 MB that is one long list, and one of 10^6 tensors.
+    std::ofstream out(shard, std::ios::binary);
+    const std::uint64_t length = 99'000'000;
+    out.write(reinterpret_cast<const char*>(&length), 8);
+    out << "{\"a\":[" << std::string(length - 8, '1') << "]}";
+  }
+  EXPECT_EQ(outrider("check '" + dir.path().string() + "'").exit_status, 2);
+  {
+    std::string json = "{";
+    for (int i = 0; i < 1'000'000; ++i) {
+      json +=
+          (i == 0 ? "\"t" : ",\"t") + std::to_string(i) + "\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}";
+    }
+    json += "}";
+    std::ofstream out(shard, std::ios::binary);
+    const std::uint64_t length = json.size();
+    out.write(reinterpret_cast<const char*>(&length), 8);
+    out << json;
+  }
+  // A valid file, if a strange one: what is not the model's is named, what is missing too.
+  EXPECT_EQ(outrider("check '" + dir.path().string() + "'").exit_status, 1);
+  {
+    // An index of 10^7 keys.
+    std::ofstream out(dir / "model.safetensors.index.json", std::ios::binary);
+    out << "{\"weight_map\":{";
+    for (int i = 0; i < 10'000'000; ++i) out << (i == 0 ? "\"" : ",\"") << i << "\":\"m\"";
+    out << "}}";
+  }
+  const ProcessResult index = outrider("check '" + dir.path().string() + "'");
+  EXPECT_EQ(index.exit_status, 2);
+  EXPECT_THAT(index.output, HasSubstr("over the"));
+}
+
+TEST(CheckCommand, HostileConfigIndexAndPaths) {
+  const auto with = [](const std::string& file, const std::string& content, const std::string& sentence) {
+    SCOPED_TRACE(content.substr(0, 60));
+    TempDir dir;
+    write_sound(dir.path());
+    write_file(dir / file, content);
+    const ProcessResult result = outrider("check '" + dir.path().string() + "'");
+    EXPECT_EQ(result.exit_status, 2) << result.output;
+    EXPECT_THAT(result.output, HasSubstr(sentence));
+    EXPECT_LT(result.output.size(), 2000U);
+  };
+  with("config.json", "", "config.json");
+  with("config.json", "{", "not valid JSON");
+  with("config.json", "[]", "not a JSON object");
+  with("config.json", "\xff", "not valid JSON");
+  with("config.json", std::string(1'000'000, '['), "nested deeper");
+  with("config.json", R"({"hidden_size":1,"hidden_size":2})", "stands twice");
+  with("config.json", std::string(17 << 20, ' '), "over the");
+  with("model.safetensors.index.json", "", "JSON of an index");
+  with("model.safetensors.index.json", R"({"weight_map":{"a":"../../etc/passwd"}})", "no plain file name");
+  with("model.safetensors.index.json", std::string(1'000'000, '{'), "JSON of an index");
+  with("model.safetensors.index.json", "<html>", "web page");
+  TempDir dir;
+  EXPECT_EQ(outrider("check '" + (dir / "absent").string() + "'").exit_status, 2);
+  EXPECT_EQ(outrider("check '" + dir.path().string() + "'").exit_status, 2);
+  EXPECT_EQ(outrider("check /dev/null").exit_status, 2);
+  write_sound(dir.path());
+  std::filesystem::remove(dir / "config.json");
+  EXPECT_THAT(outrider("check '" + dir.path().string() + "'").output, HasSubstr("no config.json"));
+  write_sound(dir.path());
+  std::filesystem::remove(dir / "model-00001-of-00002.safetensors");
+  ASSERT_EQ(mkfifo((dir / "model-00001-of-00002.safetensors").c_str(), 0600), 0);
+  EXPECT_EQ(outrider("check '" + dir.path().string() + "'").exit_status, 2);
+  std::filesystem::remove(dir / "model-00001-of-00002.safetensors");
+  std::filesystem::create_directory(dir / "model-00001-of-00002.safetensors");
+  EXPECT_EQ(outrider("check --data '" + dir.path().string() + "'").exit_status, 2);
+  if (geteuid() != 0) {
+    write_sound(dir / "unreadable");
+    chmod((dir / "unreadable" / "model-00001-of-00002.safetensors").c_str(), 0);
+    EXPECT_EQ(outrider("check '" + (dir / "unreadable").string() + "'").exit_status, 2);
+  }
+}
+
+// Numbers in config.json that would make a manifest beyond all bounds, or shapes that overflow.
+TEST(CheckCommand, HostileNumbersInConfig) {
+  for (const char* change :
+       {R"({"num_hidden_layers":4096,"n_routed_experts":65536})", R"({"hidden_size":1e300})", R"({"hidden_size":-1})",
+        R"({"num_hidden_layers":18446744073709551615})", R"({"o_groups":0})", R"({"hc_mult":1000000})",
+        R"({"head_dim":"x"})", R"({"compress_ratios":"x"})", R"({"compress_ratios":[1e99]})",
+        R"({"num_nextn_predict_layers":1000000000})", R"({"rope_scaling":7})", R"({"quantization_config":[]})",
+        R"({"vocab_size":null})", R"({"scoring_func":{}})"}) {
+    TempDir dir;
+    write_sound(dir.path());
+    nlohmann::json config = nlohmann::json::parse(testing::read_file(dir / "config.json"));
+    config.update(nlohmann::json::parse(change));
+    write_file(dir / "config.json", config.dump());
+    const ProcessResult result = outrider("check '" + dir.path().string() + "'");
+    EXPECT_EQ(result.exit_status, 1) << change << "\n" << result.output;
+    EXPECT_TRUE(result.output.find("OUT020") != std::string::npos || result.output.find("OUT021") != std::string::npos)
+        << change;
+  }
+}
+
+}  // namespace
+}  // namespace outrider
