@@ -93,7 +93,9 @@ std::vector<ReadShard> read_all(const std::vector<fs::path>& paths, unsigned thr
     for (std::size_t i = next++; i < paths.size(); i = next++) out[i] = read_shard(paths[i]);
   };
   std::vector<std::jthread> workers;
-  const std::size_t useful = std::min<std::size_t>(std::max(threads, 1U), paths.size() + 1);
+  // The calling thread is busy with the index first, so it takes one more to keep the processors busy.
+  const std::size_t wanted = std::max(threads, 1U) + (index_path && threads > 1 ? 1 : 0);
+  const std::size_t useful = std::min(wanted, paths.size() + 1);
   for (std::size_t i = 1; i < useful; ++i) workers.emplace_back(work);
   if (index_path) index = read_index(*index_path);
   work();
@@ -104,7 +106,6 @@ std::vector<ReadShard> read_all(const std::vector<fs::path>& paths, unsigned thr
 bool keeps_tensors(HeaderFault fault) {
   return fault == HeaderFault::kTruncated || fault == HeaderFault::kTrailing;
 }
-
 
 }  // namespace
 
@@ -207,7 +208,8 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     out.compare_with(*index, threads);
     out.arenas_.push_back(std::move(index->arena));
   }
-  if (is_there(out.root_ / "config.json")) out.config_json_ = read_text_file(out.root_ / "config.json", kMaxConfigBytes);
+  if (is_there(out.root_ / "config.json"))
+    out.config_json_ = read_text_file(out.root_ / "config.json", kMaxConfigBytes);
   return out;
 }
 

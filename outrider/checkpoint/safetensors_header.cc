@@ -7,6 +7,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <memory>
 
 #include "outrider/checkpoint/file_reader.h"
 #include "outrider/checkpoint/name_table.h"
@@ -21,6 +22,27 @@ namespace dom = simdjson::dom;
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
 constexpr std::size_t kMaxRank = 64;
+
+// Uninitialised memory that grows, and is given back after an outsized header.
+class TextBuffer {
+ public:
+  std::span<char> room(std::size_t bytes) {
+    if (bytes > size_) {
+      size_ = std::max<std::size_t>(bytes, 1 << 20);
+      data_ = std::make_unique_for_overwrite<char[]>(size_);
+    }
+    return {data_.get(), bytes};
+  }
+  void trim() {
+    if (size_ <= (8U << 20)) return;
+    data_.reset();
+    size_ = 0;
+  }
+
+ private:
+  std::unique_ptr<char[]> data_;
+  std::size_t size_ = 0;
+};
 
 // Buffers that one thread uses for header after header.
 struct Scratch {
@@ -49,7 +71,6 @@ class HeaderParser {
  public:
   HeaderParser(std::string_view where, SafetensorsHeader& out) : where_(where), out_(out) {}
 
-  // `json` lies in the arena, and names of tensors may stay views of it.
   void parse(std::string_view json) {
     if (!parse_plain(json)) {
       out_.tensors.clear();
@@ -98,7 +119,7 @@ class HeaderParser {
       const auto end = in.number();
       if (!end || !in.eat(']') || !in.eat('}')) return false;
       TensorInfo& tensor = out_.tensors.emplace_back();
-      tensor.name = *name;
+      tensor.name = out_.arena.copy(*name);
       tensor.dtype = *dtype;
       tensor.shape = out_.arena.copy(std::span<const std::uint64_t>(numbers_.data(), rank));
       tensor.begin = *begin;
@@ -268,7 +289,8 @@ class HeaderParser {
     names.reset(tensors.size());
     for (std::uint32_t i = 0; i < tensors.size(); ++i) {
       tensors[i].name_hash = NameTable::hash(tensors[i].name);
-      if (!names.insert(tensors[i].name, tensors[i].name_hash, i, [&](std::uint32_t at) { return tensors[at].name; })) continue;
+      if (!names.insert(tensors[i].name, tensors[i].name_hash, i, [&](std::uint32_t at) { return tensors[at].name; }))
+        continue;
       fail_tensor(HeaderFault::kDuplicateKey, tensors[i].name,
                   "stands twice in the header, so its place is ambiguous. Write the file again.");
     }
@@ -311,10 +333,8 @@ class HeaderParser {
 
 SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where) {
   SafetensorsHeader out;
-  const auto text = out.arena.text(json.size());
-  if (!json.empty()) std::memcpy(text.data(), json.data(), json.size());
   out.data_start = 8 + json.size();
-  HeaderParser(where, out).parse({text.data(), text.size()});
+  HeaderParser(where, out).parse(json);
   return out;
 }
 
@@ -353,13 +373,16 @@ SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
                        length, file.size()));
     }
     SafetensorsHeader out;
-    const auto text = out.arena.text(length);
+    // One buffer serves all the files a thread reads, and stays in its cache; what is kept is copied.
+    thread_local TextBuffer buffer;
+    const auto text = buffer.room(length);
     file.read(8, std::as_writable_bytes(text));
     out.data_start = 8 + length;
     out.file_bytes = file.size();
     // Two tensors in 250 bytes are a fair guess, and a wrong one costs little.
     out.tensors.reserve(std::min<std::uint64_t>(length / 125, 200'000));
     HeaderParser(where, out).parse({text.data(), text.size()});
+    buffer.trim();
     return out;
   } catch (const HeaderError&) {
     throw;
