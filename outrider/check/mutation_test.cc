@@ -14,6 +14,7 @@ namespace {
 using testing::Family;
 
 struct Subject {
+  std::string name;
   std::string shape;
   Family family;
   bool aliases;
@@ -163,14 +164,19 @@ TEST_P(Mutation, IsFoundAndNamed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Families, Mutation,
-    ::testing::Values(Subject{"tiny", Family::kOfficial, false}, Subject{"pro-tiny", Family::kOfficial, true},
-                      Subject{"tiny", Family::kBf16, true}, Subject{"pro-tiny", Family::kBf16, false},
-                      Subject{"tiny", Family::kW4A16, false}, Subject{"pro-tiny", Family::kW4A16, true},
-                      Subject{"tiny", Family::kNvfp4, true}, Subject{"tiny", Family::kModelopt, false},
-                      Subject{"tiny", Family::kFp8, true}, Subject{"tiny", Family::kHuggingFace, false},
-                      Subject{"tiny", Family::kDspark, false}));
+INSTANTIATE_TEST_SUITE_P(Families, Mutation,
+                         ::testing::Values(Subject{"Official", "tiny", Family::kOfficial, false},
+                                           Subject{"OfficialPro", "pro-tiny", Family::kOfficial, true},
+                                           Subject{"Bf16", "tiny", Family::kBf16, true},
+                                           Subject{"Bf16Pro", "pro-tiny", Family::kBf16, false},
+                                           Subject{"W4A16", "tiny", Family::kW4A16, false},
+                                           Subject{"W4A16Pro", "pro-tiny", Family::kW4A16, true},
+                                           Subject{"Nvfp4", "tiny", Family::kNvfp4, true},
+                                           Subject{"Modelopt", "tiny", Family::kModelopt, false},
+                                           Subject{"Fp8", "tiny", Family::kFp8, true},
+                                           Subject{"HuggingFace", "tiny", Family::kHuggingFace, false},
+                                           Subject{"Dspark", "tiny", Family::kDspark, false}),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace outrider

@@ -32,7 +32,8 @@ std::string message_of(const std::filesystem::path& path) {
 }
 
 TEST(IndexFile, ReadsMapAndSize) {
-  const IndexFile index = parse_index(R"({"metadata":{"total_size":24},"weight_map":{"a":"x","b":"y","c":"x","\u0061":"x"}})", "i");
+  const IndexFile index =
+      parse_index(R"({"metadata":{"total_size":24},"weight_map":{"a":"x","b":"y","c":"x","\u0061":"x"}})", "i");
   EXPECT_EQ(index.total_size, 24U);
   ASSERT_EQ(index.shards, (std::vector<std::string>{"x", "y"}));
   EXPECT_EQ(index.weight_map.size(), 4U);
@@ -42,10 +43,11 @@ TEST(IndexFile, ReadsMapAndSize) {
 }
 
 TEST(IndexFile, RefusesWhatIsNoIndex) {
-  for (const char* text : {"", "{", "[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{"a":1}})", R"({"weight_map":{"a":""}})",
-                           R"({"weight_map":{"a":"../x"}})", R"({"weight_map":{"a":"/etc/passwd"}})", R"({"weight_map":{"a":".."}})",
-                           R"({"weight_map":{"a":"x\u0000y"}})", R"({"weight_map":{"a":"b\\c"}})", R"({"weight_map":{},"weight_map":{}})",
-                           R"({"weight_map":{}} x)", "{\"weight_map\":{\"\xff\":\"x\"}}"}) {
+  for (const char* text :
+       {"", "{", "[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{"a":1}})", R"({"weight_map":{"a":""}})",
+        R"({"weight_map":{"a":"../x"}})", R"({"weight_map":{"a":"/etc/passwd"}})", R"({"weight_map":{"a":".."}})",
+        R"({"weight_map":{"a":"x\u0000y"}})", R"({"weight_map":{"a":"b\\c"}})", R"({"weight_map":{},"weight_map":{}})",
+        R"({"weight_map":{}} x)", "{\"weight_map\":{\"\xff\":\"x\"}}"}) {
     EXPECT_THROW(parse_index(text, "i"), Error) << text;
   }
   EXPECT_THROW(parse_index(std::string(1'000'000, '['), "i"), Error);
@@ -67,7 +69,8 @@ TEST(Checkpoint, OpensAFileADirectoryAndAnIndex) {
   const Checkpoint without = Checkpoint::open(dir.path());
   EXPECT_FALSE(without.has_index());
   EXPECT_EQ(without.tensors().size(), 3U);
-  write_file(dir / "model.safetensors.index.json", R"({"weight_map":{"x":"a.safetensors","y":"a.safetensors","z":"b.safetensors"}})");
+  write_file(dir / "model.safetensors.index.json",
+             R"({"weight_map":{"x":"a.safetensors","y":"a.safetensors","z":"b.safetensors"}})");
   for (const auto& path : {dir.path(), dir / "model.safetensors.index.json"}) {
     const Checkpoint c = Checkpoint::open(path);
     EXPECT_TRUE(c.has_index());
@@ -85,14 +88,16 @@ TEST(Checkpoint, RecordsWhereIndexAndHeadersDisagree) {
   write_shard(dir / "a.safetensors", {"x", "y", "extra"});
   write_shard(dir / "b.safetensors", {"z", "y"});
   write_shard(dir / "stray.safetensors", {"z", "s"});
-  write_file(dir / "model.safetensors.index.json",
-             R"({"weight_map":{"x":"b.safetensors","y":"a.safetensors","z":"b.safetensors","gone":"a.safetensors","far":"c.safetensors"}})");
+  write_file(
+      dir / "model.safetensors.index.json",
+      R"({"weight_map":{"x":"b.safetensors","y":"a.safetensors","z":"b.safetensors","gone":"a.safetensors","far":"c.safetensors"}})");
   const Checkpoint c = Checkpoint::open(dir.path());
   using Kind = IndexDisagreement::Kind;
   std::vector<std::pair<Kind, std::string>> found;
   for (const auto& d : c.disagreements()) found.emplace_back(d.kind, d.tensor);
-  EXPECT_THAT(found, ::testing::UnorderedElementsAre(std::pair(Kind::kNowhere, "gone"), std::pair(Kind::kOtherShard, "x"),
-                                                     std::pair(Kind::kNotInIndex, "extra")));
+  EXPECT_THAT(found,
+              ::testing::UnorderedElementsAre(std::pair(Kind::kNowhere, "gone"), std::pair(Kind::kOtherShard, "x"),
+                                              std::pair(Kind::kNotInIndex, "extra")));
   ASSERT_EQ(c.duplicates().size(), 1U);
   EXPECT_EQ(c.duplicates()[0].tensor, "y");
   for (const ShardFile& f : c.files()) {

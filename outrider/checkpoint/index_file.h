@@ -20,8 +20,8 @@ struct IndexFile {
     std::string_view tensor;
     std::uint32_t shard = 0;  // position in `shards`
   };
-  std::vector<Entry> weight_map;           // in the order of the file
-  std::vector<std::string> shards;         // each file name once, in order of first appearance
+  std::vector<Entry> weight_map;            // in the order of the file
+  std::vector<std::string> shards;          // each file name once, in order of first appearance
   std::optional<std::uint64_t> total_size;  // metadata.total_size, bytes
   Arena arena;
 

@@ -17,10 +17,11 @@ class NameTable {
 
   static std::uint64_t hash(std::string_view name);
 
-  // Adds `position`, whose name is `name` and has hash `h`. Where the name is there already, returns its position and adds nothing.
-  // `name_at(position)` gives the name of what was added before.
+  // Adds `position`, whose name is `name` and has hash `h`. Where the name is there already, returns its position and
+  // adds nothing. `name_at(position)` gives the name of what was added before.
   template <typename NameAt>
-  std::optional<std::uint32_t> insert(std::string_view name, std::uint64_t h, std::uint32_t position, const NameAt& name_at) {
+  std::optional<std::uint32_t> insert(std::string_view name, std::uint64_t h, std::uint32_t position,
+                                      const NameAt& name_at) {
     for (std::size_t i = h & mask_;; i = (i + 1) & mask_) {
       Entry& entry = entries_[i];
       if (entry.position == kEmpty) {

@@ -41,7 +41,8 @@ class PlainJson {
   }
   // `text` exactly here.
   bool eat(std::string_view text) {
-    if (static_cast<std::size_t>(end_ - at_) < text.size() || std::memcmp(at_, text.data(), text.size()) != 0) return false;
+    if (static_cast<std::size_t>(end_ - at_) < text.size() || std::memcmp(at_, text.data(), text.size()) != 0)
+      return false;
     at_ += text.size();
     return true;
   }

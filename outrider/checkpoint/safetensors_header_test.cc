@@ -43,7 +43,8 @@ HeaderFault fault_of(const std::string& content, std::string* message = nullptr)
   return HeaderFault::kUnreadable;
 }
 
-std::string tensor(const std::string& name, const std::string& dtype, const std::string& shape, const std::string& offsets) {
+std::string tensor(const std::string& name, const std::string& dtype, const std::string& shape,
+                   const std::string& offsets) {
   return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}";
 }
 
@@ -55,7 +56,8 @@ TEST(SafetensorsHeader, ConformsToTheFormatsVectors) {
   for (const auto& vector : vectors) {
     const std::string hex = vector["hex"];
     std::string bytes;
-    for (std::size_t i = 0; i < hex.size(); i += 2) bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+    for (std::size_t i = 0; i < hex.size(); i += 2)
+      bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
     TempDir dir;
     write_file(dir / "v.safetensors", bytes);
     const std::string expect = vector["expect"];
@@ -85,7 +87,8 @@ TEST(SafetensorsHeader, RefusesWhatIsNoSafetensorsFile) {
   std::string message;
   EXPECT_EQ(fault_of("", &message), HeaderFault::kEmpty);
   EXPECT_EQ(fault_of("1234567"), HeaderFault::kEmpty);
-  EXPECT_EQ(fault_of("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", &message), HeaderFault::kLfsPointer);
+  EXPECT_EQ(fault_of("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", &message),
+            HeaderFault::kLfsPointer);
   EXPECT_THAT(message, HasSubstr("git lfs pull"));
   EXPECT_EQ(fault_of("\n <!DOCTYPE HTML><html><body>Sign in</body></html>", &message), HeaderFault::kHtml);
   EXPECT_THAT(message, HasSubstr("web page"));
@@ -99,7 +102,8 @@ TEST(SafetensorsHeader, RefusesWhatIsNoSafetensorsFile) {
   EXPECT_EQ(fault_of(file_of("[]")), HeaderFault::kNotJson);
   EXPECT_EQ(fault_of(file_of("{} {}")), HeaderFault::kNotJson);
   EXPECT_EQ(fault_of(file_of(std::string(1'000'000, '['))), HeaderFault::kNotJson);
-  EXPECT_EQ(fault_of(file_of("{\"a\":" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}")), HeaderFault::kNotJson);
+  EXPECT_EQ(fault_of(file_of("{\"a\":" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}")),
+            HeaderFault::kNotJson);
 }
 
 TEST(SafetensorsHeader, RefusesFaultyEntries) {
@@ -113,24 +117,30 @@ TEST(SafetensorsHeader, RefusesFaultyEntries) {
   EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "1", "[0,1]") + "}", 1)), HeaderFault::kBadEntry);
   EXPECT_EQ(fault_of(file_of("{\"a\":1}")), HeaderFault::kBadEntry);
   EXPECT_EQ(fault_of(file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1)), HeaderFault::kBadEntry);
-  EXPECT_EQ(fault_of(file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", 1)), HeaderFault::kBadEntry);
+  EXPECT_EQ(fault_of(file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", 1)),
+            HeaderFault::kBadEntry);
   EXPECT_EQ(fault_of(file_of("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1)),
             HeaderFault::kDuplicateKey);
   EXPECT_EQ(fault_of(file_of("{\"__metadata__\":{\"a\":1}}")), HeaderFault::kBadEntry);
-  EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[1]", "[0,1]") + "," + tensor("a", "U8", "[1]", "[1,2]") + "}", 2)),
-            HeaderFault::kDuplicateKey);
+  EXPECT_EQ(
+      fault_of(file_of("{" + tensor("a", "U8", "[1]", "[0,1]") + "," + tensor("a", "U8", "[1]", "[1,2]") + "}", 2)),
+      HeaderFault::kDuplicateKey);
   // The same key, once spelt with an escape.
-  EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[1]", "[0,1]") + "," + tensor("\\u0061", "U8", "[1]", "[1,2]") + "}", 2)),
+  EXPECT_EQ(fault_of(file_of(
+                "{" + tensor("a", "U8", "[1]", "[0,1]") + "," + tensor("\\u0061", "U8", "[1]", "[1,2]") + "}", 2)),
             HeaderFault::kDuplicateKey);
-  EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[4294967296,4294967296]", "[0,1]") + "}", 1)), HeaderFault::kOverflow);
-  EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[18446744073709551616]", "[0,1]") + "}", 1)), HeaderFault::kNotJson);
+  EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[4294967296,4294967296]", "[0,1]") + "}", 1)),
+            HeaderFault::kOverflow);
+  EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[18446744073709551616]", "[0,1]") + "}", 1)),
+            HeaderFault::kNotJson);
   EXPECT_EQ(fault_of(file_of("{" + tensor("a", "F32", "[2]", "[0,4]") + "}", 4), &message), HeaderFault::kMisfit);
   EXPECT_THAT(message, HasSubstr("[2]"));
   EXPECT_EQ(fault_of(file_of("{" + tensor("a", "F4", "[3]", "[0,2]") + "}", 2)), HeaderFault::kMisfit);
   EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[4]", "[4,0]") + "}", 4)), HeaderFault::kOffsets);
   EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[4]", "[4,8]") + "}", 8)), HeaderFault::kOffsets);
-  EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[4]", "[0,4]") + "," + tensor("b", "U8", "[4]", "[2,6]") + "}", 6)),
-            HeaderFault::kOffsets);
+  EXPECT_EQ(
+      fault_of(file_of("{" + tensor("a", "U8", "[4]", "[0,4]") + "," + tensor("b", "U8", "[4]", "[2,6]") + "}", 6)),
+      HeaderFault::kOffsets);
   EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[4]", "[0,4]") + "}", 3), &message), HeaderFault::kTruncated);
   EXPECT_THAT(message, HasSubstr("1 of"));
   EXPECT_EQ(fault_of(file_of("{" + tensor("a", "U8", "[4]", "[0,4]") + "}", 5)), HeaderFault::kTrailing);
@@ -139,8 +149,10 @@ TEST(SafetensorsHeader, RefusesFaultyEntries) {
 TEST(SafetensorsHeader, AcceptsAnyOrderOfFieldsAndTensorsAndWhitespace) {
   TempDir dir;
   write_file(dir / "a.safetensors",
-             file_of(" { \"b\" : { \"data_offsets\" : [ 4 , 8 ] , \"shape\" : [ 4 ] , \"dtype\" : \"U8\" } ,\n\t\"__metadata__\" : { \"k\" : \"v\" "
-                     "}, \"\\u0061\\n\" : {\"shape\":[],\"dtype\":\"F32\",\"data_offsets\":[0,4]}, \"z\":{\"dtype\":\"F32\",\"shape\":[2,0],"
+             file_of(" { \"b\" : { \"data_offsets\" : [ 4 , 8 ] , \"shape\" : [ 4 ] , \"dtype\" : \"U8\" } "
+                     ",\n\t\"__metadata__\" : { \"k\" : \"v\" "
+                     "}, \"\\u0061\\n\" : {\"shape\":[],\"dtype\":\"F32\",\"data_offsets\":[0,4]}, "
+                     "\"z\":{\"dtype\":\"F32\",\"shape\":[2,0],"
                      "\"data_offsets\":[8,8]} } ",
                      8));
   const SafetensorsHeader h = read_safetensors_header_strict(dir / "a.safetensors");

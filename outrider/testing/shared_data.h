@@ -14,7 +14,7 @@ inline std::filesystem::path shared_data() {
 
 }  // namespace outrider::testing
 
-#define OUTRIDER_NEEDS_SHARED_DATA()                                                                        \
-  if (!std::filesystem::exists(outrider::testing::shared_data())) {                                         \
+#define OUTRIDER_NEEDS_SHARED_DATA()                                                                                 \
+  if (!std::filesystem::exists(outrider::testing::shared_data())) {                                                  \
     GTEST_SKIP() << "needs the reference data at " << outrider::testing::shared_data() << " (OUTRIDER_SHARED_DATA)"; \
   }

@@ -1,0 +1,8 @@
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+find_dependency(fmt)
+find_dependency(nlohmann_json)
+find_dependency(simdjson)
+find_dependency(PkgConfig)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+include(${CMAKE_CURRENT_LIST_DIR}/outriderTargets.cmake)

@@ -1,0 +1,92 @@
+#include "outrider/binding/tensor_name.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "outrider/manifest/manifest.h"
+#include "outrider/testing/synthetic_checkpoint.h"
+
+namespace outrider {
+namespace {
+
+TEST(TensorName, EveryParameterRoundTripsInEveryDialect) {
+  for (const auto& [family, drafter, blocks] : {std::tuple{testing::Family::kOfficial, DrafterKind::kMtp, 1U},
+                                                {testing::Family::kDspark, DrafterKind::kDspark, 3U}}) {
+    const ModelConfig config = read_config(testing::config_json("tiny", family)).config;
+    const Manifest manifest(config, drafter, blocks);
+    for (const Parameter& p : manifest.parameters()) {
+      for (const bool hugging_face : {false, true}) {
+        for (const bool prefix : {false, true}) {
+          for (std::size_t c = 0; c < kComponentCount; ++c) {
+            const auto component = static_cast<Component>(c);
+            if (component != Component::kWeight && !p.spec().official.ends_with(".weight")) continue;
+            const std::string name = tensor_name(p.block, p.slot, p.expert, component, hugging_face, prefix);
+            const TensorName parsed =
+                parse_tensor_name(name, config.num_hidden_layers, drafter == DrafterKind::kDspark);
+            ASSERT_EQ(parsed.kind, TensorName::Kind::kParameter) << name;
+            EXPECT_EQ(parsed.block, p.block) << name;
+            EXPECT_EQ(parsed.slot, p.slot) << name;
+            EXPECT_EQ(parsed.expert, p.expert) << name;
+            EXPECT_EQ(parsed.component, component) << name;
+            EXPECT_FALSE(parsed.dialect.mixed()) << name;
+            if (hugging_face) {
+              EXPECT_FALSE(parsed.dialect.official) << name;
+            } else {
+              EXPECT_FALSE(parsed.dialect.hugging_face) << name;
+            }
+          }
+        }
+      }
+      EXPECT_EQ(tensor_name(p.block, p.slot, p.expert, Component::kWeight, false, false), p.name());
+    }
+  }
+}
+
+TEST(TensorName, OtherSpellingsOfTheIndexer) {
+  for (const char* name : {"model.layers.2.self_attn.compressor.indexer.weights_proj.weight",
+                           "model.layers.2.self_attn.compressor.indexer.scorer.weights_proj.weight",
+                           "layers.2.attn.indexer.weights_proj.weight"}) {
+    EXPECT_EQ(parse_tensor_name(name, 6, false).slot, Slot::kIndexerWeightsProj) << name;
+  }
+  EXPECT_EQ(parse_tensor_name("model.layers.2.self_attn.compressor.indexer.kv_norm.weight", 6, false).slot,
+            Slot::kIndexerCompressorNorm);
+  EXPECT_EQ(parse_tensor_name("model.layers.2.self_attn.compressor.kv_norm.weight", 6, false).slot,
+            Slot::kCompressorNorm);
+  EXPECT_EQ(parse_tensor_name("model.layers.2.self_attn.kv_norm.weight", 6, false).slot, Slot::kKvNorm);
+}
+
+TEST(TensorName, NothingIsMatchedByAFragment) {
+  for (const char* name : {"",
+                           ".",
+                           "layers",
+                           "layers.",
+                           "layers.0",
+                           "layers.0.",
+                           "layers..attn_norm.weight",
+                           "layers.00.attn_norm.weight",
+                           "layers.+1.attn_norm.weight",
+                           "layers.-1.attn_norm.weight",
+                           "layers.99999999999999999999.attn_norm.weight",
+                           "model.model.norm.weight",
+                           "norm.weight.",
+                           "norm",
+                           "weight",
+                           "head.weights",
+                           "ahead.weight",
+                           "layers.0.ffn.experts.w1.weight",
+                           "layers.0.ffn.experts.1.w4.weight",
+                           "layers.0.ffn.experts.1.w1",
+                           "layers.0.ffn.experts.1.w1.weight.x",
+                           "layers.0.ffn.experts.01.w1.weight",
+                           "mtp.enorm.weight",
+                           "mtp.0.mtp.0.enorm.weight",
+                           "layers.0.enorm.weight",
+                           "layers.0.hc_attn_fn.weight",
+                           "layers.0.attn.attn_sink.weight"}) {
+    EXPECT_NE(parse_tensor_name(name, 6, false).kind, TensorName::Kind::kParameter) << name;
+  }
+}
+
+}  // namespace
+}  // namespace outrider

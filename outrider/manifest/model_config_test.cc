@@ -1,0 +1,89 @@
+#include "outrider/manifest/model_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "outrider/testing/synthetic_checkpoint.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<std::string> fields(const ConfigReading& reading, ConfigIssue::Kind kind) {
+  std::vector<std::string> out;
+  for (const ConfigIssue& issue : reading.issues) {
+    if (issue.kind == kind) out.push_back(issue.field);
+  }
+  return out;
+}
+
+TEST(ModelConfig, AnEmptyConfigListsEveryFieldAtOnce) {
+  const ConfigReading reading = read_config("{}");
+  const auto missing = fields(reading, ConfigIssue::Kind::kMissing);
+  EXPECT_FALSE(reading.shapes_known);
+  for (const char* field : {"vocab_size", "hidden_size (dim)", "num_hidden_layers (n_layers)", "hc_eps", "rope_theta",
+                            "swiglu_limit", "compress_ratios | layer_types", "num_hash_layers (n_hash_layers)",
+                            "num_nextn_predict_layers (n_mtp_layers)"}) {
+    EXPECT_NE(std::find(missing.begin(), missing.end(), field), missing.end()) << field;
+  }
+}
+
+// Whatever single field goes, it is named, unless another says the same.
+TEST(ModelConfig, EachRequiredFieldIsMissed) {
+  const nlohmann::json whole = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  ASSERT_TRUE(read_config(whole.dump()).sound());
+  for (const auto& [key, value] : whole.items()) {
+    static const std::vector<std::string> kOptional = {"architectures", "num_key_value_heads", "norm_topk_prob",
+                                                       "hidden_act",    "tie_word_embeddings", "attention_bias",
+                                                       "torch_dtype"};
+    if (std::find(kOptional.begin(), kOptional.end(), key) != kOptional.end()) continue;
+    nlohmann::json less = whole;
+    less.erase(key);
+    const ConfigReading reading = read_config(less.dump());
+    EXPECT_FALSE(reading.sound()) << key;
+    EXPECT_TRUE(std::any_of(reading.issues.begin(), reading.issues.end(), [&](const ConfigIssue& i) {
+      return i.kind == ConfigIssue::Kind::kMissing && i.message.find(key) != std::string::npos;
+    })) << key;
+  }
+}
+
+TEST(ModelConfig, ReadsLayerTypes) {
+  const ModelConfig c = read_config(testing::config_json("tiny", testing::Family::kBf16)).config;
+  ASSERT_EQ(c.layers.size(), 6U);
+  EXPECT_EQ(c.layers[0].type, AttentionType::kWindow);
+  EXPECT_EQ(c.layers[2].type, AttentionType::kCompressedSparse);
+  EXPECT_EQ(c.layers[3].type, AttentionType::kHeavilyCompressed);
+  EXPECT_EQ(c.layers[3].compress_ratio, 128U);
+  ASSERT_EQ(c.drafter_layers.size(), 1U);
+  EXPECT_FALSE(c.drafter_layers[0].compressed());
+  ASSERT_TRUE(c.yarn);
+  EXPECT_EQ(c.yarn->factor, 16);
+}
+
+TEST(ModelConfig, ValuesThatDeepSeekV4DoesNotHave) {
+  const nlohmann::json whole = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  for (const char* change :
+       {R"({"num_key_value_heads":2})", R"({"tie_word_embeddings":true})", R"({"hidden_act":"gelu"})",
+        R"({"scoring_func":"x"})", R"({"o_groups":3})", R"({"num_experts_per_tok":5})", R"({"num_hash_layers":7})",
+        R"({"qk_rope_head_dim":15})", R"({"hidden_size":2.5})", R"({"hidden_size":true})", R"({"rms_norm_eps":"1e-6"})",
+        R"({"compress_ratios":[0,0,4,128,4,128,4]})"}) {
+    nlohmann::json changed = whole;
+    changed.update(nlohmann::json::parse(change));
+    EXPECT_FALSE(read_config(changed.dump()).sound()) << change;
+  }
+}
+
+TEST(ModelConfig, RefusesWhatIsNoConfig) {
+  for (const char* text : {"", "{", "[]", "1", "null", "\"x\"", "{\"a\":1,\"a\":2}", "\xff"})
+    EXPECT_THROW(read_config(text), Error) << text;
+  EXPECT_THROW(read_config(std::string(100'000, '[')), Error);
+  EXPECT_THROW(read_config("{\"a\":" + std::string(100, '[') + std::string(100, ']') + "}"), Error);
+}
+
+}  // namespace
+}  // namespace outrider
