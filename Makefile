@@ -78,7 +78,7 @@ fuzz: dependencies  ## Run every fuzzer for FUZZ_SECONDS (20); what it learns st
 	done
 
 lint: dependencies  ## Check the formatting
-	$(CLANG_FORMAT) --dry-run -Werror $(SOURCES)
+	@$(CLANG_FORMAT) --dry-run -Werror $(SOURCES) && echo "formatted as .clang-format says: $(words $(SOURCES)) files"
 
 tidy: release  ## Run clang-tidy over every source file
 	@printf '%s\n' $(filter %.cc,$(SOURCES)) | grep -v _fuzz.cc | \

@@ -176,7 +176,7 @@ INSTANTIATE_TEST_SUITE_P(Families, Mutation,
                                            Subject{"Fp8", "tiny", Family::kFp8, true},
                                            Subject{"HuggingFace", "tiny", Family::kHuggingFace, false},
                                            Subject{"Dspark", "tiny", Family::kDspark, false}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& subject) { return subject.param.name; });
 
 }  // namespace
 }  // namespace outrider
