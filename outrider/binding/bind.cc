@@ -192,13 +192,24 @@ void prove(BindingReport& report) {
                                std::nullopt});
     }
   }
+  const bool faults_explain_it = !report.faults.empty();
   for (TensorId t = 0; t < report.uses.size(); ++t) {
     if (report.uses[t] != TensorUse::kUsed || claimed[t] == report.tensor(t).bytes()) continue;
-    if (claimed[t] == 0) continue;  // its parameter has a fault, or belongs to a drafter that is not run
+    // A parameter with a fault claims nothing, so its tensors go unclaimed.
+    if (claimed[t] == 0 && faults_explain_it) continue;
     report.faults.push_back({BindingFault::Kind::kBoundTwice, 0, t,
                              fmt::format("{} has {} bytes but parameters claim {}", report.tensor(t).name,
                                          report.tensor(t).bytes(), claimed[t]),
                              std::nullopt});
+  }
+}
+
+// A DSpark drafter is known and checked, but its tensors serve nothing that Outrider runs.
+void release_dspark(BindingReport& report) {
+  for (TensorId t = 0; t < report.uses.size(); ++t) {
+    const TensorName& name = report.names[t];
+    const bool dspark = name.kind == TensorName::Kind::kParameter && name.block.kind == BlockKind::kDspark;
+    if (dspark && report.uses[t] == TensorUse::kUsed) report.uses[t] = TensorUse::kUnusedDspark;
   }
 }
 
@@ -207,12 +218,8 @@ void prove(BindingReport& report) {
 BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest) {
   BindingReport report = Binder(std::move(checkpoint), std::move(manifest)).run();
   if (report.names_only) return report;
+  release_dspark(report);
   prove(report);
-  for (TensorId t = 0; t < report.uses.size(); ++t) {
-    const bool dspark =
-        report.names[t].kind == TensorName::Kind::kParameter && report.names[t].block.kind == BlockKind::kDspark;
-    if (dspark && report.uses[t] == TensorUse::kUsed) report.uses[t] = TensorUse::kUnusedDspark;
-  }
   if (!report.faults.empty()) return report;
   return CompletePlan(std::move(report));
 }

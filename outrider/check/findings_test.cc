@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "outrider/binding/weights.h"
 #include "outrider/check/check.h"
@@ -722,6 +723,13 @@ TEST(Findings, Reference) {
     EXPECT_THAT(p.pattern, ::testing::StartsWith("mtp."));
   }
 }
+
+// Nothing but bind() makes a plan, and nothing but a plan gives weights.
+static_assert(!std::is_default_constructible_v<CompletePlan>);
+static_assert(!std::is_constructible_v<CompletePlan, BindingReport>);
+static_assert(!std::is_default_constructible_v<Weights>);
+static_assert(!std::is_constructible_v<Weights, std::shared_ptr<const BindingReport>>);
+static_assert(std::is_constructible_v<Weights, std::shared_ptr<const CompletePlan>>);
 
 // A plan is the only way to weights; its slices hold what the tensors hold.
 TEST(Weights, AreReadThroughACompletePlan) {
