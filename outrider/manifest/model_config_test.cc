@@ -37,7 +37,8 @@ TEST(ModelConfig, AnEmptyConfigListsEveryFieldAtOnce) {
 TEST(ModelConfig, EachRequiredFieldIsMissed) {
   const nlohmann::json whole = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
   ASSERT_TRUE(read_config(whole.dump()).sound());
-  for (const auto& [key, value] : whole.items()) {
+  for (const auto& item : whole.items()) {
+    const std::string& key = item.key();
     static const std::vector<std::string> kOptional = {"architectures", "num_key_value_heads", "norm_topk_prob",
                                                        "hidden_act",    "tie_word_embeddings", "attention_bias",
                                                        "torch_dtype"};
