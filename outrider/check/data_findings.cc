@@ -73,8 +73,11 @@ class Scan {
       const bool parameter = name.kind == TensorName::Kind::kParameter;
       const bool int4 = parameter && name.component == Component::kWeightPacked;
       const bool table = parameter && name.slot == Slot::kGateTid2Eid;
+      // U8 in a scale's place holds E8M0 exponents, not pairs of FP4 codes.
+      const bool exponents = parameter && is_scale(name.component) && tensor.dtype == Dtype::kU8;
+      const Dtype dtype = exponents ? Dtype::kF8E8M0 : tensor.dtype;
       data_.read(tensor, [&](std::span<const std::byte> bytes) {
-        stats_[t].add(scan_values(tensor.dtype, bytes, int4));
+        stats_[t].add(scan_values(dtype, bytes, int4));
         if (table && (tensor.dtype == Dtype::kI64 || tensor.dtype == Dtype::kI32)) {
           out_of_range_[t] += count_out_of_range(tensor.dtype, bytes,
                                                  static_cast<std::int64_t>(context_.reading().config.n_routed_experts));

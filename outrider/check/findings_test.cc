@@ -436,6 +436,26 @@ TEST(Findings, FaultyValues) {
   with("layers.1.ffn.gate.tid2eid", fill(0xff), Code::kHashTableRange);
 }
 
+// E8M0 exponents stored as U8 are exponents here too, not FP4 codes.
+TEST(Findings, FaultyExponentsStoredAsBytes) {
+  TempDir dir;
+  Artifact a = artifact();
+  for (auto& t : a.tensors) {
+    if (t.dtype == Dtype::kF8E8M0) t.dtype = Dtype::kU8;
+  }
+  const std::string scale = "layers.0.ffn.experts.1.w1.scale";
+  a.write(dir.path());
+  patch(dir.path(), scale, [](std::span<std::byte> bytes) { std::fill(bytes.begin(), bytes.end(), std::byte{0x80}); });
+  for (const Code code : {Code::kBadScale, Code::kScalesCast}) {
+    const CheckReport report = check_data(dir.path());
+    const Finding* f = find(report, code);
+    if (f == nullptr) continue;
+    EXPECT_EQ(f->message.find(scale), std::string::npos) << f->message;
+  }
+  patch(dir.path(), scale, [](std::span<std::byte> bytes) { bytes[3] = std::byte{0xff}; });
+  expect(check_data(dir.path()), Code::kBadScale, 1, scale);
+}
+
 TEST(Findings, FloatScalesOfZeroOrBelow) {
   TempDir dir;
   const Artifact a = artifact(Family::kFp8);

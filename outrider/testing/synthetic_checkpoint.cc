@@ -319,6 +319,9 @@ void fill(std::vector<std::byte>& bytes, const Checkpoint::Listed& tensor, std::
       });
     case Dtype::kF8E8M0:
       return each([&] { return static_cast<std::uint8_t>(118 + random() % 8); });
+    case Dtype::kU8:
+      if (scale) return each([&] { return static_cast<std::uint8_t>(118 + random() % 8); });
+      return each([&] { return static_cast<std::uint8_t>(random()); });
     case Dtype::kI64:
       return each([&] { return static_cast<std::int64_t>(random() % std::max<std::uint64_t>(1, experts)); });
     default:
