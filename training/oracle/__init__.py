@@ -1,0 +1,1 @@
+"""The release's own inference code, run on a CPU: what `official` numerics are compared with."""
