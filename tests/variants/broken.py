@@ -1,0 +1,365 @@
+"""Every row of the catalogue of artifacts that go wrong, made of the bundled model; the row's number in parentheses."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import forms
+import sound
+from artifact import Artifact
+from forms import FLOAT32
+from random_models import Parameters, uniform
+from safetensors_file import Tensor, shard_names
+
+EXPERT_W1 = "layers.2.ffn.experts.3.w1"
+FP8_LINEAR = "layers.1.attn.wq_a"
+
+
+@dataclass
+class Broken:
+    """How it is made, the finding it must have, what the finding must name, and check's exit status."""
+
+    make: Callable[[Artifact, Parameters], Artifact]
+    code: str
+    names: str
+    status: int
+    data: bool = False  # only values show it
+    reference: bool = False  # compared with the sound original
+
+
+BROKEN: dict[str, Broken] = {}
+
+
+def variant(name: str, code: str, names: str, status: int, **options):
+    def register(make):
+        BROKEN[name] = Broken(make, code, names, status, **options)
+        return make
+
+    return register
+
+
+def dropped(base: Artifact, pattern: str) -> Artifact:
+    out = base.copy()
+    out.tensors = {n: t for n, t in out.tensors.items() if not re.search(pattern, n)}
+    assert len(out.tensors) < len(base.tensors), pattern
+    return out
+
+
+def replaced(base: Artifact, **tensors: Tensor) -> Artifact:
+    out = base.copy()
+    out.tensors |= tensors
+    return out
+
+
+def filled(t: Tensor, byte: int) -> Tensor:
+    return Tensor(t.dtype, t.shape, bytes([byte]) * len(t.data))
+
+
+def first_shard(directory: Path) -> Path:
+    return min(directory.glob("*.safetensors"))
+
+
+def damaged(base: Artifact, damage: Callable[[Path], None]) -> Artifact:
+    out = base.copy()
+    out.damage = damage
+    return out
+
+
+@variant("no-head", "OUT030", "head.weight", 1)
+def no_head(base, parameters):
+    return dropped(base, r"^head\.weight$")
+
+
+@variant("fp32-downcast", "OUT060", "hc_attn_fn", 0)  # (2)
+def fp32_downcast(base, parameters):
+    return replaced(base, **{n: forms.bf16(v) for n, v in parameters.items() if FLOAT32.search(n)})
+
+
+@variant("fp32-downcast-beside-its-source", "OUT080", "hc_attn_fn", 0, reference=True)  # (2)
+def fp32_downcast_reference(base, parameters):
+    return fp32_downcast(base, parameters)
+
+
+@variant("mtp-quantised", "OUT053", "mtp.0.ffn.experts", 0)  # (3)
+def mtp_quantised(base, parameters):
+    out = sound.w4a16(base, parameters)
+    rules = [(forms.EXPERT, forms.w4a16), (forms.ATTENTION, sound.fp8_with("weight_scale", "BF16"))]
+    mtp = {n: v for n, v in parameters.items() if n.startswith("mtp.")}
+    out.tensors = {n: t for n, t in out.tensors.items() if not n.startswith("mtp.")} | sound.store(mtp, rules)
+    return out
+
+
+@variant("mtp-of-another-layer-type", "OUT054", "mtp.0.attn.compressor", 1)  # (4)
+def mtp_of_another_layer_type(base, parameters):
+    extra = {
+        n.replace("layers.2.", "mtp.0."): t for n, t in base.tensors.items() if re.match(r"layers\.2\.attn\.(c|i)", n)
+    }
+    return replaced(base, **extra)
+
+
+@variant("mtp-half-renamed", "OUT055", "mtp.0", 0)  # (4)
+def mtp_half_renamed(base, parameters):
+    out = sound.huggingface(base, parameters)
+    renamed = {}
+    for name, t in out.tensors.items():
+        name = name.replace("model.mtp.", "mtp.")
+        renamed[name.replace("self_attn.q_a_proj", "attn.wq_a") if name.startswith("mtp.") else name] = t
+    out.tensors = renamed
+    return out
+
+
+@variant("targets-in-another-dialect", "OUT024", "", 0)  # (5)
+def targets_in_another_dialect(base, parameters):
+    out = sound.w4a16(base, parameters)
+    groups = out.config["quantization_config"]["config_groups"]
+    groups["group_0"]["targets"] = [r"re:.*mlp\.experts\.\d+\.(gate|up|down)_proj$"]
+    groups["group_1"]["targets"] = [r"re:.*self_attn\.(q_a|q_b|kv|o_a|o_b)_proj$"]
+    return out
+
+
+@variant("scales-as-bytes", "OUT065", "scale", 0)  # (6)
+def scales_as_bytes(base, parameters):
+    u8 = {n: Tensor("U8", t.shape, t.data) for n, t in base.tensors.items() if t.dtype == "F8_E8M0"}
+    return replaced(base, **u8)
+
+
+@variant("no-scale-format", "OUT025", "", 0)  # (6)
+def no_scale_format(base, parameters):
+    out = base.copy()
+    del out.config["quantization_config"]["scale_fmt"]
+    return out
+
+
+@variant("config-lost-fields", "OUT020", "compress_ratios", 1)  # (7)
+def config_lost_fields(base, parameters):
+    out = base.copy()
+    for lost in ("compress_ratios", "num_hash_layers", "rope_scaling", "num_nextn_predict_layers"):
+        del out.config[lost]
+    return out
+
+
+@variant("config-contradicts-itself", "OUT021", "compress_ratios", 1)  # (7)
+def config_contradicts_itself(base, parameters):
+    out = base.copy()
+    out.config["compress_ratios"] = out.config["compress_ratios"][:-3]
+    return out
+
+
+@variant("mtp-dropped", "OUT051", "", 0)  # (8)
+def mtp_dropped(base, parameters):
+    return dropped(base, r"^mtp\.")
+
+
+@variant("dspark-drafter", "OUT052", "", 0)  # (9)
+def dspark_drafter(base, parameters):
+    out = dropped(base, r"^mtp\.")
+    stages, rank, depth, width = 3, 16, base.config["num_hidden_layers"], base.config["hidden_size"]
+    vocabulary, targets = base.config["vocab_size"], list(range(depth - 3, depth))
+    block = {n.removeprefix("mtp.0."): t for n, t in base.tensors.items() if n.startswith("mtp.0.")}
+    for stage in range(stages):
+        for name, t in block.items():
+            last = name == "norm.weight" or name.startswith("hc_head_")
+            if not re.match(r"enorm|hnorm|[eh]_proj", name) and (not last or stage == stages - 1):
+                out.tensors[f"mtp.{stage}.{name}"] = t
+
+    def random(name, rows, columns):
+        return uniform(name, (rows, columns)) * np.float32(0.1)
+
+    main = forms.fp8_block(random("main", width, len(targets) * width))
+    out.tensors |= {f"mtp.0.main_proj.{part}": t for part, t in main.items()}
+    out.tensors["mtp.0.main_norm.weight"] = block["enorm.weight"]
+    last = f"mtp.{stages - 1}"
+    out.tensors[f"{last}.markov_head.markov_w1.weight"] = forms.bf16(random("w1", vocabulary, rank))
+    out.tensors[f"{last}.markov_head.markov_w2.weight"] = forms.bf16(random("w2", vocabulary, rank))
+    out.tensors[f"{last}.confidence_head.proj.weight"] = forms.bf16(random("confidence", 1, width + rank))
+    out.config |= {
+        "compress_ratios": base.config["compress_ratios"][:depth] + [0] * stages,
+        "dspark_block_size": 5,
+        "dspark_markov_rank": rank,
+        "dspark_noise_token_id": 2,
+        "dspark_target_layer_ids": targets,
+    }
+    return out
+
+
+def random_head(base: Artifact, parameters: Parameters) -> Tensor:
+    head = parameters["head.weight"]
+    return forms.bf16(uniform("mtp head", head.shape) * head.std())
+
+
+@variant("mtp-head-random", "OUT075", "mtp.0.head.weight", 1, data=True)  # (1) as an engine sees it, and (10)
+def mtp_head_random(base, parameters):
+    out = base.copy()
+    out.tensors = sound.with_aliases(out.tensors, random_head(base, parameters))
+    return out
+
+
+@variant("truncated-shard", "OUT002", "model-00001-of-00003.safetensors", 2)  # (11)
+def truncated_shard(base, parameters):
+    return damaged(base, lambda d: os.truncate(first_shard(d), first_shard(d).stat().st_size - 4096))
+
+
+def edited_index(edit: Callable[[dict], None]) -> Callable[[Path], None]:
+    def damage(directory: Path) -> None:
+        path = directory / "model.safetensors.index.json"
+        index = json.loads(path.read_text())
+        edit(index["weight_map"])
+        path.write_text(json.dumps(index))
+
+    return damage
+
+
+@variant("index-names-another-shard", "OUT006", "layers.0.attn.wq_a.weight", 1)  # (11)
+def index_names_another_shard(base, parameters):
+    def edit(weight_map):
+        weight_map["layers.0.attn.wq_a.weight"] = max(weight_map.values())
+
+    return damaged(base, edited_index(edit))
+
+
+@variant("tensor-not-in-the-index", "OUT007", "layers.0.attn.wq_a.weight", 1)  # (11)
+def tensor_not_in_the_index(base, parameters):
+    return damaged(base, edited_index(lambda weight_map: weight_map.pop("layers.0.attn.wq_a.weight")))
+
+
+@variant("tensor-in-two-shards", "OUT008", "layers.0.attn.wq_a.weight", 1)  # (11)
+def tensor_in_two_shards(base, parameters):
+    def damage(directory: Path) -> None:
+        from safetensors_file import read_file, write_file
+
+        last = max(directory.glob("*.safetensors"))
+        twice = {"layers.0.attn.wq_a.weight": base.tensors["layers.0.attn.wq_a.weight"]}
+        write_file(last, read_file(last) | twice)
+
+    return damaged(base, damage)
+
+
+@variant("not-a-number", "OUT070", "layers.0.attn_norm.weight", 1, data=True)  # (12)
+def not_a_number(base, parameters):
+    value = parameters["layers.0.attn_norm.weight"].copy()
+    t = forms.bf16(value)
+    return replaced(base, **{"layers.0.attn_norm.weight": Tensor(t.dtype, t.shape, b"\xc0\x7f" + t.data[2:])})
+
+
+@variant("all-zero", "OUT071", EXPERT_W1, 1, data=True)  # (12)
+def all_zero(base, parameters):
+    return replaced(base, **{f"{EXPERT_W1}.weight": filled(base.tensors[f"{EXPERT_W1}.weight"], 0)})
+
+
+@variant("scale-not-a-number", "OUT072", f"{FP8_LINEAR}.scale", 1, data=True)  # (12)
+def scale_not_a_number(base, parameters):
+    t = base.tensors[f"{FP8_LINEAR}.scale"]
+    return replaced(base, **{f"{FP8_LINEAR}.scale": Tensor(t.dtype, t.shape, b"\xff" + t.data[1:])})
+
+
+@variant("tokenizer-too-large", "OUT026", "", 1)  # (13)
+def tokenizer_too_large(base, parameters):
+    out = base.copy()
+    tokenizer = json.loads(out.side_files["tokenizer.json"])
+    last = max(token["id"] for token in tokenizer["added_tokens"])
+    tokenizer["added_tokens"].append({**tokenizer["added_tokens"][-1], "id": last + 100, "content": "<one too many>"})
+    out.side_files["tokenizer.json"] = json.dumps(tokenizer, ensure_ascii=False)
+    return out
+
+
+@variant("git-lfs-pointer", "OUT003", "model-00001-of-00003.safetensors", 2)  # (14)
+def git_lfs_pointer(base, parameters):
+    text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 3260989\n"
+    return damaged(base, lambda d: first_shard(d).write_text(text))
+
+
+@variant("html-page", "OUT003", "model-00001-of-00003.safetensors", 2)  # (14)
+def html_page(base, parameters):
+    return damaged(base, lambda d: first_shard(d).write_text("<!DOCTYPE html><html><body>Sign in</body></html>"))
+
+
+@variant("index-names-absent-scales", "OUT005", "wo_a", 1)  # (15)
+def index_names_absent_scales(base, parameters):
+    out = base.copy()
+    for name, value in parameters.items():
+        if name.endswith("wo_a.weight"):
+            out.tensors[name] = forms.bf16(value)
+            del out.tensors[name.replace(".weight", ".scale")]
+    files = shard_names(base.tensors, base.shards)
+    absent = {n: f for n, f in files.items() if n.endswith("wo_a.scale")}
+    out.damage = edited_index(lambda weight_map: weight_map.update(absent))
+    return out
+
+
+@variant("fp8-without-its-scale", "OUT034", FP8_LINEAR, 1)  # (15)
+def fp8_without_its_scale(base, parameters):
+    return dropped(base, rf"^{re.escape(FP8_LINEAR)}\.scale$")
+
+
+@variant("half-an-expert", "OUT031", EXPERT_W1, 1)  # (16)
+def half_an_expert(base, parameters):
+    return dropped(base, rf"^{re.escape(EXPERT_W1)}\.")
+
+
+@variant("mtp-projections-quantised-again", "OUT056", "mtp.0", 0)  # (17)
+def mtp_projections_quantised_again(base, parameters):
+    out = sound.bf16(base, parameters)
+    for name in ("e_proj", "h_proj"):
+        codes = forms.fp8_block(parameters[f"mtp.0.{name}.weight"])
+        out.tensors |= {f"mtp.0.{name}.{part}": t for part, t in codes.items()}
+    return out
+
+
+@variant("hash-table-cast", "OUT062", "tid2eid", 1)  # (18)
+def hash_table_cast(base, parameters):
+    return replaced(base, **{n: forms.bf16(v) for n, v in parameters.items() if n.endswith("tid2eid")})
+
+
+@variant("hash-table-out-of-range", "OUT074", "layers.0.ffn.gate.tid2eid", 1, data=True)  # (18)
+def hash_table_out_of_range(base, parameters):
+    name = "layers.0.ffn.gate.tid2eid"
+    table = parameters[name].copy()
+    table[7, 0] = base.config["n_routed_experts"]
+    return replaced(base, **{name: forms.tensor("I64", table)})
+
+
+@variant("compressor-quantised", "OUT061", "compressor", 0)  # (19)
+def compressor_quantised(base, parameters):
+    out = base.copy()
+    for name, value in parameters.items():
+        if forms.COMPRESSOR.search(name):
+            out.tensors |= {f"{name.removesuffix('weight')}{p}": t for p, t in forms.fp8_block(value).items()}
+    return out
+
+
+@variant("scales-cast", "OUT073", ".scale", 1, data=True)  # (20)
+def scales_cast(base, parameters):
+    return replaced(base, **{n: filled(t, 0) for n, t in base.tensors.items() if t.dtype == "F8_E8M0"})
+
+
+@variant("mtp-initial-values", "OUT076", "mtp.0", 1, data=True)  # (21)
+def mtp_initial_values(base, parameters):
+    out = sound.bf16(base, parameters)
+    generator = np.random.default_rng(21)
+    for name, value in parameters.items():
+        if name.startswith("mtp.") and "norm" in name:
+            out.tensors[name] = forms.bf16(np.ones_like(value))
+        elif name.startswith("mtp.") and value.ndim == 2 and not FLOAT32.search(name):
+            out.tensors[name] = forms.bf16(generator.normal(0, 0.02, value.shape).astype(np.float32))
+    return out
+
+
+@variant("exploded-tensor", "OUT039", "shared_experts", 1)  # (25)
+def exploded_tensor(base, parameters):
+    out = sound.bf16(base, parameters)
+    name = "layers.1.ffn.shared_experts.w2.weight"
+    del out.tensors[name]
+    for row, values in enumerate(parameters[name]):
+        out.tensors[f"layers.1.ffn.shared_experts.{row}.w2.weight.weight"] = forms.bf16(values)
+    return out
+
+
+@variant("values-changed-beside-the-source", "OUT082", "layers.3.attn.kv_norm.weight", 0, reference=True)
+def values_changed(base, parameters):
+    name = "layers.3.attn.kv_norm.weight"
+    return replaced(base, **{name: forms.bf16(parameters[name] * np.float32(1.5))})

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Runs `outrider check` on one variant and compares its verdict with how the variant was made. Exit status 0: as made."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from broken import BROKEN
+
+# What sound variants may have beside notes that every model of this kind has.
+EXPECTED_WARNINGS = {"w4a16": {"OUT061"}, "w4a16-aliases": {"OUT061"}}
+# Issue 43456: without copies of its own, the MTP head is a note; with them there is none.
+SHARES_HEAD = "OUT050"
+WITH_COPIES = {"v3-names", "w4a16-aliases", "nvfp4"}
+
+
+def check(outrider: Path, directory: Path, options: list[str]) -> dict:
+    ran = subprocess.run([outrider, "check", directory, "--json", *options], capture_output=True, text=True)
+    if ran.returncode not in (0, 1, 2):
+        sys.exit(f"outrider check ended with status {ran.returncode}: {ran.stderr}")
+    report = json.loads(ran.stdout)
+    if report["exit_status"] != ran.returncode:
+        sys.exit(f"the report says status {report['exit_status']}, the process {ran.returncode}")
+    return report
+
+
+def names_it(finding: dict, what: str) -> bool:
+    texts = [finding["message"], *(p["pattern"] for p in finding["tensors"])]
+    texts += [example for p in finding["tensors"] for example in p["examples"]]
+    return any(what in text for text in texts)
+
+
+def problems_of_sound(name: str, report: dict) -> list[str]:
+    allowed = EXPECTED_WARNINGS.get(name, set())
+    out = [
+        f"{f['code']} {f['severity']}: {f['message']}"
+        for f in report["findings"]
+        if f["severity"] in ("error", "warning") and f["code"] not in allowed
+    ]
+    if not report["complete"]:
+        out.append("it is not complete")
+    missing = allowed - {f["code"] for f in report["findings"]}
+    out += [f"{code} was expected" for code in sorted(missing)]
+    shares = any(f["code"] == SHARES_HEAD for f in report["findings"])
+    has_mtp = report["drafter"]["kind"] == "mtp"
+    if has_mtp and shares == (name in WITH_COPIES):
+        out.append(f"{SHARES_HEAD} is {'there' if shares else 'not there'}")
+    return out
+
+
+def problems_of_broken(name: str, report: dict) -> list[str]:
+    variant = BROKEN[name]
+    found = [f for f in report["findings"] if f["code"] == variant.code]
+    out = []
+    if not found:
+        out.append(f"{variant.code} was not found")
+    elif not any(names_it(f, variant.names) for f in found):
+        out.append(f"{variant.names} is not named")
+    if report["exit_status"] != variant.status:
+        out.append(f"exit status {report['exit_status']} instead of {variant.status}")
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("outrider", type=Path)
+    parser.add_argument("variants", type=Path, help="what make_variants.py wrote")
+    parser.add_argument("name")
+    args = parser.parse_args()
+
+    variant = BROKEN.get(args.name)
+    options = ["--data"] if variant is None or variant.data else []
+    if variant is not None and variant.reference:
+        options += ["--reference", args.variants / "official"]
+    report = check(args.outrider, args.variants / args.name, options)
+    problems = problems_of_sound(args.name, report) if variant is None else problems_of_broken(args.name, report)
+    if problems:
+        listed = "\n".join(f"  {f['code']} {f['severity']}: {f['message']}" for f in report["findings"])
+        sys.exit(f"{args.name}: {'; '.join(problems)}\nfindings:\n{listed}")
+    print(f"{args.name}: as it was made ({', '.join(f['code'] for f in report['findings'])})")
+
+
+if __name__ == "__main__":
+    main()
