@@ -8,6 +8,10 @@ REPORTS := $(CURDIR)/build/reports
 SOURCES = $(shell find outrider bench -name '*.h' -o -name '*.cc' | sort)
 FUZZERS = $(basename $(notdir $(shell find outrider -name '*_fuzz.cc' | sort)))
 
+# The first interpreter that has numpy, for the tests' variants; python3 on the PATH may be another than the system's.
+PYTHON = $(shell for python in python3 /usr/bin/python3; do \
+    $$python -c 'import numpy' 2>/dev/null && { echo $$python; break; }; done)
+
 # ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
 PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)
 
@@ -17,7 +21,7 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release demo test check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        lint tidy format bench clean
+        test-training lint tidy format bench clean
 
 help:  ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,15 +33,12 @@ release: dependencies  ## Build build/release/outrider
 	cmake --preset release
 	cmake --build --preset release --parallel $(JOBS)
 
-demo: release  ## Check a small complete checkpoint, then one that lacks a tensor
-	@rm -rf build/demo && mkdir -p build/demo
-	@build/release/make_checkpoint build/demo/tiny --shape tiny --family w4a16
-	@build/release/make_checkpoint build/demo/incomplete --shape tiny --family w4a16 \
-	    --drop 'layers.1.ffn.experts.3.w1.weight_packed'
-	@echo && echo '$$ outrider check build/demo/tiny'
-	@build/release/outrider check build/demo/tiny
-	@echo && echo '$$ outrider check build/demo/incomplete'
-	@build/release/outrider check build/demo/incomplete; status=$$?; \
+demo: release  ## Check the bundled model, then a variant of it that lacks half an expert
+	@rm -rf build/demo && $(PYTHON) tests/variants/make_variants.py build/demo half-an-expert
+	@echo && echo '$$ outrider check models/deepseek-v4-kjv'
+	@build/release/outrider check models/deepseek-v4-kjv
+	@echo && echo '$$ outrider check build/demo/half-an-expert'
+	@build/release/outrider check build/demo/half-an-expert; status=$$?; \
 	    echo "(exit status $$status)"; test $$status -eq 1
 
 test: release check-layers  ## Build and run the tests
@@ -65,6 +66,11 @@ test-tsan: dependencies  ## The tests under ThreadSanitizer
 	$(PLAIN_LAYOUT) cmake --build --preset tsan --parallel $(JOBS)
 	$(PLAIN_LAYOUT) ctest --preset tsan -j $(JOBS) $(if $(TSAN_TESTS),-R '$(TSAN_TESTS)') \
 	    --output-junit $(REPORTS)/tsan.xml
+
+test-training: dependencies  ## The Python tests: our PyTorch model against other implementations
+	@test -x build/training-venv/bin/pytest || { python3 -m venv build/training-venv && \
+	    build/training-venv/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt; }
+	build/training-venv/bin/pytest -q training --rootdir training --junit-xml $(REPORTS)/training.xml
 
 fuzz: dependencies  ## Run every fuzzer for FUZZ_SECONDS (20); what it learns stays in build/fuzz
 	cmake --preset asan
