@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "outrider/check/context.h"
-#include "outrider/checkpoint/printable.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {

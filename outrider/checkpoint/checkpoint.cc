@@ -11,10 +11,10 @@
 #include <unordered_map>
 #include <utility>
 
-#include "outrider/checkpoint/file_reader.h"
 #include "outrider/checkpoint/index_file.h"
-#include "outrider/checkpoint/printable.h"
+#include "outrider/util/file_reader.h"
 #include "outrider/util/parallel.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {

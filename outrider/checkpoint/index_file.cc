@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "outrider/checkpoint/file_reader.h"
 #include "outrider/checkpoint/name_table.h"
 #include "outrider/checkpoint/not_weights.h"
 #include "outrider/checkpoint/plain_json.h"
-#include "outrider/checkpoint/printable.h"
 #include "outrider/util/error.h"
+#include "outrider/util/file_reader.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {

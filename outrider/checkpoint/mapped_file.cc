@@ -10,8 +10,8 @@
 #include <cstring>
 #include <utility>
 
-#include "outrider/checkpoint/file_reader.h"
 #include "outrider/util/error.h"
+#include "outrider/util/file_reader.h"
 
 namespace outrider {
 

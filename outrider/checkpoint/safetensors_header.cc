@@ -9,11 +9,11 @@
 #include <cstring>
 #include <memory>
 
-#include "outrider/checkpoint/file_reader.h"
 #include "outrider/checkpoint/name_table.h"
 #include "outrider/checkpoint/not_weights.h"
 #include "outrider/checkpoint/plain_json.h"
-#include "outrider/checkpoint/printable.h"
+#include "outrider/util/file_reader.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {

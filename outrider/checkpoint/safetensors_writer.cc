@@ -11,10 +11,10 @@
 #include <set>
 #include <utility>
 
-#include "outrider/checkpoint/printable.h"
 #include "outrider/checkpoint/safetensors_header.h"
 #include "outrider/checkpoint/tensor_info.h"
 #include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {

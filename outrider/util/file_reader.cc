@@ -1,4 +1,4 @@
-#include "outrider/checkpoint/file_reader.h"
+#include "outrider/util/file_reader.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "outrider/checkpoint/printable.h"
 #include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 

@@ -1,4 +1,4 @@
-#include "outrider/checkpoint/printable.h"
+#include "outrider/util/printable.h"
 
 #include <fmt/format.h>
 #include <simdjson.h>
