@@ -1,0 +1,45 @@
+#pragma once
+
+#include <deque>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "outrider/tokenizer/regex.h"
+#include "outrider/tokenizer/tokenizer_json.h"
+
+namespace outrider {
+
+// The pre-tokenizers of a tokenizer.json: they cut a text into the pieces that BPE works on one by one. Spelling bytes
+// as characters, the other half of ByteLevel, is left out; Bpe works on bytes.
+class PreTokenizer {
+ public:
+  // Throws Error for an invalid pattern.
+  explicit PreTokenizer(std::span<const PreTokenizerSpec> specs);
+
+  // Buffers that calls can share, and the text of pieces that are not part of the input.
+  struct Workspace {
+    std::vector<std::string_view> pieces;
+    std::vector<std::string_view> next;
+    std::vector<Regex::Match> matches;
+    std::deque<std::string> texts;
+  };
+  // The pieces of `text`, well-formed UTF-8, none of them empty; valid until the next call with that workspace, and as
+  // long as `text`.
+  std::span<const std::string_view> split(std::string_view text, Workspace& workspace) const;
+
+ private:
+  struct Step {
+    Regex regex;
+    SplitBehavior behavior = SplitBehavior::kIsolated;
+    bool invert = false;
+  };
+  static void split_piece(std::string_view piece, const Step& step, Workspace& workspace);
+
+  std::vector<Step> before_prefix_;
+  bool add_prefix_space_ = false;
+  std::vector<Step> after_prefix_;
+};
+
+}  // namespace outrider

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace outrider {
+
+using TokenId = std::uint32_t;
+
+// The pattern of a Split or a Replace.
+struct PatternSpec {
+  bool regex = false;  // else a literal string
+  std::string text;
+};
+
+struct NormalizerSpec {
+  enum class Kind { kNfc, kNfd, kNfkc, kNfkd, kPrepend, kReplace };
+  Kind kind = Kind::kNfc;
+  std::string text;  // what Prepend and Replace write
+  PatternSpec pattern;
+};
+
+// What becomes of the matches of a Split.
+enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+struct PreTokenizerSpec {
+  enum class Kind { kSplit, kDigits, kByteLevel };
+  Kind kind = Kind::kSplit;
+  PatternSpec pattern;  // of a Split
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+  bool invert = false;
+  bool individual_digits = false;  // of Digits
+  bool add_prefix_space = false;   // of ByteLevel
+  bool use_regex = true;           // of ByteLevel: GPT-2's expression
+};
+
+struct AddedToken {
+  TokenId id = 0;
+  std::string content;
+  bool single_word = false;
+  bool lstrip = false;
+  bool rstrip = false;
+  bool normalized = false;
+  bool special = false;
+};
+
+// A tokenizer.json of a byte-level BPE, as it is written.
+struct TokenizerSpec {
+  std::vector<std::pair<std::string, TokenId>> vocab;
+  std::vector<std::pair<std::string, std::string>> merges;  // by rank
+  bool ignore_merges = false;
+  bool has_unk_token = false;
+  std::vector<NormalizerSpec> normalizers;       // applied in order
+  std::vector<PreTokenizerSpec> pre_tokenizers;  // applied in order; the last, and only it, is ByteLevel
+  std::vector<AddedToken> added_tokens;
+  std::vector<TokenId> prefix;  // ids that the post-processor writes before a text, and
+  std::vector<TokenId> suffix;  // after it
+};
+
+// Throws Error, beginning with `where` and naming the part, for what is no tokenizer.json, for parts of one that are
+// not supported (see the list in tokenizer.h), for more than 2^22 tokens, and for ids of 2^24 and more. Padding and
+// truncation, which are settings for batches, are not read.
+TokenizerSpec parse_tokenizer_json(std::string_view json, const std::string& where);
+
+// What tokenizer_config.json adds. Tokens are given by their content.
+struct TokenizerConfig {
+  std::optional<std::string> bos_token;
+  std::optional<std::string> eos_token;
+  std::optional<std::string> pad_token;
+  bool add_bos_token = false;
+  bool add_eos_token = false;
+};
+TokenizerConfig parse_tokenizer_config(std::string_view json, const std::string& where);
+
+}  // namespace outrider
