@@ -1,0 +1,20 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace outrider {
+
+// DeepSeek's encoder writes JSON into prompts with Python's json module; these two do the same.
+
+// As json.loads: keys keep their order, of a repeated key the first place and the last value count, whole numbers of
+// any size are kept (those beyond 64 bits as binary values that hold their digits). Throws Error, beginning with
+// `where`, for what is not JSON, for NaN and Infinity, and for nesting beyond 128 levels.
+nlohmann::ordered_json parse_python_json(std::string_view text, const std::string& where);
+
+// As json.dumps(value, ensure_ascii=False): ", " and ": " between, floats as repr() writes them.
+std::string python_json(const nlohmann::ordered_json& value);
+std::string python_json_string(std::string_view text);
+
+}  // namespace outrider
