@@ -16,7 +16,7 @@ MODEL_PY = os.environ.get("OUTRIDER_OFFICIAL_MODEL", "")
 pytestmark = pytest.mark.skipif(not MODEL_PY, reason="OUTRIDER_OFFICIAL_MODEL does not name the release's model.py")
 
 # (variant, exact). On random weights rounding decides which experts are chosen, and model.py differs from itself, whole
-# or token by token, by up to a third; so official arithmetic is compared on the trained model.
+# or token by token, by up to a quarter; so official arithmetic is compared on the trained model.
 CASES = [("official", False), ("official", True), ("random-every-layer-type", True), ("random-pro-like", True)]
 
 
