@@ -48,13 +48,13 @@ Bpe::Bpe(const TokenizerSpec& spec, const std::string& where) {
   std::string joined;
   for (const auto& [left, right] : spec.merges) {
     joined = left + right;
-    const auto id_of = [&](std::string_view token) {
+    const auto id_of = [&, &first = left, &second = right](std::string_view token) {
       const auto found = ids.find(token);
       if (found == ids.end()) {
         throw Error(
             fmt::format("{}: merge {} (\"{}\", \"{}\") needs the token \"{}\", which the vocabulary lacks. "
                         "Vocabulary and merges are from different tokenizers; restore the file.",
-                        where, rank, printable(left), printable(right), printable(token)));
+                        where, rank, printable(first), printable(second), printable(token)));
       }
       return found->second;
     };
