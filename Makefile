@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 20
 CLANG_FORMAT ?= clang-format-14
 CLANG_TIDY ?= clang-tidy-14
 REPORTS := $(CURDIR)/build/reports
-SOURCES = $(shell find outrider bench -name '*.h' -o -name '*.cc' | sort)
+SOURCES = $(shell find outrider bench tests -name '*.h' -o -name '*.cc' | sort)
 FUZZERS = $(basename $(notdir $(shell find outrider -name '*_fuzz.cc' | sort)))
 
 # The first interpreter that has numpy, for the tests' variants; python3 on the PATH may be another than the system's.

@@ -6,6 +6,7 @@
 
 #include "outrider/cli/check_command.h"
 #include "outrider/cli/heap.h"
+#include "outrider/cli/logits_command.h"
 
 int main(int argc, char** argv) {
   outrider::prepare_heap();
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int status = 0;
   outrider::add_check_command(app, status);
+  outrider::add_logits_command(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

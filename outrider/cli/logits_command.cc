@@ -1,0 +1,168 @@
+#include "outrider/cli/logits_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "outrider/binding/open_plan.h"
+#include "outrider/model/model.h"
+#include "outrider/model/top_k.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+struct Arguments {
+  std::string path;
+  std::vector<std::uint32_t> tokens;
+  std::string mode = "official";
+  std::string npy;
+  std::size_t chunk = 512;
+  unsigned threads = 0;  // all of the machine's
+  bool mtp = false;
+  bool json = false;
+};
+
+struct Logits {
+  std::vector<std::vector<float>> rows;  // the model's; with --mtp the MTP block's
+  std::uint32_t next_token = 0;          // the model's first choice
+  double seconds = 0;
+};
+
+std::vector<float> last_row(const Rows& rows) {
+  const std::span<const float> row = rows[rows.rows() - 1];
+  if (!std::all_of(row.begin(), row.end(), [](float v) { return std::isfinite(v); })) {
+    throw Error("The logits are not finite numbers: a weight is NaN or infinite. `outrider check --data` names it.");
+  }
+  return {row.begin(), row.end()};
+}
+
+Logits compute(const Model& model, const Arguments& arguments) {
+  const std::vector<std::uint32_t>& tokens = arguments.tokens;
+  // Room for the token that the MTP block is asked about.
+  Sequence sequence = model.new_sequence({tokens.size() + (arguments.mtp ? 1 : 0), 0});
+  Logits logits;
+  const auto begin = std::chrono::steady_clock::now();
+  Rows streams;
+  for (std::size_t at = 0; at < tokens.size(); at += arguments.chunk) {
+    const std::size_t count = std::min(arguments.chunk, tokens.size() - at);
+    const bool last = at + count == tokens.size();
+    const ForwardItem item{&sequence, std::span(tokens).subspan(at, count),
+                           last ? LogitsWanted::kLast : LogitsWanted::kNone};
+    ForwardResult result = model.forward({&item, 1});
+    if (arguments.mtp) {
+      // The block takes the token after each position; after the last it is the model's choice.
+      std::vector<std::uint32_t> next(tokens.begin() + static_cast<std::ptrdiff_t>(at + 1),
+                                      tokens.begin() + static_cast<std::ptrdiff_t>(at + count + (last ? 0 : 1)));
+      if (last) next.push_back(top_k(result.logits[0], 1).front());
+      const DraftItem draft{&sequence, next, 0, last ? LogitsWanted::kLast : LogitsWanted::kNone};
+      const ForwardResult drafted = model.draft({&draft, 1}, result.streams);
+      if (last) logits.rows.push_back(last_row(drafted.logits));
+    }
+    if (last) logits.rows.insert(logits.rows.begin(), last_row(result.logits));
+  }
+  logits.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  logits.next_token = top_k(logits.rows.front(), 1).front();
+  return logits;
+}
+
+void write_npy(const std::string& path, const std::vector<std::vector<float>>& rows) {
+  std::string header =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows.size(), rows.front().size());
+  constexpr std::size_t kPrefix = 10;  // magic, version, length
+  header.append(63 - (kPrefix + header.size()) % 64, ' ');
+  header += '\n';
+  std::ofstream out(path, std::ios::binary);
+  out << "\x93NUMPY" << '\x01' << '\x00' << static_cast<char>(header.size() & 0xff)
+      << static_cast<char>(header.size() >> 8) << header;
+  for (const std::vector<float>& row : rows) {
+    out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size() * sizeof(float)));
+  }
+  out.flush();
+  if (!out) throw Error(fmt::format("{}: cannot be written. Is there room, and may you write there?", path));
+}
+
+void print_best(const char* title, const std::vector<float>& row) {
+  fmt::print("{}\n", title);
+  for (const std::uint32_t token : top_k(row, 10)) fmt::print("  {:>7}  {:.6g}\n", token, row[token]);
+}
+
+int run(const Arguments& arguments) {
+  ModelOptions options;
+  options.mode = arguments.mode == "exact" ? NumericMode::kExact : NumericMode::kOfficial;
+  options.threads =
+      arguments.threads != 0 ? arguments.threads : std::clamp(std::thread::hardware_concurrency(), 1U, 256U);
+  const auto plan = open_plan(arguments.path);
+  const Model model(std::make_shared<const Weights>(plan), options);
+  if (arguments.mtp && model.mtp_blocks() == 0) {
+    throw Error(fmt::format("{}: the checkpoint has no MTP block, so there are no logits of one. Leave --mtp out.",
+                            arguments.path));
+  }
+  const Logits logits = compute(model, arguments);
+  fmt::print(stderr, "{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n",
+             arguments.tokens.size(), logits.seconds, static_cast<double>(arguments.tokens.size()) / logits.seconds,
+             arguments.mode, model.kernels().name, options.threads);
+  if (!arguments.npy.empty()) {
+    write_npy(arguments.npy, logits.rows);
+  } else if (arguments.json) {
+    nlohmann::ordered_json json = {{"tokens", arguments.tokens},
+                                   {"mode", arguments.mode},
+                                   {"kernels", model.kernels().name},
+                                   {"logits", logits.rows.front()}};
+    if (arguments.mtp) {
+      json["next_token"] = logits.next_token;
+      json["mtp_logits"] = logits.rows.back();
+    }
+    fmt::print("{}\n", json.dump());
+  } else {
+    print_best("next token, logit", logits.rows.front());
+    if (arguments.mtp) {
+      print_best(fmt::format("the token after {}, logit of the MTP block", logits.next_token).c_str(),
+                 logits.rows.back());
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_logits_command(CLI::App& app, int& status) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("logits", "Run a complete checkpoint over given tokens and print the logits");
+  command->footer(
+      "Prints the ten most likely next tokens; --json and --npy give all logits. Speed goes to standard error.\n"
+      "The environment variable OUTRIDER_KERNELS chooses scalar, avx2 or avx512 kernels.\n"
+      "Exit status: 0; 2 the checkpoint is incomplete or cannot be read, and everything wrong is listed.");
+  command->add_option("MODEL", arguments->path, "Directory, .safetensors file or model.safetensors.index.json")
+      ->required();
+  command->add_option("--tokens", arguments->tokens, "Token ids, separated by commas")->delimiter(',')->required();
+  command->add_flag("--mtp", arguments->mtp,
+                    "Also the MTP block's logits, of the token that follows the most likely next one");
+  command
+      ->add_option("--mode", arguments->mode,
+                   "official: rounds as the release's code does; exact: float, nothing rounded")
+      ->check(CLI::IsMember({"official", "exact"}))
+      ->capture_default_str();
+  command->add_option("--chunk", arguments->chunk, "Tokens a pass; does not change the result")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--threads", arguments->threads, "Threads; default: as many as the machine has")
+      ->check(CLI::Range(1U, 256U));
+  auto* json = command->add_flag("--json", arguments->json, "Print all logits as JSON");
+  command->add_option("--npy", arguments->npy, "Write all logits as a NumPy array, float32 [1 or, with --mtp, 2, V]")
+      ->type_name("FILE")
+      ->excludes(json);
+  command->callback([arguments, &status] { status = run(*arguments); });
+}
+
+}  // namespace outrider

@@ -1,0 +1,86 @@
+// The program itself, on real files.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "outrider/testing/process.h"
+#include "outrider/testing/synthetic_checkpoint.h"
+#include "outrider/testing/temp_dir.h"
+
+namespace outrider {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::ProcessResult;
+using testing::TempDir;
+
+class LogitsCommand : public ::testing::Test {
+ protected:
+  LogitsCommand() {
+    const std::string config = testing::config_json("tiny", testing::Family::kOfficial);
+    tensors_ = testing::tensor_list(read_config(config).config, {});
+    testing::write_checkpoint(dir_.path(), tensors_, config, false);
+  }
+
+  ProcessResult run(const std::string& arguments) const {
+    return testing::run(std::string("'") + OUTRIDER_BINARY + "' logits '" + dir_.path().string() + "' " + arguments);
+  }
+
+  TempDir dir_;
+  std::vector<Checkpoint::Listed> tensors_;
+};
+
+TEST_F(LogitsCommand, PrintsTheMostLikelyTokens) {
+  const ProcessResult result = run("--tokens 1,2,3 --mtp");
+  EXPECT_EQ(result.exit_status, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("next token, logit"));
+  EXPECT_THAT(result.output, HasSubstr("logit of the MTP block"));
+}
+
+TEST_F(LogitsCommand, TheSameLogitsInEveryChunkAsJson) {
+  const auto logits = [&](const std::string& arguments) {
+    const ProcessResult result = run("--tokens 1,2,3,4,5,6,7,8,9 --mtp --json " + arguments + " 2>/dev/null");
+    EXPECT_EQ(result.exit_status, 0) << result.output;
+    nlohmann::json json = nlohmann::json::parse(result.output);
+    json.erase("mode");
+    return json;
+  };
+  EXPECT_EQ(logits(""), logits("--chunk 2"));
+  EXPECT_EQ(logits("--mode exact"), logits("--mode exact --chunk 1 --threads 1"));
+  EXPECT_NE(logits("--mode exact"), logits("--mode official"));
+}
+
+TEST_F(LogitsCommand, WritesNumpyArrays) {
+  const ProcessResult result = run("--tokens 1 --mtp --npy '" + (dir_ / "out.npy").string() + "'");
+  EXPECT_EQ(result.exit_status, 0) << result.output;
+  const std::string file = testing::read_file(dir_ / "out.npy");
+  EXPECT_EQ(file.substr(1, 5), "NUMPY");
+  EXPECT_THAT(file, HasSubstr("'descr': '<f4', 'fortran_order': False, 'shape': (2, "));
+  EXPECT_EQ(file.find('\n') % 64, 63U);
+}
+
+TEST_F(LogitsCommand, RefusesWhatItCannotRun) {
+  EXPECT_EQ(run("--tokens 999999").exit_status, 2);
+  EXPECT_THAT(run("--tokens 999999").output, HasSubstr("vocabulary"));
+  EXPECT_EQ(run("--tokens x").exit_status, 2);
+  EXPECT_EQ(run("").exit_status, 2);
+  EXPECT_EQ(run("--tokens 1 --chunk 0").exit_status, 2);
+  EXPECT_EQ(run("--tokens 1 --mode fast").exit_status, 2);
+}
+
+TEST_F(LogitsCommand, ListsEverythingThatIsMissing) {
+  std::erase_if(tensors_, [](const Checkpoint::Listed& t) {
+    return t.name == "head.weight" || t.name == "layers.2.attn.wkv.weight" || t.name == "layers.0.ffn_norm.weight";
+  });
+  testing::write_checkpoint(dir_.path(), tensors_, testing::config_json("tiny", testing::Family::kOfficial), false);
+  const ProcessResult result = run("--tokens 1");
+  EXPECT_EQ(result.exit_status, 2);
+  for (const char* name : {"head.weight", "layers.2.attn.wkv.weight", "layers.0.ffn_norm.weight"}) {
+    EXPECT_THAT(result.output, HasSubstr(name));
+  }
+}
+
+}  // namespace
+}  // namespace outrider

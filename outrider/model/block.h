@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "outrider/model/linear.h"
+#include "outrider/model/model_weights.h"
+#include "outrider/model/sequence.h"
+
+namespace outrider {
+
+// Consecutive tokens of one sequence among the rows of a batch, as one layer sees them.
+struct Chunk {
+  LayerState* state = nullptr;
+  std::size_t first_row = 0;
+  std::size_t rows = 0;
+  std::uint64_t start = 0;  // position of the first
+};
+
+// A batch on its way through the layers. Each row is a token; chunks cover the rows in order. What a row comes to
+// depends on nothing but its sequence up to itself: not on the other chunks, nor on how the sequence was cut into them.
+struct Batch {
+  std::span<const Chunk> chunks;
+  std::span<const std::uint32_t> tokens;     // by row
+  std::span<const std::uint64_t> positions;  // by row
+  const Rows* cos_sin = nullptr;             // by row: the rotation of its position, for this layer's kind
+  // For compressed layers: the rotation of any position.
+  const class Rope* rope = nullptr;
+};
+
+// The parts of a block; x and what they return are [rows, D].
+
+// RMS norm of x[row] with a weight; in official numerics rounded to BF16.
+void rms_norm(const Compute& compute, std::span<const float> weight, double eps, Rows& x);
+
+Rows attention(const Compute& compute, const ModelConfig& config, const BlockWeights& weights, const Batch& batch,
+               const Rows& x);
+
+// Writes the keys and values of the batch's finished windows into the entries of each chunk's state. `state` picks the
+// compressor's or the indexer's.
+void compress(const Compute& compute, const ModelConfig& config, const CompressorWeights& weights, const Batch& batch,
+              const Rows& x, std::optional<CompressorState> LayerState::*state);
+
+// By row: the entries that the row's query attends to, in the order in which they are summed.
+std::vector<std::vector<std::uint32_t>> index_entries(const Compute& compute, const ModelConfig& config,
+                                                      const IndexerWeights& weights, const Batch& batch, const Rows& x,
+                                                      const Rows& qr);
+
+Rows mixture_of_experts(const Compute& compute, const ModelConfig& config, const BlockWeights& weights,
+                        std::span<const std::uint32_t> tokens, const Rows& x);
+
+// A whole block: streams [rows, hc*D] in and out.
+void run_block(const Compute& compute, const ModelConfig& config, const BlockWeights& weights, const Batch& batch,
+               Rows& streams);
+
+}  // namespace outrider

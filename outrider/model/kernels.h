@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace outrider {
+
+// Sums run over this many lanes: lane l takes the products of elements l, l + kLanes, …, and the lanes are added
+// pairwise, halves first. The order depends on nothing but the length, so a result does not depend on what else is
+// computed beside it.
+inline constexpr std::size_t kLanes = 32;
+
+// Rows of a product handled by one call of Kernels::dot_rows, at most.
+inline constexpr std::size_t kRowTile = 4;
+
+// The inner loops, for one instruction set. Vectors have a whole number of kLanes elements (see padded()) unless said
+// otherwise; pointers need no alignment. Paths differ in that the scalar one rounds products before it adds them
+// (x86-64 has no fused multiply-add of its own): where products are exact, as between values of at most 12 significant
+// bits, all paths give the same bits.
+struct Kernels {
+  std::string_view name;
+
+  // out[r * row_step + t * token_step] = rows[r] · tokens[t], r < row_count <= kRowTile. rows: contiguous, `size`
+  // apart; tokens: `token_stride` apart.
+  void (*dot_rows)(const float* rows, std::size_t row_count, const float* tokens, std::size_t token_count,
+                   std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
+                   std::size_t token_step);
+  // out[i] += factor * x[i]
+  void (*add_scaled)(float factor, const float* x, std::size_t size, float* out);
+
+  // Decoders of `size` elements, any number.
+  void (*bf16)(const std::byte* in, std::size_t size, float* out);
+  void (*f16)(const std::byte* in, std::size_t size, float* out);
+  // out = e4m3 code * scales[i / block]; a NaN code gives NaN.
+  void (*e4m3)(const std::byte* codes, const float* scales, std::size_t block, std::size_t size, float* out);
+  // Two codes a byte, the even element in the low nibble: out = (values[code] - offsets[i / group]) * scales[i /
+  // group]. `offsets` may be null.
+  void (*nibbles)(const std::byte* codes, const float* values, const float* scales, const float* offsets,
+                  std::size_t group, std::size_t size, float* out);
+};
+
+inline constexpr std::size_t padded(std::size_t size) {
+  return (size + kLanes - 1) / kLanes * kLanes;
+}
+
+const Kernels& scalar_kernels();
+// The paths that this machine can run, slowest (scalar) first.
+std::span<const Kernels* const> available_kernels();
+// The fastest of them, or the one that the environment variable OUTRIDER_KERNELS names ("scalar", "avx2", "avx512").
+// Throws Error where it names none that this machine can run.
+const Kernels& default_kernels();
+
+}  // namespace outrider

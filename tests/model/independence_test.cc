@@ -1,0 +1,178 @@
+// A token's result is the same to the bit whatever is in its batch, however the sequence was cut, and whatever was
+// drafted and taken back.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/model/golden.h"
+
+namespace outrider {
+namespace {
+
+using testing::load_model;
+
+constexpr std::size_t kLength = 300;
+
+std::vector<std::uint32_t> some_tokens(std::size_t count, std::uint32_t seed, std::uint64_t vocab_size) {
+  std::vector<std::uint32_t> tokens(count);
+  std::uint32_t state = seed;
+  for (std::uint32_t& token : tokens) {
+    state = state * 1664525U + 1013904223U;
+    token = static_cast<std::uint32_t>((state >> 8) % vocab_size);
+  }
+  return tokens;
+}
+
+struct Everything {
+  std::vector<float> logits;      // [tokens, V]
+  std::vector<float> mtp_logits;  // likewise
+
+  bool operator==(const Everything& other) const {
+    const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+      return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+    };
+    return same(logits, other.logits) && same(mtp_logits, other.mtp_logits);
+  }
+};
+
+void append(std::vector<float>& to, const Rows& rows, std::size_t begin, std::size_t end) {
+  for (std::size_t r = begin; r < end; ++r) to.insert(to.end(), rows[r].begin(), rows[r].end());
+}
+
+// Runs tokens[0, kLength) in passes of `chunk`; `tokens` has one more.
+Everything run(const Model& model, Sequence& sequence, std::span<const std::uint32_t> tokens, std::size_t chunk) {
+  Everything out;
+  for (std::size_t at = 0; at < kLength; at += chunk) {
+    const std::size_t count = std::min(chunk, kLength - at);
+    const ForwardItem item{&sequence, tokens.subspan(at, count), LogitsWanted::kAll};
+    const ForwardResult result = model.forward({&item, 1});
+    append(out.logits, result.logits, 0, count);
+    const DraftItem draft{&sequence, tokens.subspan(at + 1, count), 0, LogitsWanted::kAll};
+    append(out.mtp_logits, model.draft({&draft, 1}, result.streams).logits, 0, count);
+  }
+  return out;
+}
+
+class Independence : public ::testing::TestWithParam<NumericMode> {
+ protected:
+  Independence()
+      : model_(load_model(
+            GetParam() == NumericMode::kExact ? "random-every-layer-type-float32" : "random-every-layer-type",
+            {GetParam()})),
+        tokens_(some_tokens(kLength + 1, 1, model_->config().vocab_size)) {}
+
+  Sequence new_sequence(std::uint64_t max_rollback = 16) const { return model_->new_sequence({2000, max_rollback}); }
+
+  Everything whole() const {
+    Sequence sequence = new_sequence();
+    return run(*model_, sequence, tokens_, kLength);
+  }
+
+  std::unique_ptr<Model> model_;
+  std::vector<std::uint32_t> tokens_;
+};
+
+TEST_P(Independence, OfChunks) {
+  const Everything expected = whole();
+  for (const std::size_t chunk : {1U, 2U, 7U, 128U, 131U, 299U}) {
+    Sequence sequence = new_sequence();
+    EXPECT_TRUE(run(*model_, sequence, tokens_, chunk) == expected) << "in passes of " << chunk;
+  }
+}
+
+TEST_P(Independence, OfOtherSequencesInTheBatch) {
+  const Everything expected = whole();
+  Sequence ours = new_sequence();
+  Sequence ahead = new_sequence();
+  Sequence beside = new_sequence();
+  const std::vector<std::uint32_t> others = some_tokens(3 * kLength, 2, model_->config().vocab_size);
+  Everything got;
+  std::size_t other_at = 0;
+  for (std::size_t at = 0; at < kLength;) {
+    const std::size_t count = std::min<std::size_t>(at % 3 + 1, kLength - at);
+    const ForwardItem items[] = {
+        {&ahead, std::span(others).subspan(other_at, 4), LogitsWanted::kLast},
+        {&ours, std::span(tokens_).subspan(at, count), LogitsWanted::kAll},
+        {&beside, std::span(others).subspan(other_at / 4, at % 2), LogitsWanted::kAll},
+    };
+    const ForwardResult result = model_->forward(items);
+    append(got.logits, result.logits, 1, 1 + count);
+    const DraftItem drafts[] = {
+        {&ours, std::span(tokens_).subspan(at + 1, count), 4, LogitsWanted::kAll},
+        {&ahead, std::span(others).subspan(other_at + 1, 4), 0, LogitsWanted::kNone},
+    };
+    append(got.mtp_logits, model_->draft(drafts, result.streams).logits, 0, count);
+    at += count;
+    other_at += 4;
+  }
+  EXPECT_TRUE(got == expected);
+}
+
+TEST_P(Independence, OfDraftsTakenBack) {
+  const Everything expected = whole();
+  const std::uint64_t vocab_size = model_->config().vocab_size;
+  for (const std::size_t drafts : {1U, 4U, 16U}) {
+    Sequence sequence = new_sequence(drafts);
+    Everything got;
+    for (std::size_t at = 0; at < kLength;) {
+      // The next tokens (of which some are kept), then others, which are all taken back.
+      const std::size_t kept = std::min<std::size_t>(1 + at % 3, kLength - at);
+      std::vector<std::uint32_t> tokens(tokens_.begin() + static_cast<std::ptrdiff_t>(at),
+                                        tokens_.begin() + static_cast<std::ptrdiff_t>(at + kept));
+      const std::vector<std::uint32_t> wrong =
+          some_tokens(drafts, static_cast<std::uint32_t>(at * 31 + drafts), vocab_size);
+      tokens.insert(tokens.end(), wrong.begin(), wrong.end());
+      const ForwardItem item{&sequence, tokens, LogitsWanted::kAll};
+      const ForwardResult result = model_->forward({&item, 1});
+      append(got.logits, result.logits, 0, kept);
+      sequence.truncate(at + kept);
+      // The MTP block drafts on from its own streams, then goes back to the model's.
+      const DraftItem draft{&sequence, std::span(tokens_).subspan(at + 1, kept), 0, LogitsWanted::kAll};
+      ForwardResult drafted = model_->draft({&draft, 1}, result.streams);
+      append(got.mtp_logits, drafted.logits, 0, kept);
+      std::size_t row = kept - 1;
+      for (std::size_t i = 0; i < drafts; ++i) {
+        const DraftItem further{&sequence, std::span(wrong).subspan(i, 1), row, LogitsWanted::kLast};
+        drafted = model_->draft({&further, 1}, drafted.streams);
+        row = 0;
+      }
+      sequence.truncate_mtp(at + kept);
+      at += kept;
+    }
+    EXPECT_TRUE(got == expected) << drafts << " drafts";
+  }
+}
+
+TEST_P(Independence, OfThreads) {
+  const Everything expected = whole();
+  const auto alone =
+      load_model(GetParam() == NumericMode::kExact ? "random-every-layer-type-float32" : "random-every-layer-type",
+                 {GetParam(), 1});
+  Sequence sequence = alone->new_sequence({kLength, 0});
+  EXPECT_TRUE(run(*alone, sequence, tokens_, 64) == expected);
+}
+
+// Products of official numerics are exact in float, so the instruction set changes nothing; elsewhere it decides
+// whether a product is rounded before it is added.
+TEST_P(Independence, OfTheInstructionSet) {
+  const Everything expected = whole();
+  for (const Kernels* kernels : available_kernels()) {
+    const auto other =
+        load_model(GetParam() == NumericMode::kExact ? "random-every-layer-type-float32" : "random-every-layer-type",
+                   {GetParam(), 2, kernels});
+    Sequence sequence = other->new_sequence({kLength, 0});
+    const Everything got = run(*other, sequence, tokens_, kLength);
+    const double bound = GetParam() == NumericMode::kExact ? 1e-3 : 0.5;
+    EXPECT_LT(testing::largest_difference(got.logits, expected.logits), bound) << kernels->name;
+    fmt::print("{}: logits differ by {:.1e}\n", kernels->name,
+               testing::largest_difference(got.logits, expected.logits));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, Independence, ::testing::Values(NumericMode::kOfficial, NumericMode::kExact),
+                         [](const auto& test) {
+                           return std::string(test.param == NumericMode::kOfficial ? "official" : "exact");
+                         });
+
+}  // namespace
+}  // namespace outrider

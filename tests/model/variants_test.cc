@@ -1,0 +1,84 @@
+// The bundled model in every storage form and naming that people publish.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/model/golden.h"
+
+namespace outrider {
+namespace {
+
+using testing::advance;
+using testing::largest_difference;
+using testing::load_model;
+using testing::Outcome;
+
+const std::vector<std::uint32_t> kTokens = [] {
+  std::vector<std::uint32_t> tokens;
+  for (std::uint32_t i = 0; i < 141; ++i) tokens.push_back(i * 37 % 2000);
+  return tokens;
+}();
+
+Outcome run(const std::string& name, NumericMode mode) {
+  const auto model = load_model(name, {mode});
+  Sequence sequence = model->new_sequence({kTokens.size(), 0});
+  return advance(*model, sequence, kTokens, 0, kTokens.size() - 1);
+}
+
+class SoundVariant : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SoundVariant, GivesFiniteLogits) {
+  for (const NumericMode mode : {NumericMode::kOfficial, NumericMode::kExact}) {
+    const Outcome got = run(GetParam(), mode);
+    for (const std::vector<float>& logits : {got.logits, got.mtp_logits}) {
+      EXPECT_TRUE(std::all_of(logits.begin(), logits.end(), [](float v) { return std::isfinite(v); }));
+      EXPECT_TRUE(logits.empty() || *std::max_element(logits.begin(), logits.end()) != 0.0F);
+    }
+    EXPECT_EQ(got.mtp_logits.empty(), std::string_view(GetParam()) == "huggingface-saved");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SoundVariant,
+                         ::testing::Values("official", "bf16", "float32", "huggingface", "huggingface-saved",
+                                           "v3-names", "w4a16", "w4a16-aliases", "nvfp4", "nvfp4-modelopt", "fp8",
+                                           "pruned", "scattered"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+// FP4 and FP8 with power-of-two scales are exact in BF16 and F32: the same model under other names and forms.
+TEST(Variants, TheSameValuesGiveTheSameLogits) {
+  const Outcome official = run("official", NumericMode::kExact);
+  for (const char* name : {"bf16", "float32", "huggingface", "huggingface-saved", "v3-names", "scattered"}) {
+    const Outcome other = run(name, NumericMode::kExact);
+    EXPECT_LT(largest_difference(other.logits, official.logits), 1e-4) << name;
+    if (other.mtp_logits.empty()) continue;
+    EXPECT_LT(largest_difference(other.mtp_logits, official.mtp_logits), 1e-4) << name;
+  }
+}
+
+// Quantised further, the model stays close to itself.
+TEST(Variants, OtherFormsComeClose) {
+  const Outcome official = run("official", NumericMode::kExact);
+  for (const char* name : {"w4a16", "w4a16-aliases", "nvfp4", "nvfp4-modelopt", "fp8"}) {
+    const double distance = testing::relative_distance(run(name, NumericMode::kExact).logits, official.logits);
+    EXPECT_LT(distance, 0.3) << name;
+    fmt::print("{}: relative distance {:.4f}\n", name, distance);
+  }
+}
+
+TEST(Variants, AnIncompleteOneIsRefusedWithEverythingItLacks) {
+  try {
+    open_plan(testing::variant("no-head"));
+    FAIL() << "it was loaded";
+  } catch (const std::exception& e) {
+    EXPECT_NE(std::string(e.what()).find("head.weight"), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace outrider
