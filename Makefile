@@ -33,13 +33,15 @@ release: dependencies  ## Build build/release/outrider
 	cmake --preset release
 	cmake --build --preset release --parallel $(JOBS)
 
-demo: release  ## Check the bundled model, then a variant of it that lacks half an expert
+demo: release  ## Run the bundled model with its MTP head; check it, and a variant that lacks half an expert
 	@rm -rf build/demo && $(PYTHON) tests/variants/make_variants.py build/demo half-an-expert
-	@echo && echo '$$ outrider check models/deepseek-v4-kjv'
-	@build/release/outrider check models/deepseek-v4-kjv
 	@echo && echo '$$ outrider check build/demo/half-an-expert'
 	@build/release/outrider check build/demo/half-an-expert; status=$$?; \
 	    echo "(exit status $$status)"; test $$status -eq 1
+	@echo && echo '$$ outrider check models/deepseek-v4-kjv'
+	@build/release/outrider check models/deepseek-v4-kjv
+	@echo && echo "$$ outrider generate models/deepseek-v4-kjv -p 'Genesis 11' --show-drafts"
+	@printf 'Genesis 11\n\n' | build/release/outrider generate models/deepseek-v4-kjv --show-drafts
 
 test: release check-layers  ## Build and run the tests
 	ctest --preset release -j $(JOBS) --output-junit $(REPORTS)/release.xml

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "outrider/cli/check_command.h"
+#include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/logits_command.h"
 
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int status = 0;
   outrider::add_check_command(app, status);
+  outrider::add_generate_command(app, status);
   outrider::add_logits_command(app, status);
   try {
     app.parse(argc, argv);

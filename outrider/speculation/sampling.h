@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+namespace outrider {
+
+// How tokens are chosen. The filters apply in vLLM's order: penalties, temperature, min_p, top_k, top_p.
+struct SamplingParams {
+  double temperature = 0;         // 0: the most likely token, always
+  std::uint32_t top_k = 0;        // 0: all
+  double top_p = 1;               // (0, 1]
+  double min_p = 0;               // [0, 1]: of the most likely token's probability
+  double repetition_penalty = 1;  // > 0: divides positive logits of tokens seen so far, multiplies negative ones
+  double presence_penalty = 0;    // taken from the logits of tokens written so far
+  double frequency_penalty = 0;   // the same, for each time
+
+  bool greedy() const { return temperature == 0; }
+  bool penalizes() const { return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0; }
+};
+
+// Throws Error that names the parameter and what it may be.
+void validate(const SamplingParams& params);
+
+// The tokens of a sequence, as penalties count them.
+class TokenHistory {
+ public:
+  void add_prompt(std::uint32_t token) { ++seen_[token].prompt; }
+  void add(std::uint32_t token) { ++seen_[token].written; }
+  void remove(std::uint32_t token) { --seen_[token].written; }
+
+  void penalize(const SamplingParams& params, std::span<float> logits) const;
+
+ private:
+  struct Counts {
+    std::uint32_t prompt = 0;
+    std::uint32_t written = 0;
+  };
+  std::unordered_map<std::uint32_t, Counts> seen_;
+};
+
+// Uniform numbers in [0, 1); the same on every machine for the same seed.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : engine_(seed) {}
+  double uniform() { return static_cast<double>(engine_() >> 11) * 0x1p-53; }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+// What a row of logits says of the next token, after temperature and filters.
+class Distribution {
+ public:
+  // `logits` [V], penalties applied. All of the probability on the first of the highest, where params are greedy.
+  Distribution(std::span<const float> logits, const SamplingParams& params);
+
+  double probability(std::uint32_t token) const;
+  std::uint32_t sample(Random& random) const;
+  // A token of the normalised max(p - other, 0). Where that is zero everywhere, p is the other, and a token of p.
+  std::uint32_t sample_beyond(const Distribution& other, Random& random) const;
+
+ private:
+  std::uint32_t best_ = 0;
+  std::vector<float> probabilities_;  // [V]; empty: all on best_
+};
+
+}  // namespace outrider

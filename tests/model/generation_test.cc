@@ -1,0 +1,204 @@
+// Speculation on real models: never another text, and drafts that are accepted where the MTP block is sound.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "outrider/speculation/decoder.h"
+#include "outrider/util/error.h"
+#include "tests/model/golden.h"
+
+namespace outrider {
+namespace {
+
+using testing::Golden;
+using ::testing::HasSubstr;
+using testing::load_model;
+using Tokens = std::vector<std::uint32_t>;
+
+struct Written {
+  std::vector<Tokens> texts;
+  SpeculationCounts counts;  // of all texts
+};
+
+Written write(const Model& model, const std::vector<Tokens>& prompts, const GenerationParams& params,
+              DecoderOptions options, std::size_t batch) {
+  const Decoder decoder(model, options);
+  Written out;
+  for (std::size_t at = 0; at < prompts.size(); at += batch) {
+    std::vector<std::unique_ptr<Generation>> generations;
+    std::vector<Generation*> running;
+    for (std::size_t i = at; i < std::min(at + batch, prompts.size()); ++i) {
+      generations.push_back(std::make_unique<Generation>(model, prompts[i], params));
+      running.push_back(generations.back().get());
+    }
+    while (std::any_of(running.begin(), running.end(), [](const Generation* g) { return !g->finished(); })) {
+      decoder.step(running);
+    }
+    for (const auto& g : generations) {
+      out.texts.emplace_back(g->tokens().begin(), g->tokens().end());
+      out.counts.drafts += g->counts().drafts;
+      out.counts.draft_tokens += g->counts().draft_tokens;
+      out.counts.accepted_tokens += g->counts().accepted_tokens;
+    }
+  }
+  return out;
+}
+
+// Pieces of the held-out text, of many lengths.
+std::vector<Tokens> prompts(std::size_t count, std::uint64_t vocab_size = 2048) {
+  Tokens text = Golden("deepseek-v4-kjv").tokens();
+  for (std::uint32_t& token : text) token %= static_cast<std::uint32_t>(vocab_size);
+  std::vector<Tokens> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t begin = i * 131 % 900;
+    const std::size_t length = 1 + i * 29 % 160;
+    out.emplace_back(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                     text.begin() + static_cast<std::ptrdiff_t>(begin + length));
+  }
+  return out;
+}
+
+GenerationParams greedy(std::uint64_t max_tokens) {
+  GenerationParams params;
+  params.max_tokens = max_tokens;
+  params.stop_token_ids = {1};
+  return params;
+}
+
+class EveryForm : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(EveryForm, GreedyTextIsTheSameWithAndWithoutSpeculation) {
+  const auto model = load_model(GetParam(), {});
+  const std::vector<Tokens> start = prompts(6, model->config().vocab_size);
+  const Written plain = write(*model, start, greedy(40), {0}, 1);
+  for (const std::size_t k : {1, 2, 3, 5, 8}) {
+    for (const std::size_t batch : {1, 6}) {
+      EXPECT_EQ(write(*model, start, greedy(40), {k, 50}, batch).texts, plain.texts) << k << " " << batch;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryForm,
+                         ::testing::Values("official", "bf16", "float32", "v3-names", "w4a16", "w4a16-aliases", "nvfp4",
+                                           "nvfp4-modelopt", "fp8", "random-pro-like"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST(Generation, TheBundledModelsDraftsAreAccepted) {
+  const auto model = load_model("official", {});
+  const Written written = write(*model, prompts(16), greedy(64), {1}, 8);
+  EXPECT_GT(written.counts.draft_tokens, 400U);
+  EXPECT_GT(written.counts.acceptance_rate(), 0.6);
+}
+
+TEST(Generation, CopiesOfTheHeadDoNotChangeAcceptance) {
+  // The artifact of vLLM issue 43456 as it was saved, and after its repair.
+  const Written saved = write(*load_model("w4a16", {}), prompts(6), greedy(48), {1}, 6);
+  const Written repaired = write(*load_model("w4a16-aliases", {}), prompts(6), greedy(48), {1}, 6);
+  EXPECT_EQ(saved.texts, repaired.texts);
+  EXPECT_EQ(saved.counts.accepted_tokens, repaired.counts.accepted_tokens);
+  EXPECT_GT(saved.counts.acceptance_rate(), 0.5);
+}
+
+TEST(Generation, ARandomHeadIsNeverAcceptedAndChangesNothing) {
+  const auto sound = load_model("official", {});
+  const auto broken = load_model("mtp-head-random", {});
+  const Written written = write(*broken, prompts(6), greedy(48), {1}, 6);
+  EXPECT_EQ(written.texts, write(*sound, prompts(6), greedy(48), {0}, 1).texts);
+  EXPECT_LT(written.counts.acceptance_rate(), 0.05);
+}
+
+TEST(Generation, PenaltiesAreTheSameForDrafterAndVerifier) {
+  const auto model = load_model("official", {});
+  GenerationParams params = greedy(48);
+  params.sampling.repetition_penalty = 1.3;
+  params.sampling.presence_penalty = 0.4;
+  params.sampling.frequency_penalty = 0.2;
+  const Written plain = write(*model, prompts(4), params, {0}, 1);
+  EXPECT_NE(plain.texts, write(*model, prompts(4), greedy(48), {0}, 1).texts);
+  for (const std::size_t k : {1, 4}) EXPECT_EQ(write(*model, prompts(4), params, {k}, 4).texts, plain.texts) << k;
+}
+
+TEST(Generation, SampledTextHasTheSameDistribution) {
+  // Of the second token after one prompt, over many seeds: with drafts beside without.
+  const auto model = load_model("official", {});
+  const Tokens prompt = prompts(3)[2];
+  GenerationParams params = greedy(3);
+  params.stop_token_ids.clear();
+  params.sampling.temperature = 0.9;
+  params.sampling.top_k = 4;
+  constexpr std::uint64_t kTexts = 400;
+  const auto tally = [&](std::size_t k, std::uint64_t seed) {
+    std::map<std::uint32_t, double> counts;
+    std::uint64_t accepted = 0;
+    std::vector<std::unique_ptr<Generation>> generations;
+    std::vector<Generation*> running;
+    const Decoder decoder(*model, {k});
+    for (std::uint64_t i = 0; i < kTexts; i += 40) {
+      generations.clear();
+      running.clear();
+      for (std::uint64_t j = 0; j < 40; ++j) {
+        params.seed = seed + i + j;
+        generations.push_back(std::make_unique<Generation>(*model, prompt, params));
+        running.push_back(generations.back().get());
+      }
+      while (std::any_of(running.begin(), running.end(), [](const Generation* g) { return !g->finished(); })) {
+        decoder.step(running);
+      }
+      for (const auto& g : generations) {
+        ++counts[g->tokens()[prompt.size() + 1]];
+        accepted += g->counts().accepted_tokens;
+      }
+    }
+    EXPECT_EQ(accepted != 0, k != 0);
+    return counts;
+  };
+  const auto plain = tally(0, 0);
+  const auto speculative = tally(2, 1'000'000);
+  // Two samples of one distribution: chi-square over tokens seen often; 4 standard deviations of it.
+  double statistic = 0;
+  double degrees = -1;
+  for (const auto& [token, n] : plain) {
+    const auto found = speculative.find(token);
+    const double m = found == speculative.end() ? 0 : found->second;
+    if (n + m < 20) continue;
+    statistic += (n - m) * (n - m) / (n + m);
+    ++degrees;
+  }
+  ASSERT_GE(degrees, 2);
+  EXPECT_LT(statistic, degrees + 4 * std::sqrt(2 * degrees));
+}
+
+TEST(Generation, StopsAtAStopTokenWhoeverWroteIt) {
+  const auto model = load_model("official", {});
+  const Tokens prompt = prompts(2)[1];
+  const Tokens text = write(*model, {prompt}, greedy(30), {0}, 1).texts[0];
+  GenerationParams params = greedy(30);
+  for (const std::size_t at : {prompt.size(), prompt.size() + 5, prompt.size() + 6}) {
+    params.stop_token_ids = {text[at]};
+    const auto first = std::find(text.begin() + static_cast<std::ptrdiff_t>(prompt.size()), text.end(), text[at]);
+    const Tokens expected(text.begin(), first + 1);
+    for (const std::size_t k : {0, 1, 3}) EXPECT_EQ(write(*model, {prompt}, params, {k}, 1).texts[0], expected) << k;
+  }
+}
+
+TEST(Generation, RefusesWhatCannotBeWritten) {
+  const auto model = load_model("random-no-mtp", {});
+  EXPECT_THROW(Generation(*model, {}, greedy(1)), Error);
+  EXPECT_THROW(Generation(*model, {1, 2}, greedy(0)), Error);
+  EXPECT_THROW(Generation(*model, {1, 2}, greedy(8191)), Error);
+  EXPECT_THROW(Decoder(*model, {1}), Error);
+  Generation outside(*model, {159, 160}, greedy(1));
+  Generation* const one = &outside;
+  EXPECT_THROW(Decoder(*model, {0}).step({&one, 1}), Error);
+}
+
+}  // namespace
+}  // namespace outrider
