@@ -16,9 +16,9 @@ inline constexpr std::size_t kLanes = 32;
 inline constexpr std::size_t kRowTile = 4;
 
 // The inner loops, for one instruction set. Vectors have a whole number of kLanes elements (see padded()) unless said
-// otherwise; pointers need no alignment. Paths differ in that the scalar one rounds products before it adds them
-// (x86-64 has no fused multiply-add of its own): where products are exact, as between values of at most 12 significant
-// bits, all paths give the same bits.
+// otherwise; pointers need no alignment. AVX2 and AVX-512 give the same bits. The scalar path rounds products before it
+// adds them (x86-64 has no fused multiply-add of its own), and gives the same bits where products are exact, as between
+// BF16 values.
 struct Kernels {
   std::string_view name;
 

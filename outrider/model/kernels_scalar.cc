@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "outrider/model/kernels.h"
@@ -47,18 +48,21 @@ void f16(const std::byte* in, std::size_t size, float* out) {
 }
 
 void e4m3(const std::byte* codes, const float* scales, std::size_t block, std::size_t size, float* out) {
-  for (std::size_t i = 0; i < size; ++i) {
-    out[i] = e4m3_to_float(static_cast<std::uint8_t>(codes[i])) * scales[i / block];
+  for (std::size_t begin = 0; begin < size; begin += block, ++scales) {
+    const std::size_t end = std::min(begin + block, size);
+    for (std::size_t i = begin; i < end; ++i) out[i] = e4m3_to_float(static_cast<std::uint8_t>(codes[i])) * *scales;
   }
 }
 
 void nibbles(const std::byte* codes, const float* values, const float* scales, const float* offsets, std::size_t group,
              std::size_t size, float* out) {
-  for (std::size_t i = 0; i < size; ++i) {
-    const unsigned byte = static_cast<std::uint8_t>(codes[i / 2]);
-    const float value = values[i % 2 == 0 ? byte & 15U : byte >> 4];
-    const float offset = offsets == nullptr ? 0.0F : offsets[i / group];
-    out[i] = (value - offset) * scales[i / group];
+  for (std::size_t begin = 0; begin < size; begin += group, ++scales) {
+    const std::size_t end = std::min(begin + group, size);
+    const float offset = offsets == nullptr ? 0.0F : *offsets++;
+    for (std::size_t i = begin; i < end; ++i) {
+      const unsigned byte = static_cast<std::uint8_t>(codes[i / 2]);
+      out[i] = (values[i % 2 == 0 ? byte & 15U : byte >> 4] - offset) * *scales;
+    }
   }
 }
 

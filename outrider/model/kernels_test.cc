@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "outrider/model/number_formats.h"
 #include "outrider/util/error.h"
@@ -63,7 +64,7 @@ TEST_P(KernelsTest, NibblesEveryByteAtEveryGroup) {
   std::vector<float> offsets(512);
   for (std::size_t i = 0; i < 512; ++i) offsets[i] = static_cast<float>(i % 16) - 8.0F;
   for (const std::size_t group : {1U, 16U, 32U, 128U, 24U, 512U}) {
-    for (const float* of : {static_cast<const float*>(nullptr), offsets.data() + 0}) {
+    for (const float* of : {static_cast<const float*>(nullptr), std::as_const(offsets).data()}) {
       for (const std::size_t size : {512U, 496U, 480U, 300U, 2U}) {
         std::vector<float> out(size, -7.0F);
         std::vector<float> expected(size);

@@ -40,16 +40,16 @@ TEST_P(GoldenTest, ExactNumerics) {
     begin = end;
     const std::string key = fmt::format("exact.whole.{}", end);
     const double distance = largest_difference(run.logits, golden.floats(key + ".logits"));
-    EXPECT_LT(distance, 1e-3) << key;
+    EXPECT_LT(distance, 1e-4) << key;
     logits = std::max(logits, distance);
     if (!run.mtp_logits.empty()) {
       const double of_mtp = largest_difference(run.mtp_logits, golden.floats(key + ".mtp_logits"));
-      EXPECT_LT(of_mtp, 1e-3) << key;
+      EXPECT_LT(of_mtp, 1e-4) << key;
       mtp = std::max(mtp, of_mtp);
     }
     if (golden.has(key + ".streams")) {
       const double of_streams = largest_difference(run.streams, golden.floats(key + ".streams"));
-      EXPECT_LT(of_streams, 1e-3) << key;
+      EXPECT_LT(of_streams, 1e-4) << key;
       streams = std::max(streams, of_streams);
     }
   }
@@ -58,8 +58,13 @@ TEST_P(GoldenTest, ExactNumerics) {
 
 // Where BF16 rounds each step, the order of a sum decides last places, a last place decides a rounding, and a rounding
 // which entries or experts are chosen. How far that carries, the release's code itself shows: it sums in another order
-// when it takes a prompt as a whole than token by token. With random weights that is several percent; a result must
+// when it takes a prompt as a whole than token by token. With random weights that is several percent, and a result must
 // not lie further off than a small multiple of it.
+//
+// Most of our distance is PyTorch's: its rsqrt of BF16 on a CPU rounds twice (the root, then its inverse) for those
+// elements that do not fill a vector, so that queries differ by 2^-9 in some heads of some tokens. With that imitated,
+// the distance at lengths 1 and 5 is below 1e-4 for most models. At 128 tokens no element is left over, and where the
+// model is too small for a rounding to change a choice, we must meet the release to the last places.
 TEST_P(GoldenTest, OfficialNumerics) {
   const Golden golden(GetParam());
   const auto model = load_model(GetParam(), {NumericMode::kOfficial});
@@ -82,7 +87,11 @@ TEST_P(GoldenTest, OfficialNumerics) {
       begin = end;
       const std::vector<float>& ours = std::string_view(what) == "logits" ? run.logits : run.mtp_logits;
       distances.push_back(relative_distance(ours, golden.floats(fmt::format("official.whole.{}.{}", end, what))));
-      EXPECT_LT(distances.back(), 1.5 * own + 0.01) << what << " " << end;
+      EXPECT_LT(distances.back(), 2 * own + 0.02) << what << " " << end;
+      const bool many_choices = GetParam() == "random-every-layer-type" || GetParam() == "random-pro-like";
+      if (end == 128 && !many_choices) {
+        EXPECT_LT(distances.back(), 0.006) << what;
+      }
     }
     fmt::print("{}: relative distances {:.4f}; of the release's code from itself at most {:.4f}\n", what,
                fmt::join(distances, " "), own);
@@ -99,8 +108,9 @@ INSTANTIATE_TEST_SUITE_P(Random, GoldenTest,
                            return name;
                          });
 
-// Trained weights leave less to chance than random ones, so the bound is tight. (The bundled model is its own
-// "official" variant.)
+// Trained weights leave less to chance than random ones, so the bound is tight, but for the lengths where a choice is
+// so close that the release's own rounding moves its result further: there it is a multiple of that. (The bundled model
+// is its own "official" variant.)
 TEST(BundledGolden, OfficialNumerics) {
   if (!std::filesystem::exists(Golden::path("deepseek-v4-kjv"))) GTEST_SKIP() << "no golden data";
   const Golden golden("deepseek-v4-kjv");
@@ -115,8 +125,13 @@ TEST(BundledGolden, OfficialNumerics) {
     const double logits = relative_distance(run.logits, golden.floats(key + ".logits"));
     const double mtp = relative_distance(run.mtp_logits, golden.floats(key + ".mtp_logits"));
     fmt::print("{}: relative distance of logits {:.4f}, of MTP logits {:.4f}\n", key, logits, mtp);
-    EXPECT_LT(logits, 0.03) << key;
-    EXPECT_LT(mtp, 0.03) << key;
+    const auto bound = [&](const char* what) {
+      const double moved = relative_distance(golden.floats(fmt::format("exact.whole.{}.{}", end, what)),
+                                             golden.floats(fmt::format("official.whole.{}.{}", end, what)));
+      return std::max(0.04, 1.5 * moved);
+    };
+    EXPECT_LT(logits, bound("logits")) << key;
+    EXPECT_LT(mtp, bound("mtp_logits")) << key;
   }
 }
 
@@ -134,8 +149,8 @@ TEST(BundledGolden, ExactNumerics) {
     const double logits = largest_difference(run.logits, golden.floats(key + ".logits"));
     const double mtp = largest_difference(run.mtp_logits, golden.floats(key + ".mtp_logits"));
     fmt::print("{}: largest difference of logits {:.1e}, of MTP logits {:.1e}\n", key, logits, mtp);
-    EXPECT_LT(logits, 1e-3) << key;
-    EXPECT_LT(mtp, 1e-3) << key;
+    EXPECT_LT(logits, 1e-4) << key;
+    EXPECT_LT(mtp, 1e-4) << key;
   }
 }
 
