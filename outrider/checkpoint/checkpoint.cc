@@ -4,10 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <numeric>
 #include <set>
 #include <system_error>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -65,14 +63,16 @@ std::vector<std::string> file_names(const fs::path& directory) {
 // What one thread reads of one file.
 struct ReadShard {
   SafetensorsHeader header;
+  std::size_t reader = 0;  // which read it
   std::optional<HeaderFault> fault;
   std::string problem;
 };
 
-ReadShard read_shard(const fs::path& path) {
+ReadShard read_shard(const fs::path& path, std::vector<HeaderReader>& readers, std::size_t reader) {
   ReadShard out;
+  out.reader = reader;
   try {
-    out.header = read_safetensors_header(path);
+    out.header = readers[reader].read(path);
     if (const auto problem = size_problem(out.header, path.string())) {
       out.fault = problem->fault();
       out.problem = problem->what();
@@ -84,22 +84,20 @@ ReadShard read_shard(const fs::path& path) {
   return out;
 }
 
-// Reads the headers of all files, the index beside them: neither waits for the other.
-std::vector<ReadShard> read_all(const std::vector<fs::path>& paths, unsigned threads,
+// Reads the headers of all files, the index beside them: neither waits for the other. Each thread has a reader.
+std::vector<ReadShard> read_all(const std::vector<fs::path>& paths, std::vector<HeaderReader>& readers,
                                 const std::optional<fs::path>& index_path, std::optional<IndexFile>& index) {
   std::vector<ReadShard> out(paths.size());
   std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < paths.size(); i = next++) out[i] = read_shard(paths[i]);
+  const auto work = [&](std::size_t reader) {
+    for (std::size_t i = next++; i < paths.size(); i = next++) out[i] = read_shard(paths[i], readers, reader);
   };
-  std::vector<std::jthread> workers;
-  // The calling thread is busy with the index first, so it takes one more to keep the processors busy.
-  const std::size_t wanted = std::max(threads, 1U) + (index_path && threads > 1 ? 1 : 0);
-  const std::size_t useful = std::min(wanted, paths.size() + 1);
-  for (std::size_t i = 1; i < useful; ++i) workers.emplace_back(work);
+  Helpers helpers;
+  const std::size_t useful = std::min(readers.size(), paths.size() + 1);
+  for (std::size_t i = 1; i < useful; ++i) helpers.start([&work, i] { work(i); });
   if (index_path) index = read_index(*index_path);
-  work();
-  workers.clear();
+  work(0);
+  helpers.join();
   return out;
 }
 
@@ -142,10 +140,12 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     on_disk.push_back(given);
   }
   std::optional<IndexFile> index;
-  std::vector<ReadShard> read = read_all(on_disk, threads, index_path, index);
+  std::vector<HeaderReader> readers(std::max(threads, 1U));
+  std::vector<ReadShard> read = read_all(on_disk, readers, index_path, index);
   std::unordered_map<std::string, std::size_t> read_at;
   for (std::size_t i = 0; i < on_disk.size(); ++i) read_at.emplace(on_disk[i].filename().string(), i);
 
+  std::vector<ReadShard> shards;  // of out.files_
   const auto add_file = [&](const std::string& name, bool in_index) {
     ShardFile file;
     file.name = name;
@@ -157,10 +157,10 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
       file.present = true;
       read_at.erase(it);
     } else if (is_there(file.path)) {
-      shard = read_shard(file.path);
+      shard = read_shard(file.path, readers, 0);
       file.present = true;
     }
-    SafetensorsHeader& header = shard.header;
+    const SafetensorsHeader& header = shard.header;
     file.fault = shard.fault;
     file.problem = std::move(shard.problem);
     file.file_bytes = header.file_bytes;
@@ -168,16 +168,9 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     file.expected_bytes = header.expected_file_bytes();
     file.data_aligned = header.data_start % 8 == 0;
     file.tensor_count = static_cast<std::uint32_t>(header.tensors.size());
-    for (TensorInfo& tensor : header.tensors) {
-      tensor.file = static_cast<std::uint32_t>(out.files_.size());
-      out.tensors_.push_back(tensor);
-    }
-    out.arenas_.push_back(std::move(header.arena));
+    shards.push_back(std::move(shard));
     out.files_.push_back(std::move(file));
   };
-  std::size_t total = 0;
-  for (const ReadShard& shard : read) total += shard.header.tensors.size();
-  out.tensors_.reserve(total);
   if (index) {
     out.has_index_ = true;
     out.index_total_size_ = index->total_size;
@@ -191,96 +184,134 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
                             shown, kIndexName));
   }
 
+  std::vector<std::vector<std::uint32_t>> patterns;  // by reader: what its patterns are called here
+  for (HeaderReader& reader : readers) {
+    patterns.push_back(out.patterns_.add(reader.patterns()));
+    out.arenas_.push_back(reader.take_arena());
+  }
+  std::size_t total = 0;
+  for (const ReadShard& shard : shards) total += shard.header.tensors.size();
+  out.tensors_.reserve(total);
+  out.keys_.reserve(total);
+  std::vector<std::uint32_t> file_of;  // by tensor
+  file_of.reserve(total);
+  for (std::uint32_t f = 0; f < shards.size(); ++f) {
+    const std::vector<std::uint32_t>& pattern = patterns[shards[f].reader];
+    for (const NameKey& key : shards[f].header.keys) out.keys_.push_back({pattern[key.pattern], key.first, key.second});
+    file_of.insert(file_of.end(), shards[f].header.keys.size(), f);
+  }
+  // What follows needs names and files only, so the tensors are put together beside it.
+  const auto gather = [&] {
+    for (std::uint32_t f = 0; f < shards.size(); ++f) {
+      for (TensorInfo& tensor : shards[f].header.tensors) {
+        tensor.file = f;
+        out.tensors_.push_back(tensor);
+      }
+    }
+  };
+  Helpers helpers;
+  if (threads > 1) {
+    helpers.start(gather);
+  } else {
+    gather();
+  }
+
   const bool any_indexed =
       std::any_of(out.files_.begin(), out.files_.end(), [](const ShardFile& f) { return f.in_index && f.present; });
   out.names_only_ = index.has_value() && !any_indexed;
   if (out.names_only_) {
+    helpers.join();
+    const std::vector<std::uint32_t> number = out.patterns_.add(index->patterns);
+    Arena arena;
     for (const IndexFile::Entry& entry : index->weight_map) {
       TensorInfo tensor;
-      tensor.name = entry.tensor;
-      tensor.name_hash = NameTable::hash(entry.tensor);
+      tensor.name = arena.copy(index->tensor(entry));
       tensor.file = entry.shard;
       out.tensors_.push_back(tensor);
+      out.keys_.push_back({number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second});
+      file_of.push_back(entry.shard);
     }
+    out.arenas_.push_back(std::move(arena));
   }
-  out.tabulate_names();
-  if (index) {
-    out.compare_with(*index, threads);
-    out.arenas_.push_back(std::move(index->arena));
-  }
+  out.tabulate_names(file_of);
+  if (index) out.compare_with(*index, file_of);
+  helpers.join();
   if (is_there(out.root_ / "config.json"))
     out.config_json_ = read_text_file(out.root_ / "config.json", kMaxConfigBytes);
   return out;
 }
 
 // Fills the table of names, and finds what is stored twice.
-void Checkpoint::tabulate_names() {
-  names_.reset(tensors_.size());
-  const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
+void Checkpoint::tabulate_names(std::span<const std::uint32_t> file_of) {
+  Arena names;
   // Stray files come last, so that they do not stand for a name that an indexed file has.
-  for (std::uint32_t t = 0; t < tensors_.size(); ++t) {
-    const auto first = names_.insert(tensors_[t].name, tensors_[t].name_hash, t, name_at);
-    if (!first || names_only_ || !files_[tensors_[t].file].in_index) continue;
-    duplicates_.push_back({tensors_[t].name, files_[tensors_[*first].file].name, files_[tensors_[t].file].name});
-  }
+  positions_.build(keys_, patterns_.size(), [&](std::uint32_t first, std::uint32_t t) {
+    if (names_only_ || !files_[file_of[t]].in_index) return;
+    duplicates_.push_back({names.copy(patterns_.name(keys_[t])), files_[file_of[first]].name, files_[file_of[t]].name});
+  });
+  arenas_.push_back(std::move(names));
 }
 
-void Checkpoint::compare_with(const IndexFile& index, unsigned threads) {
+// Both ways: what the index lists and no file has, or another; what a file has and the index does not list.
+void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of) {
   std::vector<std::uint32_t> counts(files_.size());
   for (const IndexFile::Entry& entry : index.weight_map) ++counts[entry.shard];
   for (std::size_t f = 0; f < files_.size(); ++f) {
     if (!files_[f].present) files_[f].tensor_count = counts[f];
   }
-  const auto repeated = [&](std::string_view key, std::uint32_t shard) {
-    duplicates_.push_back({key, files_[shard].name, files_[shard].name});
+  Arena names;
+  const auto repeated = [&](const std::string& key, std::uint32_t shard) {
+    duplicates_.push_back({names.copy(key), files_[shard].name, files_[shard].name});
   };
   if (names_only_) {
-    for (const std::string_view key : index.repeated_keys()) repeated(key, files_.size() == 1 ? 0 : find(key)->file);
+    for (const std::string& key : index.repeated_keys()) repeated(key, files_.size() == 1 ? 0 : find(key)->file);
+    arenas_.push_back(std::move(names));
     return;
   }
 
-  // For each entry the tensor of its name, found by several threads at once; then what that means, in order.
-  constexpr std::uint32_t kNone = 0xffffffff;
-  std::vector<std::uint32_t> tensor_of(index.weight_map.size(), kNone);
-  parallel_ranges(tensor_of.size(), threads, 4096, [&](std::size_t begin, std::size_t end) {
-    const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
-    for (std::size_t i = begin; i < end; ++i) {
-      tensor_of[i] = names_.find(index.weight_map[i].tensor, name_at).value_or(kNone);
+  const std::vector<std::uint32_t> number = patterns_.add(index.patterns);
+  std::vector<bool> listed(keys_.size());
+  for (const IndexFile::Entry& entry : index.weight_map) {
+    const NameKey key{number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second};
+    const std::optional<std::uint32_t> found = positions_.find(keys_, key);
+    if (found && file_of[*found] == entry.shard && !listed[*found]) {
+      listed[*found] = true;
+      continue;
     }
-  });
-  std::vector<bool> listed(tensors_.size());
-  for (std::size_t i = 0; i < tensor_of.size(); ++i) {
-    const IndexFile::Entry& entry = index.weight_map[i];
     const ShardFile& claimed = files_[entry.shard];
-    const std::uint32_t t = tensor_of[i];
-    if (t == kNone || !files_[tensors_[t].file].in_index) {
+    if (!found || !files_[file_of[*found]].in_index) {
       const bool unreadable = claimed.fault && !keeps_tensors(*claimed.fault);
       if (claimed.present && !unreadable) {
-        disagreements_.push_back({IndexDisagreement::Kind::kNowhere, entry.tensor, claimed.name, {}});
+        disagreements_.push_back(
+            {IndexDisagreement::Kind::kNowhere, names.copy(index.tensor(entry)), claimed.name, {}});
       }
       continue;
     }
+    const std::uint32_t t = *found;
     if (listed[t]) {
-      repeated(entry.tensor, entry.shard);
+      repeated(index.tensor(entry), entry.shard);
       continue;
     }
     listed[t] = true;
-    if (tensors_[t].file == entry.shard) continue;
+    const std::string_view name = names.copy(index.tensor(entry));
     // Stored twice, one of the two holders may be the one the index means.
     const bool agrees = std::any_of(duplicates_.begin(), duplicates_.end(), [&](const DuplicateTensor& d) {
-      return d.tensor == entry.tensor && (d.first_file == claimed.name || d.second_file == claimed.name);
+      return d.tensor == name && (d.first_file == claimed.name || d.second_file == claimed.name);
     });
     if (agrees) continue;
-    disagreements_.push_back(
-        {IndexDisagreement::Kind::kOtherShard, tensors_[t].name, claimed.name, files_[tensors_[t].file].name});
+    disagreements_.push_back({IndexDisagreement::Kind::kOtherShard, name, claimed.name, files_[file_of[t]].name});
   }
   std::set<std::string_view> twice;
   for (const DuplicateTensor& d : duplicates_) twice.insert(d.tensor);
-  for (std::uint32_t t = 0; t < tensors_.size(); ++t) {
-    const ShardFile& file = files_[tensors_[t].file];
-    if (listed[t] || !file.in_index || twice.contains(tensors_[t].name)) continue;
-    disagreements_.push_back({IndexDisagreement::Kind::kNotInIndex, tensors_[t].name, file.name, {}});
+  for (std::uint32_t t = 0; t < keys_.size(); ++t) {
+    if (listed[t]) continue;
+    const ShardFile& file = files_[file_of[t]];
+    if (!file.in_index) continue;
+    const std::string_view name = names.copy(patterns_.name(keys_[t]));
+    if (twice.contains(name)) continue;
+    disagreements_.push_back({IndexDisagreement::Kind::kNotInIndex, name, file.name, {}});
   }
+  arenas_.push_back(std::move(names));
 }
 
 Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string config_json, bool names_only) {
@@ -290,6 +321,7 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
   out.has_index_ = true;
   Arena arena;
   std::unordered_map<std::string, std::uint32_t> numbers;
+  std::vector<std::uint32_t> file_of;
   out.tensors_.reserve(tensors.size());
   for (const Listed& listed : tensors) {
     const auto [it, added] = numbers.try_emplace(listed.file, static_cast<std::uint32_t>(out.files_.size()));
@@ -305,7 +337,6 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
     ++file.tensor_count;
     TensorInfo tensor;
     tensor.name = arena.copy(listed.name);
-    tensor.name_hash = NameTable::hash(tensor.name);
     tensor.file = it->second;
     if (!names_only) {
       const std::optional<std::uint64_t> bytes = outrider::tensor_bytes(listed.dtype, listed.shape);
@@ -318,21 +349,27 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
       file.file_bytes = file.expected_bytes = file.file_bytes + *bytes;
     }
     out.tensors_.push_back(tensor);
+    out.keys_.push_back(out.patterns_.key(tensor.name));
+    file_of.push_back(tensor.file);
   }
   out.arenas_.push_back(std::move(arena));
-  out.tabulate_names();
+  out.tabulate_names(file_of);
   return out;
 }
 
 const TensorInfo* Checkpoint::find(std::string_view name) const {
-  const auto at = names_.find(name, [this](std::uint32_t t) { return tensors_[t].name; });
+  const std::optional<NameKey> key = patterns_.find(name);
+  const auto at = key ? positions_.find(keys_, *key) : std::nullopt;
   return at ? &tensors_[*at] : nullptr;
 }
 
+// The tensors of a header cover what it announces without hole or overlap.
 std::uint64_t Checkpoint::tensor_bytes() const {
-  return std::accumulate(
-      tensors_.begin(), tensors_.end(), std::uint64_t{0},
-      [this](std::uint64_t sum, const TensorInfo& t) { return files_[t.file].in_index ? sum + t.bytes() : sum; });
+  std::uint64_t sum = 0;
+  for (const ShardFile& file : files_) {
+    if (file.in_index) sum += file.expected_bytes - file.data_start;
+  }
+  return sum;
 }
 
 std::optional<std::string> Checkpoint::side_file(std::string_view name, std::uint64_t max_bytes) const {

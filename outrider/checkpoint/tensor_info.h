@@ -10,14 +10,14 @@
 
 namespace outrider {
 
-// One entry of a safetensors header. `name` and `shape` point into the arena of whoever handed it out.
+// One entry of a safetensors header. `name` and `shape` point into the arena of whoever handed it out; tensors of one
+// shape may share it.
 struct TensorInfo {
   std::string_view name;
   std::span<const std::uint64_t> shape;
   std::uint64_t begin = 0;  // bytes, from the start of the file's data section
   std::uint64_t end = 0;
-  std::uint64_t name_hash = 0;  // NameTable::hash(name)
-  std::uint32_t file = 0;       // position in Checkpoint::files()
+  std::uint32_t file = 0;  // position in Checkpoint::files()
   Dtype dtype = Dtype::kU8;
 
   std::uint64_t bytes() const { return end - begin; }

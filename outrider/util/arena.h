@@ -28,12 +28,6 @@ class Arena {
     return {to, values.size()};
   }
 
-  // Room for text that stays, to be filled by the caller.
-  std::span<char> text(std::size_t bytes) {
-    chunks_.insert(chunks_.begin(), std::make_unique_for_overwrite<std::byte[]>(bytes == 0 ? 1 : bytes));
-    return {reinterpret_cast<char*>(chunks_.front().get()), bytes};
-  }
-
  private:
   static constexpr std::size_t kChunk = 64 << 10;
 
