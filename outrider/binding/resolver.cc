@@ -30,6 +30,9 @@ Resolver::Resolver(BindingReport& report) : report_(report) {
     block_rows_ = quantization->weight_block_size[0];
     block_cols_ = quantization->weight_block_size[1];
   }
+  const std::vector<ShardFile>& files = report.checkpoint->files();
+  any_truncated_ = std::any_of(files.begin(), files.end(),
+                               [](const ShardFile& file) { return file.expected_bytes > file.file_bytes; });
 }
 
 void Resolver::fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, std::string detail,
@@ -40,9 +43,11 @@ void Resolver::fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, s
 
 void Resolver::release(Binding& b, std::initializer_list<Component> keep, TensorUse reason, ParameterId p,
                        bool is_fault) {
+  std::uint32_t kept = 0;
+  for (const Component c : keep) kept |= 1U << static_cast<unsigned>(c);
   for (std::size_t i = 0; i < kComponentCount; ++i) {
+    if (b.tensors[i] < 0 || (kept >> i & 1) != 0) continue;
     const auto component = static_cast<Component>(i);
-    if (b.tensors[i] < 0 || std::find(keep.begin(), keep.end(), component) != keep.end()) continue;
     const auto t = static_cast<TensorId>(b.tensors[i]);
     if (component == Component::kInputScale || component == Component::kInputGlobalScale) {
       use(t, reason == TensorUse::kUnusedOrphan ? reason : TensorUse::kUnusedActivationScale);
@@ -91,7 +96,7 @@ void Resolver::resolve(ParameterId p) {
   } else {
     resolve_weight(p, b);
   }
-  check_truncation(p, b);
+  if (any_truncated_) check_truncation(p, b);
   if (faults.size() + drafter_faults.size() != before) b.bound = false;
 }
 
