@@ -227,8 +227,11 @@ void check_dtypes(CheckContext& context) {
 struct NameVotes {
   std::uint64_t official = 0;
   std::uint64_t hugging_face = 0;
+  std::uint64_t mixed = 0;
   std::uint64_t prefixed = 0;
   std::uint64_t bare = 0;
+
+  bool unanimous() const { return mixed == 0 && (official == 0 || hugging_face == 0) && (prefixed == 0 || bare == 0); }
 };
 
 bool has_prefix_vote(const TensorName& name) {
@@ -243,8 +246,10 @@ void check_naming(CheckContext& context) {
     NameVotes& v = votes[is_drafter(name.block)];
     v.official += name.dialect.official && !name.dialect.hugging_face;
     v.hugging_face += name.dialect.hugging_face && !name.dialect.official;
+    v.mixed += name.dialect.mixed();
     if (has_prefix_vote(name)) ++(name.dialect.model_prefix ? v.prefixed : v.bare);
   }
+  if (votes[false].unanimous() && votes[true].unanimous()) return;
   std::array<std::vector<std::string>, 2> odd;
   for (TensorId t = 0; t < binding.names.size(); ++t) {
     const TensorName& name = binding.names[t];
