@@ -54,7 +54,9 @@ std::uint32_t NamePatterns::add(const Split& split) {
   }
   const auto number = static_cast<std::uint32_t>(patterns_.size());
   table_.insert(split.hash, number, never);
-  patterns_.push_back({arena_.copy(split.text).data(), split.segments, split.numbers, split.hash});
+  // A name may be a number and nothing else.
+  const char* const text = split.text.empty() ? "" : arena_.copy(split.text).data();
+  patterns_.push_back({text, split.segments, split.numbers, split.hash});
   return number;
 }
 
