@@ -17,6 +17,7 @@
 #include "outrider/checkpoint/plain_json.h"
 #include "outrider/checkpoint/printable.h"
 #include "outrider/util/error.h"
+#include "outrider/util/same_bytes.h"
 
 namespace outrider {
 namespace {
@@ -175,7 +176,7 @@ class IndexParser {
     NameKey key;
     const char* const name_end = out_.patterns.read(pattern, in.at() + 1, in.end(), key);
     if (name_end == nullptr || static_cast<std::size_t>(in.end() - name_end) < known_.size() ||
-        std::memcmp(name_end, known_.data(), known_.size()) != 0) {
+        !same_bytes(name_end, known_.data(), known_.size())) {
       return false;
     }
     in.move_to(name_end + known_.size());

@@ -3,7 +3,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +10,7 @@
 
 #include "outrider/checkpoint/position_table.h"
 #include "outrider/util/arena.h"
+#include "outrider/util/same_bytes.h"
 
 namespace outrider {
 
@@ -59,7 +59,7 @@ class NamePatterns {
     for (unsigned i = 0; i < p.numbers; ++i) {
       const std::size_t before = p.segments[i];
       // A segment, and a number with what ends it.
-      if (static_cast<std::size_t>(end - at) < before + kMaxDigits + 1 || !same(at, text, before)) return nullptr;
+      if (static_cast<std::size_t>(end - at) < before + kMaxDigits + 1 || !same_bytes(at, text, before)) return nullptr;
       at += before;
       text += before;
       const char* const start = at;
@@ -72,7 +72,7 @@ class NamePatterns {
       found[i] = value;
     }
     const std::size_t last = p.segments[p.numbers];
-    if (static_cast<std::size_t>(end - at) < last || !same(at, text, last)) return nullptr;
+    if (static_cast<std::size_t>(end - at) < last || !same_bytes(at, text, last)) return nullptr;
     key = {pattern, found[0], found[1]};
     return at + last;
   }
@@ -92,21 +92,6 @@ class NamePatterns {
   static void split(std::string_view name, Split& out);
   std::optional<std::uint32_t> position(const Split& split) const;
   std::uint32_t add(const Split& split);
-
-  static bool same(const char* a, const char* b, std::size_t size) {
-    const auto words_differ = [&](std::size_t at) {
-      std::uint64_t x = 0;
-      std::uint64_t y = 0;
-      std::memcpy(&x, a + at, 8);
-      std::memcpy(&y, b + at, 8);
-      return x != y;
-    };
-    if (size < 8) return std::memcmp(a, b, size) == 0;
-    for (std::size_t at = 0; at + 8 < size; at += 8) {
-      if (words_differ(at)) return false;
-    }
-    return !words_differ(size - 8);
-  }
 
   std::vector<Pattern> patterns_;
   PositionTable table_;

@@ -8,6 +8,8 @@
 #include <optional>
 #include <string_view>
 
+#include "outrider/util/same_bytes.h"
+
 namespace outrider {
 
 // A cursor over the JSON that writers of headers and indexes really produce: ASCII, no escapes, numbers that are whole.
@@ -36,8 +38,7 @@ class PlainJson {
   }
   // `text` exactly here.
   bool eat(std::string_view text) {
-    if (static_cast<std::size_t>(end_ - at_) < text.size() || std::memcmp(at_, text.data(), text.size()) != 0)
-      return false;
+    if (static_cast<std::size_t>(end_ - at_) < text.size() || !same_bytes(at_, text.data(), text.size())) return false;
     at_ += text.size();
     return true;
   }
