@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <mutex>
 #include <set>
 #include <system_error>
 #include <unordered_map>
@@ -66,40 +68,109 @@ struct ReadShard {
   std::size_t reader = 0;  // which read it
   std::optional<HeaderFault> fault;
   std::string problem;
+  // Where its tensors are in ShardReader's lists.
+  std::size_t begin = 0;
+  std::size_t count = 0;
 };
 
-ReadShard read_shard(const fs::path& path, std::vector<HeaderReader>& readers, std::size_t reader) {
-  ReadShard out;
-  out.reader = reader;
-  try {
-    out.header = readers[reader].read(path);
-    if (const auto problem = size_problem(out.header, path.string())) {
-      out.fault = problem->fault();
-      out.problem = problem->what();
-    }
-  } catch (const HeaderError& e) {
-    out.fault = e.fault();
-    out.problem = e.what();
-  }
-  return out;
-}
+// Reads headers on several threads into one list of tensors, in the order of the files. A file's own list is copied
+// there while it is still in the cache, and its memory serves the next file: the tensors never exist twice.
+class ShardReader {
+ public:
+  ShardReader(std::vector<fs::path> paths, unsigned threads)
+      : paths_(std::move(paths)), readers_(std::max(threads, 1U)), shards_(paths_.size()), done_(paths_.size()) {}
 
-// Reads the headers of all files, the index beside them: neither waits for the other. Each thread has a reader.
-std::vector<ReadShard> read_all(const std::vector<fs::path>& paths, std::vector<HeaderReader>& readers,
-                                const std::optional<fs::path>& index_path, std::optional<IndexFile>& index) {
-  std::vector<ReadShard> out(paths.size());
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&](std::size_t reader) {
-    for (std::size_t i = next++; i < paths.size(); i = next++) out[i] = read_shard(paths[i], readers, reader);
-  };
-  Helpers helpers;
-  const std::size_t useful = std::min(readers.size(), paths.size() + 1);
-  for (std::size_t i = 1; i < useful; ++i) helpers.start([&work, i] { work(i); });
-  if (index_path) index = read_index(*index_path);
-  work(0);
-  helpers.join();
-  return out;
-}
+  // All files, and `index_path` beside them: neither waits for the other.
+  void read_all(const std::optional<fs::path>& index_path, std::optional<IndexFile>& index) {
+    std::atomic<std::size_t> next = 0;
+    const auto work = [&](std::size_t reader) {
+      for (std::size_t i = next++; i < paths_.size(); i = next++) add(i, read(paths_[i], reader));
+    };
+    Helpers helpers;
+    const std::size_t useful = std::min(readers_.size(), paths_.size() + 1);
+    for (std::size_t i = 1; i < useful; ++i) helpers.start([&work, i] { work(i); });
+    if (index_path) index = read_index(*index_path);
+    work(0);
+  }
+  // One more, after the others. Returns its position.
+  std::size_t read_also(const fs::path& path) {
+    shards_.push_back(read(path, 0));
+    append(shards_.size() - 1, 0);
+    return shards_.size() - 1;
+  }
+
+  ReadShard& shard(std::size_t position) { return shards_[position]; }
+  std::vector<HeaderReader>& readers() { return readers_; }
+
+  // Of all files; TensorInfo::file is the file's position, a key's pattern that of the file's reader.
+  std::vector<TensorInfo> tensors;
+  std::vector<NameKey> keys;
+
+ private:
+  ReadShard read(const fs::path& path, std::size_t reader) {
+    ReadShard out;
+    out.reader = reader;
+    try {
+      out.header = readers_[reader].read(path);
+      if (const auto problem = size_problem(out.header, path.string())) {
+        out.fault = problem->fault();
+        out.problem = problem->what();
+      }
+    } catch (const HeaderError& e) {
+      out.fault = e.fault();
+      out.problem = e.what();
+    }
+    return out;
+  }
+
+  // Appends what is next in order. No thread waits: whoever is appending takes along what the others have read.
+  void add(std::size_t position, ReadShard shard) {
+    const std::size_t reader = shard.reader;
+    std::unique_lock lock(mutex_);
+    shards_[position] = std::move(shard);
+    done_[position] = true;
+    if (appending_) return;
+    appending_ = true;
+    while (next_ < done_.size() && done_[next_]) {
+      const std::size_t ready = next_++;
+      lock.unlock();
+      append(ready, reader);
+      lock.lock();
+    }
+    appending_ = false;
+  }
+
+  // `reader`: of the calling thread.
+  void append(std::size_t position, std::size_t reader) {
+    ReadShard& shard = shards_[position];
+    std::vector<TensorInfo>& from = shard.header.tensors;
+    shard.begin = tensors.size();
+    shard.count = from.size();
+    for (TensorInfo& tensor : from) tensor.file = static_cast<std::uint32_t>(position);
+    make_room(from.size(), shards_.size() - position);
+    tensors.insert(tensors.end(), from.begin(), from.end());
+    keys.insert(keys.end(), shard.header.keys.begin(), shard.header.keys.end());
+    readers_[reader].reuse(std::move(from), std::move(shard.header.keys));
+  }
+
+  // For `count` tensors of the next of `files_left` files. Files are mostly of one size; a wrong guess costs a copy.
+  void make_room(std::size_t count, std::size_t files_left) {
+    if (tensors.capacity() - tensors.size() >= count) return;
+    const std::size_t guess = std::min(count * files_left * 9 / 8, std::max(kLargestGuess, tensors.size()));
+    tensors.reserve(tensors.size() + std::max(count, guess));
+    keys.reserve(tensors.capacity());
+  }
+
+  static constexpr std::size_t kLargestGuess = 1 << 18;
+
+  std::vector<fs::path> paths_;
+  std::vector<HeaderReader> readers_;  // by thread
+  std::vector<ReadShard> shards_;      // by path
+  std::vector<bool> done_;             // by path: read
+  std::size_t next_ = 0;               // the first that is not appended
+  bool appending_ = false;
+  std::mutex mutex_;  // of the four before, while threads read
+};
 
 bool keeps_tensors(HeaderFault fault) {
   return fault == HeaderFault::kTruncated || fault == HeaderFault::kTrailing;
@@ -140,35 +211,37 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     on_disk.push_back(given);
   }
   std::optional<IndexFile> index;
-  std::vector<HeaderReader> readers(std::max(threads, 1U));
-  std::vector<ReadShard> read = read_all(on_disk, readers, index_path, index);
+  ShardReader read(on_disk, threads);
+  read.read_all(index_path, index);
   std::unordered_map<std::string, std::size_t> read_at;
   for (std::size_t i = 0; i < on_disk.size(); ++i) read_at.emplace(on_disk[i].filename().string(), i);
 
-  std::vector<ReadShard> shards;  // of out.files_
+  std::vector<std::size_t> position;  // by file: among those that were read, or kNotRead
+  constexpr std::size_t kNotRead = static_cast<std::size_t>(-1);
   const auto add_file = [&](const std::string& name, bool in_index) {
     ShardFile file;
     file.name = name;
     file.path = out.root_ / name;
     file.in_index = in_index;
-    ReadShard shard;
+    std::size_t at = kNotRead;
     if (const auto it = read_at.find(name); it != read_at.end()) {
-      shard = std::move(read[it->second]);
-      file.present = true;
+      at = it->second;
       read_at.erase(it);
     } else if (is_there(file.path)) {
-      shard = read_shard(file.path, readers, 0);
-      file.present = true;
+      at = read.read_also(file.path);
     }
-    const SafetensorsHeader& header = shard.header;
-    file.fault = shard.fault;
-    file.problem = std::move(shard.problem);
-    file.file_bytes = header.file_bytes;
-    file.data_start = header.data_start;
-    file.expected_bytes = header.expected_file_bytes();
-    file.data_aligned = header.data_start % 8 == 0;
-    file.tensor_count = static_cast<std::uint32_t>(header.tensors.size());
-    shards.push_back(std::move(shard));
+    position.push_back(at);
+    if (at != kNotRead) {
+      ReadShard& shard = read.shard(at);
+      file.present = true;
+      file.fault = shard.fault;
+      file.problem = std::move(shard.problem);
+      file.file_bytes = shard.header.file_bytes;
+      file.data_start = shard.header.data_start;
+      file.expected_bytes = shard.header.expected_file_bytes();
+      file.data_aligned = shard.header.data_start % 8 == 0;
+      file.tensor_count = static_cast<std::uint32_t>(shard.count);
+    }
     out.files_.push_back(std::move(file));
   };
   if (index) {
@@ -185,42 +258,52 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
   }
 
   std::vector<std::vector<std::uint32_t>> patterns;  // by reader: what its patterns are called here
-  for (HeaderReader& reader : readers) {
+  for (HeaderReader& reader : read.readers()) {
     patterns.push_back(out.patterns_.add(reader.patterns()));
     out.arenas_.push_back(reader.take_arena());
   }
-  std::size_t total = 0;
-  for (const ReadShard& shard : shards) total += shard.header.tensors.size();
-  out.tensors_.reserve(total);
-  out.keys_.reserve(total);
-  std::vector<std::uint32_t> file_of;  // by tensor
-  file_of.reserve(total);
-  for (std::uint32_t f = 0; f < shards.size(); ++f) {
-    const std::vector<std::uint32_t>& pattern = patterns[shards[f].reader];
-    for (const NameKey& key : shards[f].header.keys) out.keys_.push_back({pattern[key.pattern], key.first, key.second});
-    file_of.insert(file_of.end(), shards[f].header.keys.size(), f);
+  // The index may name the files in another order than the directory has them.
+  std::size_t end = 0;
+  bool in_order = true;
+  for (const std::size_t at : position) {
+    if (at == kNotRead) continue;
+    in_order = in_order && read.shard(at).begin == end;
+    end = read.shard(at).begin + read.shard(at).count;
   }
-  // What follows needs names and files only, so the tensors are put together beside it.
-  const auto gather = [&] {
-    for (std::uint32_t f = 0; f < shards.size(); ++f) {
-      for (TensorInfo& tensor : shards[f].header.tensors) {
-        tensor.file = f;
-        out.tensors_.push_back(tensor);
-      }
-    }
-  };
-  Helpers helpers;
-  if (threads > 1) {
-    helpers.start(gather);
+  std::vector<TensorInfo> unordered;
+  std::vector<NameKey> unordered_keys;
+  if (in_order) {
+    out.tensors_ = std::move(read.tensors);
+    out.keys_ = std::move(read.keys);
   } else {
-    gather();
+    unordered = std::move(read.tensors);
+    unordered_keys = std::move(read.keys);
+    out.tensors_.reserve(unordered.size());
+    out.keys_.reserve(unordered.size());
+  }
+  std::vector<std::uint32_t> file_of;  // by tensor
+  file_of.reserve(in_order ? out.tensors_.size() : unordered.size());
+  for (std::uint32_t f = 0; f < out.files_.size(); ++f) {
+    if (position[f] == kNotRead) continue;
+    const ReadShard& shard = read.shard(position[f]);
+    const std::size_t begin = file_of.size();
+    if (!in_order) {
+      const auto from = static_cast<std::ptrdiff_t>(shard.begin);
+      const auto to = static_cast<std::ptrdiff_t>(shard.begin + shard.count);
+      out.tensors_.insert(out.tensors_.end(), unordered.begin() + from, unordered.begin() + to);
+      out.keys_.insert(out.keys_.end(), unordered_keys.begin() + from, unordered_keys.begin() + to);
+    }
+    file_of.insert(file_of.end(), shard.count, f);
+    const std::vector<std::uint32_t>& number = patterns[shard.reader];
+    for (std::size_t t = begin; t < file_of.size(); ++t) out.keys_[t].pattern = number[out.keys_[t].pattern];
+    // Where every file is there and in order, its tensors say so already.
+    for (std::size_t t = begin; position[f] != f && t < file_of.size(); ++t) out.tensors_[t].file = f;
   }
 
   const bool any_indexed =
       std::any_of(out.files_.begin(), out.files_.end(), [](const ShardFile& f) { return f.in_index && f.present; });
   out.names_only_ = index.has_value() && !any_indexed;
   if (out.names_only_) {
-    helpers.join();
     const std::vector<std::uint32_t> number = out.patterns_.add(index->patterns);
     Arena arena;
     for (const IndexFile::Entry& entry : index->weight_map) {
@@ -234,8 +317,7 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     out.arenas_.push_back(std::move(arena));
   }
   out.tabulate_names(file_of);
-  if (index) out.compare_with(*index, file_of);
-  helpers.join();
+  if (index) out.compare_with(*index, file_of, threads);
   if (is_there(out.root_ / "config.json"))
     out.config_json_ = read_text_file(out.root_ / "config.json", kMaxConfigBytes);
   return out;
@@ -252,8 +334,44 @@ void Checkpoint::tabulate_names(std::span<const std::uint32_t> file_of) {
   arenas_.push_back(std::move(names));
 }
 
+// True where every entry of the index is in the file it names, each tensor is listed once, and every tensor of the
+// indexed files is.
+bool Checkpoint::agrees_with(const IndexFile& index, std::span<const std::uint32_t> number,
+                             std::span<const std::uint32_t> file_of, unsigned threads) const {
+  // As many entries as tensors, each for a tensor of its own: then none is left. Tensors of stray files are not listed.
+  std::size_t tensors = 0;
+  for (const ShardFile& file : files_) tensors += file.in_index && file.present ? file.tensor_count : 0;
+  if (index.weight_map.size() != tensors || !duplicates_.empty()) return false;
+  constexpr std::size_t kParts = 2;
+  // A bit for each tensor, by part of the index, for each has a thread.
+  std::array<std::vector<std::uint64_t>, kParts> listed;
+  std::array<bool, kParts> agrees{};
+  parallel_ranges(kParts, threads, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t part = begin; part < end; ++part) {
+      std::vector<std::uint64_t> seen(keys_.size() / 64 + 1);
+      bool all = true;
+      const std::size_t first = tensors * part / kParts;
+      const std::size_t last = tensors * (part + 1) / kParts;
+      for (std::size_t i = first; all && i < last; ++i) {
+        const IndexFile::Entry& entry = index.weight_map[i];
+        const NameKey key{number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second};
+        const std::optional<std::uint32_t> found = positions_.find(keys_, key);
+        all = found && file_of[*found] == entry.shard && (seen[*found / 64] >> *found % 64 & 1) == 0;
+        if (all) seen[*found / 64] |= std::uint64_t{1} << *found % 64;
+      }
+      listed[part] = std::move(seen);
+      agrees[part] = all;
+    }
+  });
+  if (!agrees[0] || !agrees[1]) return false;
+  for (std::size_t i = 0; i < listed[0].size(); ++i) {
+    if ((listed[0][i] & listed[1][i]) != 0) return false;
+  }
+  return true;
+}
+
 // Both ways: what the index lists and no file has, or another; what a file has and the index does not list.
-void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of) {
+void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of, unsigned threads) {
   std::vector<std::uint32_t> counts(files_.size());
   for (const IndexFile::Entry& entry : index.weight_map) ++counts[entry.shard];
   for (std::size_t f = 0; f < files_.size(); ++f) {
@@ -270,6 +388,7 @@ void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint3
   }
 
   const std::vector<std::uint32_t> number = patterns_.add(index.patterns);
+  if (agrees_with(index, number, file_of, threads)) return;
   std::vector<bool> listed(keys_.size());
   for (const IndexFile::Entry& entry : index.weight_map) {
     const NameKey key{number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second};

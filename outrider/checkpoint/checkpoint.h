@@ -101,7 +101,10 @@ class Checkpoint {
  private:
   // `file_of`: by tensor, a position in files_.
   void tabulate_names(std::span<const std::uint32_t> file_of);
-  void compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of);
+  void compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of, unsigned threads);
+  // `number`: what the index's patterns are called here.
+  bool agrees_with(const IndexFile& index, std::span<const std::uint32_t> number,
+                   std::span<const std::uint32_t> file_of, unsigned threads) const;
 
   std::filesystem::path root_;
   std::vector<ShardFile> files_;

@@ -13,6 +13,7 @@
 #include "outrider/checkpoint/plain_json.h"
 #include "outrider/checkpoint/position_table.h"
 #include "outrider/checkpoint/printable.h"
+#include "outrider/util/same_bytes.h"
 
 namespace outrider {
 namespace {
@@ -21,6 +22,7 @@ namespace dom = simdjson::dom;
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
 constexpr std::size_t kMaxRank = 64;
+constexpr std::size_t kMaxSpare = 64 << 10;
 
 // Uninitialised memory that grows.
 class TextBuffer {
@@ -63,6 +65,8 @@ struct HeaderReader::State {
   TextBuffer buffer;
   dom::parser parser;
   std::string padded;
+  std::vector<TensorInfo> spare_tensors;  // empty, with room
+  std::vector<NameKey> spare_keys;
 
   // One outsized header must not keep its memory for all that follow.
   void trim() {
@@ -115,7 +119,7 @@ class HeaderParser {
     NameKey key;
     const char* const name_end = state_.patterns.read(pattern, name, in.end(), key);
     if (name_end == nullptr || static_cast<std::size_t>(in.end() - name_end) < known.text.size() ||
-        std::memcmp(name_end, known.text.data(), known.text.size()) != 0) {
+        !same_bytes(name_end, known.text.data(), known.text.size())) {
       return false;
     }
     PlainJson rest = in;
@@ -421,6 +425,15 @@ Arena HeaderReader::take_arena() {
   return std::move(state_->arena);
 }
 
+void HeaderReader::reuse(std::vector<TensorInfo> tensors, std::vector<NameKey> keys) {
+  // As for the text: what an outsized header needed is not kept.
+  if (tensors.capacity() > kMaxSpare || keys.capacity() > kMaxSpare) return;
+  tensors.clear();
+  keys.clear();
+  state_->spare_tensors = std::move(tensors);
+  state_->spare_keys = std::move(keys);
+}
+
 SafetensorsHeader HeaderReader::parse(std::string_view json, const std::string& where) {
   SafetensorsHeader out;
   out.data_start = 8 + json.size();
@@ -470,6 +483,8 @@ SafetensorsHeader HeaderReader::read(const std::filesystem::path& path) {
     out.data_start = 8 + length;
     out.file_bytes = file.size();
     // A tensor in 100 bytes is a fair guess, and a wrong one costs little.
+    out.tensors = std::move(state_->spare_tensors);
+    out.keys = std::move(state_->spare_keys);
     out.tensors.reserve(std::min<std::uint64_t>(length / 100, 200'000));
     out.keys.reserve(out.tensors.capacity());
     HeaderParser(where, *state_, out).parse({text.data(), text.size()});

@@ -81,6 +81,9 @@ class HeaderReader {
   SafetensorsHeader parse(std::string_view json, const std::string& where);
   SafetensorsHeader read(const std::filesystem::path& path);
 
+  // Gives back the lists of a header that are no longer needed, for the next one to be read into.
+  void reuse(std::vector<TensorInfo> tensors, std::vector<NameKey> keys);
+
   // Of all names so far, those of files with faults too.
   const NamePatterns& patterns() const;
   Arena take_arena();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -26,6 +27,14 @@ struct TensorInfo {
 // Bytes that `shape` elements of `dtype` take, or nothing when the product overflows 64 bits or is no whole number of
 // bytes (F4 and F6).
 std::optional<std::uint64_t> tensor_bytes(Dtype dtype, std::span<const std::uint64_t> shape);
+
+// In line: std::equal() would call memcmp for what is one or two numbers.
+inline bool same_shape(std::span<const std::uint64_t> a, std::span<const std::uint64_t> b) {
+  if (a.size() != b.size()) return false;
+  std::uint64_t difference = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) difference |= a[i] ^ b[i];
+  return difference == 0;
+}
 
 // "[4096, 2048]"; "[]" for a scalar.
 std::string shape_text(std::span<const std::uint64_t> shape);
