@@ -45,11 +45,18 @@ class Binder {
   void claim_all() {
     TensorNameReader reader(checkpoint_.patterns(), manifest_.config().num_hidden_layers,
                             manifest_.drafter() == DrafterKind::kDspark);
+    // By pattern: whose the names are that have this first number, which is the block's.
+    struct Whose {
+      std::uint32_t first = NamePatterns::kNone;
+      bool mine = false;
+    };
+    std::vector<Whose> whose(checkpoint_.patterns().size());
     const std::vector<NameKey>& keys = checkpoint_.keys();
     for (TensorId t = 0; t < keys.size(); ++t) {
-      const TensorName name = reader.read(keys[t]);
-      if (!is_mine(name)) continue;
-      out_.names[t] = name;
+      Whose& w = whose[keys[t].pattern];
+      if (w.first != keys[t].first) w = {keys[t].first, is_mine(reader.read(keys[t]))};
+      if (!w.mine) continue;
+      out_.names[t] = reader.read(keys[t]);
       place(t);
     }
   }
@@ -184,6 +191,7 @@ BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared
 // The proof, apart from the binding it proves: counts for every parameter and every tensor what covers it.
 void prove(BindingReport& report) {
   const Manifest& manifest = *report.manifest;
+  const std::vector<TensorInfo>& tensors = report.checkpoint->tensors();
   std::vector<std::uint64_t> claimed(report.uses.size());
   std::vector<bool> faulty(report.bindings.size());
   for (const BindingFault& f : report.faults) faulty[f.parameter] = true;
@@ -200,8 +208,9 @@ void prove(BindingReport& report) {
     }
     if (b.shared) continue;
     for (std::size_t c = 0; c < kComponentCount; ++c) {
-      if (b.tensors[c] >= 0)
-        claimed[static_cast<std::size_t>(b.tensors[c])] += report.slice(p, static_cast<Component>(c)).bytes;
+      if (b.tensors[c] < 0) continue;
+      const auto t = static_cast<TensorId>(b.tensors[c]);
+      claimed[t] += b.part == ExpertPart::kNone ? tensors[t].bytes() : report.slice(p, static_cast<Component>(c)).bytes;
     }
     const auto codes = b.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked;
     const TensorId t = *b.tensor(codes);
@@ -218,7 +227,7 @@ void prove(BindingReport& report) {
   }
   const bool faults_explain_it = !report.faults.empty();
   for (TensorId t = 0; t < report.uses.size(); ++t) {
-    if (report.uses[t] != TensorUse::kUsed || claimed[t] == report.tensor(t).bytes()) continue;
+    if (report.uses[t] != TensorUse::kUsed || claimed[t] == tensors[t].bytes()) continue;
     // A parameter with a fault claims nothing, so its tensors go unclaimed.
     if (claimed[t] == 0 && faults_explain_it) continue;
     report.faults.push_back({BindingFault::Kind::kBoundTwice, 0, t,

@@ -145,7 +145,7 @@ std::string Resolver::companion_name(ParameterId p, const Binding& b, Component 
 bool Resolver::expect_shape(ParameterId p, TensorId t, std::initializer_list<std::uint64_t> shape, FaultKind kind,
                             std::string_view what) {
   const auto& have = tensor(t).shape;
-  if (std::equal(have.begin(), have.end(), shape.begin(), shape.end())) return true;
+  if (same_shape(have, {shape.begin(), shape.size()})) return true;
   fault(kind, p, t,
         fmt::format("{} is {}, but {} is {}", tensor(t).name, shape_text(have), what,
                     shape_text(std::span<const std::uint64_t>(shape.begin(), shape.size()))));
@@ -156,7 +156,7 @@ bool Resolver::expect_parameter_shape(ParameterId p, TensorId t) {
   const ParameterShape& want = parameter(p).shape;
   const auto& have = tensor(t).shape;
   const auto shape = want.span();
-  if (std::equal(have.begin(), have.end(), shape.begin(), shape.end())) return true;
+  if (same_shape(have, shape)) return true;
   fault(FaultKind::kWrongShape, p, t,
         fmt::format("{} is {}, but by config.json {} is {}", tensor(t).name, shape_text(have), parameter(p).name(),
                     shape_text(shape)));

@@ -78,8 +78,16 @@ class TensorNameReader {
   TensorName read(const NameKey& key) {
     Known& known = known_[key.pattern];
     if (known.first != key.first) {
-      known = {key.first, patterns_.numbers(key.pattern) == 2,
-               parse_tensor_name(patterns_.name(key), num_hidden_layers_, dspark_)};
+      const Block& block = known.name.block;
+      // What a name below "layers.N." means does not depend on which of the model's layers N is.
+      if (block.kind == BlockKind::kLayer && block.index == known.first && known.first < num_hidden_layers_ &&
+          key.first < num_hidden_layers_) {
+        known.name.block.index = key.first;
+        known.first = key.first;
+      } else {
+        known = {key.first, patterns_.numbers(key.pattern) == 2,
+                 parse_tensor_name(patterns_.name(key), num_hidden_layers_, dspark_)};
+      }
     }
     TensorName out = known.name;
     // Nothing but an expert's number can be the second of a name that says which expert it is of.

@@ -54,10 +54,6 @@ bool has_slot(Slot slot, Block block, const LayerAttention& attention, const Mod
   }
 }
 
-bool is_expert(Slot slot) {
-  return slot >= Slot::kExpertW1 && slot <= Slot::kExpertW3;
-}
-
 }  // namespace
 
 std::string block_name(Block block) {
@@ -137,16 +133,6 @@ std::pair<ParameterId, ParameterId> Manifest::parameters_of(std::size_t begin, s
     return block < blocks_.size() ? blocks_[block].begin : static_cast<ParameterId>(parameters_.size());
   };
   return {first(begin), first(end)};
-}
-
-std::optional<ParameterId> Manifest::find(Block block, Slot slot, std::int32_t expert) const {
-  const std::optional<std::size_t> at = block_position(block);
-  if (!at) return std::nullopt;
-  const std::int32_t first = blocks_[*at].first[static_cast<std::size_t>(slot)];
-  if (first < 0 || is_expert(slot) != (expert >= 0)) return std::nullopt;
-  if (!is_expert(slot)) return static_cast<ParameterId>(first);
-  if (static_cast<std::uint64_t>(expert) >= config_.n_routed_experts) return std::nullopt;
-  return static_cast<ParameterId>(first + 3 * expert);
 }
 
 }  // namespace outrider

@@ -46,7 +46,15 @@ class Manifest {
   const Parameter& operator[](ParameterId id) const { return parameters_[id]; }
 
   // nullopt: the block does not exist, or has no such parameter (e.g. a compressor in a window layer).
-  std::optional<ParameterId> find(Block block, Slot slot, std::int32_t expert = -1) const;
+  std::optional<ParameterId> find(Block block, Slot slot, std::int32_t expert = -1) const {
+    const std::optional<std::size_t> at = block_position(block);
+    if (!at) return std::nullopt;
+    const std::int32_t first = blocks_[*at].first[static_cast<std::size_t>(slot)];
+    if (first < 0 || is_expert(slot) != (expert >= 0)) return std::nullopt;
+    if (!is_expert(slot)) return static_cast<ParameterId>(first);
+    if (static_cast<std::uint64_t>(expert) >= config_.n_routed_experts) return std::nullopt;
+    return static_cast<ParameterId>(first + 3 * expert);
+  }
   bool has_block(Block block) const { return block_position(block).has_value(); }
 
   // Blocks in order: the top, the layers, the drafter's.
