@@ -15,67 +15,50 @@ using FaultKind = BindingFault::Kind;
 
 constexpr unsigned kThreads = 2;
 
+// Binds the parameters of some blocks of the model. Parameters, and the tensors that claim them, belong to one block,
+// so parts of the model are bound side by side; each part goes through all names for those of its own.
 class Binder {
  public:
-  Binder(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest)
-      : checkpoint_(*checkpoint), manifest_(*manifest) {
-    out_.checkpoint = std::move(checkpoint);
-    out_.manifest = std::move(manifest);
-    out_.names_only = checkpoint_.names_only();
-    out_.bindings.resize(manifest_.parameters().size());
-    for (Binding& b : out_.bindings) b.tensors.fill(-1);
-    out_.uses.assign(checkpoint_.tensors().size(), TensorUse::kUndecided);
-    parse_names();
+  // Binds the blocks [begin, end), by Manifest::block_position. Tensors that no block has are the first part's.
+  Binder(BindingReport& out, std::size_t begin, std::size_t end)
+      : checkpoint_(*out.checkpoint), manifest_(*out.manifest), out_(out), begin_(begin), end_(end), resolver_(out) {}
+
+  void run() {
+    claim_all();
+    const auto [first, last] = manifest_.parameters_of(begin_, end_);
+    for (ParameterId p = first; p < last; ++p) resolver_.resolve(p);
   }
 
-  BindingReport run() {
-    for (TensorId t = 0; t < checkpoint_.tensors().size(); ++t) place(t);
-    resolve_all();
-    for (ParameterId p = 0; p < out_.bindings.size(); ++p) fall_back(p);
-    for (TensorUse& use : out_.uses) {
-      if (use == TensorUse::kUndecided) use = TensorUse::kUnusedUnknown;
-    }
-    return std::move(out_);
-  }
+  // In order of tensors and of parameters.
+  std::vector<BindingFault>& claim_faults() { return claim_faults_; }
+  Resolver& resolver() { return resolver_; }
 
  private:
   const TensorInfo& tensor(TensorId t) const { return checkpoint_.tensors()[t]; }
   void use(TensorId t, TensorUse how) { out_.uses[t] = how; }
 
-  void bound_twice(ParameterId p, TensorId t, std::string detail) {
-    auto& list = manifest_[p].block.kind == BlockKind::kDspark ? out_.drafter_faults : out_.faults;
-    list.push_back({FaultKind::kBoundTwice, p, t, std::move(detail), std::nullopt});
+  bool is_mine(const TensorName& name) const {
+    const std::size_t block = manifest_.block_position(name.block).value_or(0);
+    return block >= begin_ && block < end_;
   }
 
-  // Parameters are resolved independently of each other, so halves of the list can be done side by side.
-  void resolve_all() {
-    const std::size_t count = out_.bindings.size();
-    const std::size_t middle = count / 2;
-    Resolver first(out_);
-    Resolver second(out_);
-    parallel_ranges(2, kThreads, 1, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t half = begin; half < end; ++half) {
-        Resolver& resolver = half == 0 ? first : second;
-        const std::size_t last = half == 0 ? middle : count;
-        for (std::size_t p = half == 0 ? 0 : middle; p < last; ++p) resolver.resolve(static_cast<ParameterId>(p));
-      }
-    });
-    for (Resolver* resolver : {&first, &second}) {
-      std::move(resolver->faults.begin(), resolver->faults.end(), std::back_inserter(out_.faults));
-      std::move(resolver->drafter_faults.begin(), resolver->drafter_faults.end(),
-                std::back_inserter(out_.drafter_faults));
+  void claim_all() {
+    TensorNameReader reader(checkpoint_.patterns(), manifest_.config().num_hidden_layers,
+                            manifest_.drafter() == DrafterKind::kDspark);
+    // By pattern: whose the names are that have this first number, which is the block's.
+    struct Whose {
+      std::uint32_t first = NamePatterns::kNone;
+      bool mine = false;
+    };
+    std::vector<Whose> whose(checkpoint_.patterns().size());
+    const std::vector<NameKey>& keys = checkpoint_.keys();
+    for (TensorId t = 0; t < keys.size(); ++t) {
+      Whose& w = whose[keys[t].pattern];
+      if (w.first != keys[t].first) w = {keys[t].first, is_mine(reader.read(keys[t]))};
+      if (!w.mine) continue;
+      out_.names[t] = reader.read(keys[t]);
+      place(t);
     }
-  }
-
-  void parse_names() {
-    out_.names.resize(checkpoint_.tensors().size());
-    parallel_ranges(out_.names.size(), kThreads, 4096, [this](std::size_t begin, std::size_t end) {
-      const std::uint64_t layers = manifest_.config().num_hidden_layers;
-      const bool dspark = manifest_.drafter() == DrafterKind::kDspark;
-      for (std::size_t t = begin; t < end; ++t) {
-        out_.names[t] = parse_tensor_name(checkpoint_.tensors()[t].name, layers, dspark);
-      }
-    });
   }
 
   void place(TensorId t) {
@@ -113,10 +96,11 @@ class Binder {
       const TensorInfo& first = tensor(static_cast<TensorId>(at));
       const std::string& first_file = checkpoint_.files()[first.file].name;
       const std::string& second_file = checkpoint_.files()[tensor(t).file].name;
-      bound_twice(p, t,
-                  first.name == tensor(t).name
-                      ? fmt::format("stored twice, in {} and in {}", first_file, second_file)
-                      : fmt::format("stored twice, as {} and as {}", first.name, tensor(t).name));
+      claim_faults_.push_back({FaultKind::kBoundTwice, p, t,
+                               first.name == tensor(t).name
+                                   ? fmt::format("stored twice, in {} and in {}", first_file, second_file)
+                                   : fmt::format("stored twice, as {} and as {}", first.name, tensor(t).name),
+                               std::nullopt});
       return;
     }
     at = static_cast<std::int32_t>(t);
@@ -143,23 +127,71 @@ class Binder {
     use(t, TensorUse::kUsed);
   }
 
-  // Head and embedding of an MTP block: without their own copy, the model's.
-  void fall_back(ParameterId p) {
-    Binding& b = out_.bindings[p];
-    const std::optional<ParameterId>& source = manifest_[p].falls_back_to;
-    if (!source || b.tensor(Component::kWeight) || b.tensor(Component::kWeightPacked)) return;
-    b = out_.bindings[*source];
-    b.shared = true;
-  }
-
   const Checkpoint& checkpoint_;
   const Manifest& manifest_;
-  BindingReport out_;
+  BindingReport& out_;
+  std::size_t begin_;
+  std::size_t end_;
+  Resolver resolver_;
+  std::vector<BindingFault> claim_faults_;
 };
+
+// Head and embedding of an MTP block: without their own copy, the model's.
+void fall_back(BindingReport& report) {
+  for (ParameterId p = 0; p < report.bindings.size(); ++p) {
+    Binding& b = report.bindings[p];
+    const std::optional<ParameterId>& source = (*report.manifest)[p].falls_back_to;
+    if (!source || b.tensor(Component::kWeight) || b.tensor(Component::kWeightPacked)) continue;
+    b = report.bindings[*source];
+    b.shared = true;
+  }
+}
+
+BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest) {
+  BindingReport out;
+  out.checkpoint = std::move(checkpoint);
+  out.manifest = std::move(manifest);
+  out.names_only = out.checkpoint->names_only();
+  Binding unbound;
+  unbound.tensors.fill(-1);
+  out.bindings.assign(out.manifest->parameters().size(), unbound);
+  out.uses.assign(out.checkpoint->tensors().size(), TensorUse::kUndecided);
+  out.names.resize(out.checkpoint->tensors().size());
+
+  const std::size_t blocks = out.manifest->blocks();
+  const std::size_t parts = std::min<std::size_t>(kThreads, blocks);
+  std::vector<Binder> binders;
+  for (std::size_t i = 0; i < parts; ++i) binders.emplace_back(out, blocks * i / parts, blocks * (i + 1) / parts);
+  parallel_ranges(parts, kThreads, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) binders[i].run();
+  });
+
+  std::vector<BindingFault> claim_faults;
+  for (Binder& binder : binders) {
+    std::move(binder.claim_faults().begin(), binder.claim_faults().end(), std::back_inserter(claim_faults));
+  }
+  std::stable_sort(claim_faults.begin(), claim_faults.end(),
+                   [](const BindingFault& a, const BindingFault& b) { return *a.tensor < *b.tensor; });
+  for (BindingFault& fault : claim_faults) {
+    const bool dspark = (*out.manifest)[fault.parameter].block.kind == BlockKind::kDspark;
+    (dspark ? out.drafter_faults : out.faults).push_back(std::move(fault));
+  }
+  for (Binder& binder : binders) {
+    Resolver& resolver = binder.resolver();
+    std::move(resolver.faults.begin(), resolver.faults.end(), std::back_inserter(out.faults));
+    std::move(resolver.drafter_faults.begin(), resolver.drafter_faults.end(), std::back_inserter(out.drafter_faults));
+  }
+  fall_back(out);
+  for (TensorUse& use : out.uses) {
+    if (use == TensorUse::kUndecided) use = TensorUse::kUnusedUnknown;
+  }
+  return out;
+}
 
 // The proof, apart from the binding it proves: counts for every parameter and every tensor what covers it.
 void prove(BindingReport& report) {
   const Manifest& manifest = *report.manifest;
+  const std::vector<TensorInfo>& tensors = report.checkpoint->tensors();
   std::vector<std::uint64_t> claimed(report.uses.size());
   std::vector<bool> faulty(report.bindings.size());
   for (const BindingFault& f : report.faults) faulty[f.parameter] = true;
@@ -176,8 +208,9 @@ void prove(BindingReport& report) {
     }
     if (b.shared) continue;
     for (std::size_t c = 0; c < kComponentCount; ++c) {
-      if (b.tensors[c] >= 0)
-        claimed[static_cast<std::size_t>(b.tensors[c])] += report.slice(p, static_cast<Component>(c)).bytes;
+      if (b.tensors[c] < 0) continue;
+      const auto t = static_cast<TensorId>(b.tensors[c]);
+      claimed[t] += b.part == ExpertPart::kNone ? tensors[t].bytes() : report.slice(p, static_cast<Component>(c)).bytes;
     }
     const auto codes = b.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked;
     const TensorId t = *b.tensor(codes);
@@ -194,7 +227,7 @@ void prove(BindingReport& report) {
   }
   const bool faults_explain_it = !report.faults.empty();
   for (TensorId t = 0; t < report.uses.size(); ++t) {
-    if (report.uses[t] != TensorUse::kUsed || claimed[t] == report.tensor(t).bytes()) continue;
+    if (report.uses[t] != TensorUse::kUsed || claimed[t] == tensors[t].bytes()) continue;
     // A parameter with a fault claims nothing, so its tensors go unclaimed.
     if (claimed[t] == 0 && faults_explain_it) continue;
     report.faults.push_back({BindingFault::Kind::kBoundTwice, 0, t,
@@ -216,7 +249,7 @@ void release_dspark(BindingReport& report) {
 }  // namespace
 
 BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest) {
-  BindingReport report = Binder(std::move(checkpoint), std::move(manifest)).run();
+  BindingReport report = bind_all(std::move(checkpoint), std::move(manifest));
   if (report.names_only) return report;
   release_dspark(report);
   prove(report);

@@ -60,11 +60,9 @@ std::string_view tensor_use_reason(TensorUse use) {
   return "";
 }
 
-TensorSlice BindingReport::slice(ParameterId id, Component component) const {
+TensorSlice BindingReport::slice_of_stack(ParameterId id, TensorId t) const {
   const Binding& b = bindings[id];
-  const TensorId t = *b.tensor(component);
   const std::uint64_t bytes = tensor(t).bytes();
-  if (b.part == ExpertPart::kNone) return {t, 0, bytes};
   const Parameter& p = (*manifest)[id];
   const std::uint64_t per_expert = bytes / manifest->config().n_routed_experts;
   const std::uint64_t at = per_expert * static_cast<std::uint64_t>(p.expert);
@@ -110,8 +108,21 @@ DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_
   DrafterScan scan;
   bool mtp = false;
   bool dspark = false;
-  for (const TensorInfo& tensor : checkpoint.tensors()) {
-    const std::optional<BlockOfName> block = drafter_block(tensor.name, num_hidden_layers);
+  // A pattern and its first number tell whether a name lies in a drafting block, and what it says of that.
+  struct Known {
+    std::uint32_t first = NamePatterns::kNone;
+    bool in_drafter = false;
+  };
+  std::vector<Known> known(checkpoint.patterns().size());
+  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
+    const NameKey& key = checkpoint.keys()[t];
+    Known& k = known[key.pattern];
+    if (k.first == key.first) {
+      scan.tensors += k.in_drafter;
+      continue;
+    }
+    const std::optional<BlockOfName> block = drafter_block(checkpoint.tensors()[t].name, num_hidden_layers);
+    k = {key.first, block.has_value()};
     if (!block) continue;
     ++scan.tensors;
     scan.blocks = std::max(scan.blocks, static_cast<std::uint32_t>(block->index + 1));

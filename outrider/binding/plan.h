@@ -93,7 +93,14 @@ struct BindingReport {
 
   const TensorInfo& tensor(TensorId id) const { return checkpoint->tensors()[id]; }
   // The bytes of one component of a bound parameter.
-  TensorSlice slice(ParameterId id, Component component) const;
+  TensorSlice slice(ParameterId id, Component component) const {
+    const Binding& b = bindings[id];
+    const TensorId t = *b.tensor(component);
+    return b.part == ExpertPart::kNone ? TensorSlice{t, 0, tensor(t).bytes()} : slice_of_stack(id, t);
+  }
+
+ private:
+  TensorSlice slice_of_stack(ParameterId id, TensorId t) const;
 };
 
 class CompletePlan;

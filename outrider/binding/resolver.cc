@@ -30,6 +30,9 @@ Resolver::Resolver(BindingReport& report) : report_(report) {
     block_rows_ = quantization->weight_block_size[0];
     block_cols_ = quantization->weight_block_size[1];
   }
+  const std::vector<ShardFile>& files = report.checkpoint->files();
+  any_truncated_ = std::any_of(files.begin(), files.end(),
+                               [](const ShardFile& file) { return file.expected_bytes > file.file_bytes; });
 }
 
 void Resolver::fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, std::string detail,
@@ -40,9 +43,11 @@ void Resolver::fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, s
 
 void Resolver::release(Binding& b, std::initializer_list<Component> keep, TensorUse reason, ParameterId p,
                        bool is_fault) {
+  std::uint32_t kept = 0;
+  for (const Component c : keep) kept |= 1U << static_cast<unsigned>(c);
   for (std::size_t i = 0; i < kComponentCount; ++i) {
+    if (b.tensors[i] < 0 || (kept >> i & 1) != 0) continue;
     const auto component = static_cast<Component>(i);
-    if (b.tensors[i] < 0 || std::find(keep.begin(), keep.end(), component) != keep.end()) continue;
     const auto t = static_cast<TensorId>(b.tensors[i]);
     if (component == Component::kInputScale || component == Component::kInputGlobalScale) {
       use(t, reason == TensorUse::kUnusedOrphan ? reason : TensorUse::kUnusedActivationScale);
@@ -91,7 +96,7 @@ void Resolver::resolve(ParameterId p) {
   } else {
     resolve_weight(p, b);
   }
-  check_truncation(p, b);
+  if (any_truncated_) check_truncation(p, b);
   if (faults.size() + drafter_faults.size() != before) b.bound = false;
 }
 
@@ -140,7 +145,7 @@ std::string Resolver::companion_name(ParameterId p, const Binding& b, Component 
 bool Resolver::expect_shape(ParameterId p, TensorId t, std::initializer_list<std::uint64_t> shape, FaultKind kind,
                             std::string_view what) {
   const auto& have = tensor(t).shape;
-  if (std::equal(have.begin(), have.end(), shape.begin(), shape.end())) return true;
+  if (same_shape(have, {shape.begin(), shape.size()})) return true;
   fault(kind, p, t,
         fmt::format("{} is {}, but {} is {}", tensor(t).name, shape_text(have), what,
                     shape_text(std::span<const std::uint64_t>(shape.begin(), shape.size()))));
@@ -151,7 +156,7 @@ bool Resolver::expect_parameter_shape(ParameterId p, TensorId t) {
   const ParameterShape& want = parameter(p).shape;
   const auto& have = tensor(t).shape;
   const auto shape = want.span();
-  if (std::equal(have.begin(), have.end(), shape.begin(), shape.end())) return true;
+  if (same_shape(have, shape)) return true;
   fault(FaultKind::kWrongShape, p, t,
         fmt::format("{} is {}, but by config.json {} is {}", tensor(t).name, shape_text(have), parameter(p).name(),
                     shape_text(shape)));

@@ -57,6 +57,7 @@ class Resolver {
   BindingReport& report_;
   std::uint64_t block_rows_ = 128;  // of FP8, from weight_block_size
   std::uint64_t block_cols_ = 128;
+  bool any_truncated_ = false;
 };
 
 }  // namespace outrider

@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "outrider/checkpoint/name_pattern.h"
 #include "outrider/manifest/parameter_spec.h"
 
 namespace outrider {
@@ -44,7 +46,7 @@ enum class ExpertPart : std::uint8_t {
 };
 
 struct TensorName {
-  enum class Kind {
+  enum class Kind : std::uint8_t {
     kParameter,    // names a slot that DeepSeek-V4 has (whether this model has the block or the slot is the manifest's)
     kVision,       // vision.*, aligner.*, image_*, gate.bias_vl
     kEngram,       // DeepSeek-V4.1
@@ -52,10 +54,10 @@ struct TensorName {
     kRotaryCache,  // rotary_emb.inv_freq and the like: computed, never loaded
     kUnknown,
   };
-  Kind kind = Kind::kUnknown;
   Block block;
-  Slot slot = Slot::kEmbed;
   std::int32_t expert = -1;
+  Kind kind = Kind::kUnknown;
+  Slot slot = Slot::kEmbed;
   ExpertPart part = ExpertPart::kNone;
   Component component = Component::kWeight;
   DialectEvidence dialect;
@@ -65,6 +67,45 @@ struct TensorName {
 // MTP, stacked experts) by exact tables; nothing is matched by a fragment of a name. `num_hidden_layers` tells V3-style
 // MTP blocks from layers; `dspark` whether mtp.N is a stage of a DSpark drafter.
 TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_layers, bool dspark);
+
+// As parse_tensor_name, for the names of one checkpoint. Names of a pattern that agree in their first number, which is
+// the block's, differ in the expert's number at most, so all but the first of them are copied.
+class TensorNameReader {
+ public:
+  TensorNameReader(const NamePatterns& patterns, std::uint64_t num_hidden_layers, bool dspark)
+      : patterns_(patterns), num_hidden_layers_(num_hidden_layers), dspark_(dspark), known_(patterns.size()) {}
+
+  TensorName read(const NameKey& key) {
+    Known& known = known_[key.pattern];
+    if (known.first != key.first) {
+      const Block& block = known.name.block;
+      // What a name below "layers.N." means does not depend on which of the model's layers N is.
+      if (block.kind == BlockKind::kLayer && block.index == known.first && known.first < num_hidden_layers_ &&
+          key.first < num_hidden_layers_) {
+        known.name.block.index = key.first;
+        known.first = key.first;
+      } else {
+        known = {key.first, patterns_.numbers(key.pattern) == 2,
+                 parse_tensor_name(patterns_.name(key), num_hidden_layers_, dspark_)};
+      }
+    }
+    TensorName out = known.name;
+    // Nothing but an expert's number can be the second of a name that says which expert it is of.
+    if (known.two_numbers && out.expert >= 0) out.expert = static_cast<std::int32_t>(key.second);
+    return out;
+  }
+
+ private:
+  struct Known {
+    std::uint32_t first = NamePatterns::kNone;
+    bool two_numbers = false;
+    TensorName name;
+  };
+  const NamePatterns& patterns_;
+  std::uint64_t num_hidden_layers_;
+  bool dspark_;
+  std::vector<Known> known_;  // by pattern
+};
 
 // The name a parameter's component has in a dialect. `config_layers` as above. Official unless `hugging_face`.
 std::string tensor_name(const Block& block, Slot slot, std::int32_t expert, Component component, bool hugging_face,

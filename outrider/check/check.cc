@@ -7,6 +7,7 @@
 
 #include "outrider/check/context.h"
 #include "outrider/util/error.h"
+#include "outrider/util/parallel.h"
 
 namespace outrider {
 
@@ -80,14 +81,26 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
       report.binding = std::make_shared<const BindingReport>(std::move(std::get<BindingReport>(result)));
     }
   }
+  StorageClasses classes;
+  Helpers helpers;
+  if (report.binding != nullptr) {
+    const auto classify = [&classes, &binding = *report.binding] { classes = classify_storage(binding); };
+    if (options.threads > 1) {
+      helpers.start(classify);
+    } else {
+      classify();
+    }
+  }
   check_files(context);
   check_config(context);
   check_tokenizer(context);
   if (!reading.unsupported()) check_drafter(context);
   if (report.binding != nullptr) {
     check_binding(context);
-    check_storage(context);
+    check_spelling(context);
     check_quantization_config(context);
+    helpers.join();
+    check_storage(context, std::move(classes));
     if (options.data) check_values(context);
     if (options.reference) check_reference(context);
   }

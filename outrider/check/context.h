@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "outrider/check/check.h"
+#include "outrider/check/storage_classes.h"
 
 namespace outrider {
 
@@ -44,7 +45,8 @@ void check_config(CheckContext& context);
 void check_tokenizer(CheckContext& context);
 void check_binding(CheckContext& context);
 void check_drafter(CheckContext& context);
-void check_storage(CheckContext& context);
+void check_spelling(CheckContext& context);
+void check_storage(CheckContext& context, StorageClasses classes);
 void check_quantization_config(CheckContext& context);
 void check_values(CheckContext& context);
 void check_reference(CheckContext& context);

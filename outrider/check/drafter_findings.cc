@@ -40,10 +40,10 @@ void check_mtp(CheckContext& context) {
     level = std::max(level, coarseness(binding.bindings[p].form));
   }
   std::vector<std::string> coarser;
-  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
+  const auto [first, end] = manifest.parameters_of(manifest.blocks() - manifest.drafter_blocks(), manifest.blocks());
+  for (ParameterId p = first; p < end; ++p) {
     const Parameter& parameter = manifest[p];
     const Binding& b = binding.bindings[p];
-    if (parameter.block.kind != BlockKind::kMtp) continue;
     if (parameter.falls_back_to) {
       if (b.shared || !b.bound) {
         if (b.shared) absent.push_back(parameter.name());

@@ -69,14 +69,17 @@ void check_sharding(CheckContext& context) {
   std::map<std::pair<BlockKind, std::uint32_t>, std::vector<std::uint32_t>> files;
   std::vector<std::uint32_t>* of_block = nullptr;
   Block last{BlockKind::kTop, 0};
+  std::uint32_t last_file = 0;
   for (TensorId t = 0; t < binding.names.size(); ++t) {
     const TensorName& name = binding.names[t];
     if (name.expert < 0 || binding.uses[t] != TensorUse::kUsed) continue;
+    const std::uint32_t file = binding.tensor(t).file;
+    if (of_block != nullptr && name.block == last && file == last_file) continue;
     if (of_block == nullptr || name.block != last) {
       last = name.block;
       of_block = &files[{last.kind, last.index}];
     }
-    const std::uint32_t file = binding.tensor(t).file;
+    last_file = file;
     if (std::find(of_block->begin(), of_block->end(), file) == of_block->end()) of_block->push_back(file);
   }
   std::size_t spread = 0;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "outrider/check/context.h"
+#include "outrider/check/storage_classes.h"
 
 namespace outrider {
 
@@ -45,14 +46,6 @@ bool is_drafter(Block block) {
 
 namespace {
 
-// Parameters of one module group that are stored alike in every respect.
-struct StorageClass {
-  std::uint64_t signature = 0;
-  std::vector<ParameterId> members;
-};
-// By drafter or not, and module group.
-using StorageClasses = std::array<std::array<std::vector<StorageClass>, kModuleGroupCount>, 2>;
-
 // A single number may be stored as [] or [1]; siblings should agree.
 bool is_single_number(std::size_t component) {
   const auto c = static_cast<Component>(component);
@@ -79,18 +72,6 @@ void put(std::vector<StorageClass>& classes, std::uint64_t key, ParameterId p) {
     if (known.signature == key) return known.members.push_back(p);
   }
   classes.push_back({key, {p}});
-}
-
-StorageClasses classify(const BindingReport& binding) {
-  StorageClasses classes;
-  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
-    const Binding& b = binding.bindings[p];
-    if (!b.bound || b.shared) continue;
-    const Parameter& parameter = (*binding.manifest)[p];
-    put(classes[is_drafter(parameter.block)][static_cast<std::size_t>(parameter.spec().group)], signature(binding, b),
-        p);
-  }
-  return classes;
 }
 
 // The tensor by which a sibling differs from the others: the first component that is not the majority's.
@@ -227,8 +208,11 @@ void check_dtypes(CheckContext& context) {
 struct NameVotes {
   std::uint64_t official = 0;
   std::uint64_t hugging_face = 0;
+  std::uint64_t mixed = 0;
   std::uint64_t prefixed = 0;
   std::uint64_t bare = 0;
+
+  bool unanimous() const { return mixed == 0 && (official == 0 || hugging_face == 0) && (prefixed == 0 || bare == 0); }
 };
 
 bool has_prefix_vote(const TensorName& name) {
@@ -243,8 +227,10 @@ void check_naming(CheckContext& context) {
     NameVotes& v = votes[is_drafter(name.block)];
     v.official += name.dialect.official && !name.dialect.hugging_face;
     v.hugging_face += name.dialect.hugging_face && !name.dialect.official;
+    v.mixed += name.dialect.mixed();
     if (has_prefix_vote(name)) ++(name.dialect.model_prefix ? v.prefixed : v.bare);
   }
+  if (votes[false].unanimous() && votes[true].unanimous()) return;
   std::array<std::vector<std::string>, 2> odd;
   for (TensorId t = 0; t < binding.names.size(); ++t) {
     const TensorName& name = binding.names[t];
@@ -294,14 +280,26 @@ void summarise_groups(CheckContext& context, const StorageClasses& classes) {
 
 }  // namespace
 
-void check_storage(CheckContext& context) {
-  StorageClasses classes = classify(context.binding());
-  summarise_groups(context, classes);
-  if (!context.binding().names_only) {
-    check_siblings(context, std::move(classes));
-    check_dtypes(context);
-  }
+void check_spelling(CheckContext& context) {
+  if (!context.binding().names_only) check_dtypes(context);
   check_naming(context);
+}
+
+StorageClasses classify_storage(const BindingReport& binding) {
+  StorageClasses classes;
+  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
+    const Binding& b = binding.bindings[p];
+    if (!b.bound || b.shared) continue;
+    const Parameter& parameter = (*binding.manifest)[p];
+    put(classes[is_drafter(parameter.block)][static_cast<std::size_t>(parameter.spec().group)], signature(binding, b),
+        p);
+  }
+  return classes;
+}
+
+void check_storage(CheckContext& context, StorageClasses classes) {
+  summarise_groups(context, classes);
+  if (!context.binding().names_only) check_siblings(context, std::move(classes));
   const ConfigReading& reading = context.reading();
   if (reading.traits.has_scale_fmt || context.binding().names_only) return;
   for (const GroupSummary& group : context.report.groups) {

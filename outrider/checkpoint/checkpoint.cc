@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
-#include <numeric>
+#include <mutex>
 #include <set>
 #include <system_error>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -65,43 +65,112 @@ std::vector<std::string> file_names(const fs::path& directory) {
 // What one thread reads of one file.
 struct ReadShard {
   SafetensorsHeader header;
+  std::size_t reader = 0;  // which read it
   std::optional<HeaderFault> fault;
   std::string problem;
+  // Where its tensors are in ShardReader's lists.
+  std::size_t begin = 0;
+  std::size_t count = 0;
 };
 
-ReadShard read_shard(const fs::path& path) {
-  ReadShard out;
-  try {
-    out.header = read_safetensors_header(path);
-    if (const auto problem = size_problem(out.header, path.string())) {
-      out.fault = problem->fault();
-      out.problem = problem->what();
-    }
-  } catch (const HeaderError& e) {
-    out.fault = e.fault();
-    out.problem = e.what();
-  }
-  return out;
-}
+// Reads headers on several threads into one list of tensors, in the order of the files. A file's own list is copied
+// there while it is still in the cache, and its memory serves the next file: the tensors never exist twice.
+class ShardReader {
+ public:
+  ShardReader(std::vector<fs::path> paths, unsigned threads)
+      : paths_(std::move(paths)), readers_(std::max(threads, 1U)), shards_(paths_.size()), done_(paths_.size()) {}
 
-// Reads the headers of all files, the index beside them: neither waits for the other.
-std::vector<ReadShard> read_all(const std::vector<fs::path>& paths, unsigned threads,
-                                const std::optional<fs::path>& index_path, std::optional<IndexFile>& index) {
-  std::vector<ReadShard> out(paths.size());
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < paths.size(); i = next++) out[i] = read_shard(paths[i]);
-  };
-  std::vector<std::jthread> workers;
-  // The calling thread is busy with the index first, so it takes one more to keep the processors busy.
-  const std::size_t wanted = std::max(threads, 1U) + (index_path && threads > 1 ? 1 : 0);
-  const std::size_t useful = std::min(wanted, paths.size() + 1);
-  for (std::size_t i = 1; i < useful; ++i) workers.emplace_back(work);
-  if (index_path) index = read_index(*index_path);
-  work();
-  workers.clear();
-  return out;
-}
+  // All files, and `index_path` beside them: neither waits for the other.
+  void read_all(const std::optional<fs::path>& index_path, std::optional<IndexFile>& index) {
+    std::atomic<std::size_t> next = 0;
+    const auto work = [&](std::size_t reader) {
+      for (std::size_t i = next++; i < paths_.size(); i = next++) add(i, read(paths_[i], reader));
+    };
+    Helpers helpers;
+    const std::size_t useful = std::min(readers_.size(), paths_.size() + 1);
+    for (std::size_t i = 1; i < useful; ++i) helpers.start([&work, i] { work(i); });
+    if (index_path) index = read_index(*index_path);
+    work(0);
+  }
+  // One more, after the others. Returns its position.
+  std::size_t read_also(const fs::path& path) {
+    shards_.push_back(read(path, 0));
+    append(shards_.size() - 1, 0);
+    return shards_.size() - 1;
+  }
+
+  ReadShard& shard(std::size_t position) { return shards_[position]; }
+  std::vector<HeaderReader>& readers() { return readers_; }
+
+  // Of all files; TensorInfo::file is the file's position, a key's pattern that of the file's reader.
+  std::vector<TensorInfo> tensors;
+  std::vector<NameKey> keys;
+
+ private:
+  ReadShard read(const fs::path& path, std::size_t reader) {
+    ReadShard out;
+    out.reader = reader;
+    try {
+      out.header = readers_[reader].read(path);
+      if (const auto problem = size_problem(out.header, path.string())) {
+        out.fault = problem->fault();
+        out.problem = problem->what();
+      }
+    } catch (const HeaderError& e) {
+      out.fault = e.fault();
+      out.problem = e.what();
+    }
+    return out;
+  }
+
+  // Appends what is next in order. No thread waits: whoever is appending takes along what the others have read.
+  void add(std::size_t position, ReadShard shard) {
+    const std::size_t reader = shard.reader;
+    std::unique_lock lock(mutex_);
+    shards_[position] = std::move(shard);
+    done_[position] = true;
+    if (appending_) return;
+    appending_ = true;
+    while (next_ < done_.size() && done_[next_]) {
+      const std::size_t ready = next_++;
+      lock.unlock();
+      append(ready, reader);
+      lock.lock();
+    }
+    appending_ = false;
+  }
+
+  // `reader`: of the calling thread.
+  void append(std::size_t position, std::size_t reader) {
+    ReadShard& shard = shards_[position];
+    std::vector<TensorInfo>& from = shard.header.tensors;
+    shard.begin = tensors.size();
+    shard.count = from.size();
+    for (TensorInfo& tensor : from) tensor.file = static_cast<std::uint32_t>(position);
+    make_room(from.size(), shards_.size() - position);
+    tensors.insert(tensors.end(), from.begin(), from.end());
+    keys.insert(keys.end(), shard.header.keys.begin(), shard.header.keys.end());
+    readers_[reader].reuse(std::move(from), std::move(shard.header.keys));
+  }
+
+  // For `count` tensors of the next of `files_left` files. Files are mostly of one size; a wrong guess costs a copy.
+  void make_room(std::size_t count, std::size_t files_left) {
+    if (tensors.capacity() - tensors.size() >= count) return;
+    const std::size_t guess = std::min(count * files_left * 9 / 8, std::max(kLargestGuess, tensors.size()));
+    tensors.reserve(tensors.size() + std::max(count, guess));
+    keys.reserve(tensors.capacity());
+  }
+
+  static constexpr std::size_t kLargestGuess = 1 << 18;
+
+  std::vector<fs::path> paths_;
+  std::vector<HeaderReader> readers_;  // by thread
+  std::vector<ReadShard> shards_;      // by path
+  std::vector<bool> done_;             // by path: read
+  std::size_t next_ = 0;               // the first that is not appended
+  bool appending_ = false;
+  std::mutex mutex_;  // of the four before, while threads read
+};
 
 bool keeps_tensors(HeaderFault fault) {
   return fault == HeaderFault::kTruncated || fault == HeaderFault::kTrailing;
@@ -142,42 +211,39 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     on_disk.push_back(given);
   }
   std::optional<IndexFile> index;
-  std::vector<ReadShard> read = read_all(on_disk, threads, index_path, index);
+  ShardReader read(on_disk, threads);
+  read.read_all(index_path, index);
   std::unordered_map<std::string, std::size_t> read_at;
   for (std::size_t i = 0; i < on_disk.size(); ++i) read_at.emplace(on_disk[i].filename().string(), i);
 
+  std::vector<std::size_t> position;  // by file: among those that were read, or kNotRead
+  constexpr std::size_t kNotRead = static_cast<std::size_t>(-1);
   const auto add_file = [&](const std::string& name, bool in_index) {
     ShardFile file;
     file.name = name;
     file.path = out.root_ / name;
     file.in_index = in_index;
-    ReadShard shard;
+    std::size_t at = kNotRead;
     if (const auto it = read_at.find(name); it != read_at.end()) {
-      shard = std::move(read[it->second]);
-      file.present = true;
+      at = it->second;
       read_at.erase(it);
     } else if (is_there(file.path)) {
-      shard = read_shard(file.path);
+      at = read.read_also(file.path);
+    }
+    position.push_back(at);
+    if (at != kNotRead) {
+      ReadShard& shard = read.shard(at);
       file.present = true;
+      file.fault = shard.fault;
+      file.problem = std::move(shard.problem);
+      file.file_bytes = shard.header.file_bytes;
+      file.data_start = shard.header.data_start;
+      file.expected_bytes = shard.header.expected_file_bytes();
+      file.data_aligned = shard.header.data_start % 8 == 0;
+      file.tensor_count = static_cast<std::uint32_t>(shard.count);
     }
-    SafetensorsHeader& header = shard.header;
-    file.fault = shard.fault;
-    file.problem = std::move(shard.problem);
-    file.file_bytes = header.file_bytes;
-    file.data_start = header.data_start;
-    file.expected_bytes = header.expected_file_bytes();
-    file.data_aligned = header.data_start % 8 == 0;
-    file.tensor_count = static_cast<std::uint32_t>(header.tensors.size());
-    for (TensorInfo& tensor : header.tensors) {
-      tensor.file = static_cast<std::uint32_t>(out.files_.size());
-      out.tensors_.push_back(tensor);
-    }
-    out.arenas_.push_back(std::move(header.arena));
     out.files_.push_back(std::move(file));
   };
-  std::size_t total = 0;
-  for (const ReadShard& shard : read) total += shard.header.tensors.size();
-  out.tensors_.reserve(total);
   if (index) {
     out.has_index_ = true;
     out.index_total_size_ = index->total_size;
@@ -191,96 +257,180 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
                             shown, kIndexName));
   }
 
+  std::vector<std::vector<std::uint32_t>> patterns;  // by reader: what its patterns are called here
+  for (HeaderReader& reader : read.readers()) {
+    patterns.push_back(out.patterns_.add(reader.patterns()));
+    out.arenas_.push_back(reader.take_arena());
+  }
+  // The index may name the files in another order than the directory has them.
+  std::size_t end = 0;
+  bool in_order = true;
+  for (const std::size_t at : position) {
+    if (at == kNotRead) continue;
+    in_order = in_order && read.shard(at).begin == end;
+    end = read.shard(at).begin + read.shard(at).count;
+  }
+  std::vector<TensorInfo> unordered;
+  std::vector<NameKey> unordered_keys;
+  if (in_order) {
+    out.tensors_ = std::move(read.tensors);
+    out.keys_ = std::move(read.keys);
+  } else {
+    unordered = std::move(read.tensors);
+    unordered_keys = std::move(read.keys);
+    out.tensors_.reserve(unordered.size());
+    out.keys_.reserve(unordered.size());
+  }
+  std::vector<std::uint32_t> file_of;  // by tensor
+  file_of.reserve(in_order ? out.tensors_.size() : unordered.size());
+  for (std::uint32_t f = 0; f < out.files_.size(); ++f) {
+    if (position[f] == kNotRead) continue;
+    const ReadShard& shard = read.shard(position[f]);
+    const std::size_t begin = file_of.size();
+    if (!in_order) {
+      const auto from = static_cast<std::ptrdiff_t>(shard.begin);
+      const auto to = static_cast<std::ptrdiff_t>(shard.begin + shard.count);
+      out.tensors_.insert(out.tensors_.end(), unordered.begin() + from, unordered.begin() + to);
+      out.keys_.insert(out.keys_.end(), unordered_keys.begin() + from, unordered_keys.begin() + to);
+    }
+    file_of.insert(file_of.end(), shard.count, f);
+    const std::vector<std::uint32_t>& number = patterns[shard.reader];
+    for (std::size_t t = begin; t < file_of.size(); ++t) out.keys_[t].pattern = number[out.keys_[t].pattern];
+    // Where every file is there and in order, its tensors say so already.
+    for (std::size_t t = begin; position[f] != f && t < file_of.size(); ++t) out.tensors_[t].file = f;
+  }
+
   const bool any_indexed =
       std::any_of(out.files_.begin(), out.files_.end(), [](const ShardFile& f) { return f.in_index && f.present; });
   out.names_only_ = index.has_value() && !any_indexed;
   if (out.names_only_) {
+    const std::vector<std::uint32_t> number = out.patterns_.add(index->patterns);
+    Arena arena;
     for (const IndexFile::Entry& entry : index->weight_map) {
       TensorInfo tensor;
-      tensor.name = entry.tensor;
-      tensor.name_hash = NameTable::hash(entry.tensor);
+      tensor.name = arena.copy(index->tensor(entry));
       tensor.file = entry.shard;
       out.tensors_.push_back(tensor);
+      out.keys_.push_back({number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second});
+      file_of.push_back(entry.shard);
     }
+    out.arenas_.push_back(std::move(arena));
   }
-  out.tabulate_names();
-  if (index) {
-    out.compare_with(*index, threads);
-    out.arenas_.push_back(std::move(index->arena));
-  }
+  out.tabulate_names(file_of);
+  if (index) out.compare_with(*index, file_of, threads);
   if (is_there(out.root_ / "config.json"))
     out.config_json_ = read_text_file(out.root_ / "config.json", kMaxConfigBytes);
   return out;
 }
 
 // Fills the table of names, and finds what is stored twice.
-void Checkpoint::tabulate_names() {
-  names_.reset(tensors_.size());
-  const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
+void Checkpoint::tabulate_names(std::span<const std::uint32_t> file_of) {
+  Arena names;
   // Stray files come last, so that they do not stand for a name that an indexed file has.
-  for (std::uint32_t t = 0; t < tensors_.size(); ++t) {
-    const auto first = names_.insert(tensors_[t].name, tensors_[t].name_hash, t, name_at);
-    if (!first || names_only_ || !files_[tensors_[t].file].in_index) continue;
-    duplicates_.push_back({tensors_[t].name, files_[tensors_[*first].file].name, files_[tensors_[t].file].name});
-  }
+  positions_.build(keys_, patterns_.size(), [&](std::uint32_t first, std::uint32_t t) {
+    if (names_only_ || !files_[file_of[t]].in_index) return;
+    duplicates_.push_back({names.copy(patterns_.name(keys_[t])), files_[file_of[first]].name, files_[file_of[t]].name});
+  });
+  arenas_.push_back(std::move(names));
 }
 
-void Checkpoint::compare_with(const IndexFile& index, unsigned threads) {
+// True where every entry of the index is in the file it names, each tensor is listed once, and every tensor of the
+// indexed files is.
+bool Checkpoint::agrees_with(const IndexFile& index, std::span<const std::uint32_t> number,
+                             std::span<const std::uint32_t> file_of, unsigned threads) const {
+  // As many entries as tensors, each for a tensor of its own: then none is left. Tensors of stray files are not listed.
+  std::size_t tensors = 0;
+  for (const ShardFile& file : files_) tensors += file.in_index && file.present ? file.tensor_count : 0;
+  if (index.weight_map.size() != tensors || !duplicates_.empty()) return false;
+  constexpr std::size_t kParts = 2;
+  // A bit for each tensor, by part of the index, for each has a thread.
+  std::array<std::vector<std::uint64_t>, kParts> listed;
+  std::array<bool, kParts> agrees{};
+  parallel_ranges(kParts, threads, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t part = begin; part < end; ++part) {
+      std::vector<std::uint64_t> seen(keys_.size() / 64 + 1);
+      bool all = true;
+      const std::size_t first = tensors * part / kParts;
+      const std::size_t last = tensors * (part + 1) / kParts;
+      for (std::size_t i = first; all && i < last; ++i) {
+        const IndexFile::Entry& entry = index.weight_map[i];
+        const NameKey key{number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second};
+        const std::optional<std::uint32_t> found = positions_.find(keys_, key);
+        all = found && file_of[*found] == entry.shard && (seen[*found / 64] >> *found % 64 & 1) == 0;
+        if (all) seen[*found / 64] |= std::uint64_t{1} << *found % 64;
+      }
+      listed[part] = std::move(seen);
+      agrees[part] = all;
+    }
+  });
+  if (!agrees[0] || !agrees[1]) return false;
+  for (std::size_t i = 0; i < listed[0].size(); ++i) {
+    if ((listed[0][i] & listed[1][i]) != 0) return false;
+  }
+  return true;
+}
+
+// Both ways: what the index lists and no file has, or another; what a file has and the index does not list.
+void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of, unsigned threads) {
   std::vector<std::uint32_t> counts(files_.size());
   for (const IndexFile::Entry& entry : index.weight_map) ++counts[entry.shard];
   for (std::size_t f = 0; f < files_.size(); ++f) {
     if (!files_[f].present) files_[f].tensor_count = counts[f];
   }
-  const auto repeated = [&](std::string_view key, std::uint32_t shard) {
-    duplicates_.push_back({key, files_[shard].name, files_[shard].name});
+  Arena names;
+  const auto repeated = [&](const std::string& key, std::uint32_t shard) {
+    duplicates_.push_back({names.copy(key), files_[shard].name, files_[shard].name});
   };
   if (names_only_) {
-    for (const std::string_view key : index.repeated_keys()) repeated(key, files_.size() == 1 ? 0 : find(key)->file);
+    for (const std::string& key : index.repeated_keys()) repeated(key, files_.size() == 1 ? 0 : find(key)->file);
+    arenas_.push_back(std::move(names));
     return;
   }
 
-  // For each entry the tensor of its name, found by several threads at once; then what that means, in order.
-  constexpr std::uint32_t kNone = 0xffffffff;
-  std::vector<std::uint32_t> tensor_of(index.weight_map.size(), kNone);
-  parallel_ranges(tensor_of.size(), threads, 4096, [&](std::size_t begin, std::size_t end) {
-    const auto name_at = [this](std::uint32_t at) { return tensors_[at].name; };
-    for (std::size_t i = begin; i < end; ++i) {
-      tensor_of[i] = names_.find(index.weight_map[i].tensor, name_at).value_or(kNone);
+  const std::vector<std::uint32_t> number = patterns_.add(index.patterns);
+  if (agrees_with(index, number, file_of, threads)) return;
+  std::vector<bool> listed(keys_.size());
+  for (const IndexFile::Entry& entry : index.weight_map) {
+    const NameKey key{number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second};
+    const std::optional<std::uint32_t> found = positions_.find(keys_, key);
+    if (found && file_of[*found] == entry.shard && !listed[*found]) {
+      listed[*found] = true;
+      continue;
     }
-  });
-  std::vector<bool> listed(tensors_.size());
-  for (std::size_t i = 0; i < tensor_of.size(); ++i) {
-    const IndexFile::Entry& entry = index.weight_map[i];
     const ShardFile& claimed = files_[entry.shard];
-    const std::uint32_t t = tensor_of[i];
-    if (t == kNone || !files_[tensors_[t].file].in_index) {
+    if (!found || !files_[file_of[*found]].in_index) {
       const bool unreadable = claimed.fault && !keeps_tensors(*claimed.fault);
       if (claimed.present && !unreadable) {
-        disagreements_.push_back({IndexDisagreement::Kind::kNowhere, entry.tensor, claimed.name, {}});
+        disagreements_.push_back(
+            {IndexDisagreement::Kind::kNowhere, names.copy(index.tensor(entry)), claimed.name, {}});
       }
       continue;
     }
+    const std::uint32_t t = *found;
     if (listed[t]) {
-      repeated(entry.tensor, entry.shard);
+      repeated(index.tensor(entry), entry.shard);
       continue;
     }
     listed[t] = true;
-    if (tensors_[t].file == entry.shard) continue;
+    const std::string_view name = names.copy(index.tensor(entry));
     // Stored twice, one of the two holders may be the one the index means.
     const bool agrees = std::any_of(duplicates_.begin(), duplicates_.end(), [&](const DuplicateTensor& d) {
-      return d.tensor == entry.tensor && (d.first_file == claimed.name || d.second_file == claimed.name);
+      return d.tensor == name && (d.first_file == claimed.name || d.second_file == claimed.name);
     });
     if (agrees) continue;
-    disagreements_.push_back(
-        {IndexDisagreement::Kind::kOtherShard, tensors_[t].name, claimed.name, files_[tensors_[t].file].name});
+    disagreements_.push_back({IndexDisagreement::Kind::kOtherShard, name, claimed.name, files_[file_of[t]].name});
   }
   std::set<std::string_view> twice;
   for (const DuplicateTensor& d : duplicates_) twice.insert(d.tensor);
-  for (std::uint32_t t = 0; t < tensors_.size(); ++t) {
-    const ShardFile& file = files_[tensors_[t].file];
-    if (listed[t] || !file.in_index || twice.contains(tensors_[t].name)) continue;
-    disagreements_.push_back({IndexDisagreement::Kind::kNotInIndex, tensors_[t].name, file.name, {}});
+  for (std::uint32_t t = 0; t < keys_.size(); ++t) {
+    if (listed[t]) continue;
+    const ShardFile& file = files_[file_of[t]];
+    if (!file.in_index) continue;
+    const std::string_view name = names.copy(patterns_.name(keys_[t]));
+    if (twice.contains(name)) continue;
+    disagreements_.push_back({IndexDisagreement::Kind::kNotInIndex, name, file.name, {}});
   }
+  arenas_.push_back(std::move(names));
 }
 
 Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string config_json, bool names_only) {
@@ -290,6 +440,7 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
   out.has_index_ = true;
   Arena arena;
   std::unordered_map<std::string, std::uint32_t> numbers;
+  std::vector<std::uint32_t> file_of;
   out.tensors_.reserve(tensors.size());
   for (const Listed& listed : tensors) {
     const auto [it, added] = numbers.try_emplace(listed.file, static_cast<std::uint32_t>(out.files_.size()));
@@ -305,7 +456,6 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
     ++file.tensor_count;
     TensorInfo tensor;
     tensor.name = arena.copy(listed.name);
-    tensor.name_hash = NameTable::hash(tensor.name);
     tensor.file = it->second;
     if (!names_only) {
       const std::optional<std::uint64_t> bytes = outrider::tensor_bytes(listed.dtype, listed.shape);
@@ -318,21 +468,27 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
       file.file_bytes = file.expected_bytes = file.file_bytes + *bytes;
     }
     out.tensors_.push_back(tensor);
+    out.keys_.push_back(out.patterns_.key(tensor.name));
+    file_of.push_back(tensor.file);
   }
   out.arenas_.push_back(std::move(arena));
-  out.tabulate_names();
+  out.tabulate_names(file_of);
   return out;
 }
 
 const TensorInfo* Checkpoint::find(std::string_view name) const {
-  const auto at = names_.find(name, [this](std::uint32_t t) { return tensors_[t].name; });
+  const std::optional<NameKey> key = patterns_.find(name);
+  const auto at = key ? positions_.find(keys_, *key) : std::nullopt;
   return at ? &tensors_[*at] : nullptr;
 }
 
+// The tensors of a header cover what it announces without hole or overlap.
 std::uint64_t Checkpoint::tensor_bytes() const {
-  return std::accumulate(
-      tensors_.begin(), tensors_.end(), std::uint64_t{0},
-      [this](std::uint64_t sum, const TensorInfo& t) { return files_[t.file].in_index ? sum + t.bytes() : sum; });
+  std::uint64_t sum = 0;
+  for (const ShardFile& file : files_) {
+    if (file.in_index) sum += file.expected_bytes - file.data_start;
+  }
+  return sum;
 }
 
 std::optional<std::string> Checkpoint::side_file(std::string_view name, std::uint64_t max_bytes) const {

@@ -8,7 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "outrider/checkpoint/name_table.h"
+#include "outrider/checkpoint/key_positions.h"
+#include "outrider/checkpoint/name_pattern.h"
 #include "outrider/checkpoint/safetensors_header.h"
 #include "outrider/checkpoint/tensor_info.h"
 
@@ -77,6 +78,9 @@ class Checkpoint {
   // Tensors of the readable headers, file after file, each in order of its offsets (of the index, where
   // names_only()); a duplicate name stands there as often as it occurs.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  // The key of each tensor's name, in the same order, and the patterns they are of.
+  const std::vector<NameKey>& keys() const { return keys_; }
+  const NamePatterns& patterns() const { return patterns_; }
   // nullptr where absent; the first where there are several.
   const TensorInfo* find(std::string_view name) const;
 
@@ -84,7 +88,7 @@ class Checkpoint {
   bool names_only() const { return names_only_; }
   bool has_index() const { return has_index_; }
   std::optional<std::uint64_t> index_total_size() const { return index_total_size_; }
-  std::uint64_t tensor_bytes() const;  // sum over tensors()
+  std::uint64_t tensor_bytes() const;  // of the files that the index names
   const std::vector<IndexDisagreement>& disagreements() const { return disagreements_; }
   const std::vector<DuplicateTensor>& duplicates() const { return duplicates_; }
 
@@ -95,15 +99,21 @@ class Checkpoint {
   std::optional<std::string> side_file(std::string_view name, std::uint64_t max_bytes) const;
 
  private:
-  void tabulate_names();
-  void compare_with(const IndexFile& index, unsigned threads);
+  // `file_of`: by tensor, a position in files_.
+  void tabulate_names(std::span<const std::uint32_t> file_of);
+  void compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of, unsigned threads);
+  // `number`: what the index's patterns are called here.
+  bool agrees_with(const IndexFile& index, std::span<const std::uint32_t> number,
+                   std::span<const std::uint32_t> file_of, unsigned threads) const;
 
   std::filesystem::path root_;
   std::vector<ShardFile> files_;
   std::vector<TensorInfo> tensors_;
+  std::vector<NameKey> keys_;
   std::vector<IndexDisagreement> disagreements_;
   std::vector<DuplicateTensor> duplicates_;
-  NameTable names_;
+  NamePatterns patterns_;
+  KeyPositions positions_;
   std::vector<Arena> arenas_;
   std::string config_json_;
   std::optional<std::uint64_t> index_total_size_;

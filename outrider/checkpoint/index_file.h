@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "outrider/util/arena.h"
+#include "outrider/checkpoint/name_pattern.h"
 
 namespace outrider {
 
@@ -17,16 +17,17 @@ inline constexpr std::uint64_t kMaxIndexBytes = 128 << 20;
 // model.safetensors.index.json: which tensor is in which file.
 struct IndexFile {
   struct Entry {
-    std::string_view tensor;
+    NameKey tensor;           // its name, among `patterns`
     std::uint32_t shard = 0;  // position in `shards`
   };
   std::vector<Entry> weight_map;            // in the order of the file
   std::vector<std::string> shards;          // each file name once, in order of first appearance
   std::optional<std::uint64_t> total_size;  // metadata.total_size, bytes
-  Arena arena;
+  NamePatterns patterns;
 
+  std::string tensor(const Entry& entry) const { return patterns.name(entry.tensor); }
   // Tensors named more than once.
-  std::vector<std::string_view> repeated_keys() const;
+  std::vector<std::string> repeated_keys() const;
 };
 
 // Validates the text of an index. Refuses, as an Error whose message begins with `where`: not UTF-8, not JSON, no

@@ -7,13 +7,13 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <memory>
 
-#include "outrider/checkpoint/name_table.h"
 #include "outrider/checkpoint/not_weights.h"
 #include "outrider/checkpoint/plain_json.h"
+#include "outrider/checkpoint/position_table.h"
 #include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
+#include "outrider/util/same_bytes.h"
 
 namespace outrider {
 namespace {
@@ -22,8 +22,9 @@ namespace dom = simdjson::dom;
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
 constexpr std::size_t kMaxRank = 64;
+constexpr std::size_t kMaxSpare = 64 << 10;
 
-// Uninitialised memory that grows, and is given back after an outsized header.
+// Uninitialised memory that grows.
 class TextBuffer {
  public:
   std::span<char> room(std::size_t bytes) {
@@ -44,36 +45,49 @@ class TextBuffer {
   std::size_t size_ = 0;
 };
 
-// Buffers that one thread uses for header after header.
-struct Scratch {
-  dom::parser parser;
-  std::string buffer;
+// What the last entry of a pattern looked like from the end of its name to its data_offsets:
+// `":{"dtype":"BF16","shape":[4096],"data_offsets":[`.
+struct KnownEntry {
+  std::string text;
+  Dtype dtype = Dtype::kU8;
+  std::span<const std::uint64_t> shape;
+};
 
-  // The header must stay within the format's limit whatever a file says, so this allocates at most that.
-  std::span<char> room(std::size_t bytes) {
-    if (buffer.size() < bytes + simdjson::SIMDJSON_PADDING) buffer.resize(bytes + simdjson::SIMDJSON_PADDING);
-    return {buffer.data(), bytes};
-  }
-  // One outsized header must not keep its memory for the rest of the run.
+}  // namespace
+
+struct HeaderReader::State {
+  Arena arena;
+  NamePatterns patterns;
+  std::vector<KnownEntry> known;             // by pattern
+  std::vector<std::uint32_t> successor;      // by pattern: which followed it last
+  std::uint32_t last = NamePatterns::kNone;  // pattern of the entry before
+  PositionTable seen;
+  TextBuffer buffer;
+  dom::parser parser;
+  std::string padded;
+  std::vector<TensorInfo> spare_tensors;  // empty, with room
+  std::vector<NameKey> spare_keys;
+
+  // One outsized header must not keep its memory for all that follow.
   void trim() {
-    if (buffer.size() <= (8U << 20)) return;
-    buffer = {};
+    buffer.trim();
+    if (padded.size() <= (8U << 20)) return;
+    padded = {};
     parser = dom::parser();
   }
 };
 
-Scratch& scratch() {
-  thread_local Scratch s;
-  return s;
-}
+namespace {
 
 class HeaderParser {
  public:
-  HeaderParser(std::string_view where, SafetensorsHeader& out) : where_(where), out_(out) {}
+  HeaderParser(std::string_view where, HeaderReader::State& state, SafetensorsHeader& out)
+      : where_(where), state_(state), out_(out) {}
 
   void parse(std::string_view json) {
     if (!parse_plain(json)) {
       out_.tensors.clear();
+      out_.keys.clear();
       out_.metadata.clear();
       seen_metadata_ = false;
       parse_any(json);
@@ -84,50 +98,106 @@ class HeaderParser {
  private:
   // The form that every common writer has: fields in the order dtype, shape, data_offsets, nothing escaped.
   bool parse_plain(std::string_view json) {
-    if (!PlainJson::applies_to(json, false)) return false;
     PlainJson in(json);
     if (!in.eat('{')) return false;
-    std::string_view dtype_text;
-    std::optional<Dtype> dtype;
     for (bool first = true; first || in.eat(','); first = false) {
-      const auto name = in.string();
-      if (!name || !in.eat(':')) return false;
-      if (*name == "__metadata__") {
-        if (!parse_plain_metadata(in)) return false;
-        continue;
-      }
-      if (!in.eat('{') || in.string() != "dtype" || !in.eat(':')) return false;
-      const auto text = in.string();
-      if (!text) return false;
-      if (*text != dtype_text) {
-        dtype_text = *text;
-        dtype = dtype_from_name(dtype_text);
-      }
-      if (!dtype || !in.eat(',') || in.string() != "shape" || !in.eat(':') || !in.eat('[')) return false;
-      std::size_t rank = 0;
-      if (!in.eat(']')) {
-        do {
-          const auto dim = in.number();
-          if (!dim || rank == kMaxRank) return false;
-          numbers_[rank++] = *dim;
-        } while (in.eat(','));
-        if (!in.eat(']')) return false;
-      }
-      if (!in.eat(',') || in.string() != "data_offsets" || !in.eat(':') || !in.eat('[')) return false;
-      const auto begin = in.number();
-      if (!begin || !in.eat(',')) return false;
-      const auto end = in.number();
-      if (!end || !in.eat(']') || !in.eat('}')) return false;
-      TensorInfo& tensor = out_.tensors.emplace_back();
-      tensor.name = out_.arena.copy(*name);
-      tensor.dtype = *dtype;
-      tensor.shape = out_.arena.copy(std::span<const std::uint64_t>(numbers_.data(), rank));
-      tensor.begin = *begin;
-      tensor.end = *end;
+      if (!parse_known_entry(in) && !parse_plain_entry(in)) return false;
     }
     if (!in.eat('}')) return false;
     in.skip_space();
     return in.at_end();
+  }
+
+  // An entry that reads like the last one of the pattern that is next in turn. Where it is none, nothing is consumed.
+  bool parse_known_entry(PlainJson& in) {
+    in.skip_space();
+    if (state_.last == NamePatterns::kNone || in.left() < 2 || *in.at() != '"') return false;
+    const std::uint32_t pattern = state_.successor[state_.last];
+    if (pattern == NamePatterns::kNone || state_.known[pattern].text.empty()) return false;
+    const KnownEntry& known = state_.known[pattern];
+    const char* const name = in.at() + 1;
+    NameKey key;
+    const char* const name_end = state_.patterns.read(pattern, name, in.end(), key);
+    if (name_end == nullptr || static_cast<std::size_t>(in.end() - name_end) < known.text.size() ||
+        !same_bytes(name_end, known.text.data(), known.text.size())) {
+      return false;
+    }
+    PlainJson rest = in;
+    rest.move_to(name_end + known.text.size());
+    if (!parse_offsets(rest)) return false;
+    add({name, static_cast<std::size_t>(name_end - name)}, key, known.dtype, known.shape);
+    in = rest;
+    return true;
+  }
+
+  bool parse_plain_entry(PlainJson& in) {
+    const auto name = in.string();
+    if (!name) return false;
+    const char* const name_end = in.at() - 1;
+    if (!in.eat(':')) return false;
+    if (*name == "__metadata__") return parse_plain_metadata(in);
+    if (!in.eat('{') || in.string() != "dtype" || !in.eat(':')) return false;
+    const auto text = in.string();
+    const auto dtype = text ? dtype_from_name(*text) : std::nullopt;
+    if (!dtype || !in.eat(',') || in.string() != "shape" || !in.eat(':') || !in.eat('[')) return false;
+    std::size_t rank = 0;
+    if (!in.eat(']')) {
+      do {
+        const auto dim = in.number();
+        if (!dim || rank == kMaxRank) return false;
+        numbers_[rank++] = *dim;
+      } while (in.eat(','));
+      if (!in.eat(']')) return false;
+    }
+    if (!in.eat(',') || in.string() != "data_offsets" || !in.eat(':') || !in.eat('[')) return false;
+    const std::string_view known(name_end, static_cast<std::size_t>(in.at() - name_end));
+    if (!parse_offsets(in)) return false;
+    const auto shape = state_.arena.copy(std::span<const std::uint64_t>(numbers_.data(), rank));
+    const NameKey key = state_.patterns.key(*name);
+    // A hostile header has as many patterns as tensors, and entries of any length.
+    if (key.pattern < kMaxKnown && known.size() <= kMaxKnownBytes) {
+      if (state_.known.size() <= key.pattern) {
+        state_.known.resize(key.pattern + 1);
+        state_.successor.resize(key.pattern + 1, NamePatterns::kNone);
+      }
+      state_.known[key.pattern] = {std::string(known), *dtype, shape};
+    }
+    add(*name, key, *dtype, shape);
+    return true;
+  }
+
+  // What follows the bracket of data_offsets, to the end of the entry.
+  bool parse_offsets(PlainJson& in) {
+    // A tensor mostly begins where the one before ends: the same text, the same number.
+    std::optional<std::uint64_t> begin;
+    PlainJson same = in;
+    if (!end_text_.empty() && same.eat(end_text_) && same.eat(',')) {
+      begin = offsets_[1];
+      in = same;
+    } else {
+      begin = in.number();
+      if (!begin || !in.eat(',')) return false;
+    }
+    const char* const text = in.at();
+    const auto end = in.number();
+    const std::string_view end_text(text, static_cast<std::size_t>(in.at() - text));
+    if (!end || !in.eat(']') || !in.eat('}')) return false;
+    offsets_ = {*begin, *end};
+    end_text_ = end_text;
+    return true;
+  }
+
+  void add(std::string_view name, const NameKey& key, Dtype dtype, std::span<const std::uint64_t> shape) {
+    TensorInfo& tensor = out_.tensors.emplace_back();
+    tensor.name = state_.arena.copy(name);
+    tensor.dtype = dtype;
+    tensor.shape = shape;
+    tensor.begin = offsets_[0];
+    tensor.end = offsets_[1];
+    out_.keys.push_back(key);
+    const bool known = key.pattern < state_.known.size();
+    if (known && state_.last != NamePatterns::kNone) state_.successor[state_.last] = key.pattern;
+    state_.last = known ? key.pattern : NamePatterns::kNone;
   }
 
   bool parse_plain_metadata(PlainJson& in) {
@@ -145,22 +215,22 @@ class HeaderParser {
 
   // Any JSON, and the exact reason where it is none.
   void parse_any(std::string_view json) {
-    Scratch& s = scratch();
-    const auto padded = s.room(json.size());
-    if (!json.empty()) std::memcpy(padded.data(), json.data(), json.size());
-    dom::parser& parser = s.parser;
+    // A header is within the format's limit whatever a file says, so this allocates at most that.
+    std::string& padded = state_.padded;
+    if (padded.size() < json.size() + simdjson::SIMDJSON_PADDING)
+      padded.resize(json.size() + simdjson::SIMDJSON_PADDING);
+    json.copy(padded.data(), json.size());
     dom::element document;
-    check(parser.parse(padded.data(), json.size(), false).get(document));
+    check(state_.parser.parse(padded.data(), json.size(), false).get(document));
     dom::object root;
     check(document.get_object().get(root));
     for (const auto& [key, value] : root) {
       if (key == "__metadata__") {
         parse_metadata(value);
       } else {
-        parse_tensor(out_.arena.copy(key), value);
+        parse_tensor(state_.arena.copy(key), value);
       }
     }
-    s.trim();
   }
 
   [[noreturn]] void fail(HeaderFault fault, const std::string& message) const {
@@ -234,7 +304,7 @@ class HeaderParser {
         tensor.dtype = *known;
       } else if (key == "shape") {
         once(shape, key);
-        tensor.shape = out_.arena.copy(parse_numbers(name, entry, "a shape", kMaxRank));
+        tensor.shape = state_.arena.copy(parse_numbers(name, entry, "a shape", kMaxRank));
       } else if (key == "data_offsets") {
         once(offsets, key);
         const auto pair = parse_numbers(name, entry, "data_offsets", 2);
@@ -284,12 +354,17 @@ class HeaderParser {
     };
     if (!std::is_sorted(tensors.begin(), tensors.end(), by_offset)) {
       std::stable_sort(tensors.begin(), tensors.end(), by_offset);
+      out_.keys.clear();
     }
-    thread_local NameTable names;
-    names.reset(tensors.size());
+    if (out_.keys.size() != tensors.size()) {
+      out_.keys.reserve(tensors.size());
+      for (const TensorInfo& t : tensors) out_.keys.push_back(state_.patterns.key(t.name));
+    }
+    state_.seen.reset(tensors.size());
     for (std::uint32_t i = 0; i < tensors.size(); ++i) {
-      tensors[i].name_hash = NameTable::hash(tensors[i].name);
-      if (!names.insert(tensors[i].name, tensors[i].name_hash, i, [&](std::uint32_t at) { return tensors[at].name; }))
+      const NameKey& key = out_.keys[i];
+      const auto is_it = [&](std::uint32_t at) { return out_.keys[at] == key; };
+      if (!state_.seen.insert(seeded_hash(std::uint64_t{key.pattern} << 32 | key.first, key.second), i, is_it))
         continue;
       fail_tensor(HeaderFault::kDuplicateKey, tensors[i].name,
                   "stands twice in the header, so its place is ambiguous. Write the file again.");
@@ -323,22 +398,50 @@ class HeaderParser {
     out_.data_bytes = at;
   }
 
+  static constexpr std::size_t kMaxKnown = 4096;
+  static constexpr std::size_t kMaxKnownBytes = 256;
+
   std::string_view where_;
+  HeaderReader::State& state_;
   SafetensorsHeader& out_;
   std::array<std::uint64_t, kMaxRank> numbers_{};
+  std::array<std::uint64_t, 2> offsets_{};  // of the last entry that was read
+  std::string_view end_text_;               // how the second of them was written
   bool seen_metadata_ = false;
 };
 
 }  // namespace
 
-SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where) {
+HeaderReader::HeaderReader() : state_(std::make_unique<State>()) {}
+HeaderReader::~HeaderReader() = default;
+HeaderReader::HeaderReader(HeaderReader&&) noexcept = default;
+HeaderReader& HeaderReader::operator=(HeaderReader&&) noexcept = default;
+
+const NamePatterns& HeaderReader::patterns() const {
+  return state_->patterns;
+}
+
+Arena HeaderReader::take_arena() {
+  return std::move(state_->arena);
+}
+
+void HeaderReader::reuse(std::vector<TensorInfo> tensors, std::vector<NameKey> keys) {
+  // As for the text: what an outsized header needed is not kept.
+  if (tensors.capacity() > kMaxSpare || keys.capacity() > kMaxSpare) return;
+  tensors.clear();
+  keys.clear();
+  state_->spare_tensors = std::move(tensors);
+  state_->spare_keys = std::move(keys);
+}
+
+SafetensorsHeader HeaderReader::parse(std::string_view json, const std::string& where) {
   SafetensorsHeader out;
   out.data_start = 8 + json.size();
-  HeaderParser(where, out).parse(json);
+  HeaderParser(where, *state_, out).parse(json);
   return out;
 }
 
-SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
+SafetensorsHeader HeaderReader::read(const std::filesystem::path& path) {
   const std::string where = printable(path.string(), 4096);
   const auto fail = [&](HeaderFault fault, const std::string& message) {
     throw HeaderError(fault, fmt::format("{}: {}", where, message));
@@ -373,22 +476,38 @@ SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
                        length, file.size()));
     }
     SafetensorsHeader out;
-    // One buffer serves all the files a thread reads, and stays in its cache; what is kept is copied.
-    thread_local TextBuffer buffer;
-    const auto text = buffer.room(length);
+    state_->trim();
+    // One buffer serves all the files of a reader, and stays in its processor's cache; what is kept is copied.
+    const auto text = state_->buffer.room(length);
     file.read(8, std::as_writable_bytes(text));
     out.data_start = 8 + length;
     out.file_bytes = file.size();
-    // Two tensors in 250 bytes are a fair guess, and a wrong one costs little.
-    out.tensors.reserve(std::min<std::uint64_t>(length / 125, 200'000));
-    HeaderParser(where, out).parse({text.data(), text.size()});
-    buffer.trim();
+    // A tensor in 100 bytes is a fair guess, and a wrong one costs little.
+    out.tensors = std::move(state_->spare_tensors);
+    out.keys = std::move(state_->spare_keys);
+    out.tensors.reserve(std::min<std::uint64_t>(length / 100, 200'000));
+    out.keys.reserve(out.tensors.capacity());
+    HeaderParser(where, *state_, out).parse({text.data(), text.size()});
     return out;
   } catch (const HeaderError&) {
     throw;
   } catch (const Error& e) {
     throw HeaderError(HeaderFault::kUnreadable, e.what());
   }
+}
+
+SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where) {
+  HeaderReader reader;
+  SafetensorsHeader out = reader.parse(json, where);
+  out.arena = reader.take_arena();
+  return out;
+}
+
+SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
+  HeaderReader reader;
+  SafetensorsHeader out = reader.read(path);
+  out.arena = reader.take_arena();
+  return out;
 }
 
 SafetensorsHeader read_safetensors_header_strict(const std::filesystem::path& path) {

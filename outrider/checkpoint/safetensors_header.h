@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "outrider/checkpoint/name_pattern.h"
 #include "outrider/checkpoint/tensor_info.h"
 #include "outrider/util/arena.h"
 #include "outrider/util/error.h"
@@ -50,11 +52,12 @@ class HeaderError : public Error {
 // A validated header. Its tensors are in order of their offsets and cover the data section without hole or overlap.
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;
+  std::vector<NameKey> keys;  // of the tensors' names, among the patterns of the reader
   std::map<std::string, std::string> metadata;
   std::uint64_t data_start = 0;  // bytes from the start of the file: 8 + length of the JSON
   std::uint64_t data_bytes = 0;  // what the tensors cover
   std::uint64_t file_bytes = 0;  // the file's size; 0 when parsed from memory
-  Arena arena;
+  Arena arena;                   // names and shapes; empty where a HeaderReader keeps them
 
   std::uint64_t expected_file_bytes() const { return data_start + data_bytes; }
 };
@@ -63,6 +66,33 @@ struct SafetensorsHeader {
 // duplicate keys, no overflow, no hole, no overlap. Any bytes are safe input. Throws HeaderError, whose message
 // begins with `where`.
 SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where);
+
+// Reads one header after the other. Entries of a checkpoint repeat but for numbers, within a file and from file to
+// file, so what an entry of the same pattern looked like before is tried first; what is read is the same without. What
+// it hands out lives as long as its arena.
+class HeaderReader {
+ public:
+  HeaderReader();
+  ~HeaderReader();
+  HeaderReader(HeaderReader&&) noexcept;
+  HeaderReader& operator=(HeaderReader&&) noexcept;
+
+  // As parse_safetensors_header() and read_safetensors_header().
+  SafetensorsHeader parse(std::string_view json, const std::string& where);
+  SafetensorsHeader read(const std::filesystem::path& path);
+
+  // Gives back the lists of a header that are no longer needed, for the next one to be read into.
+  void reuse(std::vector<TensorInfo> tensors, std::vector<NameKey> keys);
+
+  // Of all names so far, those of files with faults too.
+  const NamePatterns& patterns() const;
+  Arena take_arena();
+
+  struct State;
+
+ private:
+  std::unique_ptr<State> state_;
+};
 
 // Reads only the header of a file. Throws HeaderError for every fault but kTruncated and kTrailing, which the caller
 // sees by comparing file_bytes with expected_file_bytes().

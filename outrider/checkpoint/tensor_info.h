@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -10,14 +11,14 @@
 
 namespace outrider {
 
-// One entry of a safetensors header. `name` and `shape` point into the arena of whoever handed it out.
+// One entry of a safetensors header. `name` and `shape` point into the arena of whoever handed it out; tensors of one
+// shape may share it.
 struct TensorInfo {
   std::string_view name;
   std::span<const std::uint64_t> shape;
   std::uint64_t begin = 0;  // bytes, from the start of the file's data section
   std::uint64_t end = 0;
-  std::uint64_t name_hash = 0;  // NameTable::hash(name)
-  std::uint32_t file = 0;       // position in Checkpoint::files()
+  std::uint32_t file = 0;  // position in Checkpoint::files()
   Dtype dtype = Dtype::kU8;
 
   std::uint64_t bytes() const { return end - begin; }
@@ -26,6 +27,14 @@ struct TensorInfo {
 // Bytes that `shape` elements of `dtype` take, or nothing when the product overflows 64 bits or is no whole number of
 // bytes (F4 and F6).
 std::optional<std::uint64_t> tensor_bytes(Dtype dtype, std::span<const std::uint64_t> shape);
+
+// In line: std::equal() would call memcmp for what is one or two numbers.
+inline bool same_shape(std::span<const std::uint64_t> a, std::span<const std::uint64_t> b) {
+  if (a.size() != b.size()) return false;
+  std::uint64_t difference = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) difference |= a[i] ^ b[i];
+  return difference == 0;
+}
 
 // "[4096, 2048]"; "[]" for a scalar.
 std::string shape_text(std::span<const std::uint64_t> shape);

@@ -42,7 +42,8 @@ int run(const Arguments& arguments) {
   if (arguments.data || options.reference) {
     options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
   }
-  const CheckReport report = check_path(arguments.path, options);
+  // Never freed: the process is about to end, see main().
+  const CheckReport& report = *new CheckReport(check_path(arguments.path, options));
   bar.clear();
   const bool colour = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
   if (arguments.map) {

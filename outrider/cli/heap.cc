@@ -22,6 +22,13 @@ void prepare_heap() {
   std::free(block);
   const auto end = reinterpret_cast<std::uintptr_t>(sbrk(0));
   const std::uintptr_t begin = (end - kStep + kHugePage - 1) / kHugePage * kHugePage;
+  // Small pages before the first huge one are left alone.
+  const std::uintptr_t used = reinterpret_cast<std::uintptr_t>(block);
+  constexpr std::size_t kHeader = 64;
+  if (begin > used + kHeader) {
+    void* volatile pad = std::malloc(begin - used - kHeader);
+    static_cast<void>(pad);
+  }
   // Where the kernel has no huge pages this fails, and nothing is lost.
   madvise(reinterpret_cast<void*>(begin), (end - begin) / kHugePage * kHugePage, MADV_HUGEPAGE);
 }

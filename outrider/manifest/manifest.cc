@@ -54,10 +54,6 @@ bool has_slot(Slot slot, Block block, const LayerAttention& attention, const Mod
   }
 }
 
-bool is_expert(Slot slot) {
-  return slot >= Slot::kExpertW1 && slot <= Slot::kExpertW3;
-}
-
 }  // namespace
 
 std::string block_name(Block block) {
@@ -94,12 +90,12 @@ Manifest::Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t
 
 void Manifest::add_block(Block block, const LayerAttention& attention) {
   BlockEntry entry;
+  entry.begin = static_cast<ParameterId>(parameters_.size());
   entry.first.fill(-1);
-  const auto add = [&](const ParameterSpec& spec, std::int32_t expert) {
+  const auto add = [&](const ParameterSpec& spec) {
     Parameter p;
     p.slot = spec.slot;
     p.block = block;
-    p.expert = expert;
     p.shape = spec.shape(config_, attention);
     if (block.kind == BlockKind::kMtp && (spec.slot == Slot::kEmbed || spec.slot == Slot::kHead)) {
       p.falls_back_to = static_cast<ParameterId>(blocks_[0].first[static_cast<std::size_t>(spec.slot)]);
@@ -109,49 +105,34 @@ void Manifest::add_block(Block block, const LayerAttention& attention) {
   for (const ParameterSpec& spec : parameter_specs()) {
     if (is_expert(spec.slot) || !has_slot(spec.slot, block, attention, config_, drafter_blocks_)) continue;
     entry.first[static_cast<std::size_t>(spec.slot)] = static_cast<std::int32_t>(parameters_.size());
-    add(spec, -1);
+    add(spec);
   }
   if (block.kind != BlockKind::kTop) {
     const Slot experts[] = {Slot::kExpertW1, Slot::kExpertW2, Slot::kExpertW3};
     for (std::size_t i = 0; i < 3; ++i) {
       entry.first[static_cast<std::size_t>(experts[i])] = static_cast<std::int32_t>(parameters_.size() + i);
     }
+    std::array<Parameter, 3> expert;
+    for (std::size_t i = 0; i < 3; ++i) {
+      expert[i].slot = experts[i];
+      expert[i].block = block;
+      expert[i].shape = parameter_spec(experts[i]).shape(config_, attention);
+    }
     for (std::uint64_t e = 0; e < config_.n_routed_experts; ++e) {
-      for (const Slot slot : experts) add(parameter_spec(slot), static_cast<std::int32_t>(e));
+      for (Parameter& p : expert) {
+        p.expert = static_cast<std::int32_t>(e);
+        parameters_.push_back(p);
+      }
     }
   }
   blocks_.push_back(entry);
 }
 
-std::optional<std::size_t> Manifest::block_position(Block block) const {
-  switch (block.kind) {
-    case BlockKind::kTop:
-      return 0;
-    case BlockKind::kLayer:
-      if (block.index < config_.layers.size()) return 1 + block.index;
-      return std::nullopt;
-    case BlockKind::kMtp:
-    case BlockKind::kDspark: {
-      const BlockKind kind = drafter_ == DrafterKind::kDspark ? BlockKind::kDspark : BlockKind::kMtp;
-      if (block.kind == kind && block.index < drafter_blocks_) return 1 + config_.layers.size() + block.index;
-      return std::nullopt;
-    }
-  }
-  return std::nullopt;
-}
-
-bool Manifest::has_block(Block block) const {
-  return block_position(block).has_value();
-}
-
-std::optional<ParameterId> Manifest::find(Block block, Slot slot, std::int32_t expert) const {
-  const std::optional<std::size_t> at = block_position(block);
-  if (!at) return std::nullopt;
-  const std::int32_t first = blocks_[*at].first[static_cast<std::size_t>(slot)];
-  if (first < 0 || is_expert(slot) != (expert >= 0)) return std::nullopt;
-  if (!is_expert(slot)) return static_cast<ParameterId>(first);
-  if (static_cast<std::uint64_t>(expert) >= config_.n_routed_experts) return std::nullopt;
-  return static_cast<ParameterId>(first + 3 * expert);
+std::pair<ParameterId, ParameterId> Manifest::parameters_of(std::size_t begin, std::size_t end) const {
+  const auto first = [this](std::size_t block) {
+    return block < blocks_.size() ? blocks_[block].begin : static_cast<ParameterId>(parameters_.size());
+  };
+  return {first(begin), first(end)};
 }
 
 }  // namespace outrider

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "outrider/manifest/model_config.h"
@@ -45,16 +46,45 @@ class Manifest {
   const Parameter& operator[](ParameterId id) const { return parameters_[id]; }
 
   // nullopt: the block does not exist, or has no such parameter (e.g. a compressor in a window layer).
-  std::optional<ParameterId> find(Block block, Slot slot, std::int32_t expert = -1) const;
-  bool has_block(Block block) const;
+  std::optional<ParameterId> find(Block block, Slot slot, std::int32_t expert = -1) const {
+    const std::optional<std::size_t> at = block_position(block);
+    if (!at) return std::nullopt;
+    const std::int32_t first = blocks_[*at].first[static_cast<std::size_t>(slot)];
+    if (first < 0 || is_expert(slot) != (expert >= 0)) return std::nullopt;
+    if (!is_expert(slot)) return static_cast<ParameterId>(first);
+    if (static_cast<std::uint64_t>(expert) >= config_.n_routed_experts) return std::nullopt;
+    return static_cast<ParameterId>(first + 3 * expert);
+  }
+  bool has_block(Block block) const { return block_position(block).has_value(); }
+
+  // Blocks in order: the top, the layers, the drafter's.
+  std::size_t blocks() const { return blocks_.size(); }
+  std::optional<std::size_t> block_position(Block block) const {
+    const std::size_t layers = config_.layers.size();
+    switch (block.kind) {
+      case BlockKind::kTop:
+        return 0;
+      case BlockKind::kLayer:
+        if (block.index < layers) return 1 + block.index;
+        break;
+      case BlockKind::kMtp:
+      case BlockKind::kDspark:
+        if ((block.kind == BlockKind::kDspark) != (drafter_ == DrafterKind::kDspark)) break;
+        if (block.index < drafter_blocks_) return 1 + layers + block.index;
+        break;
+    }
+    return std::nullopt;
+  }
+  // The parameters of the blocks [begin, end), which stand together: the first, and the one past the last.
+  std::pair<ParameterId, ParameterId> parameters_of(std::size_t begin, std::size_t end) const;
 
  private:
   struct BlockEntry {
+    ParameterId begin = 0;
     std::array<std::int32_t, kSlotCount> first;  // first ParameterId of the slot; -1: absent
   };
 
   void add_block(Block block, const LayerAttention& attention);
-  std::optional<std::size_t> block_position(Block block) const;
 
   ModelConfig config_;
   DrafterKind drafter_;

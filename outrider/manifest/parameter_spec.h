@@ -87,6 +87,11 @@ enum class Slot : std::uint8_t {
 };
 inline constexpr std::size_t kSlotCount = static_cast<std::size_t>(Slot::kConfidenceProj) + 1;
 
+// A part of a routed expert.
+constexpr bool is_expert(Slot slot) {
+  return slot >= Slot::kExpertW1 && slot <= Slot::kExpertW3;
+}
+
 // What may stand on disk for a parameter.
 enum class Storage : std::uint8_t {
   kFloat,         // BF16, F16 or F32 as it is

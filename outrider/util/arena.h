@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -10,8 +11,8 @@
 
 namespace outrider {
 
-// Owns many small strings and shapes with one allocation per 64 KiB. What it hands out lives as long as the arena,
-// also after the arena is moved.
+// Owns many small strings and shapes with few allocations, each twice as large as the one before, up to 1 MiB. What it
+// hands out lives as long as the arena, also after the arena is moved.
 class Arena {
  public:
   std::string_view copy(std::string_view text) {
@@ -28,19 +29,14 @@ class Arena {
     return {to, values.size()};
   }
 
-  // Room for text that stays, to be filled by the caller.
-  std::span<char> text(std::size_t bytes) {
-    chunks_.insert(chunks_.begin(), std::make_unique_for_overwrite<std::byte[]>(bytes == 0 ? 1 : bytes));
-    return {reinterpret_cast<char*>(chunks_.front().get()), bytes};
-  }
-
  private:
-  static constexpr std::size_t kChunk = 64 << 10;
+  static constexpr std::size_t kFirstChunk = 16 << 10;
+  static constexpr std::size_t kLargestChunk = 1 << 20;
 
   std::byte* allocate(std::size_t bytes, std::size_t alignment) {
     used_ = (used_ + alignment - 1) / alignment * alignment;
     if (chunks_.empty() || used_ + bytes > size_) {
-      size_ = bytes > kChunk ? bytes : kChunk;
+      size_ = std::max(bytes, std::clamp(2 * size_, kFirstChunk, kLargestChunk));
       chunks_.push_back(std::make_unique_for_overwrite<std::byte[]>(size_));
       used_ = 0;
     }

@@ -3,18 +3,38 @@
 #include <algorithm>
 #include <cstddef>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace outrider {
+
+// Puts a thread that was just started on a processor of its own, the `nth` after the caller's; from there the kernel
+// may move it as it likes. Left alone, Linux may keep a new thread waiting behind its creator for several milliseconds,
+// although another processor is idle.
+void spread_out(std::thread::native_handle_type thread, std::size_t nth);
+
+// Threads that work beside the one that started them; joined when this goes out of scope, or by join().
+class Helpers {
+ public:
+  template <typename Work>
+  void start(Work work) {
+    threads_.emplace_back(std::move(work));
+    spread_out(threads_.back().native_handle(), threads_.size());
+  }
+  void join() { threads_.clear(); }
+
+ private:
+  std::vector<std::jthread> threads_;
+};
 
 // Splits [0, count) into at most `threads` ranges of at least `grain`, and calls work(begin, end) for each, one of them
 // on the calling thread. Returns when all are done. `work` must not throw.
 template <typename Work>
 void parallel_ranges(std::size_t count, unsigned threads, std::size_t grain, const Work& work) {
   const std::size_t parts = std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, std::max(threads, 1U));
-  std::vector<std::jthread> workers;  // joined when this goes out of scope; what they refer to lives longer
+  Helpers helpers;  // what they refer to lives longer
   for (std::size_t i = 1; i < parts; ++i) {
-    workers.emplace_back([&work, begin = count * i / parts, end = count * (i + 1) / parts] { work(begin, end); });
+    helpers.start([&work, begin = count * i / parts, end = count * (i + 1) / parts] { work(begin, end); });
   }
   work(std::size_t{0}, count / parts);
 }
