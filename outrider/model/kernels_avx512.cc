@@ -95,13 +95,25 @@ void add_scaled(float factor, const float* x, std::size_t size, float* out) {
   }
 }
 
+// Rows follow one another in memory, so what lies this far ahead is needed soon; the processor's own prefetching falls
+// behind when much is done with each byte. Prefetching past the end is harmless.
+constexpr std::size_t kPrefetchBytes = 8192;
+
+void prefetch(const std::byte* at) {
+  _mm_prefetch(reinterpret_cast<const char*>(at) + kPrefetchBytes, _MM_HINT_T0);
+}
+
 void bf16(const std::byte* in, std::size_t size, float* out) {
-  for (std::size_t i = 0; i < size; i += 16) {
-    const __mmask16 m = first(size - i);
-    const __m256i codes = _mm256_maskz_loadu_epi16(m, in + 2 * i);
-    const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu16_epi32(codes), 16);
-    _mm512_mask_storeu_ps(out + i, m, _mm512_castsi512_ps(bits));
+  std::size_t i = 0;
+  for (; i + 32 <= size; i += 32) {
+    prefetch(in + 2 * i);
+    const __m512i codes = _mm512_loadu_si512(in + 2 * i);
+    const __m512i low = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(codes, 0));
+    const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(codes, 1));
+    _mm512_storeu_ps(out + i, _mm512_castsi512_ps(_mm512_slli_epi32(low, 16)));
+    _mm512_storeu_ps(out + i + 16, _mm512_castsi512_ps(_mm512_slli_epi32(high, 16)));
   }
+  scalar_kernels().bf16(in + 2 * i, size - i, out + i);
 }
 
 void f16(const std::byte* in, std::size_t size, float* out) {
@@ -112,22 +124,47 @@ void f16(const std::byte* in, std::size_t size, float* out) {
 }
 
 void e4m3(const std::byte* codes, const float* scales, std::size_t block, std::size_t size, float* out) {
-  const __m512 nan = _mm512_set1_ps(__builtin_nanf(""));
+  const __m512i low7 = _mm512_set1_epi16(0x7f);
   for (std::size_t begin = 0; begin < size; begin += block, ++scales) {
     const std::size_t end = smaller(begin + block, size);
     // As an FP16 with its sign moved, a code is its value * 2^-8.
     const __m512 unit = _mm512_set1_ps(0x1p8F);
     const __m512 scale = _mm512_set1_ps(*scales);
+    __mmask32 any_nan = 0;
+    std::size_t i = begin;
+    for (; i + 32 <= end; i += 32) {
+      if (i % 64 == 0) prefetch(codes + i);
+      const __m512i wide = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i)));
+      const __m512i magnitude = _mm512_and_si512(wide, low7);
+      any_nan |= _mm512_cmpeq_epi16_mask(magnitude, low7);
+      const __m512i sign = _mm512_slli_epi16(_mm512_andnot_si512(low7, wide), 8);
+      const __m512i half = _mm512_or_si512(_mm512_slli_epi16(magnitude, 7), sign);
+      const __m512 low = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 0));
+      const __m512 high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
+      _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_mul_ps(low, unit), scale));
+      _mm512_storeu_ps(out + i + 16, _mm512_mul_ps(_mm512_mul_ps(high, unit), scale));
+    }
+    if (any_nan != 0) i = begin;
+    scalar_kernels().e4m3(codes + i, scales, block, end - i, out + i);
+  }
+}
+
+template <bool kOffsets>
+void grouped_nibbles(const std::byte* codes, const float* values, const float* scales, const float* offsets,
+                     std::size_t group, std::size_t size, float* out) {
+  const __m512 table = _mm512_loadu_ps(values);
+  for (std::size_t begin = 0; begin < size; begin += group, ++scales) {
+    const std::size_t end = smaller(begin + group, size);
+    const __m512 scale = _mm512_set1_ps(*scales);
+    const __m512 offset = kOffsets ? _mm512_set1_ps(*offsets++) : _mm512_setzero_ps();
     for (std::size_t i = begin; i < end; i += 16) {
-      const __mmask16 m = first(end - i);
-      const __m128i bytes = _mm_maskz_loadu_epi8(m, codes + i);
-      const __m256i wide = _mm256_cvtepu8_epi16(bytes);
-      const __m256i magnitude = _mm256_and_si256(wide, _mm256_set1_epi16(0x7f));
-      const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
-      const __m512 value = _mm512_cvtph_ps(_mm256_or_si256(_mm256_slli_epi16(magnitude, 7), sign));
-      const __mmask16 is_nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7f));
-      const __m512 scaled = _mm512_mul_ps(_mm512_mul_ps(value, unit), scale);
-      _mm512_mask_storeu_ps(out + i, m, _mm512_mask_mov_ps(scaled, is_nan, nan));
+      if (i % 128 == 0) prefetch(codes + i / 2);
+      const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i / 2));
+      const __m128i pairs = _mm_unpacklo_epi8(bytes, _mm_srli_epi16(bytes, 4));
+      // Of an index, the permutation reads the lowest four bits.
+      __m512 value = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(pairs), table);
+      if constexpr (kOffsets) value = _mm512_sub_ps(value, offset);
+      _mm512_storeu_ps(out + i, _mm512_mul_ps(value, scale));
     }
   }
 }
@@ -136,20 +173,10 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
              std::size_t size, float* out) {
   if (group % 16 != 0 || size % 16 != 0) {
     scalar_kernels().nibbles(codes, values, scales, offsets, group, size, out);
-    return;
-  }
-  const __m512 table = _mm512_loadu_ps(values);
-  for (std::size_t begin = 0; begin < size; begin += group, ++scales) {
-    const std::size_t end = smaller(begin + group, size);
-    const __m512 scale = _mm512_set1_ps(*scales);
-    const __m512 offset = _mm512_set1_ps(offsets == nullptr ? 0.0F : *offsets++);
-    for (std::size_t i = begin; i < end; i += 16) {
-      const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i / 2));
-      const __m128i pairs = _mm_unpacklo_epi8(bytes, _mm_srli_epi16(bytes, 4));
-      const __m512i indices = _mm512_cvtepu8_epi32(_mm_and_si128(pairs, _mm_set1_epi8(15)));
-      const __m512 value = _mm512_permutexvar_ps(indices, table);
-      _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_sub_ps(value, offset), scale));
-    }
+  } else if (offsets == nullptr) {
+    grouped_nibbles<false>(codes, values, scales, offsets, group, size, out);
+  } else {
+    grouped_nibbles<true>(codes, values, scales, offsets, group, size, out);
   }
 }
 

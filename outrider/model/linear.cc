@@ -16,6 +16,8 @@ constexpr float kE2m1Values[16] = {0.0F,  0.5F,  1.0F,  1.5F,  2.0F,  3.0F,  4.0
                                    -0.0F, -0.5F, -1.0F, -1.5F, -2.0F, -3.0F, -4.0F, -6.0F};
 constexpr float kOffsetBinary[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
 
+// Decoded rows that are multiplied together; more of them would not stay in the L1 cache beside the activations.
+constexpr std::size_t kTileBytes = 24 << 10;
 // Multiplications that make waking another thread worth it.
 constexpr std::size_t kWorkOfAThread = 1 << 18;
 
@@ -150,10 +152,11 @@ void multiply(const Compute& compute, const Linear& weight, const Rows& x, Rows&
   const std::size_t size = padded(weight.cols());
   const std::size_t grain = kWorkOfAThread / std::max<std::size_t>(size * x.rows(), 1) + 1;
   compute.pool.ranges(y.cols(), grain, [&](std::size_t begin, std::size_t end) {
-    std::vector<float> tile(kRowTile * size);
+    const std::size_t tile_rows = std::clamp<std::size_t>(kTileBytes / (size * sizeof(float)), 1, kRowTile);
+    std::vector<float> tile(tile_rows * size);
     std::vector<float> scratch;
-    for (std::size_t r = begin; r < end; r += kRowTile) {
-      const std::size_t count = std::min(kRowTile, end - r);
+    for (std::size_t r = begin; r < end; r += tile_rows) {
+      const std::size_t count = std::min(tile_rows, end - r);
       for (std::size_t i = 0; i < count; ++i) {
         weight.decode(compute.kernels, first + r + i, tile.data() + i * size, scratch);
       }
