@@ -43,7 +43,7 @@ demo: release  ## Run the bundled model with its MTP head; check it, and a varia
 	    echo "(exit status $$status)"; test $$status -eq 1
 	@echo && echo '$$ outrider check models/deepseek-v4-kjv'
 	@build/release/outrider check models/deepseek-v4-kjv
-	@echo && echo "$$ outrider generate models/deepseek-v4-kjv -p 'Genesis 11' --show-drafts"
+	@printf '\n%s\n' '$$ printf "Genesis 11\n\n" | outrider generate models/deepseek-v4-kjv --show-drafts'
 	@printf 'Genesis 11\n\n' | build/release/outrider generate models/deepseek-v4-kjv --show-drafts
 
 test: release check-layers  ## Build and run the tests
