@@ -26,6 +26,14 @@ def fp8(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values.to(torch.float8_e4m3fn).float(), scale
 
 
+def fp4_values(packed: torch.Tensor) -> torch.Tensor:
+    """Two codes a byte [out, in/2], the even element in the low nibble -> e2m1 values [out, in] in fp32."""
+    bits = packed.view(torch.uint8)
+    codes = torch.stack((bits & 15, bits >> 4), -1).flatten(-2)
+    table = torch.tensor([*rounding.FP4_VALUES, *(-v for v in rounding.FP4_VALUES)], dtype=torch.float32)
+    return table[codes.long()]
+
+
 def widened(scale: torch.Tensor, shape) -> torch.Tensor:
     """A scale per 128 x 128 block -> one per element."""
     rows = scale.repeat_interleave(FP8_BLOCK, 0)[: shape[0]]

@@ -56,10 +56,7 @@ def widened_weight(tensors: dict[str, torch.Tensor], name: str) -> torch.Tensor:
     if scale is None:
         return value.float() if value.dtype.is_floating_point else value
     if value.dtype == torch.int8:
-        bits = value.view(torch.uint8)
-        codes = torch.stack((bits & 15, bits >> 4), -1).flatten(-2)
-        table = torch.tensor([*rounding.FP4_VALUES, *(-v for v in rounding.FP4_VALUES)])
-        return table[codes.long()] * scale.float().repeat_interleave(quantize.FP4_BLOCK, -1)
+        return quantize.fp4_values(value) * scale.float().repeat_interleave(quantize.FP4_BLOCK, -1)
     return value.float() * quantize.widened(scale.float(), value.shape)
 
 

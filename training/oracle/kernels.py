@@ -8,6 +8,7 @@ exp. One thing differs on purpose: see `act_quant`.
 import torch
 
 from deepseek_v4 import rounding
+from deepseek_v4.quantize import fp4_values
 
 ATTENTION_BLOCK = 64
 ACTIVATION_BLOCK = 128
@@ -51,10 +52,7 @@ def fp8_gemm(a, a_s, b, b_s, scale_dtype=torch.float32):
 
 def fp4_gemm(a, a_s, b, b_s, scale_dtype=torch.float32):
     """a [..., K] e4m3, a_s [..., K/128], b [N, K/2] two e2m1 codes a byte, b_s [N, K/32] -> [..., N]."""
-    codes = b.view(torch.uint8)
-    codes = torch.stack((codes & 15, codes >> 4), -1).flatten(-2)
-    table = torch.tensor([*rounding.FP4_VALUES, *(-v for v in rounding.FP4_VALUES)], dtype=torch.float32)
-    return _blockwise_product(a, a_s, table[codes.long()], b_s.float(), FP4_BLOCK)
+    return _blockwise_product(a, a_s, fp4_values(b), b_s.float(), FP4_BLOCK)
 
 
 def _blockwise_product(a, a_s, b, scale_b, block):
