@@ -13,10 +13,10 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "outrider/binding/open_plan.h"
+#include "outrider/cli/model_options.h"
 #include "outrider/model/model.h"
 #include "outrider/prompt/message_encoder.h"
 #include "outrider/speculation/decoder.h"
@@ -31,16 +31,14 @@ using Clock = std::chrono::steady_clock;
 
 struct Arguments {
   std::string path;
+  ModelArguments model;
   std::optional<std::string> prompt;
   std::string file;
   std::string speculative_config;
-  std::string mode = "official";
   std::vector<std::string> stop;
   SamplingParams sampling;
   std::uint64_t seed = 0;
   std::uint64_t max_tokens = 128;
-  std::size_t chunk = 512;
-  unsigned threads = 0;  // all of the machine's
   bool chat = false;
   bool no_speculation = false;
   bool ignore_eos = false;
@@ -167,7 +165,7 @@ void print_statistics(const Generation& generation, const Model& model, std::siz
 int run(const Arguments& arguments) {
   validate(arguments.sampling);
   const auto plan = open_plan(arguments.path);
-  const DecoderOptions decoder_options{num_speculative_tokens(arguments, *plan), arguments.chunk};
+  const DecoderOptions decoder_options{num_speculative_tokens(arguments, *plan), arguments.model.chunk};
   const Tokenizer tokenizer = Tokenizer::open(plan->checkpoint().root());
 
   GenerationParams params;
@@ -176,10 +174,7 @@ int run(const Arguments& arguments) {
   params.max_tokens = arguments.max_tokens;
   if (!arguments.ignore_eos && tokenizer.eos_id()) params.stop_token_ids = {*tokenizer.eos_id()};
 
-  ModelOptions options;
-  options.mode = arguments.mode == "exact" ? NumericMode::kExact : NumericMode::kOfficial;
-  options.threads =
-      arguments.threads != 0 ? arguments.threads : std::clamp(std::thread::hardware_concurrency(), 1U, 256U);
+  const ModelOptions options = arguments.model.options();
   const Model model(std::make_shared<const Weights>(plan), options);
   const Decoder decoder(model, decoder_options);
   Generation generation(model, prompt_ids(arguments, tokenizer), params);
@@ -241,16 +236,7 @@ void add_generate_command(CLI::App& app, int& status) {
   command->add_option("--stop", arguments->stop, "Text to stop before; may be given several times")
       ->check([](const std::string& s) { return s.empty() ? "an empty text would stop at once" : ""; });
   command->add_flag("--ignore-eos", arguments->ignore_eos, "Go on after the end of the text");
-  command
-      ->add_option("--mode", arguments->mode,
-                   "official: rounds as the release's code does; exact: float, nothing rounded")
-      ->check(CLI::IsMember({"official", "exact"}))
-      ->capture_default_str();
-  command->add_option("--chunk", arguments->chunk, "Tokens of the prompt a pass; does not change the result")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
-      ->capture_default_str();
-  command->add_option("--threads", arguments->threads, "Threads; default: as many as the machine has")
-      ->check(CLI::Range(1U, 256U));
+  add_model_options(*command, arguments->model);
   command->callback([arguments, &status] { status = run(*arguments); });
 }
 

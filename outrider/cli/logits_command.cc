@@ -4,17 +4,16 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "outrider/binding/open_plan.h"
+#include "outrider/cli/model_options.h"
 #include "outrider/model/model.h"
 #include "outrider/model/top_k.h"
 #include "outrider/util/error.h"
@@ -24,11 +23,9 @@ namespace {
 
 struct Arguments {
   std::string path;
+  ModelArguments model;
   std::vector<std::uint32_t> tokens;
-  std::string mode = "official";
   std::string npy;
-  std::size_t chunk = 512;
-  unsigned threads = 0;  // all of the machine's
   bool mtp = false;
   bool json = false;
 };
@@ -41,9 +38,7 @@ struct Logits {
 
 std::vector<float> last_row(const Rows& rows) {
   const std::span<const float> row = rows[rows.rows() - 1];
-  if (!std::all_of(row.begin(), row.end(), [](float v) { return std::isfinite(v); })) {
-    throw Error("The logits are not finite numbers: a weight is NaN or infinite. `outrider check --data` names it.");
-  }
+  require_finite(row);
   return {row.begin(), row.end()};
 }
 
@@ -54,8 +49,8 @@ Logits compute(const Model& model, const Arguments& arguments) {
   Logits logits;
   const auto begin = std::chrono::steady_clock::now();
   Rows streams;
-  for (std::size_t at = 0; at < tokens.size(); at += arguments.chunk) {
-    const std::size_t count = std::min(arguments.chunk, tokens.size() - at);
+  for (std::size_t at = 0; at < tokens.size(); at += arguments.model.chunk) {
+    const std::size_t count = std::min(arguments.model.chunk, tokens.size() - at);
     const bool last = at + count == tokens.size();
     const ForwardItem item{&sequence, std::span(tokens).subspan(at, count),
                            last ? LogitsWanted::kLast : LogitsWanted::kNone};
@@ -98,10 +93,7 @@ void print_best(const char* title, const std::vector<float>& row) {
 }
 
 int run(const Arguments& arguments) {
-  ModelOptions options;
-  options.mode = arguments.mode == "exact" ? NumericMode::kExact : NumericMode::kOfficial;
-  options.threads =
-      arguments.threads != 0 ? arguments.threads : std::clamp(std::thread::hardware_concurrency(), 1U, 256U);
+  const ModelOptions options = arguments.model.options();
   const auto plan = open_plan(arguments.path);
   const Model model(std::make_shared<const Weights>(plan), options);
   if (arguments.mtp && model.mtp_blocks() == 0) {
@@ -111,12 +103,12 @@ int run(const Arguments& arguments) {
   const Logits logits = compute(model, arguments);
   fmt::print(stderr, "{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n",
              arguments.tokens.size(), logits.seconds, static_cast<double>(arguments.tokens.size()) / logits.seconds,
-             arguments.mode, model.kernels().name, options.threads);
+             arguments.model.mode, model.kernels().name, options.threads);
   if (!arguments.npy.empty()) {
     write_npy(arguments.npy, logits.rows);
   } else if (arguments.json) {
     nlohmann::ordered_json json = {{"tokens", arguments.tokens},
-                                   {"mode", arguments.mode},
+                                   {"mode", arguments.model.mode},
                                    {"kernels", model.kernels().name},
                                    {"logits", logits.rows.front()}};
     if (arguments.mtp) {
@@ -148,16 +140,7 @@ void add_logits_command(CLI::App& app, int& status) {
   command->add_option("--tokens", arguments->tokens, "Token ids, separated by commas")->delimiter(',')->required();
   command->add_flag("--mtp", arguments->mtp,
                     "Also the MTP block's logits, of the token that follows the most likely next one");
-  command
-      ->add_option("--mode", arguments->mode,
-                   "official: rounds as the release's code does; exact: float, nothing rounded")
-      ->check(CLI::IsMember({"official", "exact"}))
-      ->capture_default_str();
-  command->add_option("--chunk", arguments->chunk, "Tokens a pass; does not change the result")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
-      ->capture_default_str();
-  command->add_option("--threads", arguments->threads, "Threads; default: as many as the machine has")
-      ->check(CLI::Range(1U, 256U));
+  add_model_options(*command, arguments->model);
   auto* json = command->add_flag("--json", arguments->json, "Print all logits as JSON");
   command->add_option("--npy", arguments->npy, "Write all logits as a NumPy array, float32 [1 or, with --mtp, 2, V]")
       ->type_name("FILE")

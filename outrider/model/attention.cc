@@ -9,7 +9,6 @@
 namespace outrider {
 namespace {
 
-constexpr std::size_t kKeyBlock = 64;  // of values rounded through FP8 with one scale
 // Slots that share a running maximum; where weights are rounded, the result depends on it.
 constexpr std::size_t kSlotBlock = 64;
 constexpr std::size_t kWorkOfAThread = 1 << 17;
@@ -96,7 +95,8 @@ class RowAttention {
       std::size_t count = 0;
       for (std::size_t s = slot; s < std::min(slot + kSlotBlock, window + visible.entries()); ++s) {
         if (s < window) {
-          if (s < visible.positions) load_position(chunk, visible.first_position + s, count++);
+          if (s >= visible.positions) continue;
+          chunk.load(kv_, chunk.state->window, visible.first_position + s, keys_[count++].data());
         } else {
           const std::size_t e = visible.chosen.empty() ? s - window : visible.chosen[s - window];
           chunk.state->compressor->entries.load(e, keys_[count++].data());
@@ -113,15 +113,6 @@ class RowAttention {
   }
 
  private:
-  void load_position(const Chunk& chunk, std::uint64_t position, std::size_t to) {
-    if (position >= chunk.start) {
-      std::copy_n(kv_[chunk.first_row + (position - chunk.start)].data(), keys_.cols(), keys_[to].data());
-    } else {
-      const RowStore& ring = chunk.state->window;
-      ring.load(position % ring.rows(), keys_[to].data());
-    }
-  }
-
   void add_block(std::size_t count, std::size_t heads, Rows& out) {
     const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
     for (std::size_t k = 0; k < count; k += kRowTile) {
@@ -208,13 +199,7 @@ Rows attention(const Compute& compute, const ModelConfig& config, const BlockWei
   }
   Rows out = attend(compute, config, weights, batch, q, kv, chosen);
 
-  for (const Chunk& chunk : batch.chunks) {
-    RowStore& ring = chunk.state->window;
-    const std::size_t kept = std::min(chunk.rows, ring.rows());
-    for (std::size_t i = chunk.rows - kept; i < chunk.rows; ++i) {
-      ring.store((chunk.start + i) % ring.rows(), kv[chunk.first_row + i]);
-    }
-  }
+  for (const Chunk& chunk : batch.chunks) chunk.keep(kv, chunk.state->window);
 
   const std::size_t heads = config.num_attention_heads;
   const std::size_t groups = config.o_groups;

@@ -1,10 +1,25 @@
 #include "outrider/model/block.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "outrider/model/hyper_connection.h"
 
 namespace outrider {
+
+void Chunk::load(const Rows& rows_of_batch, const RowStore& ring, std::uint64_t position, float* out) const {
+  if (position >= start) {
+    std::copy_n(rows_of_batch[first_row + (position - start)].data(), ring.cols(), out);
+  } else {
+    ring.load(position % ring.rows(), out);
+  }
+}
+
+void Chunk::keep(const Rows& rows_of_batch, RowStore& ring) const {
+  for (std::size_t i = rows - std::min(rows, ring.rows()); i < rows; ++i) {
+    ring.store((start + i) % ring.rows(), rows_of_batch[first_row + i]);
+  }
+}
 
 void rms_norm(const Compute& compute, std::span<const float> weight, double eps, Rows& x) {
   for (std::size_t t = 0; t < x.rows(); ++t) {

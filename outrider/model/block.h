@@ -16,6 +16,11 @@ struct Chunk {
   std::size_t first_row = 0;
   std::size_t rows = 0;
   std::uint64_t start = 0;  // position of the first
+
+  // The vector at `position`: of the batch where the chunk covers it, else of the ring that remembers it.
+  void load(const Rows& rows_of_batch, const RowStore& ring, std::uint64_t position, float* out) const;
+  // Writes the chunk's rows into the ring, the last ones where it does not hold all.
+  void keep(const Rows& rows_of_batch, RowStore& ring) const;
 };
 
 // A batch on its way through the layers. Each row is a token; chunks cover the rows in order. What a row comes to

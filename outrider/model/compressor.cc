@@ -8,9 +8,6 @@
 namespace outrider {
 namespace {
 
-constexpr std::size_t kKeyBlock = 64;    // of values rounded through FP8 with one scale
-constexpr std::size_t kIndexBlock = 32;  // through FP4
-
 // The projections of a batch's rows, and what the chunk's sequence remembers of positions before it.
 struct Projections {
   const Rows& kv;
@@ -19,14 +16,8 @@ struct Projections {
   const CompressorState& state;
 
   void load(std::uint64_t position, float* kv_out, float* gate_out) const {
-    if (position >= chunk.start) {
-      const std::size_t row = chunk.first_row + (position - chunk.start);
-      std::copy_n(kv[row].data(), kv.cols(), kv_out);
-      std::copy_n(gate[row].data(), gate.cols(), gate_out);
-      return;
-    }
-    state.kv.load(position % state.kv.rows(), kv_out);
-    state.gate.load(position % state.gate.rows(), gate_out);
+    chunk.load(kv, state.kv, position, kv_out);
+    chunk.load(gate, state.gate, position, gate_out);
   }
 };
 
@@ -96,12 +87,8 @@ void compress(const Compute& compute, const ModelConfig& config, const Compresso
         to.entries.store(window, values);
       }
     });
-    const std::size_t kept = std::min(chunk.rows, to.kv.rows());
-    for (std::size_t i = chunk.rows - kept; i < chunk.rows; ++i) {
-      const std::size_t slot = (chunk.start + i) % to.kv.rows();
-      to.kv.store(slot, kv[chunk.first_row + i]);
-      to.gate.store(slot, gate[chunk.first_row + i]);
-    }
+    chunk.keep(kv, to.kv);
+    chunk.keep(gate, to.gate);
   }
 }
 

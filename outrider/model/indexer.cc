@@ -8,7 +8,6 @@
 namespace outrider {
 namespace {
 
-constexpr std::size_t kIndexBlock = 32;  // values rounded through FP4 with one scale
 constexpr std::size_t kEntriesOfAThread = 256;
 
 }  // namespace

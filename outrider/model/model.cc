@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,11 @@ void check_shapes(const ModelConfig& c, NumericMode mode) {
 }
 
 }  // namespace
+
+void require_finite(std::span<const float> logits) {
+  require(std::all_of(logits.begin(), logits.end(), [](float v) { return std::isfinite(v); }),
+          "The logits are not finite numbers: a weight is NaN or infinite. `outrider check --data` names it.");
+}
 
 // The rows of one pass.
 struct Model::Plan {

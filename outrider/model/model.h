@@ -47,6 +47,9 @@ struct DraftItem {
 // Called after each layer with the streams of all rows.
 using LayerObserver = std::function<void(std::size_t layer, const Rows& streams)>;
 
+// Throws Error where a logit is NaN or infinite: a weight is faulty.
+void require_finite(std::span<const float> logits);
+
 // DeepSeek-V4, ready to run. Immutable; one forward pass runs at a time (its threads are the model's own).
 //
 // A token's result is the same to the bit whatever else is in its batch, and however its sequence was cut into

@@ -15,6 +15,9 @@ enum class NumericMode {
 // Rounds each value to BF16.
 void round_to_bf16(std::span<float> x);
 
+inline constexpr std::size_t kKeyBlock = 64;    // of keys and values, rounded through FP8
+inline constexpr std::size_t kIndexBlock = 32;  // of the indexer's queries and keys, rounded through FP4
+
 // Rounds x through E4M3 in blocks of `block` values (the last may be shorter), each with a power-of-two scale:
 // 2^ceil(log2(max(amax, 1e-4) / 448)). The block is 128 for activations, 64 for keys and values.
 void round_through_fp8(std::span<float> x, std::size_t block);

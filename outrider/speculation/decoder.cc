@@ -3,19 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "outrider/speculation/rejection.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
 namespace {
-
-void check_finite(std::span<const float> logits) {
-  if (!std::all_of(logits.begin(), logits.end(), [](float v) { return std::isfinite(v); })) {
-    throw Error("The logits are not finite numbers: a weight is NaN or infinite. `outrider check --data` names it.");
-  }
-}
 
 void copy_rows(const Rows& from, std::size_t first, std::size_t count, Rows& to, std::size_t at) {
   for (std::size_t i = 0; i < count; ++i) std::ranges::copy(from[first + i], to[at + i].begin());
@@ -89,7 +82,7 @@ void Decoder::draft(std::span<Generation* const> generations) const {
     std::size_t row = 0;
     for (std::size_t i = 0; i < drafting.size(); ++i) {
       Drafting& d = drafting[i];
-      check_finite(result.logits[i]);
+      require_finite(result.logits[i]);
       Generation& g = *d.generation;
       g.drafter_.push_back(g.distribution(result.logits[i]));
       g.drafts_.push_back(g.drafter_.back().sample(g.random_));
@@ -133,14 +126,11 @@ void Decoder::verify(std::span<Generation* const> generations) const {
   for (std::size_t i = 0; i < generations.size(); ++i) {
     Generation& g = *generations[i];
     const std::uint64_t start = g.sequence_.length() - tokens[i].size();
-    const std::size_t before = g.tokens_.size();
     if (items[i].logits != LogitsWanted::kNone) {
       judge(g, result.logits, logits_row);
       logits_row += g.drafts_.size() + 1;
       // All but the last of the tokens written are processed.
-      const std::size_t processed =
-          std::min(tokens[i].size(), tokens[i].size() - g.drafts_.size() + (g.tokens_.size() - before - 1));
-      g.sequence_.truncate(start + processed);
+      g.sequence_.truncate(start + tokens[i].size() - g.drafts_.size() + g.written_.size() - 1);
     }
     if (options_.num_speculative_tokens != 0) {
       const auto kept = static_cast<std::size_t>(g.sequence_.length() - start);
@@ -157,7 +147,7 @@ void Decoder::verify(std::span<Generation* const> generations) const {
 void Decoder::judge(Generation& g, const Rows& logits, std::size_t first_row) const {
   std::vector<Distribution> verifier;
   for (std::size_t j = 0; j <= g.drafts_.size(); ++j) {
-    check_finite(logits[first_row + j]);
+    require_finite(logits[first_row + j]);
     verifier.push_back(g.distribution(logits[first_row + j]));
     if (j < g.drafts_.size()) g.history_.add(g.drafts_[j]);
   }
@@ -179,14 +169,12 @@ void Decoder::feed_prompts(std::span<Generation* const> generations) const {
   // The MTP block has a cache of its own, which must cover the prompt: acceptance is poor otherwise. The token after
   // the last position is not known yet, or was just written; that position waits for the next drafts.
   for (Generation* g : generations) {
-    if (g->finished() || g->pending_.rows() < 2) continue;
+    if (g->finished() || !g->drafts_.empty() || g->pending_.rows() < 2) continue;
     const std::size_t count = g->pending_.rows() - 1;
-    if (g->drafts_.empty() || count >= options_.chunk) {
-      const std::size_t first = static_cast<std::size_t>(g->sequence_.mtp_length()) + 1;
-      const DraftItem item{&g->sequence_, std::span(g->tokens_).subspan(first, count), 0, LogitsWanted::kNone};
-      model_.draft({&item, 1}, g->pending_);
-      g->pending_ = rows_of(g->pending_, count, 1);
-    }
+    const std::size_t first = static_cast<std::size_t>(g->sequence_.mtp_length()) + 1;
+    const DraftItem item{&g->sequence_, std::span(g->tokens_).subspan(first, count), 0, LogitsWanted::kNone};
+    model_.draft({&item, 1}, g->pending_);
+    g->pending_ = rows_of(g->pending_, count, 1);
   }
 }
 
