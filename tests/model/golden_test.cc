@@ -19,6 +19,24 @@ using testing::relative_distance;
 
 constexpr std::size_t kLengths[] = {1, 5, 127, 128, 129, 300, 1100};
 
+// What the model makes of the golden tokens' prefixes, one going on where the other ended.
+struct Prefix {
+  std::size_t length = 0;
+  Outcome run;  // of its last token
+};
+
+std::vector<Prefix> prefixes(const Model& model, const Golden& golden) {
+  const std::vector<std::uint32_t> tokens = golden.tokens();
+  Sequence sequence = model.new_sequence({tokens.size(), 16});
+  std::vector<Prefix> out;
+  std::size_t begin = 0;
+  for (const std::size_t end : kLengths) {
+    out.push_back({end, advance(model, sequence, tokens, begin, end)});
+    begin = end;
+  }
+  return out;
+}
+
 class GoldenTest : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -29,15 +47,12 @@ class GoldenTest : public ::testing::TestWithParam<std::string> {
 TEST_P(GoldenTest, ExactNumerics) {
   const Golden golden(GetParam());
   const auto model = load_model(GetParam() + "-float32", {NumericMode::kExact});
-  const std::vector<std::uint32_t> tokens = golden.tokens();
-  Sequence sequence = model->new_sequence({tokens.size(), 16});
   double logits = 0;
   double mtp = 0;
   double streams = 0;
-  std::size_t begin = 0;
-  for (const std::size_t end : kLengths) {
-    const Outcome run = advance(*model, sequence, tokens, begin, end);
-    begin = end;
+  for (const Prefix& prefix : prefixes(*model, golden)) {
+    const std::size_t end = prefix.length;
+    const Outcome& run = prefix.run;
     const std::string key = fmt::format("exact.whole.{}", end);
     const double distance = largest_difference(run.logits, golden.floats(key + ".logits"));
     EXPECT_LT(distance, 1e-4) << key;
@@ -68,8 +83,7 @@ TEST_P(GoldenTest, ExactNumerics) {
 TEST_P(GoldenTest, OfficialNumerics) {
   const Golden golden(GetParam());
   const auto model = load_model(GetParam(), {NumericMode::kOfficial});
-  const std::vector<std::uint32_t> tokens = golden.tokens();
-  Sequence sequence = model->new_sequence({tokens.size(), 16});
+  const std::vector<Prefix> ours_by_length = prefixes(*model, golden);
   for (const char* what : {"logits", "mtp_logits"}) {
     if (!golden.has(fmt::format("official.whole.1.{}", what))) continue;
     double own = 0;
@@ -78,13 +92,10 @@ TEST_P(GoldenTest, OfficialNumerics) {
       own = std::max(own, relative_distance(golden.floats(fmt::format("official.token.{}.{}", n, what)),
                                             golden.floats(fmt::format("official.whole.{}.{}", n, what))));
     }
-    sequence.truncate(0);
-    if (model->mtp_blocks() != 0) sequence.truncate_mtp(0);
-    std::size_t begin = 0;
     std::vector<double> distances;
-    for (const std::size_t end : kLengths) {
-      const Outcome run = advance(*model, sequence, tokens, begin, end);
-      begin = end;
+    for (const Prefix& prefix : ours_by_length) {
+      const std::size_t end = prefix.length;
+      const Outcome& run = prefix.run;
       const std::vector<float>& ours = std::string_view(what) == "logits" ? run.logits : run.mtp_logits;
       distances.push_back(relative_distance(ours, golden.floats(fmt::format("official.whole.{}.{}", end, what))));
       EXPECT_LT(distances.back(), 2 * own + 0.02) << what << " " << end;
@@ -115,12 +126,9 @@ TEST(BundledGolden, OfficialNumerics) {
   if (!std::filesystem::exists(Golden::path("deepseek-v4-kjv"))) GTEST_SKIP() << "no golden data";
   const Golden golden("deepseek-v4-kjv");
   const auto model = load_model("official", {NumericMode::kOfficial});
-  const std::vector<std::uint32_t> tokens = golden.tokens();
-  Sequence sequence = model->new_sequence({tokens.size(), 16});
-  std::size_t begin = 0;
-  for (const std::size_t end : kLengths) {
-    const Outcome run = advance(*model, sequence, tokens, begin, end);
-    begin = end;
+  for (const Prefix& prefix : prefixes(*model, golden)) {
+    const std::size_t end = prefix.length;
+    const Outcome& run = prefix.run;
     const std::string key = fmt::format("official.whole.{}", end);
     const double logits = relative_distance(run.logits, golden.floats(key + ".logits"));
     const double mtp = relative_distance(run.mtp_logits, golden.floats(key + ".mtp_logits"));
@@ -139,12 +147,9 @@ TEST(BundledGolden, ExactNumerics) {
   if (!std::filesystem::exists(Golden::path("deepseek-v4-kjv"))) GTEST_SKIP() << "no golden data";
   const Golden golden("deepseek-v4-kjv");
   const auto model = load_model("float32", {NumericMode::kExact});
-  const std::vector<std::uint32_t> tokens = golden.tokens();
-  Sequence sequence = model->new_sequence({tokens.size(), 16});
-  std::size_t begin = 0;
-  for (const std::size_t end : kLengths) {
-    const Outcome run = advance(*model, sequence, tokens, begin, end);
-    begin = end;
+  for (const Prefix& prefix : prefixes(*model, golden)) {
+    const std::size_t end = prefix.length;
+    const Outcome& run = prefix.run;
     const std::string key = fmt::format("exact.whole.{}", end);
     const double logits = largest_difference(run.logits, golden.floats(key + ".logits"));
     const double mtp = largest_difference(run.mtp_logits, golden.floats(key + ".mtp_logits"));
