@@ -148,11 +148,15 @@ void Sequence::Timeline::advance(std::uint64_t tokens) {
   furthest = std::max(furthest, length);
 }
 
+bool Sequence::can_truncate(const Timeline& timeline, std::uint64_t length) const {
+  return length == 0 || (length <= timeline.length && timeline.furthest - length <= limits_.max_rollback);
+}
+
 void Sequence::truncate(Timeline& timeline, std::uint64_t length, const char* what) const {
   if (length > timeline.length) {
     throw Error(fmt::format("{} cannot be cut to {} tokens: it has {}.", what, length, timeline.length));
   }
-  if (length != 0 && length + limits_.max_rollback < timeline.furthest) {
+  if (!can_truncate(timeline, length)) {
     throw Error(
         fmt::format("{} cannot go back to {} tokens: it had reached {}, and at most {} can be taken back "
                     "(max_rollback).",

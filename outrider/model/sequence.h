@@ -65,10 +65,13 @@ class Sequence {
   // Takes back all tokens from position `length` on. Throws Error where that is more than max_rollback tokens behind
   // the furthest position reached (except for 0, which starts anew).
   void truncate(std::uint64_t length);
+  bool can_truncate(std::uint64_t length) const { return can_truncate(main_, length); }
 
   // The same for MTP block i, whose cache covers the positions it was run over.
+  std::size_t mtp_blocks() const { return mtp_.size(); }
   std::uint64_t mtp_length(std::size_t i = 0) const { return mtp_[i].length; }
   void truncate_mtp(std::uint64_t length, std::size_t i = 0);
+  bool can_truncate_mtp(std::uint64_t length, std::size_t i = 0) const { return can_truncate(mtp_[i], length); }
 
   std::uint64_t bytes() const { return bytes_; }  // of memory reserved
 
@@ -84,6 +87,7 @@ class Sequence {
   };
 
   Sequence(const ModelConfig& config, std::size_t mtp_blocks, NumericMode mode, SequenceLimits limits);
+  bool can_truncate(const Timeline& timeline, std::uint64_t length) const;
   void truncate(Timeline& timeline, std::uint64_t length, const char* what) const;
 
   SequenceLimits limits_;

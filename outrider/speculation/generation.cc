@@ -8,19 +8,23 @@
 #include "outrider/util/error.h"
 
 namespace outrider {
+
+void check_length(std::size_t prompt, std::uint64_t max_tokens, std::uint64_t context) {
+  if (prompt == 0) throw Error("The prompt is empty: there is no token to go on from.");
+  if (max_tokens == 0) throw Error("max_tokens is 0; it must be at least 1.");
+  if (prompt > context || max_tokens > context - prompt) {
+    throw Error(
+        fmt::format("The prompt has {} tokens and {} more are wanted, but the model's context is {} tokens "
+                    "(max_position_embeddings, or --max-model-len). Shorten the prompt or ask for fewer.",
+                    prompt, max_tokens, context));
+  }
+}
+
 namespace {
 
 SequenceLimits limits_of(const Model& model, std::size_t prompt, const GenerationParams& params) {
-  const std::uint64_t context = model.config().max_position_embeddings;
-  if (prompt == 0) throw Error("The prompt is empty: there is no token to go on from.");
-  if (params.max_tokens == 0) throw Error("max_tokens is 0; it must be at least 1.");
-  if (prompt > context || params.max_tokens > context - prompt) {
-    throw Error(
-        fmt::format("The prompt has {} tokens and {} more are wanted, but the model's context is {} tokens "
-                    "(max_position_embeddings). Shorten the prompt or ask for fewer.",
-                    prompt, params.max_tokens, context));
-  }
-  return {prompt + params.max_tokens, 2 * kMaxSpeculativeTokens};
+  check_length(prompt, params.max_tokens, model.config().max_position_embeddings);
+  return {prompt + params.max_tokens, kMaxRollback};
 }
 
 }  // namespace
@@ -34,32 +38,73 @@ double SpeculationCounts::acceptance_length() const {
 }
 
 Generation::Generation(const Model& model, std::vector<std::uint32_t> prompt, GenerationParams params)
+    : Generation(model, ProcessedText(model.new_sequence(limits_of(model, prompt.size(), params))), prompt, params) {}
+
+Generation::Generation(const Model& model, ProcessedText from, std::vector<std::uint32_t> prompt,
+                       GenerationParams params)
     : params_(std::move(params)),
       random_(params_.seed),
       tokens_(std::move(prompt)),
       prompt_tokens_(tokens_.size()),
-      sequence_(model.new_sequence(limits_of(model, tokens_.size(), params_))) {
+      text_(std::move(from)) {
+  check_length(tokens_.size(), params_.max_tokens, text_.max_length());
   validate(params_.sampling);
+  for (const SamplingParams::Bias& bias : params_.sampling.logit_bias) {
+    if (bias.token >= model.config().vocab_size) {
+      throw Error(fmt::format("logit_bias: token {} is not of the vocabulary, which has {} tokens.", bias.token,
+                              model.config().vocab_size));
+    }
+  }
+  params_.prompt_logprobs = params_.prompt_logprobs && params_.logprobs;
+  if (params_.prompt_logprobs) {
+    text_.clear();  // each of its tokens needs logits
+  } else {
+    text_.cut(tokens_);
+  }
+  reused_tokens_ = text_.tokens().size();
   for (const std::uint32_t token : tokens_) history_.add_prompt(token);
 }
 
 Distribution Generation::distribution(std::span<const float> logits) const {
-  if (!params_.sampling.penalizes()) return {logits, params_.sampling};
-  std::vector<float> penalized(logits.begin(), logits.end());
-  history_.penalize(params_.sampling, penalized);
-  return {penalized, params_.sampling};
+  const SamplingParams& sampling = params_.sampling;
+  if (!sampling.penalizes() && sampling.logit_bias.empty() && mask_ == nullptr) return {logits, sampling};
+  std::vector<float> changed(logits.begin(), logits.end());
+  for (const SamplingParams::Bias& bias : sampling.logit_bias) changed[bias.token] += bias.bias;
+  history_.penalize(sampling, changed);
+  if (mask_ != nullptr) mask_->apply(changed);
+  return {changed, sampling};
 }
 
-void Generation::write(std::uint32_t token, bool drafted) {
+void Generation::assume(std::uint32_t draft) {
+  history_.add(draft);
+  assumed_.push_back(draft);
+  if (mask_ != nullptr) mask_->advance(draft);
+}
+
+void Generation::take_back_drafts() {
+  for (const std::uint32_t draft : assumed_) history_.remove(draft);
+  if (mask_ != nullptr) mask_->rollback(assumed_.size());
+  assumed_.clear();
+}
+
+void Generation::write(std::uint32_t token, bool drafted, std::span<const float> logits) {
   tokens_.push_back(token);
   history_.add(token);
-  written_.push_back({token, drafted});
+  if (mask_ != nullptr) mask_->advance(token);
+  written_.push_back({token, drafted, std::nullopt});
+  if (params_.logprobs) written_.back().logprobs = logprobs(logits, token, *params_.logprobs);
   const std::vector<std::uint32_t>& stops = params_.stop_token_ids;
   if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
     finished_ = FinishReason::kStop;
   } else if (tokens_left() == 0) {
     finished_ = FinishReason::kLength;
   }
+}
+
+ProcessedText Generation::take_text() && {
+  const auto processed = static_cast<std::ptrdiff_t>(text_.sequence_.length());
+  text_.tokens_.assign(tokens_.begin(), tokens_.begin() + processed);
+  return std::move(text_);
 }
 
 }  // namespace outrider

@@ -46,6 +46,9 @@ void validate(const SamplingParams& params) {
           params.repetition_penalty, "above 0");
   require(std::abs(params.presence_penalty) <= 2, "presence_penalty", params.presence_penalty, "from -2 to 2");
   require(std::abs(params.frequency_penalty) <= 2, "frequency_penalty", params.frequency_penalty, "from -2 to 2");
+  for (const SamplingParams::Bias& bias : params.logit_bias) {
+    require(std::abs(bias.bias) <= 100, "logit_bias", static_cast<double>(bias.bias), "from -100 to 100");
+  }
 }
 
 void TokenHistory::penalize(const SamplingParams& params, std::span<float> logits) const {

@@ -8,7 +8,7 @@
 
 namespace outrider {
 
-// How tokens are chosen. The filters apply in vLLM's order: penalties, temperature, min_p, top_k, top_p.
+// How tokens are chosen. All apply in vLLM's order: logit_bias, penalties, temperature, min_p, top_k, top_p.
 struct SamplingParams {
   double temperature = 0;         // 0: the most likely token, always
   std::uint32_t top_k = 0;        // 0: all
@@ -17,6 +17,13 @@ struct SamplingParams {
   double repetition_penalty = 1;  // > 0: divides positive logits of tokens seen so far, multiplies negative ones
   double presence_penalty = 0;    // taken from the logits of tokens written so far
   double frequency_penalty = 0;   // the same, for each time
+
+  // Added to the logits of single tokens, before the penalties.
+  struct Bias {
+    std::uint32_t token = 0;
+    float bias = 0;  // -100 to 100
+  };
+  std::vector<Bias> logit_bias;
 
   bool greedy() const { return temperature == 0; }
   bool penalizes() const { return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0; }

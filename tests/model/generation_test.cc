@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -187,6 +188,177 @@ TEST(Generation, StopsAtAStopTokenWhoeverWroteIt) {
     const Tokens expected(text.begin(), first + 1);
     for (const std::size_t k : {0, 1, 3}) EXPECT_EQ(write(*model, {prompt}, params, {k}, 1).texts[0], expected) << k;
   }
+}
+
+// Runs to the end, and counts.
+Tokens finish(const Decoder& decoder, Generation& generation) {
+  Generation* const one = &generation;
+  while (!generation.finished()) decoder.step({&one, 1});
+  return {generation.tokens().begin(), generation.tokens().end()};
+}
+
+TEST(Generation, AConversationGoesOnFromWhatIsProcessed) {
+  for (const char* name : {"official", "random-pro-like"}) {
+    const auto model = load_model(name, {});
+    const std::vector<Tokens> turns = prompts(5, model->config().vocab_size);
+    for (const std::size_t k : {0, 1, 3}) {
+      const Decoder decoder(*model, {k, 4096});
+      ProcessedText kept(model->new_sequence({2048, kMaxRollback}));
+      Tokens text;
+      for (const Tokens& turn : turns) {
+        text.insert(text.end(), turn.begin(), turn.end());
+        text.push_back(7);
+        text.push_back(8);
+        Generation alone(*model, text, greedy(20));
+        Generation going_on(*model, std::move(kept), text, greedy(20));
+        EXPECT_EQ(going_on.reused_tokens(), text.size() == turn.size() + 2 ? 0 : text.size() - turn.size() - 3);
+        const Tokens expected = finish(decoder, alone);
+        ASSERT_EQ(finish(decoder, going_on), expected) << name << " " << k;
+        // The MTP block, too, remembers what it would had it read everything anew.
+        EXPECT_EQ(going_on.counts().accepted_tokens, alone.counts().accepted_tokens) << name << " " << k;
+        EXPECT_EQ(going_on.counts().draft_tokens, alone.counts().draft_tokens) << name << " " << k;
+        text = expected;
+        kept = std::move(going_on).take_text();
+      }
+    }
+  }
+}
+
+TEST(Generation, GoesOnFromTextsThatDifferInTheirLastTokens) {
+  const auto model = load_model("official", {});
+  const Tokens prompt = prompts(6)[5];
+  for (const std::size_t k : {0, 1, 3}) {
+    const Decoder decoder(*model, {k, 64});
+    for (const std::size_t back : {0, 1, 2, 5, 13, 15, 16, 17, 20}) {
+      Generation first(*model, prompt, greedy(30));
+      const Tokens text = finish(decoder, first);
+      const std::size_t length = text.size() - back;
+      for (const bool other : {false, true}) {
+        // The same text less its end, with another token after it or none.
+        Tokens shorter(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length));
+        if (other) shorter.push_back(text.size() > length && text[length] == 9 ? 10 : 9);
+        Generation alone(*model, shorter, greedy(16));
+        Generation again(*model, ProcessedText(model->new_sequence({400, kMaxRollback})), prompt, greedy(30));
+        ASSERT_EQ(finish(decoder, again), text);
+        Generation going_on(*model, std::move(again).take_text(), shorter, greedy(16));
+        if (back > kMaxRollback + 1) {  // the last token written is not processed
+          EXPECT_EQ(going_on.reused_tokens(), 0U) << back;
+        } else if (back + k < kMaxRollback - 2) {
+          EXPECT_GE(going_on.reused_tokens() + 3, shorter.size()) << k << " " << back;
+        }
+        EXPECT_EQ(finish(decoder, going_on), finish(decoder, alone)) << k << " " << back << " " << other;
+      }
+    }
+  }
+}
+
+TEST(Generation, ACancelledPromptIsGoneOnFrom) {
+  const auto model = load_model("official", {});
+  const Tokens prompt = prompts(6)[5];
+  const Decoder decoder(*model, {1, 10});
+  Generation cancelled(*model, prompt, greedy(8));
+  Generation* const one = &cancelled;
+  for (int i = 0; i < 4; ++i) decoder.step({&one, 1});
+  EXPECT_EQ(cancelled.prompt_tokens_left(), prompt.size() - 40);
+  ProcessedText kept = std::move(cancelled).take_text();
+  EXPECT_EQ(kept.reusable(prompt), 40U);
+  EXPECT_EQ(kept.reusable(Tokens{1, 2, 3}), 0U);
+  EXPECT_THROW(Generation(*model, ProcessedText(model->new_sequence({100, 16})), prompt, greedy(8)), Error);
+  Generation alone(*model, prompt, greedy(8));
+  Generation going_on(*model, std::move(kept), prompt, greedy(8));
+  EXPECT_EQ(finish(decoder, going_on), finish(decoder, alone));
+}
+
+// Allows ids of one remainder by 3, which changes with every token: what came before must be known exactly.
+class ByRemainder : public TokenMask {
+ public:
+  void apply(std::span<float> logits) override {
+    for (std::size_t id = 0; id < logits.size(); ++id) {
+      if (id % 3 != (sum_.empty() ? 0 : sum_.back() % 3)) logits[id] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  void advance(std::uint32_t token) override {
+    EXPECT_EQ(token % 3, sum_.empty() ? 0 : sum_.back() % 3);
+    sum_.push_back((sum_.empty() ? 0 : sum_.back()) + token / 3);
+  }
+  void rollback(std::size_t tokens) override { sum_.resize(sum_.size() - tokens); }
+
+ private:
+  std::vector<std::uint64_t> sum_;
+};
+
+TEST(Generation, AMaskHoldsForDraftsAndVerifierAlike) {
+  const auto model = load_model("official", {});
+  for (const double temperature : {0.0, 0.8}) {
+    Tokens plain;
+    for (const std::size_t k : {0, 1, 3}) {
+      GenerationParams params = greedy(60);
+      params.stop_token_ids.clear();
+      params.sampling.temperature = temperature;
+      Generation masked(*model, prompts(3)[2], params);
+      masked.constrain(std::make_unique<ByRemainder>());
+      const Tokens text = finish(Decoder(*model, {k}), masked);
+      if (k == 0) plain = text;
+      if (temperature == 0) {
+        EXPECT_EQ(text, plain);
+      }
+      if (k != 0) {
+        EXPECT_GT(masked.counts().accepted_tokens, 0U);
+      }
+    }
+  }
+}
+
+TEST(Generation, LogprobsAreTheModelsOwn) {
+  const auto model = load_model("official", {});
+  const Tokens prompt = prompts(4)[3];
+  GenerationParams params = greedy(24);
+  params.logprobs = 3;
+  params.prompt_logprobs = true;
+  params.sampling.repetition_penalty = 1.2;
+  for (const std::size_t k : {0, 2}) {
+    const Decoder decoder(*model, {k, 11});
+    Generation generation(*model, prompt, params);
+    Generation* const one = &generation;
+    std::vector<TokenLogprobs> written;
+    while (!generation.finished()) {
+      decoder.step({&one, 1});
+      for (const WrittenToken& token : generation.written()) written.push_back(*token.logprobs);
+    }
+    std::vector<TokenLogprobs> all(generation.prompt_logprobs().begin(), generation.prompt_logprobs().end());
+    all.insert(all.end(), written.begin(), written.end());
+    // What the model gives for the finished text, read at once.
+    const Tokens text(generation.tokens().begin(), generation.tokens().end());
+    ASSERT_EQ(all.size(), text.size() - 1);
+    Sequence sequence = model->new_sequence({text.size(), 0});
+    const ForwardItem item{&sequence, text, LogitsWanted::kAll};
+    const Rows logits = model->forward({&item, 1}).logits;
+    for (std::size_t i = 0; i + 1 < text.size(); ++i) {
+      double total = 0;
+      for (const float logit : logits[i]) total += std::exp(static_cast<double>(logit));
+      EXPECT_NEAR(all[i].logprob, static_cast<double>(logits[i][text[i + 1]]) - std::log(total), 1e-4);
+      ASSERT_EQ(all[i].top.size(), 3U);
+      EXPECT_EQ(logits[i][all[i].top[0].id], *std::max_element(logits[i].begin(), logits[i].end()));
+      EXPECT_GE(all[i].top[1].logprob, all[i].top[2].logprob);
+    }
+  }
+}
+
+TEST(Generation, LogitBiasMovesSingleTokens) {
+  const auto model = load_model("official", {});
+  const Tokens prompt = prompts(4)[3];
+  const Tokens plain = write(*model, {prompt}, greedy(12), {1}, 1).texts[0];
+  GenerationParams params = greedy(12);
+  params.sampling.logit_bias = {{plain[prompt.size()], -100}};
+  for (const std::size_t k : {0, 2}) {
+    const Tokens text = write(*model, {prompt}, params, {k}, 1).texts[0];
+    EXPECT_EQ(std::count(text.begin() + static_cast<std::ptrdiff_t>(prompt.size()), text.end(), plain[prompt.size()]),
+              0);
+  }
+  params.sampling.logit_bias = {{5, 100}};
+  EXPECT_EQ(write(*model, {prompt}, params, {1}, 1).texts[0].back(), 5U);
+  params.sampling.logit_bias = {{2048, 1}};
+  EXPECT_THROW(Generation(*model, prompt, params), Error);
 }
 
 TEST(Generation, RefusesWhatCannotBeWritten) {

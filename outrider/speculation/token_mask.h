@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace outrider {
+
+// What may come next in one text: a grammar, for instance. It goes along with the text, drafts that may yet be rejected
+// included; drafter and verifier are masked alike, so that their distributions stay comparable.
+class TokenMask {
+ public:
+  virtual ~TokenMask() = default;
+
+  // Sets the logits [V] of all tokens that may not come next to -infinity. At least one must be left.
+  virtual void apply(std::span<float> logits) = 0;
+  // The text goes on with a token that may come next, the one that ends the text included.
+  virtual void advance(std::uint32_t token) = 0;
+  // Takes the last `tokens` back; never more than kMaxSpeculativeTokens, and only what drafts had added.
+  virtual void rollback(std::size_t tokens) = 0;
+};
+
+}  // namespace outrider
