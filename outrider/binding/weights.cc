@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "outrider/util/error.h"
@@ -24,6 +25,26 @@ Weights::Weights(std::shared_ptr<const CompletePlan> plan) : plan_(std::move(pla
           fmt::format("{}: changed while it was being loaded ({} bytes when checked, {} now). Start again when "
                       "nothing writes to the checkpoint.",
                       file.path.string(), file.file_bytes, files_[f].bytes().size()));
+    }
+  }
+}
+
+std::uint64_t Weights::mapped_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const MappedFile& file : files_) bytes += file.bytes().size();
+  return bytes;
+}
+
+void Weights::load(const LoadProgress& progress) const {
+  constexpr std::uint64_t kPiece = 32 << 20;
+  const std::uint64_t total = mapped_bytes();
+  std::uint64_t done = 0;
+  for (const MappedFile& file : files_) {
+    for (std::uint64_t at = 0; at < file.bytes().size(); at += kPiece) {
+      const std::uint64_t count = std::min<std::uint64_t>(kPiece, file.bytes().size() - at);
+      file.fill(at, count);
+      done += count;
+      if (progress) progress(done, total);
     }
   }
 }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -9,6 +11,9 @@
 #include "outrider/checkpoint/mapped_file.h"
 
 namespace outrider {
+
+// Called now and then while weights are read: bytes so far, of how many.
+using LoadProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 // The bytes of a model's parameters, mapped from its files. The only way to a parameter's values, and it takes a
 // complete plan to get there.
@@ -21,6 +26,12 @@ class Weights {
   const CompletePlan& plan() const { return *plan_; }
   // Stored bytes of one component (codes, scale, …); empty where the parameter's form has no such component.
   std::span<const std::byte> bytes(ParameterId id, Component component = Component::kWeight) const;
+
+  // Of the files that hold them.
+  std::uint64_t mapped_bytes() const;
+  // Reads all of them from the disk, as far as they are not in memory yet. Without, they are read where they are first
+  // needed. Throws Error where the disk fails.
+  void load(const LoadProgress& progress = {}) const;
 
  private:
   std::shared_ptr<const CompletePlan> plan_;

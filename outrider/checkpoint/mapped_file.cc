@@ -15,7 +15,7 @@
 
 namespace outrider {
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const FileReader file(path);
   size_ = file.size();
   if (size_ == 0) return;
@@ -32,12 +32,30 @@ MappedFile::~MappedFile() {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  path_.swap(other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
+}
+
+void MappedFile::fill(std::uint64_t begin, std::uint64_t count) const {
+  if (data_ == nullptr || begin >= size_) return;
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::uint64_t first = begin / page * page;
+  const std::uint64_t last = std::min<std::uint64_t>(begin + count, size_);
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+  if (madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_POPULATE_READ) == 0) return;
+  if (errno == EFAULT || errno == EIO || errno == EHWPOISON) {
+    throw Error(fmt::format("{}: bytes {} to {} cannot be read: the file was cut short, or the disk is failing.",
+                            path_.string(), first, last));
+  }
+  // Linux before 5.14 reads ahead as far as it likes.
+  madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_WILLNEED);
 }
 
 void MappedFile::drop(std::uint64_t begin, std::uint64_t count) const {

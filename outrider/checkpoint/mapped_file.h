@@ -19,11 +19,15 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Reads [begin, begin+count) from the disk into memory, unless it is there, and maps it, so that no read of it waits.
+  // Throws Error where the disk fails.
+  void fill(std::uint64_t begin, std::uint64_t count) const;
   // Tells the kernel that [begin, begin+count) will not be needed again soon, so resident memory stays bounded in a
   // scan.
   void drop(std::uint64_t begin, std::uint64_t count) const;
 
  private:
+  std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -14,6 +14,7 @@
 
 #include "outrider/binding/open_plan.h"
 #include "outrider/cli/model_options.h"
+#include "outrider/model/memory_need.h"
 #include "outrider/model/model.h"
 #include "outrider/model/top_k.h"
 #include "outrider/util/error.h"
@@ -45,7 +46,9 @@ std::vector<float> last_row(const Rows& rows) {
 Logits compute(const Model& model, const Arguments& arguments) {
   const std::vector<std::uint32_t>& tokens = arguments.tokens;
   // Room for the token that the MTP block is asked about.
-  Sequence sequence = model.new_sequence({tokens.size() + (arguments.mtp ? 1 : 0), 0});
+  const SequenceLimits limits{tokens.size() + (arguments.mtp ? 1 : 0), 0};
+  require_memory(model, limits, 1, std::min(tokens.size(), arguments.model.chunk));
+  Sequence sequence = model.new_sequence(limits);
   Logits logits;
   const auto begin = std::chrono::steady_clock::now();
   Rows streams;
@@ -95,11 +98,12 @@ void print_best(const char* title, const std::vector<float>& row) {
 int run(const Arguments& arguments) {
   const ModelOptions options = arguments.model.options();
   const auto plan = open_plan(arguments.path);
-  const Model model(std::make_shared<const Weights>(plan), options);
-  if (arguments.mtp && model.mtp_blocks() == 0) {
+  if (arguments.mtp && plan->manifest().drafter() != DrafterKind::kMtp) {
     throw Error(fmt::format("{}: the checkpoint has no MTP block, so there are no logits of one. Leave --mtp out.",
                             arguments.path));
   }
+  const auto loaded = load_model(plan, options);
+  const Model& model = *loaded;
   const Logits logits = compute(model, arguments);
   fmt::print(stderr, "{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n",
              arguments.tokens.size(), logits.seconds, static_cast<double>(arguments.tokens.size()) / logits.seconds,

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstddef>
+#include <memory>
 #include <string>
 
 #include "outrider/model/model.h"
@@ -19,5 +20,9 @@ struct ModelArguments {
 
 // Adds --mode, --chunk and --threads, which go to `arguments`.
 void add_model_options(CLI::App& command, ModelArguments& arguments);
+
+// Reads the weights into memory, with a progress bar where that takes long, and makes the model. Weights larger than
+// the memory are left on the disk, with a warning. Throws Error as Weights and Model do.
+std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options);
 
 }  // namespace outrider

@@ -6,8 +6,8 @@
 
 namespace outrider {
 
-// One line on standard error, redrawn at most ten times a second: share done, bytes, GB/s and time left. Silent where
-// standard error is no terminal.
+// One line on standard error, drawn from a tenth of a second on, and at most ten times a second: share done, bytes,
+// GB/s and time left. Silent where standard error is no terminal.
 class ProgressBar {
  public:
   explicit ProgressBar(std::string label);
@@ -22,7 +22,7 @@ class ProgressBar {
   using Clock = std::chrono::steady_clock;
   std::string label_;
   Clock::time_point start_ = Clock::now();
-  Clock::time_point last_{};
+  Clock::time_point last_ = start_;
   bool terminal_;
   bool drawn_ = false;
 };
