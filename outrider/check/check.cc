@@ -34,6 +34,20 @@ std::string bytes_text(std::uint64_t bytes) {
   return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+namespace {
+
+bool stands_before(const Finding& a, const Finding& b) {
+  return std::pair(-static_cast<int>(a.kind().severity), a.kind().code) <
+         std::pair(-static_cast<int>(b.kind().severity), b.kind().code);
+}
+
+}  // namespace
+
+void CheckReport::add(Finding finding) {
+  const auto at = std::upper_bound(findings.begin(), findings.end(), finding, stands_before);
+  findings.insert(at, std::move(finding));
+}
+
 std::uint64_t CheckReport::count(Severity severity) const {
   return static_cast<std::uint64_t>(
       std::count_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.kind().severity == severity; }));
@@ -101,14 +115,11 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
     check_quantization_config(context);
     helpers.join();
     check_storage(context, std::move(classes));
-    if (options.data) check_values(context);
+    if (options.data || options.drafter_data) check_values(context);
     if (options.reference) check_reference(context);
   }
   recognise_family(context);
-  std::stable_sort(report.findings.begin(), report.findings.end(), [](const Finding& a, const Finding& b) {
-    return std::pair(-static_cast<int>(a.kind().severity), a.kind().code) <
-           std::pair(-static_cast<int>(b.kind().severity), b.kind().code);
-  });
+  std::stable_sort(report.findings.begin(), report.findings.end(), stands_before);
   return report;
 }
 

@@ -18,6 +18,7 @@ using ScanProgress = std::function<void(std::uint64_t done, std::uint64_t total)
 
 struct CheckOptions {
   bool data = false;                               // read values
+  bool drafter_data = false;                       // of the drafter's tensors only
   std::optional<std::filesystem::path> reference;  // a source checkpoint to compare with
   unsigned threads = 2;
   ScanProgress progress;
@@ -47,6 +48,18 @@ struct ScanSummary {
   double seconds = 0;
 };
 
+// What came of running the model on a few prompts. The caller runs it: `check` itself runs nothing.
+struct ProbeSummary {
+  std::uint64_t prompts = 0;
+  std::uint64_t drafts = 0;  // one a round
+  std::uint64_t accepted = 0;
+  double lowest = 0;  // acceptance by prompt
+  double highest = 0;
+  double seconds = 0;
+
+  double rate() const { return drafts == 0 ? 0 : static_cast<double>(accepted) / static_cast<double>(drafts); }
+};
+
 // All that `outrider check` has to say about a checkpoint.
 struct CheckReport {
   std::shared_ptr<const Checkpoint> checkpoint;
@@ -62,7 +75,10 @@ struct CheckReport {
   // Present exactly where the checkpoint is complete.
   std::shared_ptr<const CompletePlan> plan;
   std::optional<ScanSummary> scan;
+  std::optional<ProbeSummary> probe;
 
+  // Keeps the order of findings.
+  void add(Finding finding);
   std::uint64_t count(Severity severity) const;
   bool has(Code id) const;
   // 0 sound, 1 findings of severity error (with `strict`: or warning), 2 something could not be read.

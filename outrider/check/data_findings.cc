@@ -44,10 +44,12 @@ class Scan {
   void run() {
     const auto start = std::chrono::steady_clock::now();
     const auto& tensors = context_.checkpoint().tensors();
-    for (const TensorInfo& t : tensors) total_ += data_.readable(t) ? t.bytes() : 0;
     // In the order of the files, so that the disk reads forward.
-    order_.resize(tensors.size());
-    for (TensorId t = 0; t < order_.size(); ++t) order_[t] = t;
+    for (TensorId t = 0; t < tensors.size(); ++t) {
+      if (!data_.readable(tensors[t]) || !(context_.options.data || of_drafter(t))) continue;
+      order_.push_back(t);
+      total_ += tensors[t].bytes();
+    }
     std::sort(order_.begin(), order_.end(), [&](TensorId a, TensorId b) {
       return std::pair(tensors[a].file, tensors[a].begin) < std::pair(tensors[b].file, tensors[b].begin);
     });
@@ -68,7 +70,6 @@ class Scan {
       if (at >= order_.size()) return;
       const TensorId t = order_[at];
       const TensorInfo& tensor = context_.checkpoint().tensors()[t];
-      if (!data_.readable(tensor)) continue;
       const TensorName& name = context_.binding().names[t];
       const bool parameter = name.kind == TensorName::Kind::kParameter;
       const bool int4 = parameter && name.component == Component::kWeightPacked;
@@ -89,6 +90,11 @@ class Scan {
         }
       });
     }
+  }
+
+  bool of_drafter(TensorId t) const {
+    const TensorName& name = context_.binding().names[t];
+    return name.kind == TensorName::Kind::kParameter && is_drafter(name.block);
   }
 
   void found(Code code, const TensorInfo& tensor, std::string message) {

@@ -202,6 +202,10 @@ constexpr FindingKind kKinds[] = {
      "Fine-tuning changes values on purpose; a copy must not.", "Compare with how the artifact was made."},
     {Code::kReferenceConfig, "OUT083", "reference-config", kWarning, false, "config.json differs from the reference's",
      "Lost fields become defaults of another model.", "Restore the fields from the reference."},
+
+    {Code::kDraftsRejected, "OUT090", "drafts-rejected", kError, false, "the model rejects what its MTP block drafts",
+     "Every draft is computed and thrown away: speculation makes the text slower, and no error says so.",
+     "Compare with the source: `outrider check --data --reference SOURCE`."},
 };
 
 constexpr bool in_order() {
@@ -209,7 +213,7 @@ constexpr bool in_order() {
     if (static_cast<std::size_t>(kKinds[i].id) != i) return false;
     if (i > 0 && !(kKinds[i - 1].code < kKinds[i].code)) return false;
   }
-  return std::size(kKinds) == static_cast<std::size_t>(Code::kReferenceConfig) + 1;
+  return std::size(kKinds) == static_cast<std::size_t>(Code::kDraftsRejected) + 1;
 }
 static_assert(in_order());
 

@@ -83,6 +83,8 @@ enum class Code {
   kReferenceLost,
   kReferenceValues,
   kReferenceConfig,
+  // from a run (--probe)
+  kDraftsRejected,
 };
 
 // The stable part of a finding. Its page is docs/findings/<code>.md.

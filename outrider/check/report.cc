@@ -118,6 +118,12 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
                        report.scan->seconds,
                        static_cast<double>(report.scan->bytes) / 1e9 / std::max(report.scan->seconds, 1e-9));
   }
+  if (report.probe) {
+    const ProbeSummary& p = *report.probe;
+    out += fmt::format("  probe      {} of {} drafts accepted ({:.1f}%; by prompt {:.0f} to {:.0f}%), {}, {:.1f} s\n",
+                       p.accepted, p.drafts, 100 * p.rate(), 100 * p.lowest, 100 * p.highest,
+                       count_text(p.prompts, "prompt"), p.seconds);
+  }
   if (!report.groups.empty()) {
     out += fmt::format("\n  {:<28} {:<26} {:>10} {:>12}\n", "modules", "stored as", "parameters", "bytes");
     for (const GroupSummary& g : report.groups) {
@@ -221,6 +227,12 @@ std::string report_json(const CheckReport& report, bool strict) {
     out["scan"] = {{"bytes", report.scan->bytes},
                    {"seconds", report.scan->seconds},
                    {"gb_per_s", static_cast<double>(report.scan->bytes) / 1e9 / std::max(report.scan->seconds, 1e-9)}};
+  }
+  if (report.probe) {
+    const ProbeSummary& p = *report.probe;
+    out["probe"] = {{"prompts", p.prompts},        {"drafts", p.drafts}, {"accepted", p.accepted},
+                    {"acceptance_rate", p.rate()}, {"lowest", p.lowest}, {"highest", p.highest},
+                    {"seconds", p.seconds}};
   }
   // Names in a checkpoint are arbitrary bytes in the worst case; JSON is UTF-8.
   return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";

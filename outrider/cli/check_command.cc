@@ -5,15 +5,25 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "outrider/check/acceptance_causes.h"
 #include "outrider/check/check.h"
 #include "outrider/check/report.h"
+#include "outrider/cli/acceptance_watch.h"
+#include "outrider/cli/model_options.h"
+#include "outrider/cli/probe_prompts.h"
 #include "outrider/cli/progress_bar.h"
+#include "outrider/cli/prompt_ids.h"
+#include "outrider/speculation/acceptance_probe.h"
+#include "outrider/util/error.h"
 
 namespace outrider {
 namespace {
@@ -25,12 +35,49 @@ struct Arguments {
   bool map = false;
   bool data = false;
   bool strict = false;
+  bool probe = false;
+  std::optional<double> expect_acceptance;
 };
 
 unsigned terminal_width() {
   winsize size{};
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40) return std::min<unsigned>(size.ws_col, 120);
   return 100;
+}
+
+// Runs the model on a few prompts, and adds to the report what came of it.
+void probe(const Arguments& arguments, const CheckOptions& options, CheckReport& report) {
+  if (report.plan == nullptr) return;  // the report says what is missing
+  if (report.drafter.kind != DrafterKind::kMtp) {
+    throw Error(fmt::format("{}: there is no MTP block to probe. Leave --probe out.", arguments.path));
+  }
+  // Enough for a verdict where every draft is accepted, two tokens a round.
+  constexpr std::uint64_t kTokens = 2 + 2 * AcceptanceGuard::kDraftsNeeded / kProbePrompts.size();
+  const Tokenizer tokenizer = Tokenizer::open(report.checkpoint->root());
+  std::vector<std::vector<TokenId>> prompts;
+  for (const std::string_view text : kProbePrompts) prompts.push_back(text_ids(text, tokenizer));
+  const auto model = load_model(report.plan, ModelArguments().options());
+  const auto begin = std::chrono::steady_clock::now();
+  const AcceptanceProbe result = probe_acceptance(*model, prompts, kTokens);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+
+  AcceptanceGuard guard(expected_acceptance(*report.plan, arguments.expect_acceptance));
+  ProbeSummary summary{prompts.size(), result.all.drafts, result.all.accepted_tokens, 1, 0, took.count()};
+  for (const SpeculationCounts& counts : result.prompts) {
+    summary.lowest = std::min(summary.lowest, counts.acceptance_rate());
+    summary.highest = std::max(summary.highest, counts.acceptance_rate());
+  }
+  for (std::uint64_t i = 0; i < summary.drafts; ++i) guard.add({1, i < summary.accepted ? 1U : 0U}, false);
+  report.probe = summary;
+  if (!guard.suspect()) return;
+  std::string message = guard.reason();
+  CheckOptions with_values = options;
+  with_values.drafter_data = true;
+  with_values.progress = {};
+  for (const std::string& cause : acceptance_causes(check_checkpoint(report.checkpoint, with_values))) {
+    message += " Likely cause: " + cause + ".";
+  }
+  report.add({Code::kDraftsRejected, std::move(message), {}, {}});
 }
 
 int run(const Arguments& arguments) {
@@ -43,8 +90,9 @@ int run(const Arguments& arguments) {
     options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
   }
   // Never freed: the process is about to end, see main().
-  const CheckReport& report = *new CheckReport(check_path(arguments.path, options));
+  CheckReport& report = *new CheckReport(check_path(arguments.path, options));
   bar.clear();
+  if (arguments.probe) probe(arguments, options, report);
   const bool colour = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
   if (arguments.map) {
     fmt::print("{}", parameter_map(report));
@@ -62,7 +110,7 @@ void add_check_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("check", "Prove what a DeepSeek-V4 checkpoint contains, and what it lacks");
   command->footer(
-      "Reads config.json, the index and the headers of all files; values only with --data or --reference.\n"
+      "Reads config.json, the index and the headers of all files; values only with --data, --reference or --probe.\n"
       "Exit status: 0 sound; 1 findings of severity error; 2 something could not be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
   command->add_option("PATH", arguments->path, "Directory, .safetensors file or model.safetensors.index.json")
@@ -75,6 +123,9 @@ void add_check_command(CLI::App& app, int& status) {
   command
       ->add_option("--reference", arguments->reference, "Compare with this source checkpoint: dtypes, tensors, values")
       ->type_name("DIR");
+  command->add_flag("--probe", arguments->probe,
+                    "Run the model on a few prompts too: how many of its MTP block's drafts it accepts");
+  add_expect_acceptance_option(*command, arguments->expect_acceptance);
   command->add_flag("--strict", arguments->strict, "Exit with 1 on warnings too");
   command->callback([arguments, &status] { status = run(*arguments); });
 }

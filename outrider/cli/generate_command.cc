@@ -16,9 +16,13 @@
 #include <vector>
 
 #include "outrider/binding/open_plan.h"
+#include "outrider/cli/acceptance_watch.h"
+#include "outrider/cli/generation_statistics.h"
+#include "outrider/cli/interrupt.h"
 #include "outrider/cli/model_options.h"
-#include "outrider/model/model.h"
-#include "outrider/prompt/message_encoder.h"
+#include "outrider/cli/prompt_ids.h"
+#include "outrider/cli/text_writer.h"
+#include "outrider/model/memory_need.h"
 #include "outrider/speculation/decoder.h"
 #include "outrider/speculation/speculative_config.h"
 #include "outrider/tokenizer/tokenizer.h"
@@ -39,6 +43,7 @@ struct Arguments {
   SamplingParams sampling;
   std::uint64_t seed = 0;
   std::uint64_t max_tokens = 128;
+  std::optional<double> expect_acceptance;
   bool chat = false;
   bool no_speculation = false;
   bool ignore_eos = false;
@@ -52,9 +57,6 @@ std::string read_prompt(const Arguments& arguments) {
     std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
     if (!in.is_open() || in.bad()) throw Error(fmt::format("{}: the prompt cannot be read.", arguments.file));
     return text;
-  }
-  if (isatty(STDIN_FILENO) == 1) {
-    throw Error("There is no prompt: give one with -p TEXT or -f FILE, or pipe it to standard input.");
   }
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
@@ -74,128 +76,128 @@ std::size_t num_speculative_tokens(const Arguments& arguments, const CompletePla
                       : "the checkpoint has no MTP block"));
 }
 
-std::vector<TokenId> prompt_ids(const Arguments& arguments, const Tokenizer& tokenizer) {
-  const std::string text = read_prompt(arguments);
-  if (text.empty()) throw Error("The prompt is empty: there is nothing to go on from.");
-  std::vector<TokenId> ids;
-  if (arguments.chat) {
-    const auto messages = nlohmann::ordered_json::array({{{"role", "user"}, {"content", text}}});
-    EncodeOptions options;
-    options.add_special_tokens = false;
-    return tokenizer.encode(encode_messages(messages, {}), options);
-  }
-  ids = tokenizer.encode(text);
-  // DeepSeek's tokenizers leave writing BOS to whoever makes the prompt.
-  if (tokenizer.bos_id() && (ids.empty() || ids[0] != *tokenizer.bos_id()))
-    ids.insert(ids.begin(), *tokenizer.bos_id());
-  return ids;
-}
-
-// Writes text as it comes, up to the first stop string. Text that may be the beginning of one waits.
-class TextWriter {
+// A model that writes texts, one after the other.
+class Writer {
  public:
-  TextWriter(const Tokenizer& tokenizer, std::vector<std::string> stop, bool show_drafts)
-      : decoder_(tokenizer, true), stop_(std::move(stop)), show_drafts_(show_drafts) {}
-
-  // Whether to go on.
-  bool write(const WrittenToken& token) {
-    held_ += decoder_.push(token.id);
-    std::size_t keep = 0;
-    for (const std::string& s : stop_) {
-      if (const std::size_t at = held_.find(s); at != std::string::npos) {
-        held_.resize(at);
-        print(held_.size(), token.drafted);
-        return false;
-      }
-      for (std::size_t n = std::min(s.size() - 1, held_.size()); n > keep; --n) {
-        if (held_.ends_with(s.substr(0, n))) keep = n;
-      }
-    }
-    print(held_.size() - keep, token.drafted);
-    return true;
+  explicit Writer(const Arguments& arguments)
+      : arguments_(arguments),
+        plan_(open_plan(arguments.path)),
+        decoder_options_{num_speculative_tokens(arguments, *plan_), arguments.model.chunk},
+        tokenizer_(Tokenizer::open(plan_->checkpoint().root())),
+        model_(load_model(plan_, arguments.model.options())),
+        decoder_(*model_, decoder_options_),
+        watch_(plan_, arguments.expect_acceptance) {
+    params_.sampling = arguments.sampling;
+    params_.seed = arguments.seed;
+    params_.max_tokens = arguments.max_tokens;
+    if (!arguments.ignore_eos) params_.stop_token_ids = end_tokens(*plan_, tokenizer_);
   }
-  void finish() {
-    held_ += decoder_.flush();
-    print(held_.size(), false);
-    fmt::print("\n");
+
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  const std::string& path() const { return arguments_.path; }
+
+  // Writes what follows `prompt` to standard output, statistics to standard error. Stops at Ctrl-C where there is a
+  // catcher. Returns the text.
+  std::string write(std::vector<TokenId> prompt, InterruptCatcher* catcher) {
+    require_memory(*model_, Generation::limits(*model_, prompt.size(), params_), 1,
+                   std::min(prompt.size(), decoder_options_.chunk));
+    Generation generation(*model_, std::move(prompt), params_);
+    const bool colours = arguments_.show_drafts && std::getenv("NO_COLOR") == nullptr;
+    TextWriter text(tokenizer_, arguments_.stop, colours);
+    Generation* const one = &generation;
+    GenerationTimes times;
+    const auto begin = Clock::now();
+    bool going_on = true;
+    const auto step = [&] {
+      decoder_.step({&one, 1});
+      watch_.add(generation);
+      warn_once();
+      going_on = going_on && (catcher == nullptr || !catcher->take());
+    };
+    while (going_on && generation.written().empty()) step();
+    const auto prefilled = Clock::now();
+    while (going_on) {
+      for (const WrittenToken& token : generation.written()) going_on = going_on && text.write(token);
+      if (!going_on || generation.finished()) break;
+      step();
+    }
+    const auto end = Clock::now();
+    text.finish();
+    times.prefill_seconds = std::chrono::duration<double>(prefilled - begin).count();
+    times.decode_seconds = std::chrono::duration<double>(end - prefilled).count();
+    fmt::print(stderr, "\n{}",
+               generation_statistics(generation, *model_, decoder_options_.num_speculative_tokens, times));
+    if (const std::string warning = watch_.warning(); !warning.empty()) fmt::print(stderr, "{}\n", warning);
+    return text.text();
   }
 
  private:
-  void print(std::size_t bytes, bool drafted) {
-    const std::string text = held_.substr(0, bytes);
-    held_.erase(0, bytes);
-    if (text.empty()) return;
-    fmt::print("{}{}{}", show_drafts_ && drafted ? "\x1b[32m" : "", text, show_drafts_ && drafted ? "\x1b[0m" : "");
-    std::fflush(stdout);
+  void warn_once() {
+    if (warned_) return;
+    const std::string warning = watch_.warning();
+    if (warning.empty()) return;
+    fmt::print(stderr, "\n{}\n", warning);
+    warned_ = true;
   }
 
-  StreamDecoder decoder_;
-  std::vector<std::string> stop_;
-  bool show_drafts_;
-  std::string held_;
+  const Arguments& arguments_;
+  std::shared_ptr<const CompletePlan> plan_;
+  DecoderOptions decoder_options_;
+  Tokenizer tokenizer_;
+  std::unique_ptr<const Model> model_;
+  Decoder decoder_;
+  GenerationParams params_;
+  AcceptanceWatch watch_;
+  bool warned_ = false;
 };
 
-void print_statistics(const Generation& generation, const Model& model, std::size_t num_speculative_tokens,
-                      double prefill_seconds, double decode_seconds) {
-  const std::size_t written = generation.tokens().size() - generation.prompt_tokens();
-  const auto rate = [](std::size_t tokens, double seconds) {
-    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
-  };
-  fmt::print(stderr, "\nprefill   {} tokens, {:.1f} tokens/s\ndecode    {} tokens, {:.1f} tokens/s\n",
-             generation.prompt_tokens(), rate(generation.prompt_tokens(), prefill_seconds), written - 1,
-             rate(written - 1, decode_seconds));
-  const SpeculationCounts& counts = generation.counts();
-  if (num_speculative_tokens == 0) {
-    fmt::print(stderr, "drafts    none: no speculation\n");
-  } else {
-    std::string per_position;
-    for (const std::uint64_t accepted : counts.accepted_per_position) {
-      per_position +=
-          fmt::format("{}{:.3f}", per_position.empty() ? "" : ", ",
-                      counts.drafts == 0 ? 0.0 : static_cast<double>(accepted) / static_cast<double>(counts.drafts));
+// Each line is a prompt; with --chat the lines are one conversation.
+void converse(Writer& writer, const Arguments& arguments) {
+  fmt::print(stderr, "{}: {}. Ctrl-C stops a text, Ctrl-D ends.\n", writer.path(),
+             arguments.chat ? "each line is a message of one conversation" : "each line is a prompt");
+  InterruptCatcher catcher;
+  auto messages = nlohmann::ordered_json::array();
+  for (;;) {
+    fmt::print(stderr, "> ");
+    std::string line;
+    if (!std::getline(std::cin, line)) {
+      if (!catcher.take()) break;
+      std::cin.clear();
+      std::clearerr(stdin);
+      fmt::print(stderr, "\n");
+      continue;
     }
-    fmt::print(stderr, "drafts    acceptance {:.1f}% ({} of {}), acceptance length {:.2f}, per position {}\n",
-               100 * counts.acceptance_rate(), counts.accepted_tokens, counts.draft_tokens, counts.acceptance_length(),
-               per_position.empty() ? "-" : per_position);
+    catcher.take();
+    if (line.empty()) continue;
+    try {
+      if (arguments.chat) {
+        messages.push_back({{"role", "user"}, {"content", line}});
+        const std::string reply = writer.write(chat_ids(messages, writer.tokenizer()), &catcher);
+        messages.push_back({{"role", "assistant"}, {"content", reply}});
+      } else {
+        writer.write(text_ids(line, writer.tokenizer()), &catcher);
+      }
+    } catch (const Error& e) {
+      // A line that is refused leaves the conversation as it was.
+      if (arguments.chat) messages.erase(messages.size() - 1);
+      fmt::print(stderr, "outrider: {}\n", e.what());
+    }
   }
-  fmt::print(stderr, "run by    {} kernels, {} numerics\n", model.kernels().name,
-             model.mode() == NumericMode::kOfficial ? "official" : "exact");
+  fmt::print(stderr, "\n");
 }
 
 int run(const Arguments& arguments) {
   validate(arguments.sampling);
-  const auto plan = open_plan(arguments.path);
-  const DecoderOptions decoder_options{num_speculative_tokens(arguments, *plan), arguments.model.chunk};
-  const Tokenizer tokenizer = Tokenizer::open(plan->checkpoint().root());
-
-  GenerationParams params;
-  params.sampling = arguments.sampling;
-  params.seed = arguments.seed;
-  params.max_tokens = arguments.max_tokens;
-  if (!arguments.ignore_eos && tokenizer.eos_id()) params.stop_token_ids = {*tokenizer.eos_id()};
-
-  const ModelOptions options = arguments.model.options();
-  const Model model(std::make_shared<const Weights>(plan), options);
-  const Decoder decoder(model, decoder_options);
-  Generation generation(model, prompt_ids(arguments, tokenizer), params);
-
-  const bool colours = arguments.show_drafts && std::getenv("NO_COLOR") == nullptr;
-  TextWriter writer(tokenizer, arguments.stop, colours);
-  Generation* const one = &generation;
-  const auto begin = Clock::now();
-  while (generation.written().empty()) decoder.step({&one, 1});
-  const auto prefilled = Clock::now();
-  bool going_on = true;
-  for (;;) {
-    for (const WrittenToken& token : generation.written()) going_on = going_on && writer.write(token);
-    if (!going_on || generation.finished()) break;
-    decoder.step({&one, 1});
+  const bool interactive = !arguments.prompt && arguments.file.empty() && isatty(STDIN_FILENO) == 1;
+  const std::string prompt = interactive ? std::string() : read_prompt(arguments);
+  if (!interactive && prompt.empty()) throw Error("The prompt is empty: there is nothing to go on from.");
+  Writer writer(arguments);
+  if (interactive) {
+    converse(writer, arguments);
+    return 0;
   }
-  const auto end = Clock::now();
-  writer.finish();
-  print_statistics(generation, model, decoder_options.num_speculative_tokens,
-                   std::chrono::duration<double>(prefilled - begin).count(),
-                   std::chrono::duration<double>(end - prefilled).count());
+  const auto message = nlohmann::ordered_json::array({{{"role", "user"}, {"content", prompt}}});
+  writer.write(arguments.chat ? chat_ids(message, writer.tokenizer()) : text_ids(prompt, writer.tokenizer()), nullptr);
   return 0;
 }
 
@@ -206,8 +208,10 @@ void add_generate_command(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("generate", "Write text that follows a prompt");
   command->footer(
       "Drafts one token at a time with the checkpoint's MTP block where it has one; that changes how fast the text\n"
-      "comes, not what it is. Without -p and -f the prompt is read from standard input. Statistics go to standard\n"
-      "error.\n"
+      "comes, not what it is. Without -p and -f the prompt is read from standard input; on a terminal each line is a\n"
+      "prompt, or, with --chat, a message of one conversation. Statistics go to standard error, and a warning where "
+      "next\n"
+      "to none of the drafts are accepted.\n"
       "Exit status: 0; 2 the checkpoint is incomplete, or something else that was asked for is not possible.");
   command->add_option("MODEL", arguments->path, "Directory of the checkpoint, with its tokenizer.json")->required();
   auto* prompt = command->add_option("-p,--prompt", arguments->prompt, "The prompt");
@@ -217,6 +221,7 @@ void add_generate_command(CLI::App& app, int& status) {
   auto* config = command->add_option("--speculative-config", arguments->speculative_config,
                                      R"(JSON: {"method": "mtp", "num_speculative_tokens": 1..8})");
   command->add_flag("--no-speculation", arguments->no_speculation, "Draft nothing")->excludes(config);
+  add_expect_acceptance_option(*command, arguments->expect_acceptance);
   command->add_flag("--show-drafts", arguments->show_drafts, "Show accepted drafts in green");
   SamplingParams& sampling = arguments->sampling;
   command->add_option("--temperature", sampling.temperature, "0: the most likely token, always")->capture_default_str();

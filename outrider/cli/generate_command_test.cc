@@ -49,6 +49,43 @@ TEST(GenerateCommand, ChatsAndSamples) {
   EXPECT_EQ(run(kGenerate + "--chat -p 'Psalms 23' -n 24 --temperature 0.8 --seed 5 2>/dev/null").output, chat.output);
 }
 
+// The program with a terminal before it, which is sent `keys`.
+ProcessResult on_a_terminal(const std::string& arguments, const std::string& keys) {
+  testing::TempDir dir;
+  const std::string script = (dir.path() / "command").string();
+  testing::write_file(script, "NO_COLOR=1 " + kGenerate + arguments + "\n");
+  return run("printf '" + keys + "' | timeout 60 script -qec 'sh " + script + "' /dev/null");
+}
+
+TEST(GenerateCommand, OnATerminalEachLineIsAPrompt) {
+  const ProcessResult result = on_a_terminal("-n 12", R"(Genesis 11\n\nExodus 21\n\004)");
+  EXPECT_EQ(result.exit_status, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("each line is a prompt"));
+  std::size_t texts = 0;
+  for (std::size_t at = 0; (at = result.output.find("run by", at)) != std::string::npos; ++at) ++texts;
+  EXPECT_EQ(texts, 2U) << result.output;
+}
+
+TEST(GenerateCommand, OnATerminalAChatIsOneConversation) {
+  const ProcessResult result = on_a_terminal("--chat -n 12", R"(Psalms 23\nPsalms 24\n\004)");
+  EXPECT_EQ(result.exit_status, 0) << result.output;
+  const std::size_t first = result.output.find("prefill   ");
+  ASSERT_NE(first, std::string::npos) << result.output;
+  const std::size_t second = result.output.find("prefill   ", first + 1);
+  ASSERT_NE(second, std::string::npos) << result.output;
+  const auto tokens = [&](std::size_t at) { return std::stoi(result.output.substr(at + 10)); };
+  EXPECT_GT(tokens(second), tokens(first) + 12);
+}
+
+TEST(GenerateCommand, RefusesWhatDoesNotFitIntoMemory) {
+  if (run("ulimit -d 150000; '" OUTRIDER_BINARY "' --version").exit_status != 0) {
+    GTEST_SKIP() << "the program does not start under a limit on memory (sanitizers)";
+  }
+  const ProcessResult result = run("ulimit -d 150000; " + kGenerate + "-p a -n 1000000");
+  EXPECT_EQ(result.exit_status, 2) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("GiB are available"));
+}
+
 TEST(GenerateCommand, RefusesInASentence) {
   const auto refused = [](const std::string& arguments, const std::string& because) {
     const ProcessResult result = run(kGenerate + arguments);

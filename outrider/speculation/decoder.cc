@@ -32,6 +32,7 @@ void Decoder::step(std::span<const StepItem> items) const {
     g.written_.clear();
     g.drafts_.clear();
     g.drafter_.clear();
+    g.round_ = {};
     if (!g.finished()) running.push_back(item);
   }
   if (running.empty()) return;
@@ -164,14 +165,8 @@ void Decoder::judge(Generation& g, const Rows& logits, std::size_t first_row) co
   }
   g.take_back_drafts();
   const Verdict verdict = outrider::verify(g.drafts_, g.drafter_, verifier, g.random_);
-  if (!g.drafts_.empty()) {
-    SpeculationCounts& counts = g.counts_;
-    counts.accepted_per_position.resize(options_.num_speculative_tokens);
-    ++counts.drafts;
-    counts.draft_tokens += g.drafts_.size();
-    counts.accepted_tokens += verdict.accepted;
-    for (std::size_t j = 0; j < verdict.accepted; ++j) ++counts.accepted_per_position[j];
-  }
+  g.round_ = {g.drafts_.size(), verdict.accepted};
+  g.counts_.add(g.round_, options_.num_speculative_tokens);
   for (std::size_t j = 0; j < verdict.accepted && !g.finished(); ++j) {
     g.write(g.drafts_[j], true, logits[first_row + j]);
   }

@@ -20,14 +20,14 @@ void check_length(std::size_t prompt, std::uint64_t max_tokens, std::uint64_t co
   }
 }
 
-namespace {
-
-SequenceLimits limits_of(const Model& model, std::size_t prompt, const GenerationParams& params) {
-  check_length(prompt, params.max_tokens, model.config().max_position_embeddings);
-  return {prompt + params.max_tokens, kMaxRollback};
+void SpeculationCounts::add(const DraftRound& round, std::size_t num_speculative_tokens) {
+  if (round.drafted == 0) return;
+  accepted_per_position.resize(num_speculative_tokens);
+  ++drafts;
+  draft_tokens += round.drafted;
+  accepted_tokens += round.accepted;
+  for (std::size_t j = 0; j < round.accepted; ++j) ++accepted_per_position[j];
 }
-
-}  // namespace
 
 double SpeculationCounts::acceptance_rate() const {
   return draft_tokens == 0 ? 0 : static_cast<double>(accepted_tokens) / static_cast<double>(draft_tokens);
@@ -37,8 +37,13 @@ double SpeculationCounts::acceptance_length() const {
   return drafts == 0 ? 1 : 1 + static_cast<double>(accepted_tokens) / static_cast<double>(drafts);
 }
 
+SequenceLimits Generation::limits(const Model& model, std::size_t prompt_tokens, const GenerationParams& params) {
+  check_length(prompt_tokens, params.max_tokens, model.config().max_position_embeddings);
+  return {prompt_tokens + params.max_tokens, kMaxRollback};
+}
+
 Generation::Generation(const Model& model, std::vector<std::uint32_t> prompt, GenerationParams params)
-    : Generation(model, ProcessedText(model.new_sequence(limits_of(model, prompt.size(), params))), prompt, params) {}
+    : Generation(model, ProcessedText(model.new_sequence(limits(model, prompt.size(), params))), prompt, params) {}
 
 Generation::Generation(const Model& model, ProcessedText from, std::vector<std::uint32_t> prompt,
                        GenerationParams params)

@@ -39,12 +39,20 @@ struct WrittenToken {
 // What may be taken back at once: drafts, and those of a round before.
 inline constexpr std::size_t kMaxRollback = 2 * kMaxSpeculativeTokens;
 
+// One text's part in a step: the drafts made for it, and how many of them, the first ones, were accepted.
+struct DraftRound {
+  std::size_t drafted = 0;
+  std::size_t accepted = 0;
+};
+
 struct SpeculationCounts {
   std::uint64_t drafts = 0;        // rounds of drafting
   std::uint64_t draft_tokens = 0;  // drafted in them
   std::uint64_t accepted_tokens = 0;
   std::vector<std::uint64_t> accepted_per_position;  // [num_speculative_tokens]
 
+  // Rounds without drafts do not count.
+  void add(const DraftRound& round, std::size_t num_speculative_tokens);
   double acceptance_rate() const;    // accepted of drafted tokens; 0 where nothing was drafted
   double acceptance_length() const;  // tokens a round gave, the verifier's own included
 };
@@ -55,6 +63,9 @@ void check_length(std::size_t prompt_tokens, std::uint64_t max_tokens, std::uint
 // One text that is being written.
 class Generation {
  public:
+  // What a sequence must hold for so long a prompt. Throws Error as the constructor does.
+  static SequenceLimits limits(const Model& model, std::size_t prompt_tokens, const GenerationParams& params);
+
   // Throws Error for an empty prompt, parameters out of range, and what does not fit into the model's context.
   Generation(const Model& model, std::vector<std::uint32_t> prompt, GenerationParams params);
   // Goes on from what `from` shares with the prompt, and takes over its memory. Throws Error also where the text would
@@ -74,7 +85,10 @@ class Generation {
   std::span<const WrittenToken> written() const { return written_; }
   // Of the prompt's tokens but the first, as far as it is processed.
   std::span<const TokenLogprobs> prompt_logprobs() const { return prompt_logprobs_; }
+  const DraftRound& round() const { return round_; }
+  // Of all steps.
   const SpeculationCounts& counts() const { return counts_; }
+  const GenerationParams& params() const { return params_; }
 
   // What has been processed, for other texts to go on from. The generation can be used no more.
   ProcessedText take_text() &&;
@@ -105,6 +119,7 @@ class Generation {
   std::vector<std::uint32_t> assumed_;
   std::vector<Distribution> drafter_;
   std::vector<WrittenToken> written_;
+  DraftRound round_;
   std::optional<FinishReason> finished_;
   SpeculationCounts counts_;
 };
