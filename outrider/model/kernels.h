@@ -12,8 +12,32 @@ namespace outrider {
 // computed beside it.
 inline constexpr std::size_t kLanes = 32;
 
-// Rows of a product handled by one call of Kernels::dot_rows, at most.
+// Rows of a product handled by one call of Kernels::dot_rows, and of dot_stored, at most.
 inline constexpr std::size_t kRowTile = 4;
+inline constexpr std::size_t kStoredRows = 16;
+
+// How the elements of a weight's row are stored.
+enum class RowCodes {
+  kF32,
+  kBf16,
+  kF16,
+  kE4m3,     // with scales
+  kNibbles,  // two codes a byte, the even element in the low nibble; with scales, a table of values, maybe offsets
+};
+
+// Rows of a weight as they are stored.
+struct StoredRows {
+  RowCodes form = RowCodes::kF32;
+  const std::byte* codes = nullptr;  // of the first row
+  std::size_t row_bytes = 0;         // from one row's codes to the next one's
+  const float* values = nullptr;     // kNibbles: [16], the value of each code
+  // Of each row's groups of `group` elements, `scale_step` from one row's to the next one's. A weight is
+  // (value - offset) * scale, rounded to float.
+  const float* scales = nullptr;
+  const float* offsets = nullptr;  // may be null
+  std::size_t scale_step = 0;
+  std::size_t group = 0;
+};
 
 // The inner loops, for one instruction set. Vectors have a whole number of kLanes elements (see padded()) unless said
 // otherwise; pointers need no alignment. AVX2 and AVX-512 give the same bits. The scalar path rounds products before it
@@ -27,6 +51,14 @@ struct Kernels {
   void (*dot_rows)(const float* rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                    std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
                    std::size_t token_step);
+  // The same of rows as they are stored, decoded in registers once for up to `fused_tokens` tokens: what decoding them
+  // and dot_rows would give, to the bit. Returns false, and leaves `out` undefined, where it does not do that: sizes or
+  // groups that are not whole vectors, NaN codes, huge scales. May be null.
+  bool (*dot_stored)(const StoredRows& rows, std::size_t row_count, const float* tokens, std::size_t token_count,
+                     std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
+                     std::size_t token_step);
+  // As many tokens are faster with dot_stored than with a decoder and dot_rows.
+  std::size_t fused_tokens;
   // out[i] += factor * x[i]
   void (*add_scaled)(float factor, const float* x, std::size_t size, float* out);
 
@@ -35,8 +67,9 @@ struct Kernels {
   void (*f16)(const std::byte* in, std::size_t size, float* out);
   // out = e4m3 code * scales[i / block]; a NaN code gives NaN.
   void (*e4m3)(const std::byte* codes, const float* scales, std::size_t block, std::size_t size, float* out);
-  // Two codes a byte, the even element in the low nibble: out = (values[code] - offsets[i / group]) * scales[i /
-  // group]. `offsets` may be null.
+  // out = 2^(code - 127); code 255 gives NaN.
+  void (*e8m0)(const std::byte* codes, std::size_t size, float* out);
+  // As RowCodes::kNibbles says: out = (values[code] - offsets[i / group]) * scales[i / group]. `offsets` may be null.
   void (*nibbles)(const std::byte* codes, const float* values, const float* scales, const float* offsets,
                   std::size_t group, std::size_t size, float* out);
 };

@@ -136,7 +136,8 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
 }  // namespace
 
 const Kernels& avx2_kernels() {
-  static constexpr Kernels kKernels = {"avx2", dot_rows, add_scaled, bf16, f16, e4m3, nibbles};
+  static const Kernels kKernels = {"avx2", dot_rows, nullptr, 0, add_scaled, bf16, f16, e4m3, scalar_kernels().e8m0,
+                                   nibbles};
   return kKernels;
 }
 

@@ -54,6 +54,10 @@ void e4m3(const std::byte* codes, const float* scales, std::size_t block, std::s
   }
 }
 
+void e8m0(const std::byte* codes, std::size_t size, float* out) {
+  for (std::size_t i = 0; i < size; ++i) out[i] = e8m0_to_float(static_cast<std::uint8_t>(codes[i]));
+}
+
 void nibbles(const std::byte* codes, const float* values, const float* scales, const float* offsets, std::size_t group,
              std::size_t size, float* out) {
   for (std::size_t begin = 0; begin < size; begin += group, ++scales) {
@@ -69,7 +73,7 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static constexpr Kernels kKernels = {"scalar", dot_rows, add_scaled, bf16, f16, e4m3, nibbles};
+  static constexpr Kernels kKernels = {"scalar", dot_rows, nullptr, 0, add_scaled, bf16, f16, e4m3, e8m0, nibbles};
   return kKernels;
 }
 

@@ -133,6 +133,171 @@ TEST_P(KernelsTest, DotRowsByRowAndToken) {
   }
 }
 
+struct StoredCase {
+  const char* name;
+  RowCodes form;
+  std::size_t bits;  // of a code
+  std::size_t group;
+  bool offsets;
+};
+
+constexpr StoredCase kStoredCases[] = {
+    {"F32", RowCodes::kF32, 32, 0, false},
+    {"BF16", RowCodes::kBf16, 16, 0, false},
+    {"F16", RowCodes::kF16, 16, 0, false},
+    {"E4M3", RowCodes::kE4m3, 8, 128, false},
+    {"E4M3 by 32", RowCodes::kE4m3, 8, 32, false},
+    {"nibbles by 16", RowCodes::kNibbles, 4, 16, false},
+    {"nibbles by 32", RowCodes::kNibbles, 4, 32, false},
+    {"nibbles by 128", RowCodes::kNibbles, 4, 128, false},
+    {"nibbles by 16 with offsets", RowCodes::kNibbles, 4, 16, true},
+    {"nibbles by 32 with offsets", RowCodes::kNibbles, 4, 32, true},
+    {"nibbles by 128 with offsets", RowCodes::kNibbles, 4, 128, true},
+};
+
+// Rows of one form, and what their decoder makes of them.
+class Stored {
+ public:
+  Stored(const StoredCase& form, std::size_t size) : size_(size), codes_(kStoredRows * (size * form.bits / 8)) {
+    std::uint32_t seed = 5;
+    for (std::byte& code : codes_) {
+      seed = seed * 1664525U + 1013904223U;
+      code = static_cast<std::byte>(seed >> 24);
+      // Neither NaN nor infinite: the second highest bit of a number makes its exponent large.
+      if (form.form != RowCodes::kNibbles) code &= std::byte{0xbf};
+    }
+    for (std::size_t i = 0; i < 16; ++i) values_.push_back(e2m1_to_float(static_cast<std::uint8_t>(i)));
+    rows.form = form.form;
+    rows.codes = codes_.data();
+    rows.row_bytes = size * form.bits / 8;
+    if (form.group == 0) return;
+    rows.group = form.group;
+    rows.scale_step = (size + form.group - 1) / form.group;
+    scales = some_values(kStoredRows * rows.scale_step, 6);
+    offsets_ = scales;
+    for (float& v : offsets_) v = std::round(v * 8);
+    rows.values = values_.data();
+    rows.scales = scales.data();
+    if (form.offsets) rows.offsets = offsets_.data();
+  }
+
+  std::vector<float> decoded(const Kernels& kernels) const {
+    std::vector<float> out(kStoredRows * size_);
+    for (std::size_t r = 0; r < kStoredRows; ++r) {
+      const std::byte* codes = codes_.data() + r * rows.row_bytes;
+      const float* row_scales = rows.scales + r * rows.scale_step;
+      float* to = out.data() + r * size_;
+      switch (rows.form) {
+        case RowCodes::kF32:
+          std::memcpy(to, codes, size_ * sizeof(float));
+          break;
+        case RowCodes::kBf16:
+          kernels.bf16(codes, size_, to);
+          break;
+        case RowCodes::kF16:
+          kernels.f16(codes, size_, to);
+          break;
+        case RowCodes::kE4m3:
+          kernels.e4m3(codes, row_scales, rows.group, size_, to);
+          break;
+        case RowCodes::kNibbles:
+          kernels.nibbles(codes, rows.values, row_scales,
+                          rows.offsets == nullptr ? nullptr : rows.offsets + r * rows.scale_step, rows.group, size_,
+                          to);
+      }
+    }
+    return out;
+  }
+
+  std::byte& code(std::size_t i) { return codes_[i]; }
+
+  StoredRows rows;
+  std::vector<float> scales;
+
+ private:
+  std::size_t size_;
+  std::vector<std::byte> codes_;
+  std::vector<float> values_;
+  std::vector<float> offsets_;
+};
+
+TEST_P(KernelsTest, DotStoredIsDecodingAndDotRowsToTheBit) {
+  if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no such path";
+  constexpr std::size_t kTokens = 11;
+  for (const StoredCase& form : kStoredCases) {
+    for (const std::size_t size : {32U, 64U, 96U, 192U, 384U, 1024U, 2080U, 6400U}) {
+      if (form.group == 128 && form.form == RowCodes::kNibbles && size % 128 != 0) continue;
+      const Stored stored(form, size);
+      const std::size_t stride = size + 32;
+      const std::vector<float> tokens = some_values(kTokens * stride, 2);
+      const std::vector<float> decoded = stored.decoded(scalar_kernels());
+      std::vector<float> expected(kStoredRows * kTokens);
+      for (std::size_t r = 0; r < kStoredRows; ++r) {
+        kernels_.dot_rows(decoded.data() + r * size, 1, tokens.data(), kTokens, stride, size,
+                          expected.data() + r * kTokens, 1, 1);
+      }
+      for (const std::size_t row_count : {1U, 2U, 3U, 4U, 5U, 7U, 16U}) {
+        for (std::size_t token_count = 1; token_count <= kTokens; ++token_count) {
+          std::vector<float> out(kStoredRows * kTokens, -7.0F);
+          ASSERT_TRUE(kernels_.dot_stored(stored.rows, row_count, tokens.data(), token_count, stride, size, out.data(),
+                                          1, kStoredRows))
+              << form.name << " " << size;
+          for (std::size_t r = 0; r < kStoredRows; ++r) {
+            for (std::size_t t = 0; t < kTokens; ++t) {
+              const bool computed = r < row_count && t < token_count;
+              ASSERT_EQ(out[t * kStoredRows + r], computed ? expected[r * kTokens + t] : -7.0F)
+                  << form.name << " " << size << ": row " << r << " of " << row_count << ", token " << t << " of "
+                  << token_count;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelsTest, DotStoredLeavesToTheDecoderWhatItDoesNotDo) {
+  if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no such path";
+  constexpr std::size_t kSize = 256;
+  const std::vector<float> token = some_values(kSize, 2);
+  std::vector<float> out(kStoredRows);
+  const auto done = [&](const StoredRows& rows, std::size_t size) {
+    return kernels_.dot_stored(rows, kStoredRows, token.data(), 1, kSize, size, out.data(), 1, 1);
+  };
+  for (const StoredCase& form : kStoredCases) {
+    const Stored stored(form, kSize);
+    EXPECT_TRUE(done(stored.rows, kSize)) << form.name;
+    EXPECT_FALSE(done(stored.rows, kSize - 8)) << form.name;
+  }
+  for (const std::size_t at : {std::size_t{0}, std::size_t{77}, 5 * kSize + 250, kStoredRows * kSize - 1}) {
+    for (const std::byte nan : {std::byte{0x7f}, std::byte{0xff}}) {
+      Stored stored(kStoredCases[3], kSize);
+      stored.code(at) = nan;
+      EXPECT_FALSE(done(stored.rows, kSize)) << at;
+    }
+  }
+  for (const float scale : {0x1p120F, -0x1p120F, INFINITY, NAN}) {
+    Stored stored(kStoredCases[3], kSize);
+    stored.scales[7] = scale;
+    EXPECT_FALSE(done(stored.rows, kSize)) << scale;
+  }
+  Stored odd_group(kStoredCases[6], kSize);
+  odd_group.rows.group = 24;
+  EXPECT_FALSE(done(odd_group.rows, kSize));
+}
+
+TEST_P(KernelsTest, E8m0EveryCodeAtEveryLength) {
+  std::vector<std::byte> codes(256);
+  for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::byte>(i);
+  for (std::size_t size = 0; size <= 256; ++size) {
+    std::vector<float> out(size + 1, -7.0F);
+    std::vector<float> expected(size + 1, -7.0F);
+    kernels_.e8m0(codes.data(), size, out.data());
+    for (std::size_t i = 0; i < size; ++i) expected[i] = e8m0_to_float(static_cast<std::uint8_t>(i));
+    ASSERT_TRUE(same_bits(out, expected)) << size;
+  }
+}
+
 // Products of BF16 values are exact in float, so it makes no difference whether they are fused with the addition.
 TEST_P(KernelsTest, SameBitsAsScalarWhereProductsAreExact) {
   std::vector<float> rows = some_values(kRowTile * 256, 1);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 
 #include "outrider/model/number_formats.h"
 #include "outrider/util/error.h"
@@ -16,8 +17,12 @@ constexpr float kE2m1Values[16] = {0.0F,  0.5F,  1.0F,  1.5F,  2.0F,  3.0F,  4.0
                                    -0.0F, -0.5F, -1.0F, -1.5F, -2.0F, -3.0F, -4.0F, -6.0F};
 constexpr float kOffsetBinary[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
 
-// Decoded rows that are multiplied together; more of them would not stay in the L1 cache beside the activations.
-constexpr std::size_t kTileBytes = 24 << 10;
+// Activations that are multiplied with all rows before the next ones are: what stays in a second-level cache. Of long
+// vectors at least a few, so that what a row's decoding costs is shared.
+constexpr std::size_t kTokenBytes = 512 << 10;
+constexpr std::size_t kFewTokens = 16;
+// Multiplications in the time that reading a byte takes.
+constexpr std::size_t kMultiplicationsOfAByte = 8;
 // Multiplications that make waking another thread worth it.
 constexpr std::size_t kWorkOfAThread = 1 << 18;
 
@@ -30,142 +35,289 @@ T load(const std::byte* at, std::size_t index = 0) {
 
 }  // namespace
 
-float Linear::Scales::operator()(std::size_t row, std::size_t col) const {
-  const std::size_t i = row * cols + col;
-  switch (dtype) {
-    case Dtype::kF32:
-      return load<float>(at, i);
-    case Dtype::kBF16:
-      return bf16_to_float(load<std::uint16_t>(at, i));
-    case Dtype::kF16:
-      return f16_to_float(load<std::uint16_t>(at, i));
-    case Dtype::kF8E4M3:
-      return e4m3_to_float(load<std::uint8_t>(at, i));
-    default:  // F8_E8M0, also as U8
-      return e8m0_to_float(load<std::uint8_t>(at, i));
-  }
-}
-
 Linear::Linear(const Weights& weights, ParameterId id) {
   const CompletePlan& plan = weights.plan();
   const Parameter& parameter = plan.manifest()[id];
   const Binding& binding = plan.binding(id);
   const auto tensor = [&](Component c) -> const TensorInfo& { return plan.report().tensor(*binding.tensor(c)); };
-  form_ = binding.form;
-  rows_ = parameter.shape.dims[0];
-  cols_ = parameter.shape.rank == 2 ? parameter.shape.dims[1] : 1;
-  if (parameter.shape.rank == 1) std::swap(rows_, cols_);
+  m_.form = binding.form;
+  m_.rows = parameter.shape.dims[0];
+  m_.cols = parameter.shape.rank == 2 ? parameter.shape.dims[1] : 1;
+  if (parameter.shape.rank == 1) std::swap(m_.rows, m_.cols);
 
   const Component codes = binding.tensor(Component::kWeightPacked) ? Component::kWeightPacked : Component::kWeight;
-  codes_ = weights.bytes(id, codes).data();
-  row_bytes_ = weights.bytes(id, codes).size() / rows_;
-  if (form_ == StorageForm::kPlain) {
-    dtype_ = tensor(codes).dtype;
+  m_.codes = weights.bytes(id, codes).data();
+  m_.row_bytes = weights.bytes(id, codes).size() / m_.rows;
+  if (m_.form == StorageForm::kPlain) {
+    m_.dtype = tensor(codes).dtype;
     return;
   }
 
   for (const Component c : {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv}) {
     if (!binding.tensor(c)) continue;
-    scales_ = {weights.bytes(id, c).data(), tensor(c).dtype, 0};
+    m_.scales = weights.bytes(id, c).data();
+    m_.scale_dtype = tensor(c).dtype;
   }
-  block_cols_ = binding.group_size;
-  if (form_ == StorageForm::kFp8Block) {
+  m_.block_cols = binding.group_size;
+  if (m_.form == StorageForm::kFp8Block) {
     const std::optional<QuantizationConfig>& quantization = plan.manifest().config().quantization;
     const bool given = quantization && quantization->weight_block_size.size() == 2;
-    block_rows_ = given ? quantization->weight_block_size[0] : 128;
-    block_cols_ = given ? quantization->weight_block_size[1] : 128;
+    m_.block_rows = given ? quantization->weight_block_size[0] : 128;
+    m_.block_cols = given ? quantization->weight_block_size[1] : 128;
   }
-  scales_.cols = (cols_ + block_cols_ - 1) / block_cols_;
   if (binding.tensor(Component::kWeightGlobalScale)) {
-    global_scale_ = 1.0F / load<float>(weights.bytes(id, Component::kWeightGlobalScale).data());
+    m_.global_scale = 1.0F / load<float>(weights.bytes(id, Component::kWeightGlobalScale).data());
   }
   if (binding.tensor(Component::kWeightScale2)) {
-    global_scale_ = load<float>(weights.bytes(id, Component::kWeightScale2).data());
+    m_.global_scale = load<float>(weights.bytes(id, Component::kWeightScale2).data());
   }
   if (binding.tensor(Component::kWeightZeroPoint)) {
-    zero_points_ = weights.bytes(id, Component::kWeightZeroPoint).data();
+    m_.zero_points = weights.bytes(id, Component::kWeightZeroPoint).data();
   }
   if (binding.tensor(Component::kWeightGIdx)) {
     const std::byte* at = weights.bytes(id, Component::kWeightGIdx).data();
-    groups_.resize(cols_);
+    m_.groups.resize(m_.cols);
     bool unset = true;  // all -1: written by quantizers that did not reorder
-    for (std::size_t i = 0; i < cols_; ++i) {
-      groups_[i] = load<std::uint32_t>(at, i);
-      unset = unset && groups_[i] == 0xffffffffU;
+    for (std::size_t i = 0; i < m_.cols; ++i) {
+      m_.groups[i] = load<std::uint32_t>(at, i);
+      unset = unset && m_.groups[i] == 0xffffffffU;
     }
-    if (unset) groups_.clear();
-    for (const std::uint32_t group : groups_) {
-      if (group < scales_.cols) continue;
+    if (unset) m_.groups.clear();
+    for (const std::uint32_t group : m_.groups) {
+      if (group < m_.scale_cols()) continue;
       throw Error(fmt::format("{}: {} names group {}, but there are {} groups. The file is damaged; fetch it again.",
                               parameter.name(), tensor(Component::kWeightGIdx).name, static_cast<std::int32_t>(group),
-                              scales_.cols));
+                              m_.scale_cols()));
     }
   }
 }
 
 void Linear::decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const {
-  const std::byte* codes = codes_ + row * row_bytes_;
-  std::fill(out + cols_, out + padded(cols_), 0.0F);
-  if (form_ == StorageForm::kPlain) {
-    switch (dtype_) {
+  const std::byte* codes = m_.codes + row * m_.row_bytes;
+  std::fill(out + m_.cols, out + padded(m_.cols), 0.0F);
+  if (m_.form == StorageForm::kPlain) {
+    switch (m_.dtype) {
       case Dtype::kBF16:
-        return kernels.bf16(codes, cols_, out);
+        return kernels.bf16(codes, m_.cols, out);
       case Dtype::kF16:
-        return kernels.f16(codes, cols_, out);
+        return kernels.f16(codes, m_.cols, out);
       default:
-        std::memcpy(out, codes, cols_ * sizeof(float));
+        std::memcpy(out, codes, m_.cols * sizeof(float));
         return;
     }
   }
-  if (form_ != StorageForm::kFp8Block) return decode_nibbles(kernels, row, out, scratch);
-  scratch.resize(scales_.cols);
-  for (std::size_t i = 0; i < scales_.cols; ++i) scratch[i] = scales_(row / block_rows_, i);
-  kernels.e4m3(codes, scratch.data(), block_cols_, cols_, out);
+  const StoredRows rows = stored(kernels, row, 1, scratch);
+  if (rows.form == RowCodes::kE4m3) return kernels.e4m3(codes, rows.scales, rows.group, m_.cols, out);
+  kernels.nibbles(codes, rows.values, rows.scales, rows.offsets, rows.group, m_.cols, out);
 }
 
-void Linear::decode_nibbles(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const {
-  const std::size_t count = groups_.empty() ? scales_.cols : cols_;
-  scratch.resize(2 * count);
-  float* scales = scratch.data();
-  float* offsets = zero_points_ == nullptr ? nullptr : scales + count;
+StoredRows Linear::stored(const Kernels& kernels, std::size_t row, std::size_t count,
+                          std::vector<float>& scratch) const {
+  StoredRows rows;
+  rows.codes = m_.codes + row * m_.row_bytes;
+  rows.row_bytes = m_.row_bytes;
+  if (m_.form == StorageForm::kPlain) {
+    rows.form = m_.dtype == Dtype::kBF16 ? RowCodes::kBf16 : m_.dtype == Dtype::kF16 ? RowCodes::kF16 : RowCodes::kF32;
+    return rows;
+  }
+  rows.form = m_.form == StorageForm::kFp8Block ? RowCodes::kE4m3 : RowCodes::kNibbles;
+  rows.values = m_.form == StorageForm::kW4A16 ? kOffsetBinary : kE2m1Values;
+  rows.group = m_.groups.empty() ? m_.block_cols : 1;
+  rows.scale_step = scale_count();
+  const std::size_t all = count * rows.scale_step;
+  if (scratch.size() < 2 * all) scratch.resize(2 * all);
+  rows.scales = scratch.data();
+  if (m_.zero_points != nullptr) rows.offsets = scratch.data() + all;
+  for (std::size_t r = 0; r < count; ++r) {
+    float* scales = scratch.data() + r * rows.scale_step;
+    decode_scales(kernels, row + r, scales);
+    if (m_.zero_points != nullptr) decode_offsets(row + r, scales + all);
+  }
+  return rows;
+}
+
+void Linear::decode_scales(const Kernels& kernels, std::size_t row, float* scales) const {
+  const std::size_t cols = m_.scale_cols();
+  const std::size_t first = row / m_.block_rows * cols;
+  switch (m_.scale_dtype) {
+    case Dtype::kF32:
+      std::memcpy(scales, m_.scales + first * sizeof(float), cols * sizeof(float));
+      break;
+    case Dtype::kBF16:
+      kernels.bf16(m_.scales + 2 * first, cols, scales);
+      break;
+    case Dtype::kF16:
+      kernels.f16(m_.scales + 2 * first, cols, scales);
+      break;
+    case Dtype::kF8E4M3: {
+      constexpr float kOne = 1;
+      kernels.e4m3(m_.scales + first, &kOne, cols, cols, scales);
+      break;
+    }
+    default:  // F8_E8M0, also as U8
+      kernels.e8m0(m_.scales + first, cols, scales);
+  }
+  if (m_.global_scale != 1) {
+    for (std::size_t i = 0; i < cols; ++i) scales[i] *= m_.global_scale;
+  }
+  if (m_.groups.empty()) return;
+  const std::vector<float> by_group(scales, scales + cols);
+  for (std::size_t i = 0; i < m_.cols; ++i) scales[i] = by_group[m_.groups[i]];
+}
+
+void Linear::decode_offsets(std::size_t row, float* offsets) const {
+  const std::size_t count = scale_count();
   for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t group = groups_.empty() ? i : groups_[i];
-    scales[i] = scales_(row, group) * global_scale_;
-    if (offsets == nullptr) continue;
-    const auto word = load<std::uint32_t>(zero_points_, row / 8 * scales_.cols + group);
+    const std::size_t group = m_.groups.empty() ? i : m_.groups[i];
+    const auto word = load<std::uint32_t>(m_.zero_points, row / 8 * m_.scale_cols() + group);
     offsets[i] = kOffsetBinary[word >> (4 * (row % 8)) & 15U];
   }
-  const float* values = form_ == StorageForm::kW4A16 ? kOffsetBinary : kE2m1Values;
-  kernels.nibbles(codes_ + row * row_bytes_, values, scales, offsets, groups_.empty() ? block_cols_ : 1, cols_, out);
 }
 
-void multiply(const Compute& compute, const Linear& weight, const Rows& x, Rows& y, ProductKind kind,
-              std::size_t first) {
-  constexpr std::size_t kActivationBlock = 128;
-  Rows rounded;
-  const Rows* input = &x;
-  if (compute.official() && kind == ProductKind::kLinear && weight.rounds_activations()) {
-    rounded = x;
-    for (std::size_t t = 0; t < rounded.rows(); ++t) round_through_fp8(rounded[t], kActivationBlock);
-    input = &rounded;
+namespace {
+
+// A product whose input is as its weight takes it.
+struct Prepared {
+  const Linear* weight = nullptr;
+  std::size_t first = 0;
+  std::size_t rows = 0;
+  const float* x = nullptr;
+  std::size_t tokens = 0;
+  std::size_t x_stride = 0;
+  float* y = nullptr;
+  std::size_t y_stride = 0;
+  bool rounds = false;  // its output
+  std::size_t row_cost = 0;
+};
+
+// Buffers of a thread that stay for the next product.
+struct Buffers {
+  std::vector<float> scales;
+  AlignedVector<float> rows;  // decoded
+};
+
+// Some rows and tokens of a product.
+struct Part {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  std::size_t token = 0;
+  std::size_t tokens = 0;
+};
+
+// By way of rows of floats.
+void multiply_decoded(const Kernels& kernels, const Prepared& p, const Part& part, Buffers& buffers) {
+  const std::size_t size = padded(p.weight->cols());
+  if (buffers.rows.size() < kRowTile * size) buffers.rows.resize(kRowTile * size);
+  for (std::size_t r = part.begin; r < part.end; r += kRowTile) {
+    const std::size_t count = std::min(kRowTile, part.end - r);
+    for (std::size_t i = 0; i < count; ++i) {
+      p.weight->decode(kernels, p.first + r + i, buffers.rows.data() + i * size, buffers.scales);
+    }
+    kernels.dot_rows(buffers.rows.data(), count, p.x + part.token * p.x_stride, part.tokens, p.x_stride, size,
+                     p.y + part.token * p.y_stride + r, 1, p.y_stride);
   }
-  const std::size_t size = padded(weight.cols());
-  const std::size_t grain = kWorkOfAThread / std::max<std::size_t>(size * x.rows(), 1) + 1;
-  compute.pool.ranges(y.cols(), grain, [&](std::size_t begin, std::size_t end) {
-    const std::size_t tile_rows = std::clamp<std::size_t>(kTileBytes / (size * sizeof(float)), 1, kRowTile);
-    std::vector<float> tile(tile_rows * size);
-    std::vector<float> scratch;
-    for (std::size_t r = begin; r < end; r += tile_rows) {
-      const std::size_t count = std::min(tile_rows, end - r);
-      for (std::size_t i = 0; i < count; ++i) {
-        weight.decode(compute.kernels, first + r + i, tile.data() + i * size, scratch);
+}
+
+void multiply_stored(const Kernels& kernels, const Prepared& p, const Part& part, Buffers& buffers) {
+  for (std::size_t r = part.begin; r < part.end; r += kStoredRows) {
+    const std::size_t count = std::min(kStoredRows, part.end - r);
+    const StoredRows rows = p.weight->stored(kernels, p.first + r, count, buffers.scales);
+    if (!kernels.dot_stored(rows, count, p.x + part.token * p.x_stride, part.tokens, p.x_stride, p.weight->cols(),
+                            p.y + part.token * p.y_stride + r, 1, p.y_stride)) {
+      multiply_decoded(kernels, p, {r, r + count, part.token, part.tokens}, buffers);
+    }
+  }
+}
+
+void multiply_part(const Compute& compute, const Prepared& p, std::size_t begin, std::size_t end) {
+  thread_local Buffers buffers;
+  const std::size_t size = padded(p.weight->cols());
+  const std::size_t block = std::max(kTokenBytes / (size * sizeof(float)), kFewTokens);
+  for (std::size_t t = 0; t < p.tokens; t += block) {
+    const Part part{begin, end, t, std::min(block, p.tokens - t)};
+    const bool stored = part.tokens <= compute.kernels.fused_tokens && size == p.weight->cols();
+    (stored ? multiply_stored : multiply_decoded)(compute.kernels, p, part, buffers);
+  }
+  if (!p.rounds) return;
+  for (std::size_t t = 0; t < p.tokens; ++t) compute.round({p.y + t * p.y_stride + begin, end - begin});
+}
+
+// Inputs as weights take them: rounded through FP8, and in rows that end in zeros; as they are, where they are so.
+class Inputs {
+ public:
+  explicit Inputs(const Compute& compute) : compute_(compute) {}
+
+  void add(const Product& product, Prepared& p) {
+    constexpr std::size_t kActivationBlock = 128;
+    const bool rounds =
+        compute_.official() && product.kind == ProductKind::kLinear && product.weight.rounds_activations();
+    const std::size_t cols = product.weight.cols();
+    p.tokens = product.x.rows();
+    if (!rounds && (cols % kLanes == 0 || (product.x_col % kLanes == 0 && product.x_col + cols == product.x.cols()))) {
+      p.x = product.x.data() + product.x_col;
+      p.x_stride = product.x.stride();
+      return;
+    }
+    const Made wanted{&product.x, product.x_col, cols, rounds};
+    const auto found = std::find(made_.begin(), made_.end(), wanted);
+    const std::size_t at = static_cast<std::size_t>(found - made_.begin());
+    if (found == made_.end()) {
+      made_.push_back(wanted);
+      Rows& copy = copies_.emplace_back(p.tokens, cols);
+      for (std::size_t t = 0; t < p.tokens; ++t) {
+        std::copy_n(product.x[t].data() + product.x_col, cols, copy[t].data());
+        if (rounds) round_through_fp8(copy[t], kActivationBlock);
       }
-      compute.kernels.dot_rows(tile.data(), count, input->data(), input->rows(), input->stride(), size, y.data() + r, 1,
-                               y.stride());
+    }
+    p.x = copies_[at].data();
+    p.x_stride = copies_[at].stride();
+  }
+
+ private:
+  struct Made {
+    const Rows* x;
+    std::size_t x_col;
+    std::size_t cols;
+    bool rounded;
+    bool operator==(const Made&) const = default;
+  };
+
+  const Compute& compute_;
+  std::vector<Made> made_;
+  std::deque<Rows> copies_;
+};
+
+}  // namespace
+
+void multiply(const Compute& compute, std::span<const Product> products) {
+  Inputs inputs(compute);
+  std::vector<Prepared> prepared;
+  std::size_t cost = 0;
+  for (const Product& product : products) {
+    Prepared& p = prepared.emplace_back();
+    p.weight = &product.weight;
+    p.first = product.first;
+    p.rows = product.rows != 0 ? product.rows : product.y.cols();
+    inputs.add(product, p);
+    p.y = product.y.data() + product.y_col;
+    p.y_stride = product.y.stride();
+    p.rounds = product.kind != ProductKind::kFloat && compute.official();
+    p.row_cost = std::max(kMultiplicationsOfAByte * p.weight->row_bytes(), padded(p.weight->cols()) * p.tokens);
+    cost += p.rows * p.row_cost;
+  }
+  compute.pool.ranges(cost, kWorkOfAThread, [&](std::size_t begin, std::size_t end) {
+    std::size_t at = 0;
+    for (const Prepared& p : prepared) {
+      // Whole tiles, the same for the thread whose range ends here and the one whose begins.
+      const auto row = [&](std::size_t x) {
+        if (x <= at) return std::size_t{0};
+        const std::size_t tile_cost = p.row_cost * kRowTile;
+        return std::min((x - at + tile_cost - 1) / tile_cost * kRowTile, p.rows);
+      };
+      if (row(begin) < row(end)) multiply_part(compute, p, row(begin), row(end));
+      at += p.rows * p.row_cost;
     }
   });
-  if (kind == ProductKind::kFloat) return;
-  for (std::size_t t = 0; t < y.rows(); ++t) compute.round(y[t]);
 }
 
 }  // namespace outrider

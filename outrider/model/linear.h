@@ -3,16 +3,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "outrider/binding/weights.h"
 #include "outrider/model/kernels.h"
 #include "outrider/model/rounding.h"
+#include "outrider/util/aligned_vector.h"
 #include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
-// A matrix of activations, [rows, cols], whose rows are padded with zeros to whole kLanes.
+// A matrix of activations, [rows, cols], whose rows are padded with zeros to whole kLanes and begin at cache lines.
 class Rows {
  public:
   Rows() = default;
@@ -30,7 +32,7 @@ class Rows {
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
   std::size_t stride_ = 0;
-  std::vector<float> values_;
+  AlignedVector<float> values_;
 };
 
 // What every part of a forward pass computes with.
@@ -51,45 +53,54 @@ struct Compute {
   }
 };
 
-// A weight matrix [rows, cols] = [out, in] in the storage form that the artifact has, read where it is mapped.
+// Where the parts of a weight matrix [rows, cols] stand, in the storage form that the artifact has.
+struct StoredMatrix {
+  StorageForm form = StorageForm::kPlain;
+  Dtype dtype = Dtype::kF32;  // of kPlain
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  const std::byte* codes = nullptr;
+  std::size_t row_bytes = 0;
+  // Of blocks of block_rows x block_cols elements; all are multiplied by global_scale.
+  const std::byte* scales = nullptr;
+  Dtype scale_dtype = Dtype::kF32;
+  std::size_t block_rows = 1;
+  std::size_t block_cols = 1;
+  float global_scale = 1;
+  const std::byte* zero_points = nullptr;  // kW4A16: I32 [ceil(rows/8), groups], or null
+  std::vector<std::uint32_t> groups;       // group of each column, where weight_g_idx says so
+
+  std::size_t scale_cols() const { return (cols + block_cols - 1) / block_cols; }
+};
+
+// A weight matrix [rows, cols] = [out, in], read where it is mapped.
 class Linear {
  public:
   Linear() = default;
   // Throws Error where a table beside the codes (weight_g_idx) points outside of the matrix.
   Linear(const Weights& weights, ParameterId id);
+  explicit Linear(StoredMatrix matrix) : m_(std::move(matrix)) {}
 
-  std::size_t rows() const { return rows_; }
-  std::size_t cols() const { return cols_; }
-  StorageForm form() const { return form_; }
+  std::size_t rows() const { return m_.rows; }
+  std::size_t cols() const { return m_.cols; }
+  std::size_t row_bytes() const { return m_.row_bytes; }  // of codes
+  StorageForm form() const { return m_.form; }
   // FP8 and MXFP4 weights take activations rounded through FP8 in official numerics; the other forms BF16 ones.
-  bool rounds_activations() const { return form_ == StorageForm::kFp8Block || form_ == StorageForm::kMxfp4; }
+  bool rounds_activations() const { return m_.form == StorageForm::kFp8Block || m_.form == StorageForm::kMxfp4; }
 
   // One row's values, padded(cols) floats. `scratch` is reused between calls.
   void decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const;
 
+  // Rows [row, row + count) as Kernels::dot_stored takes them. Their scales are written to `scratch`.
+  StoredRows stored(const Kernels& kernels, std::size_t row, std::size_t count, std::vector<float>& scratch) const;
+
  private:
-  struct Scales {
-    const std::byte* at = nullptr;
-    Dtype dtype = Dtype::kF32;
-    std::size_t cols = 0;
+  // Scales, and offsets where there are any, of a row's groups (of its columns, where `groups` is set).
+  void decode_scales(const Kernels& kernels, std::size_t row, float* scales) const;
+  void decode_offsets(std::size_t row, float* offsets) const;
+  std::size_t scale_count() const { return m_.groups.empty() ? m_.scale_cols() : m_.cols; }
 
-    float operator()(std::size_t row, std::size_t col) const;
-  };
-
-  void decode_nibbles(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const;
-
-  StorageForm form_ = StorageForm::kPlain;
-  Dtype dtype_ = Dtype::kF32;  // of kPlain
-  std::size_t rows_ = 0;
-  std::size_t cols_ = 0;
-  std::size_t row_bytes_ = 0;
-  const std::byte* codes_ = nullptr;
-  Scales scales_;
-  std::size_t block_rows_ = 1;  // of scales_
-  std::size_t block_cols_ = 1;
-  float global_scale_ = 1;
-  const std::byte* zero_points_ = nullptr;  // I32 [ceil(rows/8), groups]
-  std::vector<std::uint32_t> groups_;       // group of each column, where weight_g_idx says so
+  StoredMatrix m_;
 };
 
 // What a product's input and output are rounded to in official numerics.
@@ -99,8 +110,26 @@ enum class ProductKind {
   kFloat,        // neither: router, compressors, mHC, head
 };
 
-// y[t] = W x[t] for rows [first, first + y.cols()) of W. x [T, W.cols()], y [T, …].
-void multiply(const Compute& compute, const Linear& weight, const Rows& x, Rows& y, ProductKind kind,
-              std::size_t first = 0);
+// y[t] = W x[t], for some rows of W, some columns of x and some of y.
+struct Product {
+  const Linear& weight;
+  const Rows& x;  // [T, …]
+  Rows& y;        // [T, …]
+  ProductKind kind = ProductKind::kLinear;
+  std::size_t first = 0;  // of the rows of W
+  std::size_t rows = 0;   // as many of them; 0: y.cols()
+  std::size_t x_col = 0;  // of the W.cols() columns of x
+  std::size_t y_col = 0;  // of the `rows` columns of y
+};
+
+// Products that do not take each other's results, as one piece of work for all threads.
+void multiply(const Compute& compute, std::span<const Product> products);
+
+// y = W x for rows [first, first + y.cols()) of W. x [T, W.cols()], y [T, …].
+inline void multiply(const Compute& compute, const Linear& weight, const Rows& x, Rows& y, ProductKind kind,
+                     std::size_t first = 0) {
+  const Product product{weight, x, y, kind, first};
+  multiply(compute, {&product, 1});
+}
 
 }  // namespace outrider
