@@ -23,7 +23,7 @@ export UBSAN_OPTIONS ?= print_stacktrace=1
 export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
-.PHONY: help dependencies release demo test check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
+.PHONY: help dependencies release demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
         test-training lint tidy format bench clean
 
 help:  ## Print these targets
@@ -48,6 +48,11 @@ demo: release  ## Run the bundled model with its MTP head; check it, and a varia
 
 test: release check-layers  ## Build and run the tests
 	ctest --preset release -j $(JOBS) --output-junit $(REPORTS)/release.xml
+
+# Some tests take more and longer texts: 200 prompts of 128 tokens, every form, every number of drafts.
+test-long: release  ## Hold greedy texts with speculation against those without, thousands of them (an hour)
+	OUTRIDER_LONG_TESTS=1 ctest --preset release -j $(JOBS) -R 'EveryForm|Variants.Make' --timeout 7200 \
+	    --output-junit $(REPORTS)/long.xml
 
 check-layers: dependencies
 	tools/check_layers --self-test

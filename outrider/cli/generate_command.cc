@@ -116,6 +116,7 @@ class Writer {
     };
     while (going_on && generation.written().empty()) step();
     const auto prefilled = Clock::now();
+    const std::uint64_t read_before = model_->weight_bytes_read();
     while (going_on) {
       for (const WrittenToken& token : generation.written()) going_on = going_on && text.write(token);
       if (!going_on || generation.finished()) break;
@@ -123,6 +124,7 @@ class Writer {
     }
     const auto end = Clock::now();
     text.finish();
+    times.decode_weight_bytes = model_->weight_bytes_read() - read_before;
     times.prefill_seconds = std::chrono::duration<double>(prefilled - begin).count();
     times.decode_seconds = std::chrono::duration<double>(end - prefilled).count();
     fmt::print(stderr, "\n{}",

@@ -165,6 +165,12 @@ void Linear::decode_scales(const Kernels& kernels, std::size_t row, float* scale
   for (std::size_t i = 0; i < m_.cols; ++i) scales[i] = by_group[m_.groups[i]];
 }
 
+std::uint64_t Linear::bytes(std::size_t rows) const {
+  const std::size_t scales =
+      m_.scales == nullptr ? 0 : m_.scale_cols() * dtype_bits(m_.scale_dtype) / 8 / m_.block_rows;
+  return static_cast<std::uint64_t>(rows) * (m_.row_bytes + scales);
+}
+
 void Linear::decode_offsets(std::size_t row, float* offsets) const {
   const std::size_t count = scale_count();
   for (std::size_t i = 0; i < count; ++i) {
@@ -304,6 +310,7 @@ void multiply(const Compute& compute, std::span<const Product> products) {
     p.rounds = product.kind != ProductKind::kFloat && compute.official();
     p.row_cost = std::max(kMultiplicationsOfAByte * p.weight->row_bytes(), padded(p.weight->cols()) * p.tokens);
     cost += p.rows * p.row_cost;
+    if (compute.weight_bytes != nullptr) *compute.weight_bytes += p.weight->bytes(p.rows);
   }
   compute.pool.ranges(cost, kWorkOfAThread, [&](std::size_t begin, std::size_t end) {
     std::size_t at = 0;

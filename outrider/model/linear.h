@@ -40,6 +40,7 @@ struct Compute {
   const Kernels& kernels;
   ThreadPool& pool;
   NumericMode mode;
+  std::uint64_t* weight_bytes = nullptr;  // counts what products read of weights
 
   bool official() const { return mode == NumericMode::kOfficial; }
   // To BF16 where the mode rounds between operations.
@@ -84,6 +85,8 @@ class Linear {
   std::size_t rows() const { return m_.rows; }
   std::size_t cols() const { return m_.cols; }
   std::size_t row_bytes() const { return m_.row_bytes; }  // of codes
+  // Of so many rows, their scales included.
+  std::uint64_t bytes(std::size_t rows) const;
   StorageForm form() const { return m_.form; }
   // FP8 and MXFP4 weights take activations rounded through FP8 in official numerics; the other forms BF16 ones.
   bool rounds_activations() const { return m_.form == StorageForm::kFp8Block || m_.form == StorageForm::kMxfp4; }

@@ -88,7 +88,7 @@ Model::Model(std::shared_ptr<const Weights> weights, ModelOptions options)
       window_rope_(weights_.config(), false),
       compressed_rope_(weights_.config(), true),
       pool_(options.threads),
-      compute_{options.kernels != nullptr ? *options.kernels : default_kernels(), pool_, options.mode} {
+      compute_{options.kernels != nullptr ? *options.kernels : default_kernels(), pool_, options.mode, &weight_bytes_} {
   options_.kernels = &compute_.kernels;
   check_shapes(config(), options.mode);
 }

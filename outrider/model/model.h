@@ -66,6 +66,9 @@ class Model {
   const Kernels& kernels() const { return *options_.kernels; }
   std::size_t mtp_blocks() const { return weights_.mtp.size(); }
 
+  // Bytes of weight matrices that all passes so far have read. Not to be asked while one runs.
+  std::uint64_t weight_bytes_read() const { return weight_bytes_; }
+
   // Bytes that a sequence of these limits takes; scratch memory of a pass over so many tokens.
   std::uint64_t sequence_bytes(const SequenceLimits& limits) const;
   std::uint64_t scratch_bytes(std::size_t tokens) const;
@@ -93,6 +96,7 @@ class Model {
   Rope window_rope_;
   Rope compressed_rope_;
   mutable ThreadPool pool_;
+  mutable std::uint64_t weight_bytes_ = 0;
   Compute compute_;
 };
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <string>
@@ -73,12 +75,22 @@ GenerationParams greedy(std::uint64_t max_tokens) {
 class EveryForm : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(EveryForm, GreedyTextIsTheSameWithAndWithoutSpeculation) {
-  const auto model = load_model(GetParam(), {});
-  const std::vector<Tokens> start = prompts(6, model->config().vocab_size);
-  const Written plain = write(*model, start, greedy(40), {0}, 1);
-  for (const std::size_t k : {1, 2, 3, 5, 8}) {
-    for (const std::size_t batch : {1, 6}) {
-      EXPECT_EQ(write(*model, start, greedy(40), {k, 50}, batch).texts, plain.texts) << k << " " << batch;
+  // With OUTRIDER_LONG_TESTS set (make test-long), as many and as long texts as a release is held to.
+  const bool all = std::getenv("OUTRIDER_LONG_TESTS") != nullptr;
+  const std::uint64_t length = all ? 128 : 40;
+  ModelOptions options;
+  options.threads = all ? 1 : 2;  // these models are too small to share
+  const auto model = load_model(GetParam(), options);
+  const std::vector<Tokens> start = prompts(all ? 200 : 6, model->config().vocab_size);
+  const Written plain = write(*model, start, greedy(length), {0}, 1);
+  for (const std::size_t batch : {1, 8}) {
+    for (const std::size_t k : {0, 1, 2, 3, 5, 8}) {
+      const Written drafted = write(*model, start, greedy(length), {k, 50}, batch);
+      EXPECT_EQ(drafted.texts, plain.texts) << k << " " << batch;
+      if (all) {
+        std::printf("k=%zu batch=%zu: %zu texts, acceptance %.3f, length %.2f\n", k, batch, drafted.texts.size(),
+                    drafted.counts.acceptance_rate(), drafted.counts.acceptance_length());
+      }
     }
   }
 }
