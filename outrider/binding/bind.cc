@@ -93,14 +93,16 @@ class Binder {
     std::int32_t& at = b.tensors[static_cast<std::size_t>(component)];
     if (at >= 0) {
       use(t, TensorUse::kUnusedDuplicate);
-      const TensorInfo& first = tensor(static_cast<TensorId>(at));
-      const std::string& first_file = checkpoint_.files()[first.file].name;
+      const auto first = static_cast<TensorId>(at);
+      const std::vector<NameKey>& keys = checkpoint_.keys();
+      const std::string& first_file = checkpoint_.files()[tensor(first).file].name;
       const std::string& second_file = checkpoint_.files()[tensor(t).file].name;
-      claim_faults_.push_back({FaultKind::kBoundTwice, p, t,
-                               first.name == tensor(t).name
-                                   ? fmt::format("stored twice, in {} and in {}", first_file, second_file)
-                                   : fmt::format("stored twice, as {} and as {}", first.name, tensor(t).name),
-                               std::nullopt});
+      claim_faults_.push_back(
+          {FaultKind::kBoundTwice, p, t,
+           keys[first] == keys[t]
+               ? fmt::format("stored twice, in {} and in {}", first_file, second_file)
+               : fmt::format("stored twice, as {} and as {}", checkpoint_.name(first), checkpoint_.name(t)),
+           std::nullopt});
       return;
     }
     at = static_cast<std::int32_t>(t);
@@ -221,7 +223,7 @@ void prove(BindingReport& report) {
     // A row of an odd number of nibbles ends in padding.
     if (covered < elements || (covered != elements && bits != 4)) {
       report.faults.push_back({BindingFault::Kind::kWrongShape, p, t,
-                               fmt::format("{} covers {} of {} elements", report.tensor(t).name, covered, elements),
+                               fmt::format("{} covers {} of {} elements", report.stored_name(t), covered, elements),
                                std::nullopt});
     }
   }
@@ -231,7 +233,7 @@ void prove(BindingReport& report) {
     // A parameter with a fault claims nothing, so its tensors go unclaimed.
     if (claimed[t] == 0 && faults_explain_it) continue;
     report.faults.push_back({BindingFault::Kind::kBoundTwice, 0, t,
-                             fmt::format("{} has {} bytes but parameters claim {}", report.tensor(t).name,
+                             fmt::format("{} has {} bytes but parameters claim {}", report.stored_name(t),
                                          report.tensor(t).bytes(), claimed[t]),
                              std::nullopt});
   }

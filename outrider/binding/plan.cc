@@ -121,7 +121,8 @@ DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_
       scan.tensors += k.in_drafter;
       continue;
     }
-    const std::optional<BlockOfName> block = drafter_block(checkpoint.tensors()[t].name, num_hidden_layers);
+    const std::string name = checkpoint.name(t);
+    const std::optional<BlockOfName> block = drafter_block(name, num_hidden_layers);
     k = {key.first, block.has_value()};
     if (!block) continue;
     ++scan.tensors;
@@ -162,8 +163,9 @@ ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_
   std::vector<bool> seen(num_hidden_layers);
   std::uint64_t hash_layers = 0;
   std::uint64_t mtp_blocks = 0;
-  for (const TensorInfo& tensor : checkpoint.tensors()) {
-    const TensorName name = parse_tensor_name(tensor.name, num_hidden_layers, false);
+  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
+    const TensorInfo& tensor = checkpoint.tensors()[t];
+    const TensorName name = parse_tensor_name(checkpoint.name(t), num_hidden_layers, false);
     if (name.kind != TensorName::Kind::kParameter) continue;
     if (name.block.kind == BlockKind::kMtp) {
       mtp_blocks = std::max<std::uint64_t>(mtp_blocks, name.block.index + 1);

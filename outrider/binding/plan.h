@@ -92,6 +92,7 @@ struct BindingReport {
   bool names_only = false;  // dtypes and shapes could not be verified
 
   const TensorInfo& tensor(TensorId id) const { return checkpoint->tensors()[id]; }
+  std::string stored_name(TensorId id) const { return checkpoint->name(id); }
   // The bytes of one component of a bound parameter.
   TensorSlice slice(ParameterId id, Component component) const {
     const Binding& b = bindings[id];

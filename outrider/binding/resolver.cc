@@ -58,7 +58,7 @@ void Resolver::release(Binding& b, std::initializer_list<Component> keep, Tensor
     use(t, reason);
     if (is_fault) {
       fault(FaultKind::kStrayCompanion, p, t,
-            fmt::format("{} stands beside a weight that is stored as {}, which has no {}", tensor(t).name,
+            fmt::format("{} stands beside a weight that is stored as {}, which has no {}", report_.stored_name(t),
                         weight_description(b), component_suffix(component)));
     }
   }
@@ -134,7 +134,7 @@ std::string Resolver::companion_name(ParameterId p, const Binding& b, Component 
   for (const Component w : {Component::kWeight, Component::kWeightPacked}) {
     const auto t = b.tensor(w);
     if (!t) continue;
-    std::string name(tensor(*t).name);
+    std::string name = report_.stored_name(*t);
     if (name.ends_with(component_suffix(w))) {
       return name.substr(0, name.size() - component_suffix(w).size()).append(component_suffix(c));
     }
@@ -147,7 +147,7 @@ bool Resolver::expect_shape(ParameterId p, TensorId t, std::initializer_list<std
   const auto& have = tensor(t).shape;
   if (same_shape(have, {shape.begin(), shape.size()})) return true;
   fault(kind, p, t,
-        fmt::format("{} is {}, but {} is {}", tensor(t).name, shape_text(have), what,
+        fmt::format("{} is {}, but {} is {}", report_.stored_name(t), shape_text(have), what,
                     shape_text(std::span<const std::uint64_t>(shape.begin(), shape.size()))));
   return false;
 }
@@ -158,14 +158,15 @@ bool Resolver::expect_parameter_shape(ParameterId p, TensorId t) {
   const auto shape = want.span();
   if (same_shape(have, shape)) return true;
   fault(FaultKind::kWrongShape, p, t,
-        fmt::format("{} is {}, but by config.json {} is {}", tensor(t).name, shape_text(have), parameter(p).name(),
-                    shape_text(shape)));
+        fmt::format("{} is {}, but by config.json {} is {}", report_.stored_name(t), shape_text(have),
+                    parameter(p).name(), shape_text(shape)));
   return false;
 }
 
 bool Resolver::expect_dtype(ParameterId p, TensorId t, bool allowed, FaultKind kind, std::string_view expected) {
   if (allowed) return true;
-  fault(kind, p, t, fmt::format("{} is {}; {} is expected", tensor(t).name, dtype_name(tensor(t).dtype), expected));
+  fault(kind, p, t,
+        fmt::format("{} is {}; {} is expected", report_.stored_name(t), dtype_name(tensor(t).dtype), expected));
   return false;
 }
 
@@ -216,7 +217,7 @@ void Resolver::resolve_packed(ParameterId p, Binding& b) {
   const std::uint64_t in = shape.dims[1];
   if (const auto weight = b.tensor(Component::kWeight)) {
     fault(FaultKind::kBoundTwice, p, weight,
-          fmt::format("stored twice, as {} and as {}", tensor(*weight).name, tensor(t).name));
+          fmt::format("stored twice, as {} and as {}", report_.stored_name(*weight), report_.stored_name(t)));
     use(*weight, TensorUse::kUnusedDuplicate);
     b.tensors[static_cast<std::size_t>(Component::kWeight)] = -1;
     return;
@@ -229,8 +230,8 @@ void Resolver::resolve_packed(ParameterId p, Binding& b) {
       const auto& have = tensor(*s).shape;
       if (have.size() != 2 || have[0] != out || have[1] == 0 || in % have[1] != 0) {
         fault(FaultKind::kWrongCompanion, p, *s,
-              fmt::format("{} is {}, but a scale for each group of a row is [{}, {} / group size]", tensor(*s).name,
-                          shape_text(have), out, in));
+              fmt::format("{} is {}, but a scale for each group of a row is [{}, {} / group size]",
+                          report_.stored_name(*s), shape_text(have), out, in));
       } else {
         b.group_size = static_cast<std::uint32_t>(in / have[1]);
       }
@@ -284,8 +285,9 @@ void Resolver::expect_scalar(ParameterId p, TensorId t) {
   expect_dtype(p, t, tensor(t).dtype == Dtype::kF32, FaultKind::kWrongCompanion, "F32");
   const auto& shape = tensor(t).shape;
   if (shape.empty() || (shape.size() == 1 && shape[0] == 1)) return;
-  fault(FaultKind::kWrongCompanion, p, t,
-        fmt::format("{} is {}, but a global scale is one number, [] or [1]", tensor(t).name, shape_text(shape)));
+  fault(
+      FaultKind::kWrongCompanion, p, t,
+      fmt::format("{} is {}, but a global scale is one number, [] or [1]", report_.stored_name(t), shape_text(shape)));
 }
 
 void Resolver::resolve_weight(ParameterId p, Binding& b) {
@@ -345,7 +347,7 @@ std::optional<Component> Resolver::only_scale(ParameterId p, Binding& b) {
     if (found) {
       use(*t, TensorUse::kUnusedDuplicate);
       fault(FaultKind::kBoundTwice, p, *t,
-            fmt::format("has two scales, {} and {}", tensor(*b.tensor(*found)).name, tensor(*t).name));
+            fmt::format("has two scales, {} and {}", report_.stored_name(*b.tensor(*found)), report_.stored_name(*t)));
       b.tensors[static_cast<std::size_t>(c)] = -1;
     } else {
       found = c;
@@ -368,7 +370,7 @@ void Resolver::check_truncation(ParameterId p, const Binding& b) {
     if (file.data_start + tensor(t).end <= file.file_bytes) continue;
     if (b.part != ExpertPart::kNone && (parameter(p).expert != 0 || parameter(p).slot == Slot::kExpertW3)) continue;
     fault(FaultKind::kTruncated, p, t,
-          fmt::format("{} should end at byte {} of {}, which has only {}", tensor(t).name,
+          fmt::format("{} should end at byte {} of {}, which has only {}", report_.stored_name(t),
                       file.data_start + tensor(t).end, file.name, file.file_bytes));
   }
 }

@@ -40,8 +40,8 @@ class Spelling {
   // The tensor that a fault is about: the one there is, or the one that should be.
   std::string name_of(const BindingFault& fault) const {
     if (!fault.tensor) return expected_name(fault.parameter);
-    const std::string_view name = binding_.tensor(*fault.tensor).name;
-    if (fault.kind != FaultKind::kMissingCompanion) return std::string(name);
+    const std::string name = binding_.stored_name(*fault.tensor);
+    if (fault.kind != FaultKind::kMissingCompanion) return name;
     const Parameter& p = (*binding_.manifest)[fault.parameter];
     const auto& scales = votes_[is_drafter(p.block)].scales[static_cast<std::size_t>(p.spec().group)];
     const auto most = std::max_element(scales.begin(), scales.end()) - scales.begin();
@@ -117,7 +117,7 @@ void add_all(CheckContext& context, const std::map<Code, Gathered>& gathered) {
 
 std::optional<std::string> weight_name(const BindingReport& binding, ParameterId p) {
   for (const Component c : {Component::kWeight, Component::kWeightPacked}) {
-    if (const auto t = binding.bindings[p].tensor(c)) return std::string(binding.tensor(*t).name);
+    if (const auto t = binding.bindings[p].tensor(c)) return binding.stored_name(*t);
   }
   return std::nullopt;
 }
@@ -179,7 +179,7 @@ void check_unused(CheckContext& context) {
   const BindingReport& binding = context.binding();
   std::map<TensorUse, std::vector<std::string>> by_use;
   for (TensorId t = 0; t < binding.uses.size(); ++t) {
-    if (binding.uses[t] != TensorUse::kUsed) by_use[binding.uses[t]].emplace_back(binding.tensor(t).name);
+    if (binding.uses[t] != TensorUse::kUsed) by_use[binding.uses[t]].push_back(binding.stored_name(t));
   }
   // Compressor and indexer tensors in an MTP block have a finding of their own.
   std::vector<std::string> wrong_type;

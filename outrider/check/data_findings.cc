@@ -97,37 +97,37 @@ class Scan {
     return name.kind == TensorName::Kind::kParameter && is_drafter(name.block);
   }
 
-  void found(Code code, const TensorInfo& tensor, std::string message) {
+  std::string stored_name(TensorId t) const { return context_.checkpoint().name(t); }
+
+  void found(Code code, TensorId tensor, std::string message) {
     Found& f = found_[code];
     if (f.names.empty()) f.first = std::move(message);
-    f.names.emplace_back(tensor.name);
+    f.names.push_back(stored_name(tensor));
   }
 
   void report() {
-    const auto& tensors = context_.checkpoint().tensors();
-    for (TensorId t = 0; t < tensors.size(); ++t) {
-      const TensorInfo& tensor = tensors[t];
+    for (TensorId t = 0; t < stats_.size(); ++t) {
       const TensorName& name = context_.binding().names[t];
       const ValueStats& s = stats_[t];
       if (s.elements == 0 || name.kind != TensorName::Kind::kParameter) continue;
       if (is_scale(name.component)) {
-        report_scale(tensor, s);
+        report_scale(t, s);
         continue;
       }
       if (s.nan + s.infinite != 0) {
-        found(Code::kNotANumber, tensor,
-              fmt::format("{} has {} NaN and {} infinite of {} values", tensor.name, grouped(s.nan),
+        found(Code::kNotANumber, t,
+              fmt::format("{} has {} NaN and {} infinite of {} values", stored_name(t), grouped(s.nan),
                           grouped(s.infinite), grouped(s.elements)));
       }
       const Storage storage = parameter_spec(name.slot).storage;
       const bool may_be_zero = storage == Storage::kFloat32 || storage == Storage::kInteger;
       const bool codes = name.component == Component::kWeight || name.component == Component::kWeightPacked;
       if (s.nonzero == 0 && codes && !may_be_zero) {
-        found(Code::kAllZero, tensor, fmt::format("{}: all {} values are zero", tensor.name, grouped(s.elements)));
+        found(Code::kAllZero, t, fmt::format("{}: all {} values are zero", stored_name(t), grouped(s.elements)));
       }
       if (out_of_range_[t] != 0) {
-        found(Code::kHashTableRange, tensor,
-              fmt::format("{}: {} entries are not expert numbers below n_routed_experts {}", tensor.name,
+        found(Code::kHashTableRange, t,
+              fmt::format("{}: {} entries are not expert numbers below n_routed_experts {}", stored_name(t),
                           grouped(out_of_range_[t]), context_.reading().config.n_routed_experts));
       }
     }
@@ -138,16 +138,17 @@ class Scan {
     }
   }
 
-  void report_scale(const TensorInfo& tensor, const ValueStats& s) {
-    const bool exponent = tensor.dtype == Dtype::kF8E8M0 || tensor.dtype == Dtype::kU8;
+  void report_scale(TensorId t, const ValueStats& s) {
+    const Dtype dtype = context_.checkpoint().tensors()[t].dtype;
+    const bool exponent = dtype == Dtype::kF8E8M0 || dtype == Dtype::kU8;
     if (s.nonzero == 0) {
-      found(Code::kScalesCast, tensor, fmt::format("{}: all {} scales have code 0", tensor.name, grouped(s.elements)));
+      found(Code::kScalesCast, t, fmt::format("{}: all {} scales have code 0", stored_name(t), grouped(s.elements)));
     } else if (exponent && s.all_ones) {
-      found(Code::kScalesCast, tensor,
-            fmt::format("{}: all {} scales have code 0xFF, which is NaN", tensor.name, grouped(s.elements)));
+      found(Code::kScalesCast, t,
+            fmt::format("{}: all {} scales have code 0xFF, which is NaN", stored_name(t), grouped(s.elements)));
     } else if (s.nan + s.infinite + s.negative != 0 || (!exponent && s.nonzero != s.elements)) {
-      found(Code::kBadScale, tensor,
-            fmt::format("{}: of {} scales {} are NaN or infinite, {} zero, {} negative", tensor.name,
+      found(Code::kBadScale, t,
+            fmt::format("{}: of {} scales {} are NaN or infinite, {} zero, {} negative", stored_name(t),
                         grouped(s.elements), grouped(s.nan + s.infinite),
                         grouped(exponent ? 0 : s.elements - s.nonzero), grouped(s.negative)));
     }
@@ -166,14 +167,15 @@ class Scan {
       if (!own.bound || own.shared || !shared.bound || own.form != StorageForm::kPlain ||
           shared.form != StorageForm::kPlain)
         continue;
-      const TensorInfo& a = binding.tensor(*own.tensor(Component::kWeight));
-      const TensorInfo& b = binding.tensor(*shared.tensor(Component::kWeight));
-      const std::optional<std::uint64_t> different = count_different(data_, a, data_, b);
+      const TensorId a = *own.tensor(Component::kWeight);
+      const TensorId b = *shared.tensor(Component::kWeight);
+      const std::optional<std::uint64_t> different =
+          count_different(data_, binding.tensor(a), data_, binding.tensor(b));
       if (!different || *different == 0) continue;
-      differ.emplace_back(a.name);
+      differ.push_back(binding.stored_name(a));
       if (first.empty()) {
-        first = fmt::format("{} differs from {} in {} of {} values", a.name, b.name, grouped(*different),
-                            grouped(parameter.shape.elements()));
+        first = fmt::format("{} differs from {} in {} of {} values", binding.stored_name(a), binding.stored_name(b),
+                            grouped(*different), grouped(parameter.shape.elements()));
       }
     }
     if (!differ.empty()) context_.add(Code::kAliasDiffers, first, differ);
@@ -188,13 +190,14 @@ class Scan {
       const Parameter& parameter = (*binding.manifest)[p];
       const Binding& b = binding.bindings[p];
       if (parameter.block.kind != BlockKind::kMtp || !b.bound || b.shared || b.form != StorageForm::kPlain) continue;
-      const TensorInfo& tensor = binding.tensor(*b.tensor(Component::kWeight));
+      const TensorId id = *b.tensor(Component::kWeight);
+      const TensorInfo& tensor = binding.tensor(id);
       if (!data_.readable(tensor)) continue;
       if (parameter.spec().group == ModuleGroup::kNorms) {
         bool one = true;
         for_each_float(tensor, [&](float v) { one = one && v == 1.0F; });
         if (one) {
-          ones[parameter.block.index].emplace_back(tensor.name);
+          ones[parameter.block.index].push_back(binding.stored_name(id));
         } else {
           trained[parameter.block.index] = true;
         }

@@ -53,7 +53,7 @@ void check_mtp(CheckContext& context) {
     }
     if (!b.bound || b.shared) continue;
     const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
-    const std::string name(binding.tensor(*t).name);
+    const std::string name = binding.stored_name(*t);
     if (coarse(b.form)) {
       quantised.push_back(name);
     } else if (parameter.slot != Slot::kWoA &&

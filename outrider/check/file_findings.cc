@@ -26,8 +26,9 @@ Code code_of(HeaderFault fault) {
 std::vector<std::string> cut_off(const Checkpoint& checkpoint, std::uint32_t file) {
   std::vector<std::string> names;
   const ShardFile& shard = checkpoint.files()[file];
-  for (const TensorInfo& tensor : checkpoint.tensors()) {
-    if (tensor.file == file && shard.data_start + tensor.end > shard.file_bytes) names.emplace_back(tensor.name);
+  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
+    const TensorInfo& tensor = checkpoint.tensors()[t];
+    if (tensor.file == file && shard.data_start + tensor.end > shard.file_bytes) names.push_back(checkpoint.name(t));
   }
   return names;
 }

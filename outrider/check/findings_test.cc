@@ -679,7 +679,7 @@ TEST(Findings, NamesAreNotMatchedByFragments) {
   }
   const CheckReport report = a.check();
   for (std::size_t t = 0; t < report.binding->uses.size(); ++t) {
-    const std::string_view name = report.binding->tensor(static_cast<TensorId>(t)).name;
+    const std::string name = report.binding->stored_name(static_cast<TensorId>(t));
     const bool added = std::any_of(a.tensors.end() - 6, a.tensors.end(), [&](const auto& x) { return x.name == name; });
     if (!added) continue;
     EXPECT_NE(report.binding->uses[t], TensorUse::kUsed) << name;

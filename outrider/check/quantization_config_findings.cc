@@ -105,7 +105,7 @@ void check_groups(CheckContext& context, const QuantizationConfig& config) {
     if (!b.bound || b.shared || b.part != ExpertPart::kNone) continue;
     if (storage != Storage::kLinear && storage != Storage::kLinearNative) continue;
     const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
-    const std::string name(binding.tensor(*t).name);
+    const std::string name = binding.stored_name(*t);
     const bool quantised = b.form != StorageForm::kPlain;
     // Experts beyond the first and last are named alike; patterns that tell them apart by number do not occur.
     const bool speaks = parameter.expert <= 0 ||
@@ -116,7 +116,7 @@ void check_groups(CheckContext& context, const QuantizationConfig& config) {
         if (g.config->num_bits == 4 && g.config->group_size) size = g.config->group_size;
       }
       if (size && *size > 0 && static_cast<std::uint64_t>(*size) != b.group_size) {
-        other_group_size.emplace_back(binding.tensor(*b.tensor(Component::kWeightScale)).name);
+        other_group_size.push_back(binding.stored_name(*b.tensor(Component::kWeightScale)));
         if (group_size_example.empty()) {
           group_size_example = fmt::format("{} has a scale for every {} columns, group_size in config.json is {}",
                                            other_group_size[0], b.group_size, *size);
@@ -182,11 +182,11 @@ void check_quantization_config(CheckContext& context) {
     if (!b.bound || b.form == StorageForm::kPlain) continue;
     if (!config) {
       const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
-      quantised.emplace_back(binding.tensor(*t).name);
+      quantised.push_back(binding.stored_name(*t));
     } else if (config->groups.empty()) {
       any_quantised = true;
       if (b.form == StorageForm::kW4A16 && b.group_size != 128) {
-        group_size.emplace_back(binding.tensor(*b.tensor(Component::kWeightScale)).name);
+        group_size.push_back(binding.stored_name(*b.tensor(Component::kWeightScale)));
       }
     }
   }

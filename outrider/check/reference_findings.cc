@@ -115,25 +115,27 @@ void check_reference(CheckContext& context) {
     for (std::size_t c = 0; c < kComponentCount; ++c) {
       if (a->tensors[c] < 0 || b.tensors[c] < 0 || a->part != ExpertPart::kNone || b.part != ExpertPart::kNone)
         continue;
-      const TensorInfo& mine = ours.tensor(static_cast<TensorId>(a->tensors[c]));
+      const auto id = static_cast<TensorId>(a->tensors[c]);
+      const TensorInfo& mine = ours.tensor(id);
       const TensorInfo& source = theirs.tensor(static_cast<TensorId>(b.tensors[c]));
       done += source.bytes();
       if (context.options.progress) context.options.progress(done, total);
       if (mine.dtype != source.dtype) {
         auto& list = precision(mine.dtype) < precision(source.dtype) ? narrower : wider;
         if (narrower_first.empty() && &list == &narrower) {
-          narrower_first =
-              fmt::format("{} is {}, in the reference {}", mine.name, dtype_name(mine.dtype), dtype_name(source.dtype));
+          narrower_first = fmt::format("{} is {}, in the reference {}", ours.stored_name(id), dtype_name(mine.dtype),
+                                       dtype_name(source.dtype));
         }
-        list.emplace_back(mine.name);
+        list.push_back(ours.stored_name(id));
         if (&list == &narrower) continue;
       }
       const auto different = count_different(our_data, mine, their_data, source);
       if (!different || *different == 0) continue;
       if (changed_first.empty()) {
-        changed_first = fmt::format("{} differs from the reference in {} values", mine.name, grouped(*different));
+        changed_first =
+            fmt::format("{} differs from the reference in {} values", ours.stored_name(id), grouped(*different));
       }
-      changed.emplace_back(mine.name);
+      changed.push_back(ours.stored_name(id));
     }
   }
   const auto more = [](std::size_t count) {

@@ -252,8 +252,8 @@ std::string parameter_map(const CheckReport& report) {
       continue;
     }
     const TensorInfo& tensor = binding.tensor(*t);
-    out += fmt::format("\t{}\t{}\t{}", printable(report.checkpoint->files()[tensor.file].name), printable(tensor.name),
-                       stored_form(binding, p));
+    out += fmt::format("\t{}\t{}\t{}", printable(report.checkpoint->files()[tensor.file].name),
+                       printable(binding.stored_name(*t)), stored_form(binding, p));
     if (b.part != ExpertPart::kNone) out += fmt::format(" [slice of expert {}]", parameter.expert);
     out += b.shared ? " [shared]\n" : "\n";
   }

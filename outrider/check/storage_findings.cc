@@ -84,20 +84,21 @@ std::string differing_tensor(const BindingReport& binding, ParameterId odd, Para
       if (b.tensors[c] >= 0 && !absent) {
         const auto own =
             a.tensor(Component::kWeight) ? a.tensor(Component::kWeight) : a.tensor(Component::kWeightPacked);
-        const std::string_view name = binding.tensor(*own).name;
+        const std::string name = binding.stored_name(*own);
         absent = fmt::format("{}.{}", name.substr(0, name.rfind('.')), component_suffix(static_cast<Component>(c)));
       }
       continue;
     }
-    const TensorInfo& mine = binding.tensor(static_cast<TensorId>(a.tensors[c]));
-    if (b.tensors[c] < 0) return std::string(mine.name);
+    const auto id = static_cast<TensorId>(a.tensors[c]);
+    if (b.tensors[c] < 0) return binding.stored_name(id);
+    const TensorInfo& mine = binding.tensor(id);
     const TensorInfo& theirs = binding.tensor(static_cast<TensorId>(b.tensors[c]));
     if (mine.dtype != theirs.dtype || (is_single_number(c) && mine.shape.size() != theirs.shape.size()))
-      return std::string(mine.name);
+      return binding.stored_name(id);
   }
   if (absent) return *absent;
   const auto own = a.tensor(Component::kWeightScale) ? a.tensor(Component::kWeightScale) : a.tensor(Component::kWeight);
-  return std::string(binding.tensor(*own).name);
+  return binding.stored_name(*own);
 }
 
 void check_siblings(CheckContext& context, StorageClasses classes) {
@@ -162,17 +163,17 @@ void check_dtypes(CheckContext& context) {
     const TensorInfo& tensor = binding.tensor(*t);
     if (b.form == StorageForm::kPlain) {
       if (spec.storage == Storage::kFloat32 && tensor.dtype != Dtype::kF32) {
-        downcast.emplace_back(tensor.name);
+        downcast.push_back(binding.stored_name(*t));
       } else if (tensor.dtype != spec.release_dtype && spec.storage != Storage::kLinear &&
                  b.part == ExpertPart::kNone) {
-        other[{spec.release_dtype, tensor.dtype}].emplace_back(tensor.name);
+        other[{spec.release_dtype, tensor.dtype}].push_back(binding.stored_name(*t));
       }
     } else if (spec.storage == Storage::kLinearNative) {
-      native.emplace_back(tensor.name);
+      native.push_back(binding.stored_name(*t));
     }
     for (const Component c : {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv}) {
       const auto s = b.tensor(c);
-      if (s && binding.tensor(*s).dtype == Dtype::kU8) e8m0_as_u8.emplace_back(binding.tensor(*s).name);
+      if (s && binding.tensor(*s).dtype == Dtype::kU8) e8m0_as_u8.push_back(binding.stored_name(*s));
     }
   }
   if (!downcast.empty()) {
@@ -240,7 +241,7 @@ void check_naming(CheckContext& context) {
                           (name.dialect.hugging_face && v.hugging_face < v.official);
     const bool prefix = has_prefix_vote(name) &&
                         (name.dialect.model_prefix ? v.prefixed < v.bare : v.bare <= v.prefixed && v.prefixed != 0);
-    if (name.dialect.mixed() || minority || prefix) odd[is_drafter(name.block)].emplace_back(binding.tensor(t).name);
+    if (name.dialect.mixed() || minority || prefix) odd[is_drafter(name.block)].push_back(binding.stored_name(t));
   }
   for (const bool drafter : {false, true}) {
     const std::vector<std::string>& names = odd[drafter];

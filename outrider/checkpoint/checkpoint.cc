@@ -305,16 +305,13 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
   out.names_only_ = index.has_value() && !any_indexed;
   if (out.names_only_) {
     const std::vector<std::uint32_t> number = out.patterns_.add(index->patterns);
-    Arena arena;
     for (const IndexFile::Entry& entry : index->weight_map) {
       TensorInfo tensor;
-      tensor.name = arena.copy(index->tensor(entry));
       tensor.file = entry.shard;
       out.tensors_.push_back(tensor);
       out.keys_.push_back({number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second});
       file_of.push_back(entry.shard);
     }
-    out.arenas_.push_back(std::move(arena));
   }
   out.tabulate_names(file_of);
   if (index) out.compare_with(*index, file_of, threads);
@@ -455,7 +452,6 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
     ShardFile& file = out.files_[it->second];
     ++file.tensor_count;
     TensorInfo tensor;
-    tensor.name = arena.copy(listed.name);
     tensor.file = it->second;
     if (!names_only) {
       const std::optional<std::uint64_t> bytes = outrider::tensor_bytes(listed.dtype, listed.shape);
@@ -468,7 +464,7 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
       file.file_bytes = file.expected_bytes = file.file_bytes + *bytes;
     }
     out.tensors_.push_back(tensor);
-    out.keys_.push_back(out.patterns_.key(tensor.name));
+    out.keys_.push_back(out.patterns_.key(listed.name));
     file_of.push_back(tensor.file);
   }
   out.arenas_.push_back(std::move(arena));

@@ -81,6 +81,8 @@ class Checkpoint {
   // The key of each tensor's name, in the same order, and the patterns they are of.
   const std::vector<NameKey>& keys() const { return keys_; }
   const NamePatterns& patterns() const { return patterns_; }
+  // `tensor`: a position in tensors().
+  std::string name(std::size_t tensor) const { return patterns_.name(keys_[tensor]); }
   // nullptr where absent; the first where there are several.
   const TensorInfo* find(std::string_view name) const;
 

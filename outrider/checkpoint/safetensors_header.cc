@@ -7,6 +7,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <numeric>
 
 #include "outrider/checkpoint/not_weights.h"
 #include "outrider/checkpoint/plain_json.h"
@@ -125,7 +126,7 @@ class HeaderParser {
     PlainJson rest = in;
     rest.move_to(name_end + known.text.size());
     if (!parse_offsets(rest)) return false;
-    add({name, static_cast<std::size_t>(name_end - name)}, key, known.dtype, known.shape);
+    add(key, known.dtype, known.shape);
     in = rest;
     return true;
   }
@@ -162,7 +163,7 @@ class HeaderParser {
       }
       state_.known[key.pattern] = {std::string(known), *dtype, shape};
     }
-    add(*name, key, *dtype, shape);
+    add(key, *dtype, shape);
     return true;
   }
 
@@ -187,9 +188,8 @@ class HeaderParser {
     return true;
   }
 
-  void add(std::string_view name, const NameKey& key, Dtype dtype, std::span<const std::uint64_t> shape) {
+  void add(const NameKey& key, Dtype dtype, std::span<const std::uint64_t> shape) {
     TensorInfo& tensor = out_.tensors.emplace_back();
-    tensor.name = state_.arena.copy(name);
     tensor.dtype = dtype;
     tensor.shape = shape;
     tensor.begin = offsets_[0];
@@ -228,7 +228,8 @@ class HeaderParser {
       if (key == "__metadata__") {
         parse_metadata(value);
       } else {
-        parse_tensor(state_.arena.copy(key), value);
+        out_.tensors.push_back(parse_tensor(key, value));
+        out_.keys.push_back(state_.patterns.key(key));
       }
     }
   }
@@ -273,9 +274,8 @@ class HeaderParser {
     }
   }
 
-  void parse_tensor(std::string_view name, const dom::element& value) {
+  TensorInfo parse_tensor(std::string_view name, const dom::element& value) {
     TensorInfo tensor;
-    tensor.name = name;
     dom::object object;
     if (value.get_object().get(object) != simdjson::SUCCESS) {
       fail_tensor(HeaderFault::kBadEntry, name, "is not described by an object. Write the file again.");
@@ -323,7 +323,7 @@ class HeaderParser {
                                                                  : !shape ? "shape"
                                                                           : "data_offsets"));
     }
-    out_.tensors.push_back(tensor);
+    return tensor;
   }
 
   std::span<const std::uint64_t> parse_numbers(std::string_view tensor, const dom::element& value,
@@ -347,36 +347,49 @@ class HeaderParser {
     return {numbers_.data(), count};
   }
 
+  static bool by_offset(const TensorInfo& a, const TensorInfo& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  }
+
+  void sort_by_offset() {
+    std::vector<std::uint32_t> order(out_.tensors.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::uint32_t a, std::uint32_t b) { return by_offset(out_.tensors[a], out_.tensors[b]); });
+    std::vector<TensorInfo> tensors;
+    std::vector<NameKey> keys;
+    tensors.reserve(order.size());
+    keys.reserve(order.size());
+    for (const std::uint32_t at : order) {
+      tensors.push_back(out_.tensors[at]);
+      keys.push_back(out_.keys[at]);
+    }
+    out_.tensors = std::move(tensors);
+    out_.keys = std::move(keys);
+  }
+
   void validate() {
-    auto& tensors = out_.tensors;
-    const auto by_offset = [](const TensorInfo& a, const TensorInfo& b) {
-      return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-    };
-    if (!std::is_sorted(tensors.begin(), tensors.end(), by_offset)) {
-      std::stable_sort(tensors.begin(), tensors.end(), by_offset);
-      out_.keys.clear();
-    }
-    if (out_.keys.size() != tensors.size()) {
-      out_.keys.reserve(tensors.size());
-      for (const TensorInfo& t : tensors) out_.keys.push_back(state_.patterns.key(t.name));
-    }
+    if (!std::is_sorted(out_.tensors.begin(), out_.tensors.end(), by_offset)) sort_by_offset();
+    const std::vector<TensorInfo>& tensors = out_.tensors;
     state_.seen.reset(tensors.size());
     for (std::uint32_t i = 0; i < tensors.size(); ++i) {
       const NameKey& key = out_.keys[i];
       const auto is_it = [&](std::uint32_t at) { return out_.keys[at] == key; };
       if (!state_.seen.insert(seeded_hash(std::uint64_t{key.pattern} << 32 | key.first, key.second), i, is_it))
         continue;
-      fail_tensor(HeaderFault::kDuplicateKey, tensors[i].name,
+      fail_tensor(HeaderFault::kDuplicateKey, state_.patterns.name(key),
                   "stands twice in the header, so its place is ambiguous. Write the file again.");
     }
     std::uint64_t at = 0;
-    for (const TensorInfo& t : tensors) {
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      const TensorInfo& t = tensors[i];
+      const auto name = [&] { return state_.patterns.name(out_.keys[i]); };
       const auto place = [&] { return fmt::format("data_offsets [{}, {}]", t.begin, t.end); };
       if (t.end < t.begin)
-        fail_tensor(HeaderFault::kOffsets, t.name,
+        fail_tensor(HeaderFault::kOffsets, name(),
                     fmt::format("ends before it begins: {}. Write the file again.", place()));
       if (t.begin != at) {
-        fail_tensor(HeaderFault::kOffsets, t.name,
+        fail_tensor(HeaderFault::kOffsets, name(),
                     fmt::format("{}: {}, but the tensor before ends at {}. Write the file again.",
                                 t.begin < at ? "overlaps another" : "leaves a hole before it", place(), at));
       }
@@ -384,13 +397,13 @@ class HeaderParser {
       std::uint64_t bits = dtype_bits(t.dtype);
       for (const std::uint64_t dim : t.shape) {
         if (__builtin_mul_overflow(bits, dim, &bits)) {
-          fail_tensor(HeaderFault::kOverflow, t.name,
+          fail_tensor(HeaderFault::kOverflow, name(),
                       fmt::format("of shape {} has more bits than 64-bit numbers count. Write the file again.",
                                   shape_text(t.shape)));
         }
       }
       if (bits % 8 != 0 || bits / 8 != t.end - t.begin) {
-        fail_tensor(HeaderFault::kMisfit, t.name,
+        fail_tensor(HeaderFault::kMisfit, name(),
                     fmt::format("({} {}) needs {} bits, but its {} span {} bytes. Write the file again.",
                                 dtype_name(t.dtype), shape_text(t.shape), bits, place(), t.end - t.begin));
       }
@@ -419,6 +432,10 @@ HeaderReader& HeaderReader::operator=(HeaderReader&&) noexcept = default;
 
 const NamePatterns& HeaderReader::patterns() const {
   return state_->patterns;
+}
+
+NamePatterns HeaderReader::take_patterns() {
+  return std::move(state_->patterns);
 }
 
 Arena HeaderReader::take_arena() {
@@ -499,6 +516,7 @@ SafetensorsHeader HeaderReader::read(const std::filesystem::path& path) {
 SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where) {
   HeaderReader reader;
   SafetensorsHeader out = reader.parse(json, where);
+  out.patterns = reader.take_patterns();
   out.arena = reader.take_arena();
   return out;
 }
@@ -506,6 +524,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, const std::str
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
   HeaderReader reader;
   SafetensorsHeader out = reader.read(path);
+  out.patterns = reader.take_patterns();
   out.arena = reader.take_arena();
   return out;
 }

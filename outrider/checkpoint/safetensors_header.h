@@ -52,13 +52,16 @@ class HeaderError : public Error {
 // A validated header. Its tensors are in order of their offsets and cover the data section without hole or overlap.
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;
-  std::vector<NameKey> keys;  // of the tensors' names, among the patterns of the reader
+  std::vector<NameKey> keys;  // of the tensors' names, in the same order
   std::map<std::string, std::string> metadata;
   std::uint64_t data_start = 0;  // bytes from the start of the file: 8 + length of the JSON
   std::uint64_t data_bytes = 0;  // what the tensors cover
   std::uint64_t file_bytes = 0;  // the file's size; 0 when parsed from memory
-  Arena arena;                   // names and shapes; empty where a HeaderReader keeps them
+  // What keys and shapes refer to; empty where a HeaderReader keeps it.
+  NamePatterns patterns;
+  Arena arena;
 
+  std::string name(std::size_t tensor) const { return patterns.name(keys[tensor]); }
   std::uint64_t expected_file_bytes() const { return data_start + data_bytes; }
 };
 
@@ -86,6 +89,7 @@ class HeaderReader {
 
   // Of all names so far, those of files with faults too.
   const NamePatterns& patterns() const;
+  NamePatterns take_patterns();
   Arena take_arena();
 
   struct State;

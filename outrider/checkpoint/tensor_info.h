@@ -5,16 +5,14 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "outrider/checkpoint/dtype.h"
 
 namespace outrider {
 
-// One entry of a safetensors header. `name` and `shape` point into the arena of whoever handed it out; tensors of one
-// shape may share it.
+// One entry of a safetensors header, but its name: that is a NameKey, in a list beside. `shape` points into the arena
+// of whoever handed it out; tensors of one shape may share it.
 struct TensorInfo {
-  std::string_view name;
   std::span<const std::uint64_t> shape;
   std::uint64_t begin = 0;  // bytes, from the start of the file's data section
   std::uint64_t end = 0;

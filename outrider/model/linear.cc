@@ -86,8 +86,8 @@ Linear::Linear(const Weights& weights, ParameterId id) {
     for (const std::uint32_t group : m_.groups) {
       if (group < m_.scale_cols()) continue;
       throw Error(fmt::format("{}: {} names group {}, but there are {} groups. The file is damaged; fetch it again.",
-                              parameter.name(), tensor(Component::kWeightGIdx).name, static_cast<std::int32_t>(group),
-                              m_.scale_cols()));
+                              parameter.name(), plan.report().stored_name(*binding.tensor(Component::kWeightGIdx)),
+                              static_cast<std::int32_t>(group), m_.scale_cols()));
     }
   }
 }

@@ -163,8 +163,8 @@ class W4A16Tables : public ::testing::Test {
     const ParameterId id = *weights->plan().manifest().find({BlockKind::kLayer, 1}, Slot::kExpertW1, 0);
     const ParameterShape& shape = weights->plan().manifest()[id].shape;
     const std::uint64_t groups = shape.dims[1] / weights->plan().binding(id).group_size;
-    const std::string packed(
-        weights->plan().report().tensor(*weights->plan().binding(id).tensor(Component::kWeightPacked)).name);
+    const std::string packed =
+        weights->plan().report().stored_name(*weights->plan().binding(id).tensor(Component::kWeightPacked));
     const std::string name = packed.substr(0, packed.size() - std::string("weight_packed").size()) + suffix;
     Checkpoint::Listed table{name, Dtype::kI32, {}, ""};
     table.shape = suffix == "weight_g_idx" ? std::vector<std::uint64_t>{shape.dims[1]}
