@@ -58,14 +58,14 @@ check-layers: dependencies
 	tools/check_layers --self-test
 	tools/check_layers
 
-test-sanitizers: test-asan fuzz test-ubsan test-tsan  ## The tests under three sanitizers, and the fuzzers briefly
+test-sanitizers: test-asan fuzz test-tsan  ## The tests under three sanitizers, and the fuzzers briefly
 
-test-asan: dependencies  ## The tests under AddressSanitizer
+test-asan: dependencies  ## The tests under AddressSanitizer and UndefinedBehaviorSanitizer at once
 	cmake --preset asan
 	cmake --build --preset asan --parallel $(JOBS)
 	ctest --preset asan -j $(JOBS) -E '$(SLOW_TESTS)' --output-junit $(REPORTS)/asan.xml
 
-test-ubsan: dependencies  ## The tests under UndefinedBehaviorSanitizer
+test-ubsan: dependencies  ## The tests under UndefinedBehaviorSanitizer alone
 	cmake --preset ubsan
 	cmake --build --preset ubsan --parallel $(JOBS)
 	ctest --preset ubsan -j $(JOBS) -E '$(SLOW_TESTS)' --output-junit $(REPORTS)/ubsan.xml
