@@ -1,13 +1,39 @@
 #include "outrider/util/thread_pool.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <chrono>
 #include <exception>
 
-namespace outrider {
+#include "outrider/util/error.h"
+#include "outrider/util/parallel.h"
 
-ThreadPool::ThreadPool(unsigned threads) {
+namespace outrider {
+namespace {
+
+constexpr std::chrono::microseconds kSpin{60};
+constexpr int kPausesBeforeYielding = 100;
+constexpr unsigned kPartsOfAThread = 4;
+constexpr std::uint64_t kPartsMask = 0xffff;
+
+void pause() {
+#ifdef __x86_64__
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(unsigned threads)
+    : spins_(threads <= std::thread::hardware_concurrency()), open_(std::size_t{threads} * kPartsOfAThread) {
+  if (open_.size() > kPartsMask) {
+    throw Error(
+        fmt::format("{} threads were asked for; at most {} are possible.", threads, kPartsMask / kPartsOfAThread));
+  }
   for (unsigned i = 1; i < threads; ++i) {
     workers_.emplace_back([this, i] { serve(i); });
+    spread_out(workers_.back().native_handle(), i);
   }
 }
 
@@ -19,6 +45,23 @@ ThreadPool::~ThreadPool() {
   start_.notify_all();
 }
 
+template <typename Condition>
+void ThreadPool::wait(std::condition_variable& sleep, const Condition& holds) {
+  if (spins_) {
+    for (int i = 0; i < kPausesBeforeYielding; ++i) {
+      if (holds()) return;
+      pause();
+    }
+    const auto end = std::chrono::steady_clock::now() + kSpin;
+    do {
+      if (holds()) return;
+      std::this_thread::yield();
+    } while (std::chrono::steady_clock::now() < end);
+  }
+  std::unique_lock lock(mutex_);
+  sleep.wait(lock, holds);
+}
+
 void ThreadPool::take(unsigned part) {
   try {
     (*work_)(count_ * part / parts_, count_ * (part + 1) / parts_);
@@ -28,43 +71,53 @@ void ThreadPool::take(unsigned part) {
   }
 }
 
+void ThreadPool::take_all(std::uint64_t round, unsigned thread, unsigned parts) {
+  const unsigned first = parts * thread / threads();
+  for (unsigned i = 0; i < parts; ++i) {
+    const unsigned part = (first + i) % parts;
+    std::uint64_t expected = round;
+    if (!open_[part].compare_exchange_strong(expected, 0)) continue;
+    take(part);
+    if (--left_ == 0 && thread != 0) {
+      const std::lock_guard lock(mutex_);  // the caller has seen it, or sleeps
+      done_.notify_one();
+    }
+  }
+}
+
 void ThreadPool::serve(unsigned worker) {
   std::uint64_t seen = 0;
-  std::unique_lock lock(mutex_);
   while (true) {
-    start_.wait(lock, [&] { return stop_ || round_ != seen; });
+    wait(start_, [&] { return stop_ || round_ != seen; });
     if (stop_) return;
     seen = round_;
-    if (worker >= parts_) continue;
-    lock.unlock();
-    take(worker);
-    lock.lock();
-    if (--running_ == 0) done_.notify_one();
+    take_all(seen, worker, static_cast<unsigned>(seen & kPartsMask));
   }
 }
 
 void ThreadPool::ranges(std::size_t count, std::size_t grain,
                         const std::function<void(std::size_t, std::size_t)>& work) {
   if (count == 0) return;
-  const auto parts =
-      static_cast<unsigned>(std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, threads()));
+  const std::size_t most = threads() == 1 ? 1 : open_.size();
+  const auto parts = static_cast<unsigned>(std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, most));
   if (parts == 1) {
     work(0, count);
     return;
   }
+  work_ = &work;
+  count_ = count;
+  parts_ = parts;
+  failure_ = nullptr;
+  left_ = parts;
+  const std::uint64_t round = ((round_ | kPartsMask) + 1) | parts;
+  for (unsigned part = 0; part < parts; ++part) open_[part] = round;
   {
     const std::lock_guard lock(mutex_);
-    work_ = &work;
-    count_ = count;
-    parts_ = parts;
-    running_ = parts - 1;
-    failure_ = nullptr;
-    ++round_;
+    round_ = round;
   }
   start_.notify_all();
-  take(0);
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [&] { return running_ == 0; });
+  take_all(round, 0, parts);
+  wait(done_, [&] { return left_ == 0; });
   if (failure_) std::rethrow_exception(failure_);
 }
 

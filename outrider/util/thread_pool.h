@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,11 @@
 namespace outrider {
 
 // Threads that wait for work, for loops too short to start threads for. One caller at a time.
+//
+// A thread that has nothing to do looks for work for some tens of microseconds, as long as gaps between the loops of a
+// forward pass are, before it sleeps: waking one that sleeps takes as long. It lets others run meanwhile. Whoever is
+// done first, the caller too, takes what a thread that did not get to run has not begun. Where there are more threads
+// than processors they sleep at once.
 class ThreadPool {
  public:
   // `threads` counts the caller: 1 starts none.
@@ -21,21 +27,30 @@ class ThreadPool {
 
   unsigned threads() const { return static_cast<unsigned>(workers_.size()) + 1; }
 
-  // Splits [0, count) into one range a thread, always the same way, and calls work(begin, end) for each, one of them on
-  // the calling thread; where a range would be smaller than `grain`, into fewer. Returns when all are done, and throws
+  // Splits [0, count) into a few ranges a thread, always the same way, and calls work(begin, end) for each, on the
+  // calling thread too; where a range would be smaller than `grain`, into fewer. Returns when all are done, and throws
   // what `work` threw.
   void ranges(std::size_t count, std::size_t grain, const std::function<void(std::size_t, std::size_t)>& work);
 
  private:
   void serve(unsigned worker);
+  // Takes all parts of the round that nobody has, those of `thread` first.
+  void take_all(std::uint64_t round, unsigned thread, unsigned parts);
   void take(unsigned part);
+  // Waits until `holds`, at first without sleeping.
+  template <typename Condition>
+  void wait(std::condition_variable& sleep, const Condition& holds);
 
-  std::mutex mutex_;
+  std::mutex mutex_;  // of sleeping, and of failure_
   std::condition_variable start_;
   std::condition_variable done_;
-  std::uint64_t round_ = 0;
-  unsigned running_ = 0;
-  bool stop_ = false;
+  bool spins_ = true;
+  std::atomic<bool> stop_ = false;
+  // Number of the round, and in its lowest bits how many parts it has. What follows is written before it.
+  std::atomic<std::uint64_t> round_ = 0;
+  // By part: the round where it may be taken. Who changes that to 0 has it, and may read what follows.
+  std::vector<std::atomic<std::uint64_t>> open_;
+  std::atomic<unsigned> left_ = 0;  // parts that are not done
   const std::function<void(std::size_t, std::size_t)>* work_ = nullptr;
   std::size_t count_ = 0;
   unsigned parts_ = 0;

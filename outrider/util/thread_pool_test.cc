@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
+#include <thread>
 
 namespace outrider {
 namespace {
@@ -32,6 +34,17 @@ TEST(ThreadPool, PassesOnWhatWorkThrows) {
   std::atomic<std::size_t> sum = 0;
   pool.ranges(30, 1, [&](std::size_t begin, std::size_t end) { sum += end - begin; });
   EXPECT_EQ(sum, 30U);
+}
+
+TEST(ThreadPool, WakesThreadsThatFellAsleep) {
+  ThreadPool pool(3);
+  for (int round = 0; round < 200; ++round) {
+    // Longer than threads look for work, now and then.
+    if (round % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    std::atomic<std::size_t> sum = 0;
+    pool.ranges(1 + round % 5, 1, [&](std::size_t begin, std::size_t end) { sum += end - begin; });
+    ASSERT_EQ(sum, 1U + round % 5);
+  }
 }
 
 }  // namespace
