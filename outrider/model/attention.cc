@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "outrider/model/block.h"
@@ -13,16 +14,13 @@ namespace {
 constexpr std::size_t kSlotBlock = 64;
 constexpr std::size_t kWorkOfAThread = 1 << 17;
 
-// Queries, one head a row: [rows * H, head_dim].
-Rows project_queries(const Compute& compute, const ModelConfig& config, const BlockWeights& weights, const Batch& batch,
-                     const Rows& qr) {
+// Queries, one head a row: [rows * H, head_dim]. `flat`: wq_b's output.
+Rows make_queries(const Compute& compute, const ModelConfig& config, const Batch& batch, const Rows& flat) {
   const std::size_t heads = config.num_attention_heads;
   const std::size_t dim = config.head_dim;
-  Rows flat(qr.rows(), heads * dim);
-  multiply(compute, weights.wq_b, qr, flat, ProductKind::kLinear);
-  Rows q(qr.rows() * heads, dim);
+  Rows q(flat.rows() * heads, dim);
   const auto eps = static_cast<float>(config.rms_norm_eps);
-  compute.pool.ranges(qr.rows(), 8, [&](std::size_t begin, std::size_t end) {
+  compute.pool.ranges(flat.rows(), 8, [&](std::size_t begin, std::size_t end) {
     for (std::size_t r = begin * heads; r < end * heads; ++r) {
       const std::span<float> head = q[r];
       std::copy_n(flat[r / heads].data() + r % heads * dim, dim, head.data());
@@ -48,17 +46,15 @@ Rows project_queries(const Compute& compute, const ModelConfig& config, const Bl
   return q;
 }
 
-Rows project_keys(const Compute& compute, const ModelConfig& config, const BlockWeights& weights, const Batch& batch,
-                  const Rows& x) {
-  Rows kv(x.rows(), config.head_dim);
-  multiply(compute, weights.wkv, x, kv, ProductKind::kLinear);
+// `kv`: wkv's output.
+void make_keys(const Compute& compute, const ModelConfig& config, const BlockWeights& weights, const Batch& batch,
+               Rows& kv) {
   rms_norm(compute, weights.kv_norm, config.rms_norm_eps, kv);
   for (std::size_t t = 0; t < kv.rows(); ++t) {
     rotate(kv[t], (*batch.cos_sin)[t]);
     compute.round(kv[t]);
     if (compute.official()) round_through_fp8(kv[t].first(config.head_dim - config.qk_rope_head_dim), kKeyBlock);
   }
-  return kv;
 }
 
 // What one row's query looks at: positions of the window, then compressed entries.
@@ -187,15 +183,39 @@ Rows attend(const Compute& compute, const ModelConfig& config, const BlockWeight
 Rows attention(const Compute& compute, const ModelConfig& config, const BlockWeights& weights, const Batch& batch,
                const Rows& x) {
   Rows qr(x.rows(), config.q_lora_rank);
-  multiply(compute, weights.wq_a, x, qr, ProductKind::kLinear);
-  rms_norm(compute, weights.q_norm, config.rms_norm_eps, qr);
-  const Rows q = project_queries(compute, config, weights, batch, qr);
-  const Rows kv = project_keys(compute, config, weights, batch, x);
-  std::vector<std::vector<std::uint32_t>> chosen;
-  if (weights.compressor) compress(compute, config, *weights.compressor, batch, x, &LayerState::compressor);
+  Rows kv(x.rows(), config.head_dim);
+  std::optional<CompressorInputs> compressor;
+  std::optional<CompressorInputs> index_compressor;
+  Rows index_weights;
+  std::vector<Product> products = {{weights.wq_a, x, qr}, {weights.wkv, x, kv}};
+  if (weights.compressor) {
+    compressor.emplace(*weights.compressor, x.rows()).add_products(*weights.compressor, x, products);
+  }
   if (weights.indexer) {
-    compress(compute, config, weights.indexer->compressor, batch, x, &LayerState::indexer);
-    chosen = index_entries(compute, config, *weights.indexer, batch, x, qr);
+    index_weights = Rows(x.rows(), config.index_n_heads);
+    products.push_back({weights.indexer->weights_proj, x, index_weights, ProductKind::kUnroundedIn});
+    const CompressorWeights& of_index = weights.indexer->compressor;
+    index_compressor.emplace(of_index, x.rows()).add_products(of_index, x, products);
+  }
+  multiply(compute, products);
+  rms_norm(compute, weights.q_norm, config.rms_norm_eps, qr);
+
+  Rows flat(x.rows(), config.num_attention_heads * config.head_dim);
+  Rows index_queries;
+  products.clear();
+  products.push_back({weights.wq_b, qr, flat});
+  if (weights.indexer) {
+    index_queries = Rows(x.rows(), config.index_n_heads * config.index_head_dim);
+    products.push_back({weights.indexer->wq_b, qr, index_queries});
+  }
+  multiply(compute, products);
+  const Rows q = make_queries(compute, config, batch, flat);
+  make_keys(compute, config, weights, batch, kv);
+  std::vector<std::vector<std::uint32_t>> chosen;
+  if (compressor) compress(compute, config, *weights.compressor, batch, *compressor, &LayerState::compressor);
+  if (index_compressor) {
+    compress(compute, config, weights.indexer->compressor, batch, *index_compressor, &LayerState::indexer);
+    chosen = index_entries(compute, config, *weights.indexer, batch, index_queries, index_weights);
   }
   Rows out = attend(compute, config, weights, batch, q, kv, chosen);
 
@@ -204,7 +224,6 @@ Rows attention(const Compute& compute, const ModelConfig& config, const BlockWei
   const std::size_t heads = config.num_attention_heads;
   const std::size_t groups = config.o_groups;
   const std::size_t group_size = heads * config.head_dim / groups;
-  Rows flat(x.rows(), heads * config.head_dim);
   for (std::size_t r = 0; r < out.rows(); ++r) {
     const std::span<float> head = out[r];
     rotate(head, (*batch.cos_sin)[r / heads], true);
@@ -212,17 +231,19 @@ Rows attention(const Compute& compute, const ModelConfig& config, const BlockWei
     std::copy(head.begin(), head.end(), flat[r / heads].data() + r % heads * config.head_dim);
   }
   Rows low(x.rows(), groups * config.o_lora_rank);
-  Rows group_in(x.rows(), group_size);
-  Rows group_out(x.rows(), config.o_lora_rank);
+  products.clear();
   for (std::size_t g = 0; g < groups; ++g) {
-    for (std::size_t t = 0; t < x.rows(); ++t) {
-      std::copy_n(flat[t].data() + g * group_size, group_size, group_in[t].data());
-    }
-    multiply(compute, weights.wo_a, group_in, group_out, ProductKind::kUnroundedIn, g * config.o_lora_rank);
-    for (std::size_t t = 0; t < x.rows(); ++t) {
-      std::copy_n(group_out[t].data(), config.o_lora_rank, low[t].data() + g * config.o_lora_rank);
-    }
+    const std::size_t first = g * config.o_lora_rank;
+    products.push_back({.weight = weights.wo_a,
+                        .x = flat,
+                        .y = low,
+                        .kind = ProductKind::kUnroundedIn,
+                        .first = first,
+                        .rows = config.o_lora_rank,
+                        .x_col = g * group_size,
+                        .y_col = first});
   }
+  multiply(compute, products);
   Rows y(x.rows(), config.hidden_size);
   multiply(compute, weights.wo_b, low, y, ProductKind::kLinear);
   return y;

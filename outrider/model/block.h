@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "outrider/model/linear.h"
 #include "outrider/model/model_weights.h"
@@ -42,15 +44,29 @@ void rms_norm(const Compute& compute, std::span<const float> weight, double eps,
 Rows attention(const Compute& compute, const ModelConfig& config, const BlockWeights& weights, const Batch& batch,
                const Rows& x);
 
+// Projections of a batch for a compressor: [rows, width] each.
+struct CompressorInputs {
+  CompressorInputs(const CompressorWeights& weights, std::size_t rows)
+      : kv(rows, weights.wkv.rows()), gate(rows, weights.wkv.rows()) {}
+  void add_products(const CompressorWeights& weights, const Rows& x, std::vector<Product>& products) {
+    products.push_back({weights.wkv, x, kv, ProductKind::kFloat});
+    products.push_back({weights.wgate, x, gate, ProductKind::kFloat});
+  }
+
+  Rows kv;
+  Rows gate;
+};
+
 // Writes the keys and values of the batch's finished windows into the entries of each chunk's state. `state` picks the
 // compressor's or the indexer's.
 void compress(const Compute& compute, const ModelConfig& config, const CompressorWeights& weights, const Batch& batch,
-              const Rows& x, std::optional<CompressorState> LayerState::*state);
+              CompressorInputs& inputs, std::optional<CompressorState> LayerState::*state);
 
-// By row: the entries that the row's query attends to, in the order in which they are summed.
+// By row: the entries that the row's query attends to, in the order in which they are summed. `queries` are wq_b's,
+// `head_weights` weights_proj's output.
 std::vector<std::vector<std::uint32_t>> index_entries(const Compute& compute, const ModelConfig& config,
-                                                      const IndexerWeights& weights, const Batch& batch, const Rows& x,
-                                                      const Rows& qr);
+                                                      const IndexerWeights& weights, const Batch& batch,
+                                                      const Rows& queries, Rows& head_weights);
 
 Rows mixture_of_experts(const Compute& compute, const ModelConfig& config, const BlockWeights& weights,
                         std::span<const std::uint32_t> tokens, const Rows& x);

@@ -50,14 +50,12 @@ void pool_window(const CompressorWeights& weights, const Projections& source, st
 }  // namespace
 
 void compress(const Compute& compute, const ModelConfig& config, const CompressorWeights& weights, const Batch& batch,
-              const Rows& x, std::optional<CompressorState> LayerState::*state) {
+              CompressorInputs& inputs, std::optional<CompressorState> LayerState::*state) {
   const bool for_index = state == &LayerState::indexer;
-  const std::size_t width = weights.wkv.rows();
-  Rows kv(x.rows(), width);
-  Rows gate(x.rows(), width);
-  multiply(compute, weights.wkv, x, kv, ProductKind::kFloat);
-  multiply(compute, weights.wgate, x, gate, ProductKind::kFloat);
-  for (std::size_t t = 0; t < x.rows(); ++t) {
+  const std::size_t width = inputs.kv.cols();
+  const Rows& kv = inputs.kv;
+  Rows& gate = inputs.gate;
+  for (std::size_t t = 0; t < gate.rows(); ++t) {
     const float* ape = weights.ape.data() + batch.positions[t] % weights.ratio * width;
     for (std::size_t c = 0; c < width; ++c) gate[t][c] += ape[c];
   }

@@ -13,17 +13,15 @@ constexpr std::size_t kEntriesOfAThread = 256;
 }  // namespace
 
 std::vector<std::vector<std::uint32_t>> index_entries(const Compute& compute, const ModelConfig& config,
-                                                      const IndexerWeights& weights, const Batch& batch, const Rows& x,
-                                                      const Rows& qr) {
+                                                      const IndexerWeights& weights, const Batch& batch,
+                                                      const Rows& queries, Rows& head_weights) {
   const std::size_t heads = config.index_n_heads;
   const std::size_t dim = config.index_head_dim;
-  Rows flat(x.rows(), heads * dim);
-  multiply(compute, weights.wq_b, qr, flat, ProductKind::kLinear);
-  Rows q(x.rows() * heads, dim);
-  for (std::size_t t = 0; t < x.rows(); ++t) {
+  Rows q(queries.rows() * heads, dim);
+  for (std::size_t t = 0; t < queries.rows(); ++t) {
     for (std::size_t h = 0; h < heads; ++h) {
       const std::span<float> head = q[t * heads + h];
-      std::copy_n(flat[t].data() + h * dim, dim, head.data());
+      std::copy_n(queries[t].data() + h * dim, dim, head.data());
       rotate(head, (*batch.cos_sin)[t]);
       if (!compute.official()) continue;
       round_to_bf16(head);
@@ -32,15 +30,13 @@ std::vector<std::vector<std::uint32_t>> index_entries(const Compute& compute, co
       round_through_fp4(head, kIndexBlock);
     }
   }
-  Rows head_weights(x.rows(), heads);
-  multiply(compute, weights.weights_proj, x, head_weights, ProductKind::kUnroundedIn);
   const double scale = 1.0 / std::sqrt(static_cast<double>(dim)) / std::sqrt(static_cast<double>(heads));
-  for (std::size_t t = 0; t < x.rows(); ++t) {
+  for (std::size_t t = 0; t < queries.rows(); ++t) {
     for (float& w : head_weights[t]) w *= static_cast<float>(scale);
     compute.round(head_weights[t]);
   }
 
-  std::vector<std::vector<std::uint32_t>> chosen(x.rows());
+  std::vector<std::vector<std::uint32_t>> chosen(queries.rows());
   std::vector<float> scores;
   for (const Chunk& chunk : batch.chunks) {
     const RowStore& entries = chunk.state->indexer->entries;

@@ -31,7 +31,7 @@ struct StoredRows {
   const std::byte* codes = nullptr;  // of the first row
   std::size_t row_bytes = 0;         // from one row's codes to the next one's
   const float* values = nullptr;     // kNibbles: [16], the value of each code
-  // Of each row's groups of `group` elements, `scale_step` from one row's to the next one's. A weight is
+  // Of each row's groups of `group` elements, `scale_step` from one row's to the next one's (0: the same). A weight is
   // (value - offset) * scale, rounded to float.
   const float* scales = nullptr;
   const float* offsets = nullptr;  // may be null

@@ -469,7 +469,7 @@ bool stored_tokens(const StoredRows& rows, std::size_t group, std::size_t row_co
 bool moderate(const StoredRows& rows, std::size_t row_count, std::size_t size) {
   const std::size_t count = (size + rows.group - 1) / rows.group;
   const __m512 limit = _mm512_set1_ps(0x1p7F);
-  for (std::size_t r = 0; r < row_count; ++r) {
+  for (std::size_t r = 0; r < (rows.scale_step == 0 ? 1 : row_count); ++r) {
     const float* scales = rows.scales + r * rows.scale_step;
     for (std::size_t i = 0; i < count; i += 16) {
       const __m512 magnitude = _mm512_abs_ps(_mm512_maskz_loadu_ps(first(count - i), scales + i));

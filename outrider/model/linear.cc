@@ -123,46 +123,61 @@ StoredRows Linear::stored(const Kernels& kernels, std::size_t row, std::size_t c
   rows.form = m_.form == StorageForm::kFp8Block ? RowCodes::kE4m3 : RowCodes::kNibbles;
   rows.values = m_.form == StorageForm::kW4A16 ? kOffsetBinary : kE2m1Values;
   rows.group = m_.groups.empty() ? m_.block_cols : 1;
-  rows.scale_step = scale_count();
-  const std::size_t all = count * rows.scale_step;
+  const std::size_t step = scale_count();
+  const std::size_t all = count * step;
   if (scratch.size() < 2 * all) scratch.resize(2 * all);
   rows.scales = scratch.data();
-  if (m_.zero_points != nullptr) rows.offsets = scratch.data() + all;
-  for (std::size_t r = 0; r < count; ++r) {
-    float* scales = scratch.data() + r * rows.scale_step;
-    decode_scales(kernels, row + r, scales);
-    if (m_.zero_points != nullptr) decode_offsets(row + r, scales + all);
+  rows.scale_step = step;
+  if (row / m_.block_rows == (row + count - 1) / m_.block_rows) {  // the same for all, where there are several
+    rows.scale_step = count == 1 ? step : 0;
+    decode_scales(kernels, row / m_.block_rows, 1, scratch.data());
+  } else if (m_.block_rows == 1) {
+    decode_scales(kernels, row, count, scratch.data());
+  } else {
+    for (std::size_t r = 0; r < count; ++r) {
+      decode_scales(kernels, (row + r) / m_.block_rows, 1, scratch.data() + r * step);
+    }
   }
+  if (m_.zero_points == nullptr) return rows;
+  rows.offsets = scratch.data() + all;
+  for (std::size_t r = 0; r < count; ++r) decode_offsets(row + r, scratch.data() + all + r * step);
   return rows;
 }
 
-void Linear::decode_scales(const Kernels& kernels, std::size_t row, float* scales) const {
+void Linear::decode_scales(const Kernels& kernels, std::size_t block_row, std::size_t count, float* scales) const {
   const std::size_t cols = m_.scale_cols();
-  const std::size_t first = row / m_.block_rows * cols;
+  if (!m_.groups.empty()) {
+    std::vector<float> by_group(count * cols);
+    decode_scales(kernels, block_row * cols, by_group);
+    for (std::size_t r = 0; r < count; ++r) {
+      for (std::size_t i = 0; i < m_.cols; ++i) scales[r * m_.cols + i] = by_group[r * cols + m_.groups[i]];
+    }
+    return;
+  }
+  decode_scales(kernels, block_row * cols, {scales, count * cols});
+}
+
+void Linear::decode_scales(const Kernels& kernels, std::size_t first, std::span<float> scales) const {
   switch (m_.scale_dtype) {
     case Dtype::kF32:
-      std::memcpy(scales, m_.scales + first * sizeof(float), cols * sizeof(float));
+      std::memcpy(scales.data(), m_.scales + first * sizeof(float), scales.size_bytes());
       break;
     case Dtype::kBF16:
-      kernels.bf16(m_.scales + 2 * first, cols, scales);
+      kernels.bf16(m_.scales + 2 * first, scales.size(), scales.data());
       break;
     case Dtype::kF16:
-      kernels.f16(m_.scales + 2 * first, cols, scales);
+      kernels.f16(m_.scales + 2 * first, scales.size(), scales.data());
       break;
     case Dtype::kF8E4M3: {
       constexpr float kOne = 1;
-      kernels.e4m3(m_.scales + first, &kOne, cols, cols, scales);
+      kernels.e4m3(m_.scales + first, &kOne, scales.size(), scales.size(), scales.data());
       break;
     }
     default:  // F8_E8M0, also as U8
-      kernels.e8m0(m_.scales + first, cols, scales);
+      kernels.e8m0(m_.scales + first, scales.size(), scales.data());
   }
-  if (m_.global_scale != 1) {
-    for (std::size_t i = 0; i < cols; ++i) scales[i] *= m_.global_scale;
-  }
-  if (m_.groups.empty()) return;
-  const std::vector<float> by_group(scales, scales + cols);
-  for (std::size_t i = 0; i < m_.cols; ++i) scales[i] = by_group[m_.groups[i]];
+  if (m_.global_scale == 1) return;
+  for (float& v : scales) v *= m_.global_scale;
 }
 
 std::uint64_t Linear::bytes(std::size_t rows) const {
@@ -258,10 +273,10 @@ class Inputs {
     const bool rounds =
         compute_.official() && product.kind == ProductKind::kLinear && product.weight.rounds_activations();
     const std::size_t cols = product.weight.cols();
-    p.tokens = product.x.rows();
+    p.tokens = product.y.rows();
     if (!rounds && (cols % kLanes == 0 || (product.x_col % kLanes == 0 && product.x_col + cols == product.x.cols()))) {
-      p.x = product.x.data() + product.x_col;
       p.x_stride = product.x.stride();
+      p.x = product.x.data() + product.x_row * p.x_stride + product.x_col;
       return;
     }
     const Made wanted{&product.x, product.x_col, cols, rounds};
@@ -269,14 +284,14 @@ class Inputs {
     const std::size_t at = static_cast<std::size_t>(found - made_.begin());
     if (found == made_.end()) {
       made_.push_back(wanted);
-      Rows& copy = copies_.emplace_back(p.tokens, cols);
-      for (std::size_t t = 0; t < p.tokens; ++t) {
+      Rows& copy = copies_.emplace_back(product.x.rows(), cols);
+      for (std::size_t t = 0; t < copy.rows(); ++t) {
         std::copy_n(product.x[t].data() + product.x_col, cols, copy[t].data());
         if (rounds) round_through_fp8(copy[t], kActivationBlock);
       }
     }
-    p.x = copies_[at].data();
     p.x_stride = copies_[at].stride();
+    p.x = copies_[at].data() + product.x_row * p.x_stride;
   }
 
  private:

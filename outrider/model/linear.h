@@ -98,8 +98,9 @@ class Linear {
   StoredRows stored(const Kernels& kernels, std::size_t row, std::size_t count, std::vector<float>& scratch) const;
 
  private:
-  // Scales, and offsets where there are any, of a row's groups (of its columns, where `groups` is set).
-  void decode_scales(const Kernels& kernels, std::size_t row, float* scales) const;
+  // Scales, and offsets where there are any, of rows' groups (of their columns, where `groups` is set).
+  void decode_scales(const Kernels& kernels, std::size_t block_row, std::size_t count, float* scales) const;
+  void decode_scales(const Kernels& kernels, std::size_t first, std::span<float> scales) const;  // as they are stored
   void decode_offsets(std::size_t row, float* offsets) const;
   std::size_t scale_count() const { return m_.groups.empty() ? m_.scale_cols() : m_.cols; }
 
@@ -113,14 +114,15 @@ enum class ProductKind {
   kFloat,        // neither: router, compressors, mHC, head
 };
 
-// y[t] = W x[t], for some rows of W, some columns of x and some of y.
+// y[t] = W x[t], for some rows of W, and some rows and columns of x and y.
 struct Product {
   const Linear& weight;
-  const Rows& x;  // [T, …]
-  Rows& y;        // [T, …]
+  const Rows& x;
+  Rows& y;
   ProductKind kind = ProductKind::kLinear;
   std::size_t first = 0;  // of the rows of W
   std::size_t rows = 0;   // as many of them; 0: y.cols()
+  std::size_t x_row = 0;  // y's first row is of this one of x
   std::size_t x_col = 0;  // of the W.cols() columns of x
   std::size_t y_col = 0;  // of the `rows` columns of y
 };
@@ -128,10 +130,9 @@ struct Product {
 // Products that do not take each other's results, as one piece of work for all threads.
 void multiply(const Compute& compute, std::span<const Product> products);
 
-// y = W x for rows [first, first + y.cols()) of W. x [T, W.cols()], y [T, …].
-inline void multiply(const Compute& compute, const Linear& weight, const Rows& x, Rows& y, ProductKind kind,
-                     std::size_t first = 0) {
-  const Product product{weight, x, y, kind, first};
+// y = W x. x [T, W.cols()], y [T, W.rows()].
+inline void multiply(const Compute& compute, const Linear& weight, const Rows& x, Rows& y, ProductKind kind) {
+  const Product product{weight, x, y, kind};
   multiply(compute, {&product, 1});
 }
 

@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "outrider/model/block.h"
@@ -9,10 +9,17 @@
 namespace outrider {
 namespace {
 
-// Tokens that an expert works on, with their weights.
-struct Assignment {
-  std::vector<std::size_t> rows;
-  std::vector<float> weights;
+constexpr std::size_t kActivationsOfAThread = 1024;
+
+// What an expert does in one pass.
+struct Work {
+  const ExpertWeights* weights = nullptr;
+  std::vector<std::size_t> rows;   // of the batch; the shared expert has none: it takes all
+  std::vector<float> row_weights;  // by `rows`
+  Rows gathered;                   // copies of `rows`, where they do not follow one another
+  Rows gate;
+  Rows up;
+  Rows out;
 };
 
 void router_scores(std::span<float> logits, std::string_view scoring_func) {
@@ -28,16 +35,15 @@ void router_scores(std::span<float> logits, std::string_view scoring_func) {
   }
 }
 
-std::vector<Assignment> route(const Compute& compute, const ModelConfig& config, const BlockWeights& weights,
-                              std::span<const std::uint32_t> tokens, const Rows& x) {
-  Rows scores(x.rows(), config.n_routed_experts);
-  multiply(compute, weights.gate, x, scores, ProductKind::kFloat);
-  std::vector<Assignment> assignments(config.n_routed_experts);
+// The experts that tokens go to, in order of their numbers.
+std::vector<Work> route(const ModelConfig& config, const BlockWeights& weights, std::span<const std::uint32_t> tokens,
+                        Rows& scores) {
+  std::vector<Work> by_expert(config.n_routed_experts);
   const std::size_t count = config.num_experts_per_tok;
   std::vector<float> biased(config.n_routed_experts);
-  for (std::size_t t = 0; t < x.rows(); ++t) {
+  std::vector<std::uint32_t> chosen;
+  for (std::size_t t = 0; t < scores.rows(); ++t) {
     router_scores(scores[t], config.scoring_func);
-    std::vector<std::uint32_t> chosen;
     if (!weights.tid2eid.empty()) {
       const auto first = weights.tid2eid.begin() + static_cast<std::ptrdiff_t>(tokens[t] * count);
       chosen.assign(first, first + static_cast<std::ptrdiff_t>(count));
@@ -49,66 +55,97 @@ std::vector<Assignment> route(const Compute& compute, const ModelConfig& config,
     for (const std::uint32_t e : chosen) sum += scores[t][e];
     if (config.scoring_func == "softmax") sum = 1.0F;
     for (const std::uint32_t e : chosen) {
-      assignments[e].rows.push_back(t);
-      assignments[e].weights.push_back(scores[t][e] / sum * static_cast<float>(config.routed_scaling_factor));
+      by_expert[e].weights = &weights.experts[e];
+      by_expert[e].rows.push_back(t);
+      by_expert[e].row_weights.push_back(scores[t][e] / sum * static_cast<float>(config.routed_scaling_factor));
     }
   }
-  return assignments;
+  std::erase_if(by_expert, [](const Work& work) { return work.rows.empty(); });
+  return by_expert;
 }
 
-// `row_weights`: of a routed expert, one a row of x; empty for the shared one.
-Rows run_expert(const Compute& compute, const ModelConfig& config, const ExpertWeights& weights, const Rows& x,
-                std::span<const float> row_weights) {
-  Rows gate(x.rows(), weights.w1.rows());
-  Rows up(x.rows(), weights.w3.rows());
-  multiply(compute, weights.w1, x, gate, ProductKind::kLinear);
-  multiply(compute, weights.w3, x, up, ProductKind::kLinear);
-  const auto limit = static_cast<float>(config.swiglu_limit);
-  for (std::size_t t = 0; t < x.rows(); ++t) {
-    const float weight = row_weights.empty() ? 1.0F : row_weights[t];
-    const std::span<float> hidden = gate[t];
-    for (std::size_t i = 0; i < hidden.size(); ++i) {
-      float g = hidden[i];
-      float u = up[t][i];
-      if (limit > 0.0F) {
-        g = std::min(g, limit);
-        u = std::clamp(u, -limit, limit);
-      }
-      hidden[i] = weight * (g / (1.0F + std::exp(-g)) * u);
-    }
-    compute.round(hidden);
+void add_up_products(Work& work, const Rows& x, std::vector<Product>& products) {
+  const std::size_t count = work.rows.empty() ? x.rows() : work.rows.size();
+  work.gate = Rows(count, work.weights->w1.rows());
+  work.up = Rows(count, work.weights->w3.rows());
+  std::size_t first = work.rows.empty() ? 0 : work.rows.front();
+  const Rows* from = &x;
+  if (!work.rows.empty() && work.rows.back() - first + 1 != count) {
+    work.gathered = Rows(count, x.cols());
+    for (std::size_t i = 0; i < count; ++i) std::ranges::copy(x[work.rows[i]], work.gathered[i].begin());
+    from = &work.gathered;
+    first = 0;
   }
-  Rows out(x.rows(), config.hidden_size);
-  multiply(compute, weights.w2, gate, out, ProductKind::kLinear);
-  return out;
+  products.push_back({.weight = work.weights->w1, .x = *from, .y = work.gate, .x_row = first});
+  products.push_back({.weight = work.weights->w3, .x = *from, .y = work.up, .x_row = first});
+}
+
+// gate = weight * silu(gate) * up, both clamped.
+void activate(const Compute& compute, const ModelConfig& config, std::span<Work> all) {
+  struct Row {
+    Work* work;
+    std::size_t row;
+  };
+  std::vector<Row> rows;
+  for (Work& work : all) {
+    for (std::size_t i = 0; i < work.gate.rows(); ++i) rows.push_back({&work, i});
+  }
+  const auto limit = static_cast<float>(config.swiglu_limit);
+  const std::size_t grain = kActivationsOfAThread / config.moe_intermediate_size + 1;
+  compute.pool.ranges(rows.size(), grain, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t r = begin; r < end; ++r) {
+      const auto& [work, row] = rows[r];
+      const float weight = work->row_weights.empty() ? 1.0F : work->row_weights[row];
+      const std::span<float> hidden = work->gate[row];
+      const std::span<const float> up = std::as_const(work->up)[row];
+      for (std::size_t i = 0; i < hidden.size(); ++i) {
+        float g = hidden[i];
+        float u = up[i];
+        if (limit > 0.0F) {
+          g = std::min(g, limit);
+          u = std::clamp(u, -limit, limit);
+        }
+        hidden[i] = weight * (g / (1.0F + std::exp(-g)) * u);
+      }
+      compute.round(hidden);
+    }
+  });
 }
 
 }  // namespace
 
 Rows mixture_of_experts(const Compute& compute, const ModelConfig& config, const BlockWeights& weights,
                         std::span<const std::uint32_t> tokens, const Rows& x) {
+  Work shared;
+  shared.weights = &weights.shared_experts;
+  Rows scores(x.rows(), config.n_routed_experts);
+  std::vector<Product> products = {{weights.gate, x, scores, ProductKind::kFloat}};
+  add_up_products(shared, x, products);
+  multiply(compute, products);
+  std::vector<Work> all = route(config, weights, tokens, scores);
+
+  products.clear();
+  for (Work& work : all) add_up_products(work, x, products);
+  multiply(compute, products);
+  all.push_back(std::move(shared));
+  activate(compute, config, all);
+
+  products.clear();
+  for (Work& work : all) {
+    work.out = Rows(work.gate.rows(), config.hidden_size);
+    products.push_back({work.weights->w2, work.gate, work.out});
+  }
+  multiply(compute, products);
+
+  // In order of the experts, the shared one last, so that a token's sum is always taken in the same order.
   Rows y(x.rows(), config.hidden_size);
-  const std::vector<Assignment> assignments = route(compute, config, weights, tokens, x);
-  // In order of the experts, so that a token's sum is always taken in the same order.
-  for (std::size_t e = 0; e < assignments.size(); ++e) {
-    const Assignment& assignment = assignments[e];
-    if (assignment.rows.empty()) continue;
-    Rows part(assignment.rows.size(), x.cols());
-    for (std::size_t i = 0; i < part.rows(); ++i) {
-      const std::span<const float> from = x[assignment.rows[i]];
-      std::copy(from.begin(), from.end(), part[i].begin());
-    }
-    const Rows out = run_expert(compute, config, weights.experts[e], part, assignment.weights);
-    for (std::size_t i = 0; i < part.rows(); ++i) {
-      const std::span<float> to = y[assignment.rows[i]];
-      for (std::size_t c = 0; c < to.size(); ++c) to[c] += out[i][c];
+  for (const Work& work : all) {
+    for (std::size_t i = 0; i < work.out.rows(); ++i) {
+      const std::span<float> to = y[work.rows.empty() ? i : work.rows[i]];
+      for (std::size_t c = 0; c < to.size(); ++c) to[c] += work.out[i][c];
     }
   }
-  const Rows shared = run_expert(compute, config, weights.shared_experts, x, {});
-  for (std::size_t t = 0; t < y.rows(); ++t) {
-    for (std::size_t c = 0; c < y.cols(); ++c) y[t][c] += shared[t][c];
-    compute.round(y[t]);
-  }
+  for (std::size_t t = 0; t < y.rows(); ++t) compute.round(y[t]);
   return y;
 }
 
