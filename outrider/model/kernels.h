@@ -51,14 +51,12 @@ struct Kernels {
   void (*dot_rows)(const float* rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                    std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
                    std::size_t token_step);
-  // The same of rows as they are stored, decoded in registers once for up to `fused_tokens` tokens: what decoding them
-  // and dot_rows would give, to the bit. Returns false, and leaves `out` undefined, where it does not do that: sizes or
-  // groups that are not whole vectors, NaN codes, huge scales. May be null.
+  // The same of up to kStoredRows rows as they are stored, decoded in registers: what decoding them and dot_rows would
+  // give, to the bit. Returns false, and leaves `out` undefined, where it does not do that: sizes or groups that are
+  // not whole vectors, NaN codes, huge scales. May be null.
   bool (*dot_stored)(const StoredRows& rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                      std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
                      std::size_t token_step);
-  // As many tokens are faster with dot_stored than with a decoder and dot_rows.
-  std::size_t fused_tokens;
   // out[i] += factor * x[i]
   void (*add_scaled)(float factor, const float* x, std::size_t size, float* out);
 

@@ -2,6 +2,7 @@
 
 #include <immintrin.h>
 
+#include "outrider/model/dot_stored.h"
 #include "outrider/model/kernels_simd.h"
 
 // Built for AVX2, FMA and F16C whatever the rest is built for: see kernels_avx512.cc.
@@ -10,10 +11,6 @@ namespace outrider {
 namespace {
 
 constexpr int kVectors = static_cast<int>(kLanes) / 8;
-
-std::size_t smaller(std::size_t a, std::size_t b) {
-  return a < b ? a : b;
-}
 
 float sum(const __m256 (&lanes)[kVectors]) {
   const __m256 low = _mm256_add_ps(lanes[0], lanes[2]);
@@ -133,11 +130,165 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
   }
 }
 
+void e8m0(const std::byte* codes, std::size_t size, float* out) {
+  const std::size_t whole = size / 8 * 8;
+  for (std::size_t i = 0; i < whole; i += 8) {
+    const __m256i code = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)));
+    const __m256i is_zero = _mm256_cmpeq_epi32(code, _mm256_setzero_si256());
+    const __m256i is_nan = _mm256_cmpeq_epi32(code, _mm256_set1_epi32(255));
+    __m256i bits = _mm256_slli_epi32(code, 23);
+    bits = _mm256_or_si256(bits, _mm256_and_si256(is_zero, _mm256_set1_epi32(0x00400000)));
+    bits = _mm256_or_si256(bits, _mm256_and_si256(is_nan, _mm256_set1_epi32(0x7fc00000)));
+    _mm256_storeu_ps(out + i, _mm256_castsi256_ps(bits));
+  }
+  scalar_kernels().e8m0(codes + whole, size - whole, out + whole);
+}
+
+struct Avx2 {
+  static constexpr std::size_t kCacheFloats = 6144;
+  static constexpr std::size_t rows_at_once(std::size_t) { return 1; }
+
+  struct Lanes {
+    static Lanes zero() {
+      const __m256 z = _mm256_setzero_ps();
+      return {{z, z, z, z}};
+    }
+    static Lanes load(const float* at) {
+      return {{_mm256_loadu_ps(at), _mm256_loadu_ps(at + 8), _mm256_loadu_ps(at + 16), _mm256_loadu_ps(at + 24)}};
+    }
+    void store(float* at) const {
+      for (int i = 0; i < kVectors; ++i) _mm256_storeu_ps(at + 8 * i, v[i]);
+    }
+    void add_product(const Lanes& weights, const float* x) {
+      for (int i = 0; i < kVectors; ++i) v[i] = _mm256_fmadd_ps(weights.v[i], _mm256_loadu_ps(x + 8 * i), v[i]);
+    }
+    float total() const { return sum(v); }
+
+    __m256 v[kVectors];
+  };
+
+  // Four vectors, each made from where its part of a row begins: elements k, k + 8, ….
+  template <typename Make>
+  static Lanes each(const std::byte* at, std::size_t step, const Make& make) {
+    return {{make(at), make(at + step), make(at + 2 * step), make(at + 3 * step)}};
+  }
+
+  struct F32Row : RowCursor<2> {
+    Lanes decode(std::size_t k) const {
+      prefetch(codes + 4 * k, ahead);
+      prefetch(codes + 4 * k + 64, ahead);
+      return Lanes::load(reinterpret_cast<const float*>(codes + 4 * k));
+    }
+  };
+
+  struct Bf16Row : RowCursor<2> {
+    Lanes decode(std::size_t k) const {
+      prefetch(codes + 2 * k, ahead);
+      return each(codes + 2 * k, 16, [](const std::byte* at) {
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load(at)), 16));
+      });
+    }
+  };
+
+  struct F16Row : RowCursor<2> {
+    Lanes decode(std::size_t k) const {
+      prefetch(codes + 2 * k, ahead);
+      return each(codes + 2 * k, 16, [](const std::byte* at) { return _mm256_cvtph_ps(load(at)); });
+    }
+  };
+
+  // As Avx512::E4m3Row.
+  struct E4m3Row : RowCursor<2> {
+    void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
+      RowCursor<2>::open(rows, r, tile);
+      scales = rows.scales + r * rows.scale_step;
+      largest = _mm256_setzero_si256();
+    }
+    void start(std::size_t g) { scale = _mm256_set1_ps(scales[g] * 0x1p120F); }
+    Lanes decode(std::size_t k) {
+      if (k % 64 == 0) prefetch(codes + k, ahead);
+      const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + k));
+      largest = _mm256_max_epu8(largest, _mm256_and_si256(all, _mm256_set1_epi8(0x7f)));
+      return each(codes + k, 8, [&](const std::byte* at) {
+        const __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+        const __m256i places = _mm256_set1_epi32(static_cast<int>(0x87f00000U));
+        return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_and_si256(_mm256_slli_epi32(wide, 20), places)), scale);
+      });
+    }
+    bool sound() const { return _mm256_movemask_epi8(_mm256_cmpeq_epi8(largest, _mm256_set1_epi8(0x7f))) == 0; }
+
+    const float* scales;
+    __m256i largest;
+    __m256 scale;
+  };
+
+  // The weights that codes stand for: 0 to 7, and 8 to 15.
+  struct Table {
+    __m256 lower;
+    __m256 upper;
+  };
+
+  template <bool kOffsets>
+  struct NibbleRow : RowCursor<2> {
+    void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
+      RowCursor<2>::open(rows, r, tile);
+      scales = rows.scales + r * rows.scale_step;
+      if constexpr (kOffsets) offsets = rows.offsets + r * rows.scale_step;
+      values = {_mm256_loadu_ps(rows.values), _mm256_loadu_ps(rows.values + 8)};
+    }
+    Table weights(std::size_t g) const {
+      Table moved = values;
+      if constexpr (kOffsets) {
+        const __m256 offset = _mm256_set1_ps(offsets[g]);
+        moved = {_mm256_sub_ps(values.lower, offset), _mm256_sub_ps(values.upper, offset)};
+      }
+      const __m256 scale = _mm256_set1_ps(scales[g]);
+      return {_mm256_mul_ps(moved.lower, scale), _mm256_mul_ps(moved.upper, scale)};
+    }
+    // Eight codes: their word goes to each lane, and is shifted there until the lane's code is lowest. The permutation
+    // reads an index's lowest three bits; the fourth, moved to the sign, chooses between the halves of the table.
+    static __m256 looked_up(const std::byte* at, const Table& table) {
+      const __m256i word = _mm256_broadcastd_epi32(_mm_loadu_si32(at));
+      const __m256i index = _mm256_srlv_epi32(word, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lower, index),
+                              _mm256_permutevar8x32_ps(table.upper, index),
+                              _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+    }
+    void start(std::size_t g) { table = weights(g); }
+    Lanes decode(std::size_t k) const {
+      if (k % 128 == 0) prefetch(codes + k / 2, ahead);
+      return each(codes + k / 2, 4, [&](const std::byte* at) { return looked_up(at, table); });
+    }
+
+    const float* scales;
+    const float* offsets;
+    Table values;
+    Table table;
+  };
+
+  // Groups of 16, taken in pairs.
+  template <bool kOffsets>
+  struct NibblePairRow : NibbleRow<kOffsets> {
+    using Single = NibbleRow<kOffsets>;
+    void start(std::size_t g) {
+      this->table = this->weights(2 * g);
+      second_table = this->weights(2 * g + 1);
+    }
+    Lanes decode(std::size_t k) const {
+      const std::byte* at = this->codes + k / 2;
+      if (k % 128 == 0) prefetch(at, this->ahead);
+      return {{Single::looked_up(at, this->table), Single::looked_up(at + 4, this->table),
+               Single::looked_up(at + 8, second_table), Single::looked_up(at + 12, second_table)}};
+    }
+
+    Table second_table;
+  };
+};
+
 }  // namespace
 
 const Kernels& avx2_kernels() {
-  static const Kernels kKernels = {"avx2", dot_rows, nullptr, 0, add_scaled, bf16, f16, e4m3, scalar_kernels().e8m0,
-                                   nibbles};
+  static constexpr Kernels kKernels = {"avx2", dot_rows, dot_stored<Avx2>, add_scaled, bf16, f16, e4m3, e8m0, nibbles};
   return kKernels;
 }
 

@@ -2,6 +2,7 @@
 
 #include <immintrin.h>
 
+#include "outrider/model/dot_stored.h"
 #include "outrider/model/kernels_simd.h"
 
 // Built for AVX-512 (F, BW, VL, DQ) whatever the rest is built for: nothing here may run, or be inlined elsewhere,
@@ -9,10 +10,6 @@
 
 namespace outrider {
 namespace {
-
-std::size_t smaller(std::size_t a, std::size_t b) {
-  return a < b ? a : b;
-}
 
 float sum(__m512 low, __m512 high) {
   const __m512 v16 = _mm512_add_ps(low, high);
@@ -93,14 +90,6 @@ void add_scaled(float factor, const float* x, std::size_t size, float* out) {
     const __m512 y = _mm512_fmadd_ps(f, _mm512_maskz_loadu_ps(m, x + i), _mm512_maskz_loadu_ps(m, out + i));
     _mm512_mask_storeu_ps(out + i, m, y);
   }
-}
-
-// Rows follow one another in memory, so what lies this far ahead is needed soon; the processor's own prefetching falls
-// behind when much is done with each byte. Prefetching past the end is harmless.
-constexpr std::size_t kPrefetchBytes = 8192;
-
-void prefetch(const std::byte* at, std::size_t ahead = kPrefetchBytes) {
-  _mm_prefetch(reinterpret_cast<const char*>(at) + ahead, _MM_HINT_T0);
 }
 
 void bf16(const std::byte* in, std::size_t size, float* out) {
@@ -192,328 +181,138 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
   }
 }
 
-// How far ahead of a row the same element of the row is that takes its place next, or one of those after it.
-std::size_t next_tile(const StoredRows& rows, std::size_t tile) {
-  std::size_t ahead = tile * rows.row_bytes;
-  while (ahead < kPrefetchBytes) ahead *= 2;
-  return ahead;
-}
+struct Avx512 {
+  static constexpr std::size_t kCacheFloats = 6144;
+  static constexpr std::size_t rows_at_once(std::size_t tokens) { return tokens <= 2 ? 4 : tokens <= 6 ? 2 : 1; }
 
-// Decoders of dot_stored. open() goes to a row, start(g) to its group g; decode(k) gives elements k to k+31, k from the
-// group.
-
-struct F32Row {
-  void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
-    codes = rows.codes + r * rows.row_bytes;
-    ahead = next_tile(rows, tile);
-  }
-  void start(std::size_t) {}
-  void decode(std::size_t k, __m512& low, __m512& high) {
-    prefetch(codes + 4 * k, ahead);
-    prefetch(codes + 4 * k + 64, ahead);
-    low = _mm512_loadu_ps(codes + 4 * k);
-    high = _mm512_loadu_ps(codes + 4 * k + 64);
-  }
-  bool done() const { return true; }
-
-  const std::byte* codes;
-  std::size_t ahead;
-};
-
-struct Bf16Row {
-  void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
-    codes = rows.codes + r * rows.row_bytes;
-    ahead = next_tile(rows, tile);
-  }
-  void start(std::size_t) {}
-  void decode(std::size_t k, __m512& low, __m512& high) {
-    prefetch(codes + 2 * k, ahead);
-    const __m256i* at = reinterpret_cast<const __m256i*>(codes + 2 * k);
-    low = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(at)), 16));
-    high = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(at + 1)), 16));
-  }
-  bool done() const { return true; }
-
-  const std::byte* codes;
-  std::size_t ahead;
-};
-
-struct F16Row {
-  void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
-    codes = rows.codes + r * rows.row_bytes;
-    ahead = next_tile(rows, tile);
-  }
-  void start(std::size_t) {}
-  void decode(std::size_t k, __m512& low, __m512& high) {
-    prefetch(codes + 2 * k, ahead);
-    const __m256i* at = reinterpret_cast<const __m256i*>(codes + 2 * k);
-    low = _mm512_cvtph_ps(_mm256_loadu_si256(at));
-    high = _mm512_cvtph_ps(_mm256_loadu_si256(at + 1));
-  }
-  bool done() const { return true; }
-
-  const std::byte* codes;
-  std::size_t ahead;
-};
-
-// Moved to their places in a float, sign and magnitude of a code are its value * 2^-120; with the scale times 2^120,
-// which must not overflow, that is still one rounding.
-struct E4m3Row {
-  void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
-    codes = rows.codes + r * rows.row_bytes;
-    ahead = next_tile(rows, tile);
-    scales = rows.scales + r * rows.scale_step;
-    largest = _mm256_setzero_si256();
-  }
-  void start(std::size_t g) { scale = _mm512_set1_ps(scales[g] * 0x1p120F); }
-  void decode(std::size_t k, __m512& low, __m512& high) {
-    if (k % 64 == 0) prefetch(codes + k, ahead);
-    const __m128i* at = reinterpret_cast<const __m128i*>(codes + k);
-    const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + k));
-    largest = _mm256_max_epu8(largest, _mm256_and_si256(all, _mm256_set1_epi8(0x7f)));
-    const __m512i places = _mm512_set1_epi32(static_cast<int>(0x87f00000U));
-    const __m512i first16 = _mm512_slli_epi32(_mm512_cvtepi8_epi32(_mm_loadu_si128(at)), 20);
-    const __m512i last16 = _mm512_slli_epi32(_mm512_cvtepi8_epi32(_mm_loadu_si128(at + 1)), 20);
-    low = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_and_si512(first16, places)), scale);
-    high = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_and_si512(last16, places)), scale);
-  }
-  // Whether there was no NaN code.
-  bool done() const { return _mm256_cmpeq_epi8_mask(largest, _mm256_set1_epi8(0x7f)) == 0; }
-
-  const std::byte* codes;
-  std::size_t ahead;
-  const float* scales;
-  __m256i largest;
-  __m512 scale;
-};
-
-// Sixteen weights of four bytes each in every 128-bit lane; an index's lowest four bits count.
-template <bool kOffsets>
-struct NibbleRow {
-  void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
-    codes = rows.codes + r * rows.row_bytes;
-    ahead = next_tile(rows, tile);
-    scales = rows.scales + r * rows.scale_step;
-    if constexpr (kOffsets) offsets = rows.offsets + r * rows.scale_step;
-    values = _mm512_loadu_ps(rows.values);
-  }
-  __m512 scaled(std::size_t g) const {
-    __m512 moved = values;
-    if constexpr (kOffsets) moved = _mm512_sub_ps(values, _mm512_set1_ps(offsets[g]));
-    return _mm512_mul_ps(moved, _mm512_set1_ps(scales[g]));
-  }
-  void start(std::size_t g) { table = scaled(g); }
-  void decode(std::size_t k, __m512& low, __m512& high) { decode(k, table, table, low, high); }
-  void decode(std::size_t k, __m512 table_low, __m512 table_high, __m512& low, __m512& high) {
-    if (k % 128 == 0) prefetch(codes + k / 2, ahead);
-    const __m512i words = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k / 2)));
-    const __m512i shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-    const __m512i words_01 =
-        _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1), words);
-    const __m512i words_23 =
-        _mm512_permutexvar_epi32(_mm512_setr_epi32(2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3), words);
-    low = _mm512_permutexvar_ps(_mm512_srlv_epi32(words_01, shifts), table_low);
-    high = _mm512_permutexvar_ps(_mm512_srlv_epi32(words_23, shifts), table_high);
-  }
-  bool done() const { return true; }
-
-  const std::byte* codes;
-  std::size_t ahead;
-  const float* scales;
-  const float* offsets;
-  __m512 values;
-  __m512 table;
-};
-
-// Groups of 16, taken in pairs.
-template <bool kOffsets>
-struct NibblePairRow : NibbleRow<kOffsets> {
-  using Base = NibbleRow<kOffsets>;
-  void start(std::size_t g) {
-    this->table = this->scaled(2 * g);
-    table_high = this->scaled(2 * g + 1);
-  }
-  void decode(std::size_t k, __m512& low, __m512& high) { Base::decode(k, this->table, table_high, low, high); }
-
-  __m512 table_high;
-};
-
-struct Output {
-  float* at;
-  std::size_t row_step;
-  std::size_t token_step;
-};
-
-// Elements [begin, end) of all rows: sums go on from `lanes` and stay there, or go out where the
-// rows end.
-template <typename Row, int kRows, int kTokens>
-bool stored_tile(const StoredRows& stored, std::size_t group, const float* tokens, std::size_t token_stride,
-                 std::size_t begin, std::size_t end, std::size_t size, __m512 (*lanes)[kTokens][2], Output out) {
-  Row rows[kRows];
-  __m512 low[kRows][kTokens];
-  __m512 high[kRows][kTokens];
-  for (int r = 0; r < kRows; ++r) {
-    rows[r].open(stored, static_cast<std::size_t>(r), kRows);
-    for (int t = 0; t < kTokens; ++t) {
-      low[r][t] = begin == 0 ? _mm512_setzero_ps() : lanes[r][t][0];
-      high[r][t] = begin == 0 ? _mm512_setzero_ps() : lanes[r][t][1];
+  struct Lanes {
+    static Lanes zero() { return {_mm512_setzero_ps(), _mm512_setzero_ps()}; }
+    static Lanes load(const float* at) { return {_mm512_loadu_ps(at), _mm512_loadu_ps(at + 16)}; }
+    void store(float* at) const {
+      _mm512_storeu_ps(at, low);
+      _mm512_storeu_ps(at + 16, high);
     }
-  }
-  std::size_t k = begin;
-  for (std::size_t g = begin / group; k < end; ++g) {
-    for (int r = 0; r < kRows; ++r) rows[r].start(g);
-    for (const std::size_t group_end = smaller(k + group, end); k < group_end; k += kLanes) {
-      for (int r = 0; r < kRows; ++r) {
-        __m512 row_low;
-        __m512 row_high;
-        rows[r].decode(k, row_low, row_high);
-        for (int t = 0; t < kTokens; ++t) {
-          const float* token = tokens + static_cast<std::size_t>(t) * token_stride + k;
-          low[r][t] = _mm512_fmadd_ps(row_low, _mm512_loadu_ps(token), low[r][t]);
-          high[r][t] = _mm512_fmadd_ps(row_high, _mm512_loadu_ps(token + 16), high[r][t]);
-        }
-      }
+    void add_product(const Lanes& weights, const float* x) {
+      low = _mm512_fmadd_ps(weights.low, _mm512_loadu_ps(x), low);
+      high = _mm512_fmadd_ps(weights.high, _mm512_loadu_ps(x + 16), high);
     }
-  }
-  bool done = true;
-  for (int r = 0; r < kRows; ++r) {
-    done = done && rows[r].done();
-    for (int t = 0; t < kTokens; ++t) {
-      if (end < size) {
-        lanes[r][t][0] = low[r][t];
-        lanes[r][t][1] = high[r][t];
-      } else {
-        out.at[static_cast<std::size_t>(r) * out.row_step + static_cast<std::size_t>(t) * out.token_step] =
-            sum(low[r][t], high[r][t]);
-      }
-    }
-  }
-  return done;
-}
+    float total() const { return sum(low, high); }
 
-// `group`: elements that one start() is for.
-template <typename Row, int kTokens>
-bool stored_rows(const StoredRows& rows, std::size_t group, std::size_t row_count, const float* tokens,
-                 std::size_t token_stride, std::size_t size, Output out) {
-  // As many rows at once as leave registers for what is decoded, and so many elements of all rows before the next ones
-  // that the tokens' stay in the L1 cache.
-  constexpr std::size_t kRows = kTokens <= 2 ? 4 : kTokens <= 6 ? 2 : 1;
-  constexpr std::size_t kBlock = 6144 / kTokens;
-  const std::size_t block = group >= kBlock ? group : kBlock / group * group;
-  __m512 lanes[kStoredRows][kTokens][2];
-  bool done = true;
-  for (std::size_t begin = 0; begin < size; begin += block) {
-    const std::size_t end = smaller(begin + block, size);
-    StoredRows at = rows;
-    Output to = out;
-    std::size_t r = 0;
-    const auto advance = [&](std::size_t count) {
-      r += count;
-      at.codes += count * at.row_bytes;
-      at.scales += count * at.scale_step;
-      if (at.offsets != nullptr) at.offsets += count * at.scale_step;
-      to.at += count * to.row_step;
-    };
-    for (; r + kRows <= row_count; advance(kRows)) {
-      done = stored_tile<Row, kRows, kTokens>(at, group, tokens, token_stride, begin, end, size, lanes + r, to) && done;
-    }
-    for (; r < row_count; advance(1)) {
-      done = stored_tile<Row, 1, kTokens>(at, group, tokens, token_stride, begin, end, size, lanes + r, to) && done;
-    }
-  }
-  return done;
-}
-
-template <typename Row>
-bool stored_tokens(const StoredRows& rows, std::size_t group, std::size_t row_count, const float* tokens,
-                   std::size_t token_count, std::size_t token_stride, std::size_t size, Output out) {
-  const auto run = [&]<int kTokens>() {
-    const bool done = stored_rows<Row, kTokens>(rows, group, row_count, tokens, token_stride, size, out);
-    tokens += kTokens * token_stride;
-    out.at += kTokens * out.token_step;
-    token_count -= kTokens;
-    return done;
+    __m512 low;
+    __m512 high;
   };
-  bool done = true;
-  while (token_count != 0) {
-    bool now = true;
-    switch (token_count) {
-      case 1:
-        now = run.template operator()<1>();
-        break;
-      case 2:
-        now = run.template operator()<2>();
-        break;
-      case 3:
-        now = run.template operator()<3>();
-        break;
-      case 4:
-      case 7:
-        now = run.template operator()<4>();
-        break;
-      case 5:
-        now = run.template operator()<5>();
-        break;
-      case 6:
-        now = run.template operator()<6>();
-        break;
-      default:
-        now = run.template operator()<8>();
-    }
-    done = done && now;
-  }
-  return done;
-}
 
-// Whether scales of E4M3 rows leave room for a factor of 2^120.
-bool moderate(const StoredRows& rows, std::size_t row_count, std::size_t size) {
-  const std::size_t count = (size + rows.group - 1) / rows.group;
-  const __m512 limit = _mm512_set1_ps(0x1p7F);
-  for (std::size_t r = 0; r < (rows.scale_step == 0 ? 1 : row_count); ++r) {
-    const float* scales = rows.scales + r * rows.scale_step;
-    for (std::size_t i = 0; i < count; i += 16) {
-      const __m512 magnitude = _mm512_abs_ps(_mm512_maskz_loadu_ps(first(count - i), scales + i));
-      if (_mm512_cmp_ps_mask(magnitude, limit, _CMP_NLT_UQ) != 0) return false;
+  struct F32Row : RowCursor<4> {
+    Lanes decode(std::size_t k) const {
+      prefetch(codes + 4 * k, ahead);
+      prefetch(codes + 4 * k + 64, ahead);
+      return {_mm512_loadu_ps(codes + 4 * k), _mm512_loadu_ps(codes + 4 * k + 64)};
     }
-  }
-  return true;
-}
-
-bool dot_stored(const StoredRows& rows, std::size_t row_count, const float* tokens, std::size_t token_count,
-                std::size_t token_stride, std::size_t size, float* out_at, std::size_t row_step,
-                std::size_t token_step) {
-  const Output out{out_at, row_step, token_step};
-  if (size % kLanes != 0) return false;
-  const auto run = [&]<typename Row>(std::size_t group) {
-    return stored_tokens<Row>(rows, group, row_count, tokens, token_count, token_stride, size, out);
   };
-  switch (rows.form) {
-    case RowCodes::kF32:
-      return run.template operator()<F32Row>(size);
-    case RowCodes::kBf16:
-      return run.template operator()<Bf16Row>(size);
-    case RowCodes::kF16:
-      return run.template operator()<F16Row>(size);
-    case RowCodes::kE4m3:
-      if (rows.group % kLanes != 0 || !moderate(rows, row_count, size)) return false;
-      return run.template operator()<E4m3Row>(rows.group);
-    default:
-      break;
-  }
-  const bool pairs = rows.group == kLanes / 2;
-  if (!pairs && rows.group % kLanes != 0) return false;
-  const std::size_t group = pairs ? kLanes : rows.group;
-  if (rows.offsets == nullptr) {
-    return pairs ? run.template operator()<NibblePairRow<false>>(group)
-                 : run.template operator()<NibbleRow<false>>(group);
-  }
-  return pairs ? run.template operator()<NibblePairRow<true>>(group) : run.template operator()<NibbleRow<true>>(group);
-}
+
+  struct Bf16Row : RowCursor<4> {
+    Lanes decode(std::size_t k) const {
+      prefetch(codes + 2 * k, ahead);
+      const auto widened = [](const std::byte* at) {
+        const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+      };
+      return {widened(codes + 2 * k), widened(codes + 2 * k + 32)};
+    }
+  };
+
+  struct F16Row : RowCursor<4> {
+    Lanes decode(std::size_t k) const {
+      prefetch(codes + 2 * k, ahead);
+      const auto widened = [](const std::byte* at) {
+        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+      };
+      return {widened(codes + 2 * k), widened(codes + 2 * k + 32)};
+    }
+  };
+
+  // Moved to their places in a float, sign and magnitude of a code are its value * 2^-120; with the scale times 2^120,
+  // which must not overflow, that is still one rounding.
+  struct E4m3Row : RowCursor<8> {
+    void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
+      RowCursor<8>::open(rows, r, tile);
+      scales = rows.scales + r * rows.scale_step;
+      largest = _mm256_setzero_si256();
+    }
+    void start(std::size_t g) { scale = _mm512_set1_ps(scales[g] * 0x1p120F); }
+    Lanes decode(std::size_t k) {
+      if (k % 64 == 0) prefetch(codes + k, ahead);
+      const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + k));
+      largest = _mm256_max_epu8(largest, _mm256_and_si256(all, _mm256_set1_epi8(0x7f)));
+      const auto scaled = [&](const std::byte* at) {
+        const __m512i wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+        const __m512i places = _mm512_set1_epi32(static_cast<int>(0x87f00000U));
+        return _mm512_mul_ps(_mm512_castsi512_ps(_mm512_and_si512(_mm512_slli_epi32(wide, 20), places)), scale);
+      };
+      return {scaled(codes + k), scaled(codes + k + 16)};
+    }
+    // There was no NaN.
+    bool sound() const { return _mm256_cmpeq_epi8_mask(largest, _mm256_set1_epi8(0x7f)) == 0; }
+
+    const float* scales;
+    __m256i largest;  // magnitudes seen
+    __m512 scale;
+  };
+
+  template <bool kOffsets>
+  struct NibbleRow : RowCursor<8> {
+    void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
+      RowCursor<8>::open(rows, r, tile);
+      scales = rows.scales + r * rows.scale_step;
+      if constexpr (kOffsets) offsets = rows.offsets + r * rows.scale_step;
+      values = _mm512_loadu_ps(rows.values);
+    }
+    // The weights that the codes of group g stand for.
+    __m512 weights(std::size_t g) const {
+      __m512 moved = values;
+      if constexpr (kOffsets) moved = _mm512_sub_ps(values, _mm512_set1_ps(offsets[g]));
+      return _mm512_mul_ps(moved, _mm512_set1_ps(scales[g]));
+    }
+    void start(std::size_t g) { table = weights(g); }
+    Lanes decode(std::size_t k) const { return decode(k, table, table); }
+    Lanes decode(std::size_t k, __m512 table_low, __m512 table_high) const {
+      if (k % 128 == 0) prefetch(codes + k / 2, ahead);
+      // Four words of eight codes each. Each is moved to eight lanes, and shifted there until the lane's code is
+      // lowest: of an index, a permutation reads the lowest four bits.
+      const __m512i words = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k / 2)));
+      const __m512i shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+      const __m512i words_01 = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+      const __m512i words_23 = _mm512_setr_epi32(2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+      const __m512i low = _mm512_srlv_epi32(_mm512_permutexvar_epi32(words_01, words), shifts);
+      const __m512i high = _mm512_srlv_epi32(_mm512_permutexvar_epi32(words_23, words), shifts);
+      return {_mm512_permutexvar_ps(low, table_low), _mm512_permutexvar_ps(high, table_high)};
+    }
+
+    const float* scales;
+    const float* offsets;
+    __m512 values;
+    __m512 table;
+  };
+
+  // Groups of 16, taken in pairs.
+  template <bool kOffsets>
+  struct NibblePairRow : NibbleRow<kOffsets> {
+    using Single = NibbleRow<kOffsets>;
+    void start(std::size_t g) {
+      this->table = this->weights(2 * g);
+      second_table = this->weights(2 * g + 1);
+    }
+    Lanes decode(std::size_t k) const { return Single::decode(k, this->table, second_table); }
+
+    __m512 second_table;
+  };
+};
 
 }  // namespace
 
 const Kernels& avx512_kernels() {
-  static constexpr Kernels kKernels = {"avx512", dot_rows, dot_stored, 8, add_scaled, bf16, f16, e4m3, e8m0, nibbles};
+  static constexpr Kernels kKernels = {"avx512", dot_rows, dot_stored<Avx512>, add_scaled, bf16, f16, e4m3,
+                                       e8m0,     nibbles};
   return kKernels;
 }
 

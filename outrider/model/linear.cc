@@ -254,9 +254,9 @@ void multiply_part(const Compute& compute, const Prepared& p, std::size_t begin,
   thread_local Buffers buffers;
   const std::size_t size = padded(p.weight->cols());
   const std::size_t block = std::max(kTokenBytes / (size * sizeof(float)), kFewTokens);
+  const bool stored = compute.kernels.dot_stored != nullptr && size == p.weight->cols();
   for (std::size_t t = 0; t < p.tokens; t += block) {
     const Part part{begin, end, t, std::min(block, p.tokens - t)};
-    const bool stored = part.tokens <= compute.kernels.fused_tokens && size == p.weight->cols();
     (stored ? multiply_stored : multiply_decoded)(compute.kernels, p, part, buffers);
   }
   if (!p.rounds) return;
