@@ -113,15 +113,17 @@ bool stored_rows(const StoredRows& rows, std::size_t group, std::size_t row_coun
       if (at.offsets != nullptr) at.offsets += count * at.scale_step;
       to.at += count * to.row_step;
     };
-    for (; r + kRows <= row_count; advance(kRows)) {
+    while (r + kRows <= row_count) {
       sound = stored_tile<Isa, Row, kRows, kTokens>(at, group, tokens, token_stride, begin, end, size,
                                                     kept + r * kTokens * kLanes, to) &&
               sound;
+      advance(kRows);
     }
-    for (; r < row_count; advance(1)) {
+    while (r < row_count) {
       sound = stored_tile<Isa, Row, 1, kTokens>(at, group, tokens, token_stride, begin, end, size,
                                                 kept + r * kTokens * kLanes, to) &&
               sound;
+      advance(1);
     }
   }
   return sound;
