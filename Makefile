@@ -24,7 +24,7 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        test-training lint tidy format bench clean
+        test-training lint tidy format bench bench-check bench-model clean
 
 help:  ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,8 +103,14 @@ tidy: release  ## Run clang-tidy over every source file
 format: dependencies  ## Format the sources in place
 	$(CLANG_FORMAT) -i $(SOURCES)
 
-bench: release  ## Time outrider check against a listing with the safetensors package
+bench: bench-check bench-model  ## All benchmarks
+
+bench-check: release  ## Time outrider check against a listing with the safetensors package
 	python3 bench/check_speed.py
+
+bench-model: release  ## Time products of every storage form, and passes at V4-Flash's sizes (6 GB under build/bench)
+	build/release/bench/bench_multiply
+	build/release/bench/bench_forward
 
 clean:  ## Remove build/
 	rm -rf build

@@ -6,7 +6,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <exception>
@@ -14,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/plain_read.h"
 #include "outrider/model/linear.h"
 #include "outrider/util/error.h"
 
@@ -124,23 +124,6 @@ Matrices fill(const Form& form, const Memory& memory) {
   return out;
 }
 
-double read_speed(const Memory& memory, std::size_t bytes, ThreadPool& pool, unsigned repetitions) {
-  std::atomic<std::uint64_t> sink = 0;
-  const double time = best(repetitions, [&] {
-    pool.ranges(bytes / 64, 1, [&](std::size_t begin, std::size_t end) {
-      std::uint64_t sums[8] = {};
-      for (std::size_t i = begin; i < end; ++i) {
-        std::uint64_t words[8];
-        std::memcpy(words, memory.data() + i * 64, 64);
-        __builtin_prefetch(memory.data() + i * 64 + 8192);
-        for (int j = 0; j < 8; ++j) sums[j] += words[j];
-      }
-      for (const std::uint64_t s : sums) sink += s;
-    });
-  });
-  return static_cast<double>(bytes) / time * 1e-9;
-}
-
 void run(double gib, const std::vector<std::string>& forms, const std::vector<std::string>& paths,
          const std::vector<std::size_t>& token_counts, const std::vector<unsigned>& thread_counts,
          unsigned repetitions) {
@@ -155,7 +138,7 @@ void run(double gib, const std::vector<std::string>& forms, const std::vector<st
     const Matrices matrices = fill(form, memory);
     for (const unsigned threads : thread_counts) {
       ThreadPool pool(threads);
-      const double read = read_speed(memory, matrices.bytes, pool, repetitions);
+      const double read = plain_read_speed({memory.data(), matrices.bytes}, pool, repetitions);
       for (const Kernels* kernels : available_kernels()) {
         if (!paths.empty() && std::find(paths.begin(), paths.end(), kernels->name) == paths.end()) continue;
         fmt::print("{:10} {:>7} {:>8.1f} {:>8}", form.name, threads, read, kernels->name);

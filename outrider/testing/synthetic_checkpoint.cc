@@ -315,7 +315,7 @@ void fill(std::vector<std::byte>& bytes, const Checkpoint::Listed& tensor, std::
       return each([&] { return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(number()) >> 16); });
     case Dtype::kF8E4M3:
       return each([&] {
-        return static_cast<std::uint8_t>(scale ? 0x20 + random() % 0x20 : (random() % 2) << 7 | random() % 0x7f);
+        return static_cast<std::uint8_t>(scale ? 0x20 + random() % 0x20 : (random() % 2) << 7 | (8 + random() % 0x77));
       });
     case Dtype::kF8E8M0:
       return each([&] { return static_cast<std::uint8_t>(118 + random() % 8); });

@@ -39,8 +39,8 @@ struct SyntheticOptions {
 std::vector<Checkpoint::Listed> tensor_list(const ModelConfig& config, const SyntheticOptions& options);
 
 // Writes a list as a checkpoint directory: safetensors files, index, config.json. With `sparse`, all values are zero
-// and take no space; else they are random codes that are valid in every dtype (no NaN; scales positive), and hash
-// tables are in range.
+// and take no space; else they are random codes that are valid in every dtype (no NaN; no subnormal FP8, of which
+// trained weights have few and which processors are slow with; scales positive), and hash tables are in range.
 void write_checkpoint(const std::filesystem::path& directory, const std::vector<Checkpoint::Listed>& tensors,
                       std::string_view config, bool sparse, std::uint64_t seed = 1);
 

@@ -1,0 +1,227 @@
+// Times passes of a model whose layers have DeepSeek-V4-Flash's sizes, with random weights and as many layers and
+// experts as fit into memory, and says what that comes to for all 43 layers.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bench/plain_read.h"
+#include "outrider/binding/open_plan.h"
+#include "outrider/model/model.h"
+#include "outrider/testing/synthetic_checkpoint.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+using Tokens = std::vector<std::uint32_t>;
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// One layer of each kind that V4-Flash has.
+std::string small_config(unsigned experts) {
+  ordered_json config = ordered_json::parse(testing::config_json("flash", testing::Family::kOfficial));
+  config["num_hidden_layers"] = 3;
+  config["compress_ratios"] = {0, 4, 128, 0};
+  config["num_hash_layers"] = 1;
+  config["n_routed_experts"] = experts;
+  return config.dump(2);
+}
+
+std::size_t layers_like(const ModelConfig& config, const LayerAttention& attention) {
+  return static_cast<std::size_t>(std::count_if(config.layers.begin(), config.layers.end(), [&](const auto& layer) {
+    return layer.type == attention.type && layer.compress_ratio == attention.compress_ratio;
+  }));
+}
+
+// What parts of passes took.
+class Part {
+ public:
+  void add(double seconds, std::uint64_t bytes) {
+    seconds_.push_back(seconds);
+    bytes_ += bytes;
+  }
+  double seconds() const {  // median
+    std::vector<double> sorted = seconds_;
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
+    return sorted[sorted.size() / 2];
+  }
+  double bytes() const { return static_cast<double>(bytes_) / static_cast<double>(seconds_.size()); }  // of weights
+
+ private:
+  std::vector<double> seconds_;
+  std::uint64_t bytes_ = 0;
+};
+
+struct Sum {
+  double seconds = 0;
+  double bytes = 0;
+  void add(const Part& part, std::size_t times = 1) {
+    seconds += part.seconds() * static_cast<double>(times);
+    bytes += part.bytes() * static_cast<double>(times);
+  }
+  double speed() const { return bytes / seconds * 1e-9; }  // GB/s
+};
+
+// Passes over as many tokens.
+struct Passes {
+  std::vector<Part> layers;
+  Part head;  // the embedding counts to the first layer
+
+  void run(const Model& model, Sequence& sequence, const Tokens& tokens) {
+    layers.resize(model.config().layers.size());
+    const ForwardItem item{&sequence, tokens, LogitsWanted::kAll};
+    auto last = Clock::now();
+    std::uint64_t bytes = model.weight_bytes_read();
+    const auto add_to = [&](Part& part) {
+      part.add(since(last), model.weight_bytes_read() - bytes);
+      bytes = model.weight_bytes_read();
+      last = Clock::now();
+    };
+    model.forward({&item, 1}, [&](std::size_t layer, const Rows&) { add_to(layers[layer]); });
+    add_to(head);
+  }
+
+  Sum measured() const {
+    Sum sum;
+    for (const Part& layer : layers) sum.add(layer);
+    sum.add(head);
+    return sum;
+  }
+  Sum of_whole(const ModelConfig& here, const ModelConfig& whole) const {
+    Sum sum;
+    for (std::size_t l = 0; l < layers.size(); ++l) sum.add(layers[l], layers_like(whole, here.layers[l]));
+    sum.add(head);
+    return sum;
+  }
+};
+
+Tokens some_tokens(std::size_t count, std::uint64_t vocab_size, std::uint32_t& state) {
+  Tokens tokens(count);
+  for (std::uint32_t& token : tokens) {
+    state = state * 1664525U + 1013904223U;
+    token = static_cast<std::uint32_t>((state >> 8) % vocab_size);
+  }
+  return tokens;
+}
+
+void run(const std::filesystem::path& directory, unsigned experts, unsigned threads, std::size_t passes,
+         std::size_t prefill) {
+  const std::string config = small_config(experts);
+  if (!std::filesystem::exists(directory / "model.safetensors.index.json")) {
+    fmt::print(stderr, "Writing {} (random weights; some minutes)\n", directory.string());
+    testing::write_checkpoint(directory, testing::tensor_list(read_config(config).config, {}), config, false);
+  }
+  const ModelConfig whole = read_config(testing::config_json("flash", testing::Family::kOfficial)).config;
+  ModelOptions options;
+  options.threads = threads;
+  const auto weights = std::make_shared<const Weights>(open_plan(directory));
+  const Model model(weights, options);
+  const ModelConfig& here = model.config();
+  if (here.hidden_size != whole.hidden_size || here.layers.size() != 3) {
+    throw Error(fmt::format("{} is not a checkpoint that this program made; remove it.", directory.string()));
+  }
+  Sequence sequence = model.new_sequence({4096, 16});
+  std::uint32_t state = 1;
+  const auto tokens = [&](std::size_t count) { return some_tokens(count, here.vocab_size, state); };
+
+  // Passes that are not counted: pages are mapped.
+  for (std::size_t i = 0; i < 2; ++i) {
+    Passes().run(model, sequence, tokens(prefill));
+    sequence.truncate(0);
+  }
+  Passes prompt;
+  prompt.run(model, sequence, tokens(prefill));
+  std::map<std::size_t, Passes> decode;
+  Part draft;
+  Rows streams(1, here.hc_mult * here.hidden_size);
+  for (float& v : streams[0]) v = 1.0F;
+  for (std::size_t i = 0; i < passes; ++i) {
+    for (const std::size_t count : {1, 2, 4}) decode[count].run(model, sequence, tokens(count));
+    const Tokens next = tokens(1);
+    const DraftItem item{&sequence, next, 0, LogitsWanted::kLast};
+    const auto start = Clock::now();
+    const std::uint64_t before = model.weight_bytes_read();
+    model.draft({&item, 1}, streams);
+    draft.add(since(start), model.weight_bytes_read() - before);
+  }
+
+  ThreadPool pool(threads);
+  const ParameterId head = *weights->plan().manifest().find({}, Slot::kHead);
+  const double read = plain_read_speed(weights->bytes(head), pool, 3);
+  fmt::print("V4-Flash's sizes, {} layers, {} experts, {} kernels, {} threads; medians of {} passes\n",
+             here.layers.size(), here.n_routed_experts, model.kernels().name, threads, passes);
+  fmt::print("Plain read of the head's memory: {:.1f} GB/s\n\n", read);
+  fmt::print("{:32}{:>18}{:>18}{:>18}\n", "ms and GB/s of weights", "1 token", "2 tokens", "4 tokens");
+  const auto print_row = [&](const std::string& name, const auto& part) {
+    fmt::print("{:32}", name);
+    for (const std::size_t count : {1, 2, 4}) {
+      Sum sum;
+      sum.add(part(decode[count]));
+      fmt::print("{:>10.2f}{:>8.1f}", 1e3 * sum.seconds, sum.speed());
+    }
+    fmt::print("\n");
+  };
+  for (std::size_t l = 0; l < here.layers.size(); ++l) {
+    print_row(fmt::format("layer with compress_ratio {}", here.layers[l].compress_ratio),
+              [&](const Passes& p) -> const Part& { return p.layers[l]; });
+  }
+  print_row("head", [](const Passes& p) -> const Part& { return p.head; });
+  Sum drafts;
+  drafts.add(draft);
+  fmt::print("{:32}{:>10.2f}{:>8.1f}\n\n", "MTP block and head", 1e3 * drafts.seconds, drafts.speed());
+  const auto tokens_a_second = [&](const Sum& sum) { return static_cast<double>(prefill) / sum.seconds; };
+  fmt::print("Prefill of {} tokens: {:.1f} tokens/s through these layers\n\n", prefill,
+             tokens_a_second(prompt.measured()));
+
+  const Sum one = decode[1].of_whole(here, whole);
+  const double drafted = decode[2].of_whole(here, whole).seconds + drafts.seconds;
+  fmt::print("Extrapolated to {} layers, each as fast as the one of its kind above:\n", whole.layers.size());
+  fmt::print("  decode without drafts  {:>6.2f} tokens/s ({:.1f} GB a token, {:.1f} GB/s)\n", 1 / one.seconds,
+             one.bytes * 1e-9, one.speed());
+  fmt::print("  one draft and its verification take {:.2f} times as long as a token without\n", drafted / one.seconds);
+  for (const double acceptance : {0.5, 0.7, 0.85}) {
+    fmt::print("    of which {:.0f}% are accepted: {:>6.2f} tokens/s\n", 100 * acceptance, (1 + acceptance) / drafted);
+  }
+  fmt::print("  prefill                {:>6.2f} tokens/s\n", tokens_a_second(prompt.of_whole(here, whole)));
+}
+
+}  // namespace
+}  // namespace outrider
+
+int main(int argc, char** argv) {
+  CLI::App app{"Times passes of a model with V4-Flash's layer sizes and random weights"};
+  std::string directory = "build/bench/forward";
+  unsigned experts = 64;
+  unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  std::size_t passes = 9;
+  std::size_t prefill = 256;
+  app.add_option("--directory", directory, "Where the checkpoint is, or is to be written")->capture_default_str();
+  app.add_option("--experts", experts, "Routed experts of a layer, where it is written; 64 make 6 GB")
+      ->check(CLI::Range(6, 256))
+      ->capture_default_str();
+  app.add_option("--threads", threads)->check(CLI::Range(1, 256));
+  app.add_option("--passes", passes)->check(CLI::Range(1, 100))->capture_default_str();
+  app.add_option("--prefill", prefill, "Tokens of the prompt")->check(CLI::Range(1, 2048))->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    outrider::run(directory, experts, threads, passes, prefill);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "bench_forward: {}\n", e.what());
+    return 1;
+  }
+  return 0;
+}
