@@ -32,8 +32,6 @@ class CheckContext {
 std::string count_text(std::uint64_t count, std::string_view singular, std::string_view plural = {});
 // "159,609,485,896"
 std::string grouped(std::uint64_t number);
-// "148.6 GiB"
-std::string bytes_text(std::uint64_t bytes);
 
 // The form a parameter is stored in, for reports: "BF16", "FP8 block (E8M0 scale)", "W4A16 (group 128)".
 std::string stored_form(const BindingReport& binding, ParameterId id);

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "outrider/check/context.h"
+#include "outrider/util/bytes_text.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {

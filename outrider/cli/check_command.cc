@@ -21,7 +21,7 @@
 #include "outrider/cli/model_options.h"
 #include "outrider/cli/probe_prompts.h"
 #include "outrider/cli/progress_bar.h"
-#include "outrider/cli/prompt_ids.h"
+#include "outrider/prompt/prompt_ids.h"
 #include "outrider/speculation/acceptance_probe.h"
 #include "outrider/util/error.h"
 
@@ -55,7 +55,7 @@ void probe(const Arguments& arguments, const CheckOptions& options, CheckReport&
   constexpr std::uint64_t kTokens = 2 + 2 * AcceptanceGuard::kDraftsNeeded / kProbePrompts.size();
   const Tokenizer tokenizer = Tokenizer::open(report.checkpoint->root());
   std::vector<std::vector<TokenId>> prompts;
-  for (const std::string_view text : kProbePrompts) prompts.push_back(text_ids(text, tokenizer));
+  for (const std::string_view text : kProbePrompts) prompts.push_back(text_prompt_ids(tokenizer, text));
   const auto model = load_model(report.plan, ModelArguments().options());
   const auto begin = std::chrono::steady_clock::now();
   const AcceptanceProbe result = probe_acceptance(*model, prompts, kTokens);

@@ -17,12 +17,14 @@
 
 #include "outrider/binding/open_plan.h"
 #include "outrider/cli/acceptance_watch.h"
+#include "outrider/cli/end_tokens.h"
 #include "outrider/cli/generation_statistics.h"
 #include "outrider/cli/interrupt.h"
 #include "outrider/cli/model_options.h"
-#include "outrider/cli/prompt_ids.h"
 #include "outrider/cli/text_writer.h"
 #include "outrider/model/memory_need.h"
+#include "outrider/prompt/message_encoder.h"
+#include "outrider/prompt/prompt_ids.h"
 #include "outrider/speculation/decoder.h"
 #include "outrider/speculation/speculative_config.h"
 #include "outrider/tokenizer/tokenizer.h"
@@ -174,10 +176,11 @@ void converse(Writer& writer, const Arguments& arguments) {
     try {
       if (arguments.chat) {
         messages.push_back({{"role", "user"}, {"content", line}});
-        const std::string reply = writer.write(chat_ids(messages, writer.tokenizer()), &catcher);
+        const std::string reply =
+            writer.write(chat_prompt_ids(writer.tokenizer(), encode_messages(messages, {})), &catcher);
         messages.push_back({{"role", "assistant"}, {"content", reply}});
       } else {
-        writer.write(text_ids(line, writer.tokenizer()), &catcher);
+        writer.write(text_prompt_ids(writer.tokenizer(), line), &catcher);
       }
     } catch (const Error& e) {
       // A line that is refused leaves the conversation as it was.
@@ -199,7 +202,9 @@ int run(const Arguments& arguments) {
     return 0;
   }
   const auto message = nlohmann::ordered_json::array({{{"role", "user"}, {"content", prompt}}});
-  writer.write(arguments.chat ? chat_ids(message, writer.tokenizer()) : text_ids(prompt, writer.tokenizer()), nullptr);
+  writer.write(arguments.chat ? chat_prompt_ids(writer.tokenizer(), encode_messages(message, {}))
+                              : text_prompt_ids(writer.tokenizer(), prompt),
+               nullptr);
   return 0;
 }
 

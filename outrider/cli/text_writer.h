@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "outrider/engine/text_stream.h"
 #include "outrider/speculation/generation.h"
-#include "outrider/tokenizer/tokenizer.h"
 
 namespace outrider {
 
@@ -12,8 +12,7 @@ namespace outrider {
 // waits. `show_drafts` colours what the MTP block drafted.
 class TextWriter {
  public:
-  TextWriter(const Tokenizer& tokenizer, std::vector<std::string> stop, bool show_drafts)
-      : decoder_(tokenizer, true), stop_(std::move(stop)), show_drafts_(show_drafts) {}
+  TextWriter(const Tokenizer& tokenizer, std::vector<std::string> stop, bool show_drafts);
 
   // Whether to go on.
   bool write(const WrittenToken& token);
@@ -21,12 +20,10 @@ class TextWriter {
   const std::string& text() const { return text_; }  // written so far
 
  private:
-  void print(std::size_t bytes, bool drafted);
+  void print(const std::string& text, bool drafted);
 
-  StreamDecoder decoder_;
-  std::vector<std::string> stop_;
+  TextStream stream_;
   bool show_drafts_;
-  std::string held_;
   std::string text_;
 };
 

@@ -42,6 +42,28 @@ SequenceLimits Generation::limits(const Model& model, std::size_t prompt_tokens,
   return {prompt_tokens + params.max_tokens, kMaxRollback};
 }
 
+SpeculationCounts& SpeculationCounts::operator+=(const SpeculationCounts& other) {
+  drafts += other.drafts;
+  draft_tokens += other.draft_tokens;
+  accepted_tokens += other.accepted_tokens;
+  accepted_per_position.resize(std::max(accepted_per_position.size(), other.accepted_per_position.size()));
+  for (std::size_t i = 0; i < other.accepted_per_position.size(); ++i) {
+    accepted_per_position[i] += other.accepted_per_position[i];
+  }
+  return *this;
+}
+
+SpeculationCounts SpeculationCounts::operator-(const SpeculationCounts& earlier) const {
+  SpeculationCounts difference = *this;
+  difference.drafts -= earlier.drafts;
+  difference.draft_tokens -= earlier.draft_tokens;
+  difference.accepted_tokens -= earlier.accepted_tokens;
+  for (std::size_t i = 0; i < earlier.accepted_per_position.size(); ++i) {
+    difference.accepted_per_position[i] -= earlier.accepted_per_position[i];
+  }
+  return difference;
+}
+
 Generation::Generation(const Model& model, std::vector<std::uint32_t> prompt, GenerationParams params)
     : Generation(model, ProcessedText(model.new_sequence(limits(model, prompt.size(), params))), prompt, params) {}
 

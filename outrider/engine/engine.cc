@@ -1,0 +1,364 @@
+#include "outrider/engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "outrider/engine/share_budget.h"
+
+namespace outrider {
+namespace {
+
+// Each of a prompt's tokens has logits of its own where their logprobs are wanted.
+constexpr std::size_t kPromptLogprobsAtOnce = 64;
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+}  // namespace
+
+struct Engine::Running {
+  Running(RequestId request_id, Waiting waiting, const Tokenizer& tokenizer, Generation text)
+      : id(request_id),
+        sink(std::move(waiting.submission.sink)),
+        generation(std::move(text)),
+        stream(tokenizer, std::move(waiting.submission.request.text)),
+        include_stop(waiting.submission.request.text.include_stop),
+        prompt_logprobs(waiting.submission.request.params.prompt_logprobs),
+        submitted(waiting.submitted) {}
+
+  RequestId id;
+  ProgressSink sink;
+  Generation generation;
+  TextStream stream;
+  bool include_stop;
+  bool prompt_logprobs;
+  Clock::time_point submitted;
+  Clock::time_point first_token;
+  Clock::time_point last_token;
+  std::size_t written = 0;
+  SpeculationCounts reported;
+  Progress progress;  // of this step
+};
+
+Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions options, EngineObserver* observer)
+    : model_(model),
+      tokenizer_(tokenizer),
+      options_(options),
+      observer_(observer),
+      decoder_(model, {options.num_speculative_tokens, options.max_num_batched_tokens}),
+      pool_(model, options.max_num_seqs, options.max_model_len) {
+  const std::size_t least = options.max_num_seqs * (1 + options.num_speculative_tokens);
+  if (options.max_num_seqs == 0) throw Error("max_num_seqs is 0; it must be at least 1.");
+  if (options.max_num_batched_tokens < least) {
+    throw Error(fmt::format(
+        "max_num_batched_tokens is {}; it must be at least {}: {} sequences (max_num_seqs) of {} token{} each.",
+        options.max_num_batched_tokens, least, options.max_num_seqs, 1 + options.num_speculative_tokens,
+        options.num_speculative_tokens == 0 ? "" : "s, drafts included,"));
+  }
+  thread_ = std::thread([this] { run(); });
+}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(mutex_);
+    draining_ = true;
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void Engine::check(const Request& request) const {
+  check_length(request.prompt.size(), request.params.max_tokens, options_.max_model_len);
+  validate(request.params.sampling);
+  const std::uint64_t vocab = model_.config().vocab_size;
+  const auto in_vocabulary = [&](std::uint32_t token, const char* where) {
+    if (token < vocab) return;
+    throw Error(fmt::format("{}: token {} is not of the vocabulary, which has {} tokens.", where, token, vocab));
+  };
+  for (const std::uint32_t token : request.prompt) in_vocabulary(token, "prompt");
+  for (const SamplingParams::Bias& bias : request.params.sampling.logit_bias) in_vocabulary(bias.token, "logit_bias");
+  for (const std::string& stop : request.text.stop) {
+    if (stop.empty()) throw Error("stop: an empty string would stop at once.");
+  }
+}
+
+std::vector<Engine::RequestId> Engine::submit(std::vector<Submission> submissions) {
+  for (const Submission& submission : submissions) check(submission.request);
+  std::vector<RequestId> ids;
+  {
+    const std::lock_guard lock(mutex_);
+    if (draining_) throw ShuttingDown("The server is shutting down and takes no more requests.");
+    const std::size_t room = options_.max_num_seqs + options_.max_waiting;
+    if (waiting_.size() + running_count_ + submissions.size() > room) {
+      throw QueueFull(
+          fmt::format("{} requests are running and {} waiting, which is all there is room for. Try again "
+                      "later.",
+                      running_count_, waiting_.size()));
+    }
+    const auto now = Clock::now();
+    for (Submission& submission : submissions) {
+      ids.push_back(next_id_);
+      waiting_.push_back({next_id_++, std::move(submission), now});
+    }
+  }
+  wake_.notify_one();
+  return ids;
+}
+
+void Engine::cancel(RequestId id) {
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled_.insert(id);
+  }
+  wake_.notify_one();
+}
+
+std::size_t Engine::drain(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  draining_ = true;
+  const auto all_ended = [this] { return waiting_.empty() && running_count_ == 0; };
+  if (idle_.wait_for(lock, timeout, all_ended)) return 0;
+  const std::size_t left = waiting_.size() + running_count_;
+  stop_ = true;
+  wake_.notify_one();
+  idle_.wait(lock, all_ended);
+  return left;
+}
+
+void Engine::run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (waiting_.empty() && running_count_ == 0) idle_.notify_all();
+    wake_.wait(lock, [&] { return stop_ || !waiting_.empty() || !running_.empty() || !cancelled_.empty(); });
+    std::deque<Waiting> ended;
+    const auto leaves = [&](RequestId id) { return stop_ || cancelled_.contains(id); };
+    for (auto waiting = waiting_.begin(); waiting != waiting_.end();) {
+      if (leaves(waiting->id)) {
+        ended.push_back(std::move(*waiting));
+        waiting = waiting_.erase(waiting);
+      } else {
+        ++waiting;
+      }
+    }
+    bool changed = !ended.empty();
+    running_count_ += ended.size();  // until they have heard of it
+    for (const auto& running : running_) {
+      if (!leaves(running->id)) continue;
+      running->progress.outcome = Outcome::kCancelled;
+      changed = true;
+    }
+    cancelled_.clear();
+    std::vector<Waiting> admitted;
+    const std::size_t leaving = static_cast<std::size_t>(
+        std::ranges::count_if(running_, [](const auto& running) { return running->progress.outcome.has_value(); }));
+    while (!waiting_.empty() && running_.size() - leaving + admitted.size() < options_.max_num_seqs) {
+      admitted.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+    }
+    running_count_ += admitted.size();
+    const bool last = stop_;
+    lock.unlock();
+
+    for (Waiting& waiting : ended) end_waiting(waiting, Outcome::kCancelled, "");
+    retire();
+    for (Waiting& waiting : admitted) admit(std::move(waiting));
+    if (!running_.empty()) {
+      step();
+    } else if (changed) {
+      StepReport nothing;
+      report(nothing);
+    }
+
+    lock.lock();
+    if (last) break;
+  }
+  idle_.notify_all();
+}
+
+void Engine::admit(Waiting waiting) {
+  Request& request = waiting.submission.request;
+  try {
+    ProcessedText text = pool_.take(request.prompt);
+    Generation generation(model_, std::move(text), std::move(request.prompt), request.params);
+    if (request.mask != nullptr) generation.constrain(std::move(request.mask));
+    const RequestId id = waiting.id;
+    running_.push_back(std::make_unique<Running>(id, std::move(waiting), tokenizer_, std::move(generation)));
+  } catch (const std::exception& e) {
+    pool_.give_back(ProcessedText(model_.new_sequence({options_.max_model_len, kMaxRollback})));
+    end_waiting(waiting, Outcome::kFailed, e.what());
+  }
+}
+
+std::vector<StepItem> Engine::plan_step() {
+  std::size_t budget = options_.max_num_batched_tokens;
+  std::vector<StepItem> items;
+  std::vector<Generation*> prompts;
+  std::vector<std::size_t> wanted;
+  for (const auto& running : running_) {
+    Generation& generation = running->generation;
+    const std::size_t left = generation.prompt_tokens_left();
+    if (left > 1) {
+      prompts.push_back(&generation);
+      wanted.push_back(running->prompt_logprobs ? std::min(left, kPromptLogprobsAtOnce) : left);
+    } else {
+      items.push_back({&generation, 1});
+      budget -= std::min(budget, 1 + options_.num_speculative_tokens);
+    }
+  }
+  const std::vector<std::size_t> shares = share_budget(budget, wanted, turn_++);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    if (shares[i] != 0) items.push_back({prompts[i], shares[i]});
+  }
+  return items;
+}
+
+void Engine::step() {
+  const std::vector<StepItem> items = plan_step();
+  try {
+    decoder_.step(items);
+  } catch (const std::exception& e) {
+    fail(e.what());
+    StepReport nothing;
+    report(nothing);
+    return;
+  }
+  StepReport step;
+  for (const auto& running : running_) {
+    const bool stepped =
+        std::ranges::any_of(items, [&](const StepItem& item) { return item.generation == &running->generation; });
+    if (stepped) advance(*running, step);
+  }
+  report(step);
+  for (const auto& running : running_) {
+    Progress& progress = running->progress;
+    if (progress.outcome || (progress.tokens.empty() && progress.text.empty())) continue;
+    running->sink(std::exchange(progress, {}));
+  }
+  retire();
+}
+
+void Engine::advance(Running& running, StepReport& report) {
+  Generation& generation = running.generation;
+  const auto now = Clock::now();
+  Progress& progress = running.progress;
+  std::optional<Outcome> outcome;
+  if (generation.finished()) {
+    outcome = *generation.finished() == FinishReason::kStop ? Outcome::kStop : Outcome::kLength;
+  }
+  const auto written = generation.written();
+  for (const WrittenToken& token : written) {
+    progress.tokens.push_back(token);
+    const bool stop_token = outcome == Outcome::kStop && &token == &written.back();
+    if (!stop_token || running.include_stop) progress.text += running.stream.push(token.id);
+    if (!running.stream.stopped_by()) continue;
+    outcome = Outcome::kStop;
+    progress.stop_string = running.stream.stopped_by();
+    break;
+  }
+  if (outcome) progress.text += running.stream.finish();
+
+  if (!progress.tokens.empty()) {
+    if (running.written == 0) {
+      const auto logprobs = generation.prompt_logprobs();
+      progress.prompt_logprobs.assign(logprobs.begin(), logprobs.end());
+      running.first_token = now;
+      report.time_to_first_token.push_back(seconds(now - running.submitted));
+      report.prompt_tokens += generation.prompt_tokens();
+      report.cached_tokens += generation.reused_tokens();
+    } else {
+      report.inter_token.push_back(seconds(now - running.last_token));
+    }
+    running.last_token = now;
+    running.written += progress.tokens.size();
+    report.generation_tokens += progress.tokens.size();
+  }
+  report.speculation += generation.counts() - running.reported;
+  running.reported = generation.counts();
+  progress.outcome = outcome;
+}
+
+// Tells the requests that have ended, and takes their memory back.
+void Engine::retire() {
+  std::size_t ended = 0;
+  for (auto& running : running_) {
+    if (!running->progress.outcome) continue;
+    finish(*running, *running->progress.outcome);
+    running.reset();
+    ++ended;
+  }
+  if (ended == 0) return;
+  std::erase(running_, nullptr);
+  const std::lock_guard lock(mutex_);
+  running_count_ -= ended;
+}
+
+void Engine::finish(Running& running, Outcome outcome) {
+  Generation& generation = running.generation;
+  if (observer_ != nullptr) {
+    RequestReport report;
+    report.outcome = outcome;
+    report.prompt_tokens = generation.prompt_tokens();
+    report.generation_tokens = running.written;
+    report.latency = seconds(Clock::now() - running.submitted);
+    if (running.written > 1) {
+      report.time_per_output_token =
+          seconds(running.last_token - running.first_token) / static_cast<double>(running.written - 1);
+    }
+    observer_->on_finished(report);
+  }
+  Progress& progress = running.progress;
+  progress.outcome = outcome;
+  progress.cached_tokens = generation.reused_tokens();
+  progress.speculation = generation.counts();
+  ProcessedText text = std::move(generation).take_text();
+  if (outcome == Outcome::kFailed) text.clear();
+  pool_.give_back(std::move(text));
+  running.sink(std::move(progress));
+}
+
+void Engine::fail(const std::string& error) {
+  for (const auto& running : running_) {
+    running->progress.outcome = Outcome::kFailed;
+    running->progress.error = error;
+  }
+  retire();
+}
+
+void Engine::end_waiting(Waiting& waiting, Outcome outcome, const std::string& error) {
+  if (observer_ != nullptr) {
+    RequestReport report;
+    report.outcome = outcome;
+    report.prompt_tokens = waiting.submission.request.prompt.size();
+    report.latency = seconds(Clock::now() - waiting.submitted);
+    observer_->on_finished(report);
+  }
+  Progress progress;
+  progress.outcome = outcome;
+  progress.error = error;
+  waiting.submission.sink(std::move(progress));
+  const std::lock_guard lock(mutex_);
+  --running_count_;
+}
+
+void Engine::report(StepReport& report) {
+  if (observer_ == nullptr) return;
+  std::uint64_t filled = 0;
+  for (const auto& running : running_) {
+    if (running->progress.outcome) continue;
+    ++report.running;
+    filled += running->generation.tokens().size() - running->generation.prompt_tokens_left();
+  }
+  report.kv_usage = static_cast<double>(filled) / static_cast<double>(options_.max_num_seqs * options_.max_model_len);
+  {
+    const std::lock_guard lock(mutex_);
+    report.waiting = waiting_.size();
+  }
+  observer_->on_step(report);
+}
+
+}  // namespace outrider

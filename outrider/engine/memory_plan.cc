@@ -1,0 +1,66 @@
+#include "outrider/engine/memory_plan.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "outrider/util/bytes_text.h"
+
+namespace outrider {
+namespace {
+
+constexpr std::uint64_t kLeastLength = 1024;
+
+std::uint64_t times(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<std::uint64_t>::max() / 2 : product;
+}
+
+MemoryPlan plan_for(const Model& model, const EngineOptions& options, std::uint64_t length, std::uint64_t available) {
+  const ModelConfig& config = model.config();
+  MemoryPlan plan;
+  plan.max_model_len = length;
+  plan.available = available;
+  plan.sequence = model.sequence_bytes({length, kMaxRollback});
+  plan.sequences = times(plan.sequence, options.max_num_seqs);
+  const std::size_t rows = options.max_num_batched_tokens + options.max_num_seqs;
+  const std::uint64_t streams = times(rows, config.hc_mult * config.hidden_size * sizeof(float));
+  const std::uint64_t logits_rows = options.max_num_seqs * (1 + options.num_speculative_tokens);
+  // A pass; the streams that wait for the MTP block; logits, and what sampling makes of them.
+  plan.scratch = model.scratch_bytes(rows) + 2 * streams + times(logits_rows, 3 * config.vocab_size * sizeof(float));
+  return plan;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const Model& model, const EngineOptions& options, std::optional<std::uint64_t> max_model_len,
+                       std::uint64_t available) {
+  const std::uint64_t context = model.config().max_position_embeddings;
+  if (max_model_len && (*max_model_len == 0 || *max_model_len > context)) {
+    throw Error(
+        fmt::format("max_model_len is {}; it must be from 1 to {}, the model's context "
+                    "(max_position_embeddings).",
+                    *max_model_len, context));
+  }
+  // The longest that fits into `bytes`, by halves.
+  const auto longest = [&](std::uint64_t from, std::uint64_t bytes) {
+    MemoryPlan plan = plan_for(model, options, from, available);
+    while (plan.total() > bytes && plan.max_model_len > kLeastLength) {
+      plan = plan_for(model, options, plan.max_model_len / 2, available);
+    }
+    return plan;
+  };
+  const MemoryPlan plan =
+      max_model_len ? plan_for(model, options, *max_model_len, available) : longest(context, available / 2);
+  if (plan.total() <= available) return plan;
+  const MemoryPlan fits = longest(plan.max_model_len, available);
+  throw Error(fmt::format(
+      "{} sequences of {} tokens take {}, and a step {} more, but {} of memory are available. {}", options.max_num_seqs,
+      plan.max_model_len, bytes_text(plan.sequences), bytes_text(plan.scratch), bytes_text(available),
+      fits.total() <= available
+          ? fmt::format("With --max-model-len {} they fit; fewer sequences (--max-num-seqs) take less, too.",
+                        fits.max_model_len)
+          : "Ask for fewer sequences (--max-num-seqs) or shorter ones (--max-model-len)."));
+}
+
+}  // namespace outrider

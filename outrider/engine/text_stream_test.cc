@@ -1,0 +1,63 @@
+#include "outrider/engine/text_stream.h"
+
+#include <gtest/gtest.h>
+
+namespace outrider {
+namespace {
+
+const Tokenizer& tokenizer() {
+  static const Tokenizer one = Tokenizer::open(OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv");
+  return one;
+}
+
+struct Result {
+  std::string text;
+  std::optional<std::string> stop;
+  std::size_t tokens = 0;
+};
+
+Result stream(const std::string& text, TextStreamOptions options) {
+  TextStream stream(tokenizer(), std::move(options));
+  Result result;
+  for (const TokenId id : tokenizer().encode(text)) {
+    result.text += stream.push(id);
+    ++result.tokens;
+    if (stream.stopped_by()) break;
+  }
+  result.text += stream.finish();
+  result.stop = stream.stopped_by();
+  return result;
+}
+
+TEST(TextStream, GivesTheWholeTextWhereNothingStopsIt) {
+  const std::string text = "In the beginning God created the heaven and the earth. \xE2\x82\xAC";
+  EXPECT_EQ(stream(text, {}).text, text);
+  EXPECT_EQ(stream(text, {{"earthly", "Gods", "\xE2\x82\xAC\xE2"}}).text, text);
+  EXPECT_FALSE(stream(text, {{"earthly"}}).stop);
+}
+
+TEST(TextStream, EndsBeforeTheFirstStopStringOrAfterIt) {
+  const std::string text = "In the beginning God created the heaven and the earth.";
+  const Result before = stream(text, {{"earth", "created the", "d created"}});
+  EXPECT_EQ(before.text, "In the beginning Go");
+  EXPECT_EQ(before.stop, "d created");
+  EXPECT_LT(before.tokens, tokenizer().encode(text).size());
+  EXPECT_EQ(stream(text, {{"heaven"}, true}).text, "In the beginning God created the heaven");
+}
+
+TEST(TextStream, WhatMayBeginAStopStringWaits) {
+  TextStream stream(tokenizer(), {{"the LORD"}});
+  std::string seen;
+  for (const TokenId id : tokenizer().encode("and the LO")) seen += stream.push(id);
+  EXPECT_EQ(seen, "and ");
+  EXPECT_EQ(stream.finish(), "the LO");
+}
+
+TEST(TextStream, SpecialTokensAreLeftOutOrNot) {
+  const std::string text = "a<\xEF\xBD\x9CUser\xEF\xBD\x9C>b";
+  EXPECT_EQ(stream(text, {}).text, "ab");
+  EXPECT_EQ(stream(text, {{}, false, false}).text, text);
+}
+
+}  // namespace
+}  // namespace outrider

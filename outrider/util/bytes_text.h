@@ -1,0 +1,11 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace outrider {
+
+// "1.2 GiB"
+std::string bytes_text(std::uint64_t bytes);
+
+}  // namespace outrider
