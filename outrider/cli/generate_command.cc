@@ -26,7 +26,6 @@
 #include "outrider/prompt/message_encoder.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/speculation/decoder.h"
-#include "outrider/speculation/speculative_config.h"
 #include "outrider/tokenizer/tokenizer.h"
 #include "outrider/util/error.h"
 
@@ -40,14 +39,13 @@ struct Arguments {
   ModelArguments model;
   std::optional<std::string> prompt;
   std::string file;
-  std::string speculative_config;
+  SpeculationArguments speculation;
   std::vector<std::string> stop;
   SamplingParams sampling;
   std::uint64_t seed = 0;
   std::uint64_t max_tokens = 128;
   std::optional<double> expect_acceptance;
   bool chat = false;
-  bool no_speculation = false;
   bool ignore_eos = false;
   bool show_drafts = false;
 };
@@ -63,28 +61,13 @@ std::string read_prompt(const Arguments& arguments) {
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
-// How many tokens to draft, before anything large is read.
-std::size_t num_speculative_tokens(const Arguments& arguments, const CompletePlan& plan) {
-  if (arguments.no_speculation) return 0;
-  const bool mtp = plan.manifest().drafter() == DrafterKind::kMtp;
-  if (arguments.speculative_config.empty()) return mtp ? 1 : 0;
-  const std::size_t count = parse_speculative_config(arguments.speculative_config);
-  if (mtp) return count;
-  throw Error(
-      fmt::format("{}: speculation was asked for, but {}. Leave --speculative-config out to run the model without it.",
-                  arguments.path,
-                  plan.manifest().drafter() == DrafterKind::kDspark
-                      ? "mtp.* holds a DSpark drafter, which is not an MTP block and which Outrider does not run"
-                      : "the checkpoint has no MTP block"));
-}
-
 // A model that writes texts, one after the other.
 class Writer {
  public:
   explicit Writer(const Arguments& arguments)
       : arguments_(arguments),
         plan_(open_plan(arguments.path)),
-        decoder_options_{num_speculative_tokens(arguments, *plan_), arguments.model.chunk},
+        decoder_options_{arguments.speculation.num_speculative_tokens(*plan_, arguments.path), arguments.model.chunk},
         tokenizer_(Tokenizer::open(plan_->checkpoint().root())),
         model_(load_model(plan_, arguments.model.options())),
         decoder_(*model_, decoder_options_),
@@ -225,9 +208,7 @@ void add_generate_command(CLI::App& app, int& status) {
   command->add_option("-f,--file", arguments->file, "A file that holds the prompt")->excludes(prompt);
   command->add_flag("--chat", arguments->chat, "The prompt is a user's message: encode it as DeepSeek-V4's chats are");
   command->add_option("-n,--max-tokens", arguments->max_tokens, "Tokens to write, at most")->capture_default_str();
-  auto* config = command->add_option("--speculative-config", arguments->speculative_config,
-                                     R"(JSON: {"method": "mtp", "num_speculative_tokens": 1..8})");
-  command->add_flag("--no-speculation", arguments->no_speculation, "Draft nothing")->excludes(config);
+  add_speculation_options(*command, arguments->speculation);
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
   command->add_flag("--show-drafts", arguments->show_drafts, "Show accepted drafts in green");
   SamplingParams& sampling = arguments->sampling;
@@ -248,6 +229,7 @@ void add_generate_command(CLI::App& app, int& status) {
   command->add_option("--stop", arguments->stop, "Text to stop before; may be given several times")
       ->check([](const std::string& s) { return s.empty() ? "an empty text would stop at once" : ""; });
   command->add_flag("--ignore-eos", arguments->ignore_eos, "Go on after the end of the text");
+  add_chunk_option(*command, arguments->model);
   add_model_options(*command, arguments->model);
   command->callback([arguments, &status] { status = run(*arguments); });
 }

@@ -7,4 +7,8 @@ namespace outrider {
 // checkpoint is spent on page faults. Only the program does this, never the library.
 void prepare_heap();
 
+// For a process that stays: memory that is no longer used goes back to the system, and threads need not wait for one
+// another. Undoes what prepare_heap() set, but for the memory it reserved.
+void prepare_heap_for_serving();
+
 }  // namespace outrider

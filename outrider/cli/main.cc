@@ -10,6 +10,7 @@
 #include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/logits_command.h"
+#include "outrider/cli/serve_command.h"
 
 int main(int argc, char** argv) {
   outrider::prepare_heap();
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
   outrider::add_check_command(app, status);
   outrider::add_generate_command(app, status);
   outrider::add_logits_command(app, status);
+  outrider::add_serve_command(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

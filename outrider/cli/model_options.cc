@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "outrider/cli/progress_bar.h"
+#include "outrider/speculation/speculative_config.h"
+#include "outrider/util/error.h"
 #include "outrider/util/memory.h"
 
 namespace outrider {
@@ -25,11 +27,33 @@ void add_model_options(CLI::App& command, ModelArguments& arguments) {
                   "official: rounds as the release's code does; exact: float, nothing rounded")
       ->check(CLI::IsMember({"official", "exact"}))
       ->capture_default_str();
+  command.add_option("--threads", arguments.threads, "Threads; default: as many as the machine has")
+      ->check(CLI::Range(1U, 256U));
+}
+
+void add_chunk_option(CLI::App& command, ModelArguments& arguments) {
   command.add_option("--chunk", arguments.chunk, "Tokens of the prompt a pass; does not change the result")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
       ->capture_default_str();
-  command.add_option("--threads", arguments.threads, "Threads; default: as many as the machine has")
-      ->check(CLI::Range(1U, 256U));
+}
+
+std::size_t SpeculationArguments::num_speculative_tokens(const CompletePlan& plan, const std::string& path) const {
+  if (none) return 0;
+  const bool mtp = plan.manifest().drafter() == DrafterKind::kMtp;
+  if (config.empty()) return mtp ? 1 : 0;
+  const std::size_t count = parse_speculative_config(config);
+  if (mtp) return count;
+  throw Error(fmt::format(
+      "{}: speculation was asked for, but {}. Leave --speculative-config out to run the model without it.", path,
+      plan.manifest().drafter() == DrafterKind::kDspark
+          ? "mtp.* holds a DSpark drafter, which is not an MTP block and which Outrider does not run"
+          : "the checkpoint has no MTP block"));
+}
+
+void add_speculation_options(CLI::App& command, SpeculationArguments& arguments) {
+  auto* config = command.add_option("--speculative-config", arguments.config,
+                                    R"(JSON: {"method": "mtp", "num_speculative_tokens": 1..8})");
+  command.add_flag("--no-speculation", arguments.none, "Draft nothing")->excludes(config);
 }
 
 std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "outrider/binding/plan.h"
 #include "outrider/model/model.h"
 
 namespace outrider {
@@ -18,8 +19,23 @@ struct ModelArguments {
   ModelOptions options() const;
 };
 
-// Adds --mode, --chunk and --threads, which go to `arguments`.
+// Adds --mode and --threads, which go to `arguments`.
 void add_model_options(CLI::App& command, ModelArguments& arguments);
+// Adds --chunk.
+void add_chunk_option(CLI::App& command, ModelArguments& arguments);
+
+// What a command that writes text can be told of speculation.
+struct SpeculationArguments {
+  std::string config;
+  bool none = false;
+
+  // How many tokens to draft; without being told, one where the checkpoint at `path` has an MTP block. Throws Error
+  // where it has none and --speculative-config was given.
+  std::size_t num_speculative_tokens(const CompletePlan& plan, const std::string& path) const;
+};
+
+// Adds --speculative-config and --no-speculation, which go to `arguments`.
+void add_speculation_options(CLI::App& command, SpeculationArguments& arguments);
 
 // Reads the weights into memory, with a progress bar where that takes long, and makes the model. Weights larger than
 // the memory are left on the disk, with a warning. Throws Error as Weights and Model do.

@@ -341,6 +341,7 @@ void Engine::end_waiting(Waiting& waiting, Outcome outcome, const std::string& e
   progress.outcome = outcome;
   progress.error = error;
   waiting.submission.sink(std::move(progress));
+  waiting.submission.sink = nullptr;  // whoever waits for the end need not fear that it is still held
   const std::lock_guard lock(mutex_);
   --running_count_;
 }

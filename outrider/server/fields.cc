@@ -1,0 +1,82 @@
+#include "outrider/server/fields.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace outrider {
+
+Fields::Fields(const nlohmann::ordered_json& object, std::string prefix)
+    : object_(&object), prefix_(std::move(prefix)) {}
+
+const nlohmann::ordered_json* Fields::find(const char* name) const {
+  const auto found = object_->find(name);
+  return found == object_->end() || found->is_null() ? nullptr : &*found;
+}
+
+std::optional<std::string> Fields::text(const char* name) const {
+  const nlohmann::ordered_json* value = find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_string()) wrong_type(name, "a string");
+  return value->get<std::string>();
+}
+
+std::optional<bool> Fields::flag(const char* name) const {
+  const nlohmann::ordered_json* value = find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_boolean()) wrong_type(name, "true or false");
+  return value->get<bool>();
+}
+
+std::optional<double> Fields::number(const char* name) const {
+  const nlohmann::ordered_json* value = find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_number()) wrong_type(name, "a number");
+  return value->get<double>();
+}
+
+std::optional<std::int64_t> Fields::integer(const char* name, std::int64_t least, std::int64_t most) const {
+  const nlohmann::ordered_json* value = find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_number_integer()) wrong_type(name, "a whole number");
+  const bool huge = value->is_number_unsigned() &&
+                    value->get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  const std::int64_t number = huge ? std::numeric_limits<std::int64_t>::max() : value->get<std::int64_t>();
+  if (number < least || number > most) {
+    refuse(name, most == std::numeric_limits<std::int64_t>::max()
+                     ? fmt::format("is {}; it must be at least {}.", number, least)
+                     : fmt::format("is {}; it must be from {} to {}.", number, least, most));
+  }
+  return number;
+}
+
+std::optional<Fields> Fields::object(const char* name) const {
+  const nlohmann::ordered_json* value = find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_object()) wrong_type(name, "an object");
+  return Fields(*value, prefix_ + name + ".");
+}
+
+void Fields::wrong_type(const char* name, std::string_view expected) const {
+  throw ApiError(422, fmt::format("{}{}: {} is expected.", prefix_, name, expected), prefix_ + name);
+}
+
+void Fields::refuse(const char* name, std::string_view why) const {
+  throw ApiError(400, fmt::format("{}{} {}", prefix_, name, why), prefix_ + name);
+}
+
+bool is_token_id(const nlohmann::ordered_json& value) {
+  return value.is_number_unsigned() && value.get<std::uint64_t>() <= std::numeric_limits<std::uint32_t>::max();
+}
+
+std::vector<std::uint32_t> token_ids(const nlohmann::ordered_json& array) {
+  std::vector<std::uint32_t> ids;
+  for (const nlohmann::ordered_json& id : array) {
+    if (!is_token_id(id)) throw ApiError(422, "A list of token ids is expected: whole numbers of the vocabulary.");
+    ids.push_back(id.get<std::uint32_t>());
+  }
+  return ids;
+}
+
+}  // namespace outrider

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "outrider/server/api_error.h"
+
+namespace outrider {
+
+// The fields of a request's JSON object. A field that is null counts as absent. Throws ApiError with the field's name:
+// 422 where it has the wrong type, 400 where its value is out of range.
+class Fields {
+ public:
+  // `prefix` stands before the names in messages: "stream_options.".
+  explicit Fields(const nlohmann::ordered_json& object, std::string prefix = {});
+
+  const nlohmann::ordered_json* find(const char* name) const;  // null where absent
+  std::optional<std::string> text(const char* name) const;
+  std::optional<bool> flag(const char* name) const;
+  std::optional<double> number(const char* name) const;
+  std::optional<std::int64_t> integer(const char* name, std::int64_t least, std::int64_t most) const;
+  std::optional<Fields> object(const char* name) const;
+
+  [[noreturn]] void wrong_type(const char* name, std::string_view expected) const;
+  [[noreturn]] void refuse(const char* name, std::string_view why) const;
+
+ private:
+  const nlohmann::ordered_json* object_;
+  std::string prefix_;
+};
+
+// Whether it is a token id, in JSON.
+bool is_token_id(const nlohmann::ordered_json& value);
+// An array of token ids.
+std::vector<std::uint32_t> token_ids(const nlohmann::ordered_json& array);
+
+}  // namespace outrider

@@ -1,0 +1,271 @@
+#include "outrider/server/generation_request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <utility>
+
+#include "outrider/prompt/prompt_ids.h"
+#include "outrider/util/bounded_json.h"
+#include "outrider/util/file_reader.h"
+
+namespace outrider {
+namespace {
+
+constexpr std::int64_t kMaxChoices = 128;
+constexpr std::int64_t kMaxLogprobs = 20;
+constexpr std::size_t kMaxStops = 64;
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+
+void read_stops(const Fields& fields, GenerationRequest& request) {
+  if (const nlohmann::ordered_json* stop = fields.find("stop")) {
+    const nlohmann::ordered_json list = stop->is_string() ? nlohmann::ordered_json::array({*stop}) : *stop;
+    if (!list.is_array()) fields.wrong_type("stop", "a string or a list of strings");
+    if (list.size() > kMaxStops) fields.refuse("stop", fmt::format("has more than {} strings.", kMaxStops));
+    for (const nlohmann::ordered_json& each : list) {
+      if (!each.is_string()) fields.wrong_type("stop", "a string or a list of strings");
+      request.text.stop.push_back(each.get<std::string>());
+      if (request.text.stop.back().empty()) fields.refuse("stop", "has an empty string, which would stop at once.");
+    }
+  }
+  if (const nlohmann::ordered_json* ids = fields.find("stop_token_ids")) {
+    if (!ids->is_array()) fields.wrong_type("stop_token_ids", "a list of token ids");
+    for (const TokenId id : token_ids(*ids)) request.params.stop_token_ids.push_back(id);
+  }
+}
+
+void read_sampling(const Fields& fields, SamplingParams& sampling) {
+  const auto read = [&](const char* name, double& value) { value = fields.number(name).value_or(value); };
+  read("temperature", sampling.temperature);
+  read("top_p", sampling.top_p);
+  read("min_p", sampling.min_p);
+  read("presence_penalty", sampling.presence_penalty);
+  read("frequency_penalty", sampling.frequency_penalty);
+  read("repetition_penalty", sampling.repetition_penalty);
+  // vLLM's clients write "all" as -1 or 0.
+  if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
+    sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(*top_k, 0));
+  }
+  if (const nlohmann::ordered_json* bias = fields.find("logit_bias")) {
+    if (!bias->is_object()) fields.wrong_type("logit_bias", "an object of token ids and numbers");
+    for (const auto& [key, value] : bias->items()) {
+      const bool digits =
+          !key.empty() && key.size() <= 9 && std::ranges::all_of(key, [](char c) { return c >= '0' && c <= '9'; });
+      if (!digits || !value.is_number()) fields.wrong_type("logit_bias", "an object of token ids and numbers");
+      sampling.logit_bias.push_back({static_cast<std::uint32_t>(std::stoul(key)), value.get<float>()});
+    }
+  }
+  try {
+    validate(sampling);
+  } catch (const Error& e) {
+    throw ApiError(400, e.what());
+  }
+}
+
+// What completions and chats have in common.
+GenerationRequest read_common(const Fields& fields, const Tokenizer& tokenizer, const RequestDefaults& defaults) {
+  GenerationRequest request;
+  request.params.sampling = defaults.sampling;
+  read_sampling(fields, request.params.sampling);
+  request.n = static_cast<std::size_t>(fields.integer("n", 1, kMaxChoices).value_or(1));
+  if (const auto best_of = fields.integer("best_of", 1, kMaxChoices);
+      best_of && static_cast<std::size_t>(*best_of) != request.n) {
+    fields.refuse("best_of", "must be n: all answers are given.");
+  }
+  if (const auto seed = fields.integer("seed", std::numeric_limits<std::int64_t>::min(), kNoLimit)) {
+    request.seed = static_cast<std::uint64_t>(*seed);
+  }
+  request.stream = fields.flag("stream").value_or(false);
+  if (const auto options = fields.object("stream_options")) {
+    if (!request.stream) fields.refuse("stream_options", "goes with \"stream\": true only.");
+    request.include_usage = options->flag("include_usage").value_or(false);
+  }
+  if (!fields.flag("ignore_eos").value_or(false) && tokenizer.eos_id()) {
+    request.params.stop_token_ids = {*tokenizer.eos_id()};
+  }
+  read_stops(fields, request);
+  request.text.include_stop = fields.flag("include_stop_str_in_output").value_or(false);
+  request.text.skip_special_tokens = fields.flag("skip_special_tokens").value_or(true);
+  request.return_tokens = fields.flag("return_tokens").value_or(false);
+  return request;
+}
+
+void check_fits(const GenerationRequest& request, const RequestDefaults& defaults) {
+  for (const std::vector<TokenId>& prompt : request.prompts) {
+    try {
+      check_length(prompt.size(), request.params.max_tokens, defaults.max_model_len);
+    } catch (const Error& e) {
+      throw ApiError(400, e.what(), request.chat ? "messages" : "prompt", "context_length_exceeded");
+    }
+  }
+}
+
+void add_prompt(const nlohmann::ordered_json& value, bool add_special_tokens, const Tokenizer& tokenizer,
+                GenerationRequest& request) {
+  if (value.is_string()) {
+    const std::string text = value.get<std::string>();
+    request.prompts.push_back(add_special_tokens ? text_prompt_ids(tokenizer, text) : chat_prompt_ids(tokenizer, text));
+    request.prompt_texts.push_back(text);
+    return;
+  }
+  request.prompts.push_back(token_ids(value));
+  request.prompt_texts.push_back(tokenizer.decode(request.prompts.back(), true));
+}
+
+std::optional<std::string> reasoning_effort(const std::string& asked, EncodingRelease release) {
+  // OpenAI's levels, as DeepSeek's own API maps them.
+  if (asked == "max" || asked == "xhigh") return "max";
+  if (asked == "high") return "high";
+  if (asked == "minimal" || asked == "low" || asked == "medium") {
+    return release == EncodingRelease::kPreview ? "high" : asked == "medium" ? "high" : "low";
+  }
+  throw ApiError(
+      400, "reasoning_effort: must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\" or \"max\".",
+      "reasoning_effort");
+}
+
+void check_tools(const Fields& fields, const nlohmann::ordered_json& tools) {
+  if (!tools.is_array()) fields.wrong_type("tools", "a list of functions");
+  for (const nlohmann::ordered_json& tool : tools) {
+    const bool function = tool.is_object() && tool.contains("function") && tool["function"].is_object() &&
+                          tool["function"].contains("name") && tool["function"]["name"].is_string() &&
+                          (!tool.contains("type") || tool["type"] == "function");
+    if (!function) {
+      fields.wrong_type("tools", R"(a list of {"type": "function", "function": {"name": …}})");
+    }
+  }
+}
+
+bool uses_tools(const Fields& fields) {
+  const nlohmann::ordered_json* tools = fields.find("tools");
+  const nlohmann::ordered_json* choice = fields.find("tool_choice");
+  return tools != nullptr && !tools->empty() && (choice == nullptr || *choice != "none");
+}
+
+}  // namespace
+
+SamplingParams default_sampling(const std::string& directory) {
+  SamplingParams sampling;
+  sampling.temperature = 1;
+  const std::filesystem::path path = std::filesystem::path(directory) / "generation_config.json";
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return sampling;
+  const nlohmann::ordered_json config = parse_bounded_json(read_text_file(path, std::uint64_t{1} << 20), path.string());
+  if (!config.is_object()) throw Error(fmt::format("{}: a JSON object is expected.", path.string()));
+  const Fields fields(config);
+  try {
+    sampling.temperature = fields.number("temperature").value_or(sampling.temperature);
+    sampling.top_p = fields.number("top_p").value_or(sampling.top_p);
+    sampling.repetition_penalty = fields.number("repetition_penalty").value_or(sampling.repetition_penalty);
+    sampling.top_k = static_cast<std::uint32_t>(
+        std::max<std::int64_t>(fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max()).value_or(0), 0));
+    validate(sampling);
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: {}", path.string(), e.what()));
+  }
+  return sampling;
+}
+
+GenerationRequest read_completion_request(const Fields& fields, const Tokenizer& tokenizer,
+                                          const RequestDefaults& defaults) {
+  GenerationRequest request = read_common(fields, tokenizer, defaults);
+  if (fields.find("suffix") != nullptr) fields.refuse("suffix", "is not supported.");
+  const nlohmann::ordered_json* prompt = fields.find("prompt");
+  constexpr const char* kForms = "a string, a list of token ids, or a list of either";
+  if (prompt == nullptr) fields.wrong_type("prompt", kForms);
+  const bool special = fields.flag("add_special_tokens").value_or(true);
+  if (prompt->is_string() || (prompt->is_array() && !prompt->empty() && is_token_id(prompt->front()))) {
+    add_prompt(*prompt, special, tokenizer, request);
+  } else if (prompt->is_array() && !prompt->empty()) {
+    if (prompt->size() > static_cast<std::size_t>(kMaxChoices)) {
+      fields.refuse("prompt", fmt::format("has more than {} texts.", kMaxChoices));
+    }
+    for (const nlohmann::ordered_json& each : *prompt) {
+      if (!each.is_string() && !each.is_array()) fields.wrong_type("prompt", kForms);
+      add_prompt(each, special, tokenizer, request);
+    }
+  } else {
+    fields.wrong_type("prompt", kForms);
+  }
+  request.echo = fields.flag("echo").value_or(false);
+  const std::int64_t max_tokens = fields.integer("max_tokens", request.echo ? 0 : 1, kNoLimit).value_or(16);
+  request.prompt_only = max_tokens == 0;
+  request.params.max_tokens = static_cast<std::uint64_t>(std::max<std::int64_t>(max_tokens, 1));
+  if (const auto logprobs = fields.integer("logprobs", 0, kMaxLogprobs)) {
+    request.params.logprobs = static_cast<std::size_t>(*logprobs);
+    request.params.prompt_logprobs = request.echo;
+  }
+  if (request.echo && request.stream) fields.refuse("echo", "does not go with \"stream\": true.");
+  check_fits(request, defaults);
+  return request;
+}
+
+ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release) {
+  const Fields fields(body);
+  const nlohmann::ordered_json* given = fields.find("messages");
+  if (given == nullptr || !given->is_array()) fields.wrong_type("messages", "a list of messages");
+  if (given->empty()) fields.refuse("messages", "is empty.");
+  nlohmann::ordered_json messages = *given;
+  if (const nlohmann::ordered_json* tools = fields.find("tools")) {
+    check_tools(fields, *tools);
+    if (uses_tools(fields)) {
+      if (!messages.front().is_object() || messages.front().value("role", nlohmann::ordered_json()) != "system") {
+        messages.insert(messages.begin(), {{"role", "system"}, {"content", ""}});
+      }
+      messages.front()["tools"] = *tools;
+    }
+  }
+  MessageEncoding encoding;
+  encoding.release = release;
+  std::optional<std::string> effort = fields.text("reasoning_effort");
+  std::optional<bool> thinking;
+  if (const auto kwargs = fields.object("chat_template_kwargs")) {
+    thinking = kwargs->flag("thinking");
+    if (!thinking) thinking = kwargs->flag("enable_thinking");
+    if (!effort) effort = kwargs->text("reasoning_effort");
+    encoding.drop_thinking = kwargs->flag("drop_thinking").value_or(true);
+  }
+  if (effort == "none") {
+    effort.reset();
+    if (!thinking) thinking = false;
+  }
+  // Whoever asks for an effort wants the model to think.
+  if (thinking.value_or(effort.has_value())) encoding.thinking_mode = ThinkingMode::kThinking;
+  if (effort) encoding.reasoning_effort = reasoning_effort(*effort, release);
+  try {
+    return {chat_prompt_ids(tokenizer, encode_messages(messages, encoding)), encoding.thinking_mode};
+  } catch (const ApiError&) {
+    throw;
+  } catch (const Error& e) {
+    throw ApiError(400, e.what(), "messages");
+  }
+}
+
+GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const Tokenizer& tokenizer,
+                                    const RequestDefaults& defaults) {
+  const Fields fields(body);
+  GenerationRequest request = read_common(fields, tokenizer, defaults);
+  request.chat = true;
+  ChatPrompt prompt = chat_prompt(body, tokenizer, defaults.encoding);
+  request.thinking_mode = prompt.thinking_mode;
+  request.parse_tools = uses_tools(fields);
+  const std::size_t tokens = prompt.ids.size();
+  request.prompts.push_back(std::move(prompt.ids));
+  auto max_tokens = fields.integer("max_completion_tokens", 1, kNoLimit);
+  if (!max_tokens) max_tokens = fields.integer("max_tokens", 1, kNoLimit);
+  // Without a limit the answer may fill the context.
+  const std::uint64_t left = tokens < defaults.max_model_len ? defaults.max_model_len - tokens : 1;
+  request.params.max_tokens = max_tokens ? static_cast<std::uint64_t>(*max_tokens) : left;
+  const auto top_logprobs = fields.integer("top_logprobs", 0, kMaxLogprobs);
+  if (fields.flag("logprobs").value_or(false)) {
+    request.params.logprobs = static_cast<std::size_t>(top_logprobs.value_or(0));
+  } else if (top_logprobs.value_or(0) != 0) {
+    fields.refuse("top_logprobs", "goes with \"logprobs\": true only.");
+  }
+  check_fits(request, defaults);
+  return request;
+}
+
+}  // namespace outrider

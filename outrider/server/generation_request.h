@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "outrider/engine/request.h"
+#include "outrider/prompt/message_encoder.h"
+#include "outrider/server/fields.h"
+#include "outrider/tokenizer/tokenizer.h"
+
+namespace outrider {
+
+// What a server takes for granted where a request says nothing.
+struct RequestDefaults {
+  SamplingParams sampling;  // of generation_config.json
+  std::uint64_t max_model_len = 0;
+  EncodingRelease encoding = EncodingRelease::kPreview;
+};
+
+// The defaults of a checkpoint's generation_config.json: temperature, top_p, top_k, repetition_penalty; OpenAI's where
+// there is none. Throws Error where it is no JSON object, or a value of it is out of range.
+SamplingParams default_sampling(const std::string& directory);
+
+// A request for completions or for a chat's answer, understood and checked.
+struct GenerationRequest {
+  bool chat = false;
+  std::vector<std::vector<TokenId>> prompts;
+  std::vector<std::string> prompt_texts;  // for `echo`
+  std::size_t n = 1;                      // answers to each prompt
+
+  GenerationParams params;
+  std::optional<std::uint64_t> seed;  // none: one is drawn
+  TextStreamOptions text;
+  bool stream = false;
+  bool include_usage = false;
+  bool echo = false;
+  bool prompt_only = false;    // `echo` with max_tokens 0: nothing but the prompt is told
+  bool return_tokens = false;  // an extension: each token's id, text, and whether it was drafted
+
+  // Of chats.
+  ThinkingMode thinking_mode = ThinkingMode::kChat;
+  bool parse_tools = false;
+};
+
+// Throws ApiError.
+GenerationRequest read_completion_request(const Fields& fields, const Tokenizer& tokenizer,
+                                          const RequestDefaults& defaults);
+GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const Tokenizer& tokenizer,
+                                    const RequestDefaults& defaults);
+
+// What the fields of a chat say of how its messages become a prompt.
+struct ChatPrompt {
+  std::vector<TokenId> ids;
+  ThinkingMode thinking_mode = ThinkingMode::kChat;
+};
+ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release);
+
+// What only certain tokens may satisfy: response_format, and tool_choice other than "auto" and "none". Null where the
+// request asks for nothing of the kind; else throws ApiError.
+std::unique_ptr<TokenMask> read_constraint(const Fields& fields);
+
+}  // namespace outrider

@@ -1,0 +1,91 @@
+#include "outrider/server/message_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "outrider/prompt/markup.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+const std::string& tool_calls_opening() {
+  static const std::string opening = std::string("\n\n").append(markup::kToolCallsStart);
+  return opening;
+}
+
+}  // namespace
+
+MessageStream::MessageStream(ThinkingMode thinking_mode, bool parse_tools)
+    : part_(thinking_mode == ThinkingMode::kThinking ? Part::kReasoning : Part::kContent), parse_tools_(parse_tools) {}
+
+// The text up to `mark`, which is taken too; or up to what may be its beginning.
+std::string MessageStream::take_before(std::string_view mark, bool& found) {
+  const std::size_t at = held_.find(mark);
+  found = at != std::string::npos;
+  std::size_t keep = 0;
+  for (std::size_t n = std::min(mark.size() - 1, held_.size()); !found && n > keep; --n) {
+    if (held_.ends_with(mark.substr(0, n))) keep = n;
+  }
+  const std::size_t end = found ? at : held_.size() - keep;
+  std::string text = held_.substr(0, end);
+  held_.erase(0, found ? end + mark.size() : end);
+  return text;
+}
+
+MessageStream::Delta MessageStream::push(std::string_view text) {
+  held_ += text;
+  Delta delta;
+  bool found = false;
+  if (part_ == Part::kReasoning) {
+    delta.reasoning = take_before(markup::kThinkEnd, found);
+    if (!found) return delta;
+    part_ = Part::kContent;
+  }
+  if (part_ == Part::kContent) {
+    if (!parse_tools_) {
+      delta.content = std::exchange(held_, {});
+      return delta;
+    }
+    delta.content = take_before(tool_calls_opening(), found);
+    if (!found) return delta;
+    part_ = Part::kToolCalls;
+  }
+  delta.tool_calls = complete_calls();
+  return delta;
+}
+
+MessageStream::Delta MessageStream::finish() {
+  Delta delta;
+  if (part_ == Part::kReasoning) {
+    delta.reasoning = std::exchange(held_, {});
+  } else if (part_ == Part::kContent) {
+    delta.content = std::exchange(held_, {});
+  } else {
+    delta.tool_calls = complete_calls();
+    if (calls_given_ == 0) delta.content = tool_calls_opening() + held_;
+  }
+  return delta;
+}
+
+// Those that were not given yet.
+std::vector<ToolCall> MessageStream::complete_calls() {
+  std::string end(markup::kInvokeEnd);
+  end += ">\n";
+  const std::size_t last = held_.rfind(end);
+  if (last == std::string::npos || last == last_end_) return {};
+  last_end_ = last;
+  const std::string text = tool_calls_opening() + held_.substr(0, last + end.size()) +
+                           std::string(markup::kToolCallsEnd) + std::string(markup::kEndOfSentence);
+  std::vector<ToolCall> calls;
+  try {
+    calls = parse_completion(text, ThinkingMode::kChat).tool_calls;
+  } catch (const Error&) {
+    return {};
+  }
+  calls.erase(calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(std::min(calls_given_, calls.size())));
+  calls_given_ += calls.size();
+  return calls;
+}
+
+}  // namespace outrider

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "outrider/prompt/completion_parser.h"
+
+namespace outrider {
+
+// Splits an assistant's message into reasoning, content and tool calls while it is being written. Text that may be the
+// beginning of </think> or of tool calls waits; a tool call comes when it is complete. Tool calls that are not as the
+// prompt asks for are content.
+class MessageStream {
+ public:
+  // Without `parse_tools` everything after the reasoning is content.
+  MessageStream(ThinkingMode thinking_mode, bool parse_tools);
+
+  struct Delta {
+    std::string reasoning;
+    std::string content;
+    std::vector<ToolCall> tool_calls;
+  };
+  Delta push(std::string_view text);
+  // At the end of the text: what waited.
+  Delta finish();
+
+ private:
+  enum class Part { kReasoning, kContent, kToolCalls };
+
+  std::string take_before(std::string_view mark, bool& found);
+  std::vector<ToolCall> complete_calls();
+
+  Part part_;
+  bool parse_tools_;
+  std::string held_;
+  std::size_t calls_given_ = 0;
+  std::size_t last_end_ = 0;  // where the last complete call ended when calls were read
+};
+
+}  // namespace outrider

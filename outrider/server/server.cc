@@ -1,0 +1,105 @@
+#include "outrider/server/server.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <csignal>
+#include <ctime>
+#include <utility>
+
+#include "outrider/server/metrics.h"
+#include "outrider/server/periodic_report.h"
+
+namespace outrider {
+namespace {
+
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+}  // namespace
+
+struct Server::Parts : EngineObserver {
+  Parts(const Model& model, const Tokenizer& tokenizer, ServerOptions given, Log& to)
+      : options(std::move(given)),
+        log(to),
+        metrics(options.api.model_names.at(0), options.engine.num_speculative_tokens),
+        engine(model, tokenizer, options.engine, this),
+        api(options.api, engine, tokenizer, metrics, log, [this] { return health(); }),
+        http(options.http, [this](HttpRequest request, const std::shared_ptr<HttpResponder>& responder) {
+          api.handle(std::move(request), responder);
+        }) {}
+
+  void on_step(const StepReport& step) override {
+    metrics.on_step(step);
+    report.add(step);
+  }
+  void on_finished(const RequestReport& request) override { metrics.on_finished(request); }
+
+  Health health() const {
+    Health health;
+    health.serving = !stopping;
+    return health;
+  }
+
+  ServerOptions options;
+  Log& log;
+  Metrics metrics;
+  PeriodicReport report;
+  std::atomic<bool> stopping = false;
+  Engine engine;
+  Api api;
+  HttpServer http;  // goes first: its threads use all of the above
+};
+
+Server::Server(const Model& model, const Tokenizer& tokenizer, ServerOptions options, Log& log)
+    : parts_(std::make_unique<Parts>(model, tokenizer, std::move(options), log)) {}
+
+Server::~Server() {
+  parts_->stopping = true;
+  parts_->http.shut_down();
+  parts_->engine.drain(std::chrono::milliseconds(0));
+}
+
+std::uint16_t Server::port() const {
+  return parts_->http.port();
+}
+
+void Server::block_signals() {
+  const sigset_t set = stop_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+void Server::run() {
+  Parts& p = *parts_;
+  const sigset_t set = stop_signals();
+  const auto interval = p.options.report_interval;
+  auto last = std::chrono::steady_clock::now();
+  const auto report = [&] {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - std::exchange(last, now)).count();
+    for (const std::string& line : p.report.lines(seconds)) p.log.info(line);
+  };
+  for (;;) {
+    const timespec wait = {static_cast<std::time_t>(interval.count()), 0};
+    const int signal = sigtimedwait(&set, nullptr, &wait);
+    if (signal == SIGINT || signal == SIGTERM) break;
+    report();
+  }
+  p.log.info("Shutting down: no more requests are taken; those that are there are finished.",
+             {{"timeout_seconds", p.options.shutdown_timeout.count()}});
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  p.stopping = true;
+  const std::size_t cancelled = p.engine.drain(p.options.shutdown_timeout);
+  p.http.shut_down();
+  p.http.wait_closed(5000);
+  report();
+  if (cancelled != 0) p.log.warning("Requests were cut short.", {{"requests", cancelled}});
+  p.log.info("Stopped.");
+}
+
+}  // namespace outrider
