@@ -7,10 +7,13 @@
 namespace outrider {
 
 TextStream::TextStream(const Tokenizer& tokenizer, TextStreamOptions options)
-    : decoder_(tokenizer, options.skip_special_tokens), options_(std::move(options)) {}
+    : tokenizer_(tokenizer), decoder_(tokenizer, false), options_(std::move(options)) {}
 
 std::string TextStream::push(TokenId token) {
   if (stopped_by_) return {};
+  const bool skipped = options_.skip_special_tokens && tokenizer_.is_special(token) &&
+                       std::ranges::find(options_.kept_special_tokens, token) == options_.kept_special_tokens.end();
+  if (skipped) return {};
   held_ += decoder_.push(token);
   std::size_t first = std::string::npos;
   std::size_t keep = 0;

@@ -12,6 +12,7 @@ struct TextStreamOptions {
   std::vector<std::string> stop;  // none of them empty
   bool include_stop = false;      // the text goes to the end of the stop string, not to its beginning
   bool skip_special_tokens = true;
+  std::vector<TokenId> kept_special_tokens;  // that are not skipped
 };
 
 // The text of a stream of tokens, up to the first stop string. Text that may be the beginning of one waits. The
@@ -29,6 +30,7 @@ class TextStream {
  private:
   std::string take(std::size_t bytes);
 
+  const Tokenizer& tokenizer_;
   StreamDecoder decoder_;
   TextStreamOptions options_;
   std::string held_;

@@ -10,6 +10,12 @@ const Tokenizer& tokenizer() {
   return one;
 }
 
+TextStreamOptions stopping(std::vector<std::string> stop) {
+  TextStreamOptions options;
+  options.stop = std::move(stop);
+  return options;
+}
+
 struct Result {
   std::string text;
   std::optional<std::string> stop;
@@ -32,21 +38,21 @@ Result stream(const std::string& text, TextStreamOptions options) {
 TEST(TextStream, GivesTheWholeTextWhereNothingStopsIt) {
   const std::string text = "In the beginning God created the heaven and the earth. \xE2\x82\xAC";
   EXPECT_EQ(stream(text, {}).text, text);
-  EXPECT_EQ(stream(text, {{"earthly", "Gods", "\xE2\x82\xAC\xE2"}}).text, text);
-  EXPECT_FALSE(stream(text, {{"earthly"}}).stop);
+  EXPECT_EQ(stream(text, stopping({"earthly", "Gods", "\xE2\x82\xAC\xE2"})).text, text);
+  EXPECT_FALSE(stream(text, stopping({"earthly"})).stop);
 }
 
 TEST(TextStream, EndsBeforeTheFirstStopStringOrAfterIt) {
   const std::string text = "In the beginning God created the heaven and the earth.";
-  const Result before = stream(text, {{"earth", "created the", "d created"}});
+  const Result before = stream(text, stopping({"earth", "created the", "d created"}));
   EXPECT_EQ(before.text, "In the beginning Go");
   EXPECT_EQ(before.stop, "d created");
   EXPECT_LT(before.tokens, tokenizer().encode(text).size());
-  EXPECT_EQ(stream(text, {{"heaven"}, true}).text, "In the beginning God created the heaven");
+  EXPECT_EQ(stream(text, {{"heaven"}, true, true, {}}).text, "In the beginning God created the heaven");
 }
 
 TEST(TextStream, WhatMayBeginAStopStringWaits) {
-  TextStream stream(tokenizer(), {{"the LORD"}});
+  TextStream stream(tokenizer(), stopping({"the LORD"}));
   std::string seen;
   for (const TokenId id : tokenizer().encode("and the LO")) seen += stream.push(id);
   EXPECT_EQ(seen, "and ");
@@ -56,7 +62,8 @@ TEST(TextStream, WhatMayBeginAStopStringWaits) {
 TEST(TextStream, SpecialTokensAreLeftOutOrNot) {
   const std::string text = "a<\xEF\xBD\x9CUser\xEF\xBD\x9C>b";
   EXPECT_EQ(stream(text, {}).text, "ab");
-  EXPECT_EQ(stream(text, {{}, false, false}).text, text);
+  EXPECT_EQ(stream(text, {{}, false, false, {}}).text, text);
+  EXPECT_EQ(stream(text + "</think>", {{}, false, true, {*tokenizer().token_to_id("</think>")}}).text, "ab</think>");
 }
 
 }  // namespace

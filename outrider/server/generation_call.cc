@@ -260,7 +260,8 @@ class Call : public std::enable_shared_from_this<Call> {
     if (request_.chat) {
       ordered_json message = {{"role", "assistant"}};
       const bool calls = !choice.delta.tool_calls.empty();
-      message["content"] = calls && choice.delta.content.empty() ? ordered_json() : ordered_json(choice.delta.content);
+      const bool other = calls || !choice.delta.reasoning.empty();
+      message["content"] = other && choice.delta.content.empty() ? ordered_json() : ordered_json(choice.delta.content);
       message["refusal"] = nullptr;
       if (request_.thinking_mode == ThinkingMode::kThinking) message["reasoning_content"] = choice.delta.reasoning;
       if (calls) message["tool_calls"] = tool_calls_json(choice, false);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "outrider/prompt/markup.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/util/bounded_json.h"
 #include "outrider/util/file_reader.h"
@@ -212,7 +213,8 @@ ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& toke
     check_tools(fields, *tools);
     if (uses_tools(fields)) {
       if (!messages.front().is_object() || messages.front().value("role", nlohmann::ordered_json()) != "system") {
-        messages.insert(messages.begin(), {{"role", "system"}, {"content", ""}});
+        const nlohmann::ordered_json system = {{"role", "system"}, {"content", ""}};
+        messages.insert(messages.begin(), system);
       }
       messages.front()["tools"] = *tools;
     }
@@ -251,6 +253,12 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
   ChatPrompt prompt = chat_prompt(body, tokenizer, defaults.encoding);
   request.thinking_mode = prompt.thinking_mode;
   request.parse_tools = uses_tools(fields);
+  // The markup that the message is split by.
+  const auto keep = [&](std::string_view token) {
+    if (const auto id = tokenizer.token_to_id(token)) request.text.kept_special_tokens.push_back(*id);
+  };
+  if (request.thinking_mode == ThinkingMode::kThinking) keep(markup::kThinkEnd);
+  if (request.parse_tools) keep(markup::kDsml);
   const std::size_t tokens = prompt.ids.size();
   request.prompts.push_back(std::move(prompt.ids));
   auto max_tokens = fields.integer("max_completion_tokens", 1, kNoLimit);

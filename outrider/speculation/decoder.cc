@@ -41,7 +41,8 @@ void Decoder::step(std::span<const StepItem> items) const {
 }
 
 void Decoder::draft(std::span<const StepItem> running) const {
-  // What was written last is to be processed next; drafts follow it. A text that ends needs none.
+  // What was written last is to be processed next; drafts follow it. A text that ends needs none. Nothing is drafted
+  // before the first token is written, so that what is drafted does not depend on how prompts are cut into steps.
   struct Drafting {
     Generation* generation;
     std::vector<std::uint32_t> next_tokens;
@@ -52,7 +53,7 @@ void Decoder::draft(std::span<const StepItem> running) const {
   for (const StepItem& item : running) {
     Generation* g = item.generation;
     const std::size_t wanted = std::min<std::size_t>(options_.num_speculative_tokens, g->tokens_left() - 1);
-    if (g->sequence().length() == 0 || g->unprocessed() != 1 || wanted == 0) continue;
+    if (g->prompt_tokens_left() != 0 || wanted == 0) continue;
     const auto known = g->tokens_.begin() + static_cast<std::ptrdiff_t>(g->sequence().mtp_length()) + 1;
     drafting.push_back({g, {known, g->tokens_.end()}, wanted});
   }

@@ -24,7 +24,7 @@ std::string logged(LogFormat format) {
 
 TEST(Log, IsALineInEitherFormat) {
   EXPECT_THAT(logged(LogFormat::kText),
-              MatchesRegex("....-..-.. ..:..:..\\.... WARNING two\\\\nlines key=\"a .\"b.\"\" number=7\n"));
+              MatchesRegex("....-..-.. ..:..:..\\.... WARNING two.x0alines key=\"a .\"b.\"\" number=7\n"));
   const auto object = nlohmann::json::parse(logged(LogFormat::kJson));
   EXPECT_EQ(object["level"], "WARNING");
   EXPECT_EQ(object["message"], "two\nlines");

@@ -1,0 +1,232 @@
+// The server over real sockets.
+
+#include "outrider/server/http_server.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <condition_variable>
+#include <future>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class Client {
+ public:
+  explicit Client(std::uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const timeval timeout = {30, 0};
+    setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    if (connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) close_now();
+  }
+  ~Client() { close_now(); }
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  bool connected() const { return socket_ >= 0; }
+  void send(std::string_view text) const {
+    while (!text.empty()) {
+      const ssize_t sent = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
+      if (sent <= 0) return;
+      text.remove_prefix(static_cast<std::size_t>(sent));
+    }
+  }
+  // Until `mark` or the end.
+  std::string read_until(std::string_view mark) {
+    while (buffer_.find(mark) == std::string::npos) {
+      std::array<char, 4096> piece{};
+      const ssize_t got = recv(socket_, piece.data(), piece.size(), 0);
+      if (got <= 0) return std::exchange(buffer_, {});
+      buffer_.append(piece.data(), static_cast<std::size_t>(got));
+    }
+    std::string text = buffer_.substr(0, buffer_.find(mark) + mark.size());
+    buffer_.erase(0, text.size());
+    return text;
+  }
+  std::string read_all() { return read_until("\xFF\xFF never \xFF\xFF"); }
+  void close_now() {
+    if (socket_ >= 0) ::close(socket_);
+    socket_ = -1;
+  }
+
+ private:
+  int socket_;
+  std::string buffer_;
+};
+
+HttpOptions options() {
+  HttpOptions options;
+  options.port = 0;
+  options.max_body = 1000;
+  options.max_header = 2000;
+  return options;
+}
+
+void echo(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+  responder->send({200, "text/plain", request.method + " " + request.path + " [" + request.body + "]", {}});
+}
+
+TEST(HttpServer, AnswersOneRequestAfterAnother) {
+  HttpServer server(options(), echo);
+  Client client(server.port());
+  for (int i = 0; i < 3; ++i) {
+    client.send("POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
+    client.send("llo");
+    const std::string answer = client.read_until("]");
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
+    EXPECT_THAT(answer, HasSubstr("Connection: keep-alive\r\n"));
+    EXPECT_THAT(answer, EndsWith("\r\n\r\nPOST /a [hello]"));
+  }
+  // Two at once.
+  client.send("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(client.read_until("]"), EndsWith("GET /1 []"));
+  EXPECT_THAT(client.read_all(), EndsWith("Connection: close\r\nContent-Length: 9\r\n\r\nGET /2 []"));
+}
+
+TEST(HttpServer, OldClientsAndHeadRequestsAreServed) {
+  HttpServer server(options(), echo);
+  Client old(server.port());
+  old.send("GET /old HTTP/1.0\r\n\r\n");
+  EXPECT_THAT(old.read_all(), EndsWith("GET /old []"));
+  Client head(server.port());
+  head.send("HEAD /h HTTP/1.1\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(head.read_all(), EndsWith("Content-Length: 9\r\n\r\n"));
+}
+
+TEST(HttpServer, AClientThatAsksWhetherToSendItsBodyIsTold) {
+  HttpServer server(options(), echo);
+  Client client(server.port());
+  client.send("POST /a HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_EQ(client.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  client.send("hi");
+  EXPECT_THAT(client.read_until("]"), EndsWith("[hi]"));
+}
+
+TEST(HttpServer, RefusesWhatIsTooLargeOrNoHttp) {
+  HttpServer server(options(), echo);
+  const auto answer = [&](const std::string& request) {
+    Client client(server.port());
+    client.send(request);
+    return client.read_all();
+  };
+  EXPECT_THAT(answer("POST /a HTTP/1.1\r\nContent-Length: 1001\r\n\r\n"), StartsWith("HTTP/1.1 413 "));
+  EXPECT_THAT(answer("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + std::string(2000, 'x') +
+                     "\r\n0\r\n\r\n"),
+              StartsWith("HTTP/1.1 413 "));
+  EXPECT_THAT(answer("GET /a HTTP/1.1\r\nX: " + std::string(5000, 'x') + "\r\n\r\n"), StartsWith("HTTP/1.1 431 "));
+  const std::string nonsense = answer("what is this\r\n\r\n");
+  EXPECT_THAT(nonsense, StartsWith("HTTP/1.1 400 "));
+  EXPECT_THAT(nonsense, HasSubstr("{\"error\":{"));
+}
+
+TEST(HttpServer, SlowClientsAreCutOff) {
+  HttpOptions impatient = options();
+  impatient.read_timeout = 1;
+  HttpServer server(impatient, echo);
+  Client client(server.port());
+  client.send("POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nhal");
+  EXPECT_EQ(client.read_all(), "");
+}
+
+TEST(HttpServer, StreamsInChunksOrToTheEndOfTheConnection) {
+  HttpServer server(options(), [](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
+    responder->begin_stream("text/event-stream");
+    std::thread([responder] {
+      for (const char* piece : {"one ", "two ", ""}) responder->write(piece);
+      responder->end_stream();
+    }).detach();
+  });
+  Client client(server.port());
+  for (int i = 0; i < 2; ++i) {
+    client.send("GET /s HTTP/1.1\r\n\r\n");
+    EXPECT_THAT(client.read_until("0\r\n\r\n"), EndsWith("\r\n\r\n4\r\none \r\n4\r\ntwo \r\n0\r\n\r\n"));
+  }
+  Client old(server.port());
+  old.send("GET /s HTTP/1.0\r\n\r\n");
+  EXPECT_THAT(old.read_all(), EndsWith("\r\n\r\none two "));
+}
+
+TEST(HttpServer, NoticesThatAWaitingClientHasGone) {
+  std::promise<void> asked;
+  std::promise<void> gone;
+  std::shared_ptr<HttpResponder> held;
+  HttpServer server(options(), [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
+    held = responder;
+    responder->on_disconnect([&] { gone.set_value(); });
+    asked.set_value();
+  });
+  Client client(server.port());
+  client.send("GET /wait HTTP/1.1\r\n\r\n");
+  asked.get_future().wait();
+  client.close_now();
+  gone.get_future().wait();
+  held->send({});  // to nobody
+  held.reset();
+}
+
+TEST(HttpServer, ARequestLetGoOfIsAnsweredNonetheless) {
+  HttpServer server(options(), [](const HttpRequest&, const std::shared_ptr<HttpResponder>&) {});
+  Client client(server.port());
+  client.send("GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(client.read_all(), StartsWith("HTTP/1.1 500 "));
+}
+
+TEST(HttpServer, ShuttingDownLetsAnswersFinish) {
+  std::promise<std::shared_ptr<HttpResponder>> asked;
+  HttpServer server(options(), [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
+    asked.set_value(responder);
+  });
+  Client idle(server.port());
+  Client waiting(server.port());
+  waiting.send("GET /wait HTTP/1.1\r\n\r\n");
+  std::shared_ptr<HttpResponder> responder = asked.get_future().get();
+  server.shut_down();
+  EXPECT_EQ(idle.read_all(), "");
+  EXPECT_FALSE(server.wait_closed(10));
+  responder->send({200, "text/plain", "done", {}});
+  responder.reset();
+  EXPECT_THAT(waiting.read_all(), EndsWith("done"));
+  waiting.close_now();
+  EXPECT_TRUE(server.wait_closed(30000));
+  EXPECT_FALSE(Client(server.port()).connected());
+}
+
+TEST(HttpServer, ThousandIdleConnectionsDoNotMatter) {
+  HttpServer server(options(), echo);
+  std::vector<std::unique_ptr<Client>> idle;
+  for (int i = 0; i < 900; ++i) {
+    idle.push_back(std::make_unique<Client>(server.port()));
+    if (!idle.back()->connected()) GTEST_SKIP() << "only " << i << " connections can be had here";
+  }
+  Client client(server.port());
+  client.send("GET /a HTTP/1.1\r\n\r\n");
+  EXPECT_THAT(client.read_until("]"), EndsWith("GET /a []"));
+}
+
+TEST(HttpServer, AnAddressThatCannotBeHadIsAnError) {
+  HttpServer server(options(), echo);
+  HttpOptions same = options();
+  same.port = server.port();
+  EXPECT_THROW(HttpServer(same, echo), Error);
+  same.host = "256.0.0.1";
+  EXPECT_THROW(HttpServer(same, echo), Error);
+}
+
+}  // namespace
+}  // namespace outrider

@@ -1,0 +1,70 @@
+#include "outrider/server/message_stream.h"
+
+#include <gtest/gtest.h>
+
+namespace outrider {
+namespace {
+
+const std::string kCalls =
+    "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"weather\">\n<｜DSML｜parameter name=\"city\" "
+    "string=\"true\">Ur</｜DSML｜parameter>\n<｜DSML｜parameter name=\"days\" string=\"false\">3</｜DSML｜parameter>\n"
+    "</｜DSML｜invoke>\n<｜DSML｜invoke name=\"time\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
+
+struct Result {
+  std::string reasoning;
+  std::string content;
+  std::vector<ToolCall> calls;
+  std::size_t calls_before_end = 0;
+};
+
+Result split(const std::string& text, ThinkingMode mode, bool tools, std::size_t piece) {
+  MessageStream stream(mode, tools);
+  Result result;
+  const auto add = [&](const MessageStream::Delta& delta) {
+    result.reasoning += delta.reasoning;
+    result.content += delta.content;
+    result.calls.insert(result.calls.end(), delta.tool_calls.begin(), delta.tool_calls.end());
+  };
+  for (std::size_t at = 0; at < text.size(); at += piece) add(stream.push(std::string_view(text).substr(at, piece)));
+  result.calls_before_end = result.calls.size();
+  add(stream.finish());
+  return result;
+}
+
+TEST(MessageStream, SplitsInPiecesOfAnySize) {
+  for (std::size_t piece = 1; piece < 40; ++piece) {
+    const Result result = split("Let me see.</think>It is so." + kCalls, ThinkingMode::kThinking, true, piece);
+    EXPECT_EQ(result.reasoning, "Let me see.");
+    EXPECT_EQ(result.content, "It is so.");
+    ASSERT_EQ(result.calls.size(), 2U) << piece;
+    EXPECT_EQ(result.calls[0].name, "weather");
+    EXPECT_EQ(result.calls[0].arguments, R"({"city": "Ur", "days": 3})");
+    EXPECT_EQ(result.calls[1].name, "time");
+    EXPECT_EQ(result.calls[1].arguments, "{}");
+    EXPECT_EQ(result.calls_before_end, 2U);
+  }
+}
+
+TEST(MessageStream, WithoutToolsEverythingIsContent) {
+  EXPECT_EQ(split("a</think>b" + kCalls, ThinkingMode::kChat, false, 5).content, "a</think>b" + kCalls);
+}
+
+TEST(MessageStream, WhatBreaksOffIsTold) {
+  EXPECT_EQ(split("thinking </thi", ThinkingMode::kThinking, true, 3).reasoning, "thinking </thi");
+  EXPECT_EQ(split("text\n\n<｜DS", ThinkingMode::kChat, true, 3).content, "text\n\n<｜DS");
+  const Result one =
+      split(kCalls.substr(0, kCalls.find("<｜DSML｜invoke name=\"time\"")), ThinkingMode::kChat, true, 7);
+  EXPECT_EQ(one.calls.size(), 1U);
+  EXPECT_EQ(one.content, "");
+}
+
+TEST(MessageStream, MalformedCallsAreContent) {
+  const std::string bad =
+      "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke nam=\"x\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
+  const Result result = split("so" + bad, ThinkingMode::kChat, true, 4);
+  EXPECT_TRUE(result.calls.empty());
+  EXPECT_EQ(result.content, "so" + bad);
+}
+
+}  // namespace
+}  // namespace outrider
