@@ -24,7 +24,7 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        test-training lint tidy format bench bench-check bench-model clean
+        test-server test-training lint tidy format bench bench-check bench-model clean
 
 help:  ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,13 @@ test-training: dependencies  ## The Python tests: our PyTorch model against othe
 	@test -x build/training-venv/bin/pytest || { python3 -m venv build/training-venv && \
 	    build/training-venv/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt; }
 	build/training-venv/bin/pytest -q training --rootdir training --junit-xml $(REPORTS)/training.xml
+
+# OUTRIDER_STRESS_SECONDS=180 lets 64 clients loose for as long.
+test-server: release  ## The server's tests through the official openai client, and a real Prometheus
+	@test -x build/server-venv/bin/pytest || { python3 -m venv build/server-venv && \
+	    build/server-venv/bin/pip install --quiet --disable-pip-version-check -r tests/server/requirements.txt; }
+	@tools/unpack_prometheus
+	build/server-venv/bin/pytest -q tests/server --rootdir tests/server --junit-xml $(REPORTS)/server.xml
 
 fuzz: dependencies  ## Run every fuzzer for FUZZ_SECONDS (20); what it learns stays in build/fuzz
 	cmake --preset asan

@@ -30,10 +30,11 @@ def test_a_stream_gives_the_same(client):
 
 
 def test_the_end_of_the_text_ends_the_answer(client):
-    answer = chat(client, max_tokens=2000)
+    # One of the few that this model brings to an end.
+    answer = chat(client, [{"role": "user", "content": "Psalms 1"}], max_tokens=2000)
     assert answer.choices[0].finish_reason == "stop"
     assert "<" not in answer.choices[0].message.content
-    assert answer.choices[0].message.content == generate("Psalms 23", 2000, "--chat")[0]
+    assert answer.choices[0].message.content == generate("Psalms 1", 2000, "--chat")[0]
     limited = client.chat.completions.create(model="kjv", messages=QUESTION, temperature=0, max_completion_tokens=5)
     assert limited.usage.completion_tokens == 5
 
@@ -84,10 +85,10 @@ def test_parts_of_content_are_joined(client):
 
 
 def test_a_conversation_is_gone_on_with(client):
-    messages = [{"role": "system", "content": "Answer with the chapter."}, {"role": "user", "content": "Job 3"}]
-    first = chat(client, messages, max_tokens=1500)
+    messages = [{"role": "user", "content": "Psalms 1"}]
+    first = chat(client, messages, max_tokens=2000)
     assert first.choices[0].finish_reason == "stop"
-    messages += [{"role": "assistant", "content": first.choices[0].message.content}, {"role": "user", "content": "Job 4"}]
+    messages += [{"role": "assistant", "content": first.choices[0].message.content}, {"role": "user", "content": "Psalms 2"}]
     second = chat(client, messages, max_tokens=16)
     # The whole of the first exchange, but for how its text is cut into tokens.
     known = first.usage.total_tokens

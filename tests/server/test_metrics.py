@@ -1,0 +1,114 @@
+"""What is counted: acceptance as `outrider generate` has it, and as a real Prometheus reads it."""
+
+import concurrent.futures
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+
+import pytest
+from conftest import ROOT, generate
+
+BOOKS = ["Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Judges", "Job", "Psalms", "Isaiah"]
+PROMPTS = [f"{book} {chapter}\n\n1 " for book in BOOKS for chapter in range(1, 21)]
+SPECULATION = ("--speculative-config", '{"method":"mtp","num_speculative_tokens":1}')
+
+
+def write_all(server, prompts, max_tokens):
+    client = server.client()
+
+    def write(prompt):
+        return client.completions.create(model="kjv", prompt=prompt, max_tokens=max_tokens, temperature=0).choices[0].text
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        return list(pool.map(write, prompts))
+
+
+def acceptance(before, after):
+    """Accepted and drafted tokens, as `vllm bench serve` reads them from /metrics."""
+    return tuple(after[name] - before[name] for name in
+                 ("vllm:spec_decode_num_accepted_tokens_total", "vllm:spec_decode_num_draft_tokens_total"))
+
+
+def test_vllm_issue_43456(serve, variants):
+    """The artifact as it was saved, without copies of embedding and head under mtp.*: vLLM's loader left the draft head
+    random, and acceptance was 0% without an error."""
+    model = variants("w4a16")
+    server = serve(*SPECULATION, "--max-model-len", 512, model=model)
+    before = server.metrics()
+    texts = write_all(server, PROMPTS, 24)
+    after = server.metrics()
+    assert len(PROMPTS) == 200
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        alone = list(pool.map(lambda prompt: generate(prompt, 24, *SPECULATION, "--threads", 1, model=model), PROMPTS))
+    assert texts == [text for text, _ in alone]
+    accepted, drafted = acceptance(before, after)
+    assert (accepted, drafted) == (sum(a for _, (a, _) in alone), sum(d for _, (_, d) in alone))
+    assert accepted / drafted > 0.5
+    assert after['vllm:spec_decode_num_accepted_tokens_per_pos_total{position="0"}'] == accepted
+    assert after["vllm:spec_decode_num_drafts_total"] == drafted
+    assert after["vllm:generation_tokens_total"] == after["vllm:request_generation_tokens_sum"]
+    assert after['vllm:request_success_total{finished_reason="length"}'] + after[
+        'vllm:request_success_total{finished_reason="stop"}'] == 200
+    assert after["vllm:time_to_first_token_seconds_count"] == after["vllm:e2e_request_latency_seconds_count"] == 200
+    assert server.stop() == 0
+    (line,) = [line for line in server.log if "SpecDecoding metrics: Mean acceptance length: " in line][-1:]
+    assert "Avg Draft acceptance rate: " in line and "Per-position acceptance rate: 0." in line
+
+
+def test_a_random_head_shows(serve, variants):
+    server = serve(*SPECULATION, "--max-model-len", 512, model=variants("mtp-head-random"))
+    before = server.metrics()
+    texts = write_all(server, PROMPTS[:8], 24)
+    accepted, drafted = acceptance(before, server.metrics())
+    assert drafted > 100 and accepted / drafted < 0.05
+    assert texts == [generate(prompt, 24)[0] for prompt in PROMPTS[:8]]
+
+
+def prometheus_binary():
+    unpacked = ROOT / "build/prometheus/usr/bin/prometheus"
+    return shutil.which("prometheus") or (str(unpacked) if unpacked.exists() else None)
+
+
+@pytest.mark.skipif(prometheus_binary() is None, reason="there is no prometheus (Debian's package of that name)")
+def test_a_real_prometheus_answers_the_acceptance_panel(serve, tmp_path):
+    server = serve(*SPECULATION, "--max-model-len", 512)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = {"global": {"scrape_interval": "1s"},
+              "scrape_configs": [{"job_name": "outrider",
+                                  "static_configs": [{"targets": [server.url.removeprefix("http://")]}]}]}
+    (tmp_path / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+    prometheus = subprocess.Popen(
+        [prometheus_binary(), f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
+         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"])
+
+    def query(expression):
+        address = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return json.load(answer)["data"]["result"]
+        except OSError:
+            return []
+
+    try:
+        panel = ("rate(vllm:spec_decode_num_accepted_tokens_total[1m]) / "
+                 "rate(vllm:spec_decode_num_draft_tokens_total[1m])")
+        end = time.monotonic() + 60
+        value = None
+        while time.monotonic() < end and not (value and value > 0):
+            write_all(server, PROMPTS[:8], 24)
+            result = query(panel)
+            value = float(result[0]["value"][1]) if result else None
+        assert value is not None and 0.4 < value < 1
+        assert result[0]["metric"]["model_name"] == "kjv"
+        (by_reason,) = query('sum(vllm:request_success_total{finished_reason!="abort"})')
+        assert float(by_reason["value"][1]) >= 8
+        assert query("histogram_quantile(0.9, rate(vllm:time_to_first_token_seconds_bucket[1m]))")
+    finally:
+        prometheus.terminate()
+        prometheus.wait(30)
