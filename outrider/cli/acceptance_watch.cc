@@ -17,6 +17,12 @@ std::optional<AcceptanceExpectation> expected_acceptance(const CompletePlan& pla
   return AcceptanceExpectation{*stated, "the model card"};
 }
 
+std::vector<std::string> causes_of_rejection(const CompletePlan& plan) {
+  CheckOptions options;
+  options.drafter_data = true;
+  return acceptance_causes(check_checkpoint(plan.report().checkpoint, options));
+}
+
 void add_expect_acceptance_option(CLI::App& command, std::optional<double>& rate) {
   command
       .add_option("--expect-acceptance", rate,
@@ -35,11 +41,7 @@ std::string AcceptanceWatch::warning() {
   if (!guard_.suspect()) return {};
   std::string text = "outrider: warning: " + guard_.reason();
   if (guard_.only_when_sampling()) return text;
-  if (causes_.empty()) {
-    CheckOptions options;
-    options.drafter_data = true;
-    causes_ = acceptance_causes(check_checkpoint(plan_->report().checkpoint, options));
-  }
+  if (causes_.empty()) causes_ = causes_of_rejection(*plan_);
   text += " The text is right all the same; it only comes slower. Likely causes:";
   for (const std::string& cause : causes_) text += fmt::format("\n  - {}", printable(cause, 500));
   return text;

@@ -14,6 +14,9 @@ namespace outrider {
 // What acceptance a checkpoint should have: `expected` (--expect-acceptance), else what its card says, else nothing.
 std::optional<AcceptanceExpectation> expected_acceptance(const CompletePlan& plan, std::optional<double> expected);
 
+// What in the checkpoint explains that drafts are rejected, in sentences; reads values of the drafter.
+std::vector<std::string> causes_of_rejection(const CompletePlan& plan);
+
 // Adds --expect-acceptance, which goes to `rate`.
 void add_expect_acceptance_option(CLI::App& command, std::optional<double>& rate);
 

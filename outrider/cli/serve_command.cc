@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "outrider/binding/open_plan.h"
+#include "outrider/cli/acceptance_watch.h"
+#include "outrider/cli/end_tokens.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/model_options.h"
 #include "outrider/engine/memory_plan.h"
@@ -27,6 +29,7 @@ struct Arguments {
   ServerOptions server;
   std::vector<std::string> served_names;
   std::optional<std::uint64_t> max_model_len;
+  std::optional<double> expect_acceptance;
   std::string log_format = "text";
   std::string prompt_encoding = "preview";
   unsigned shutdown_timeout = 30;
@@ -58,8 +61,12 @@ int run(Arguments& arguments) {
   api.version = OUTRIDER_VERSION;
   api.log_requests = !arguments.disable_log_requests;
   api.defaults = {default_sampling(plan->checkpoint().root().string()), memory.max_model_len,
+                  end_tokens(*plan, tokenizer),
                   arguments.prompt_encoding == "0731" ? EncodingRelease::k0731 : EncodingRelease::kPreview};
   if (const char* key = std::getenv("OUTRIDER_API_KEY"); api.api_key.empty() && key != nullptr) api.api_key = key;
+
+  options.expected_acceptance = expected_acceptance(*plan, arguments.expect_acceptance);
+  options.explain_acceptance = [plan] { return causes_of_rejection(*plan); };
 
   Server server(model, tokenizer, options, log);
   const std::uint64_t weights = bytes_of(plan->checkpoint());
@@ -118,6 +125,9 @@ void add_serve_command(CLI::App& app, int& status) {
       ->capture_default_str();
   command->add_option("--seed", server.api.seed, "For requests that have none; default: a new one at each start");
   add_speculation_options(*command, arguments->speculation);
+  add_expect_acceptance_option(*command, arguments->expect_acceptance);
+  command->add_flag("--fail-on-suspect", server.fail_on_suspect,
+                    "/health answers 503, not 200, where next to none of the drafts are accepted");
   command
       ->add_option("--prompt-encoding", arguments->prompt_encoding,
                    "Levels of reasoning effort: of the preview release, or of V4-Flash-0731")

@@ -40,7 +40,6 @@ struct Engine::Running {
   Clock::time_point first_token;
   Clock::time_point last_token;
   std::size_t written = 0;
-  SpeculationCounts reported;
   Progress progress;  // of this step
 };
 
@@ -277,8 +276,10 @@ void Engine::advance(Running& running, StepReport& report) {
     running.written += progress.tokens.size();
     report.generation_tokens += progress.tokens.size();
   }
-  report.speculation += generation.counts() - running.reported;
-  running.reported = generation.counts();
+  if (const DraftRound& round = generation.round(); round.drafted != 0) {
+    report.speculation.add(round, options_.num_speculative_tokens);
+    report.rounds.push_back({round, !generation.params().sampling.greedy()});
+  }
   progress.outcome = outcome;
 }
 

@@ -7,6 +7,12 @@
 
 namespace outrider {
 
+// A text's round of drafts.
+struct RoundReport {
+  DraftRound round;
+  bool sampled = false;  // at a temperature, that is
+};
+
 // What a step, or a change of the queue, came to. Times are in seconds.
 struct StepReport {
   std::size_t running = 0;  // afterwards
@@ -16,6 +22,7 @@ struct StepReport {
   std::size_t cached_tokens = 0;  // of these, not processed again
   std::size_t generation_tokens = 0;
   SpeculationCounts speculation;
+  std::vector<RoundReport> rounds;          // of which `speculation` is the sum
   std::vector<double> time_to_first_token;  // since they were submitted, of the requests that got one
   std::vector<double> inter_token;          // since the last step that gave tokens, of the others that got some
 };

@@ -33,6 +33,7 @@ const Model& model() {
 RequestDefaults defaults() {
   RequestDefaults defaults;
   defaults.max_model_len = 1024;
+  defaults.end_tokens = {*tokenizer().eos_id()};
   return defaults;
 }
 

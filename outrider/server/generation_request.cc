@@ -66,7 +66,7 @@ void read_sampling(const Fields& fields, SamplingParams& sampling) {
 }
 
 // What completions and chats have in common.
-GenerationRequest read_common(const Fields& fields, const Tokenizer& tokenizer, const RequestDefaults& defaults) {
+GenerationRequest read_common(const Fields& fields, const RequestDefaults& defaults) {
   GenerationRequest request;
   request.params.sampling = defaults.sampling;
   read_sampling(fields, request.params.sampling);
@@ -83,9 +83,7 @@ GenerationRequest read_common(const Fields& fields, const Tokenizer& tokenizer, 
     if (!request.stream) fields.refuse("stream_options", "goes with \"stream\": true only.");
     request.include_usage = options->flag("include_usage").value_or(false);
   }
-  if (!fields.flag("ignore_eos").value_or(false) && tokenizer.eos_id()) {
-    request.params.stop_token_ids = {*tokenizer.eos_id()};
-  }
+  if (!fields.flag("ignore_eos").value_or(false)) request.params.stop_token_ids = defaults.end_tokens;
   read_stops(fields, request);
   request.text.include_stop = fields.flag("include_stop_str_in_output").value_or(false);
   request.text.skip_special_tokens = fields.flag("skip_special_tokens").value_or(true);
@@ -171,7 +169,7 @@ SamplingParams default_sampling(const std::string& directory) {
 
 GenerationRequest read_completion_request(const Fields& fields, const Tokenizer& tokenizer,
                                           const RequestDefaults& defaults) {
-  GenerationRequest request = read_common(fields, tokenizer, defaults);
+  GenerationRequest request = read_common(fields, defaults);
   if (fields.find("suffix") != nullptr) fields.refuse("suffix", "is not supported.");
   const nlohmann::ordered_json* prompt = fields.find("prompt");
   constexpr const char* kForms = "a string, a list of token ids, or a list of either";
@@ -248,7 +246,7 @@ ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& toke
 GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const Tokenizer& tokenizer,
                                     const RequestDefaults& defaults) {
   const Fields fields(body);
-  GenerationRequest request = read_common(fields, tokenizer, defaults);
+  GenerationRequest request = read_common(fields, defaults);
   request.chat = true;
   ChatPrompt prompt = chat_prompt(body, tokenizer, defaults.encoding);
   request.thinking_mode = prompt.thinking_mode;

@@ -18,6 +18,7 @@ namespace outrider {
 struct RequestDefaults {
   SamplingParams sampling;  // of generation_config.json
   std::uint64_t max_model_len = 0;
+  std::vector<TokenId> end_tokens;  // that end a text, unless ignore_eos is asked for
   EncodingRelease encoding = EncodingRelease::kPreview;
 };
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <csignal>
 #include <ctime>
+#include <mutex>
 #include <utility>
 
 #include "outrider/server/metrics.h"
@@ -28,6 +29,7 @@ struct Server::Parts : EngineObserver {
       : options(std::move(given)),
         log(to),
         metrics(options.api.model_names.at(0), options.engine.num_speculative_tokens),
+        guard(options.expected_acceptance),
         engine(model, tokenizer, options.engine, this),
         api(options.api, engine, tokenizer, metrics, log, [this] { return health(); }),
         http(options.http, [this](HttpRequest request, const std::shared_ptr<HttpResponder>& responder) {
@@ -37,19 +39,42 @@ struct Server::Parts : EngineObserver {
   void on_step(const StepReport& step) override {
     metrics.on_step(step);
     report.add(step);
+    if (step.rounds.empty()) return;
+    const std::lock_guard lock(guard_mutex);
+    for (const RoundReport& each : step.rounds) guard.add(each.round, each.sampled);
+    metrics.set_suspect(guard.suspect());
   }
   void on_finished(const RequestReport& request) override { metrics.on_finished(request); }
 
   Health health() const {
     Health health;
     health.serving = !stopping;
+    health.fail_on_degraded = options.fail_on_suspect;
+    health.degraded = suspicion();
     return health;
+  }
+  // Empty while all is well.
+  std::string suspicion() const {
+    const std::lock_guard lock(guard_mutex);
+    return guard.suspect() ? guard.reason() : std::string();
+  }
+  void warn_once() {
+    if (warned) return;
+    const std::string reason = suspicion();
+    if (reason.empty()) return;
+    warned = true;
+    nlohmann::ordered_json fields;
+    if (options.explain_acceptance) fields["likely_causes"] = options.explain_acceptance();
+    log.warning(reason + " Texts are right all the same; they only come slower.", fields);
   }
 
   ServerOptions options;
   Log& log;
   Metrics metrics;
   PeriodicReport report;
+  mutable std::mutex guard_mutex;
+  AcceptanceGuard guard;
+  bool warned = false;
   std::atomic<bool> stopping = false;
   Engine engine;
   Api api;
@@ -85,10 +110,11 @@ void Server::run() {
     for (const std::string& line : p.report.lines(seconds)) p.log.info(line);
   };
   for (;;) {
-    const timespec wait = {static_cast<std::time_t>(interval.count()), 0};
+    const timespec wait = {1, 0};
     const int signal = sigtimedwait(&set, nullptr, &wait);
     if (signal == SIGINT || signal == SIGTERM) break;
-    report();
+    p.warn_once();
+    if (std::chrono::steady_clock::now() - last >= interval) report();
   }
   p.log.info("Shutting down: no more requests are taken; those that are there are finished.",
              {{"timeout_seconds", p.options.shutdown_timeout.count()}});
@@ -98,6 +124,7 @@ void Server::run() {
   p.http.shut_down();
   p.http.wait_closed(5000);
   report();
+  p.warn_once();
   if (cancelled != 0) p.log.warning("Requests were cut short.", {{"requests", cancelled}});
   p.log.info("Stopped.");
 }

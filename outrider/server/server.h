@@ -2,11 +2,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "outrider/server/api.h"
 #include "outrider/server/http_server.h"
+#include "outrider/speculation/acceptance_guard.h"
 #include "outrider/util/log.h"
 
 namespace outrider {
@@ -17,6 +20,10 @@ struct ServerOptions {
   ApiOptions api;
   std::chrono::seconds shutdown_timeout{30};
   std::chrono::seconds report_interval{10};
+  std::optional<AcceptanceExpectation> expected_acceptance;
+  bool fail_on_suspect = false;  // /health answers 503 when the guard has spoken up
+  // Looks for what explains that drafts are rejected: sentences, for the log. May be empty; is called once.
+  std::function<std::vector<std::string>()> explain_acceptance;
 };
 
 // One model, served over HTTP.

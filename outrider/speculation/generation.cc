@@ -53,17 +53,6 @@ SpeculationCounts& SpeculationCounts::operator+=(const SpeculationCounts& other)
   return *this;
 }
 
-SpeculationCounts SpeculationCounts::operator-(const SpeculationCounts& earlier) const {
-  SpeculationCounts difference = *this;
-  difference.drafts -= earlier.drafts;
-  difference.draft_tokens -= earlier.draft_tokens;
-  difference.accepted_tokens -= earlier.accepted_tokens;
-  for (std::size_t i = 0; i < earlier.accepted_per_position.size(); ++i) {
-    difference.accepted_per_position[i] -= earlier.accepted_per_position[i];
-  }
-  return difference;
-}
-
 Generation::Generation(const Model& model, std::vector<std::uint32_t> prompt, GenerationParams params)
     : Generation(model, ProcessedText(model.new_sequence(limits(model, prompt.size(), params))), prompt, params) {}
 

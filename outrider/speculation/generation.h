@@ -56,7 +56,6 @@ struct SpeculationCounts {
   double acceptance_rate() const;    // accepted of drafted tokens; 0 where nothing was drafted
   double acceptance_length() const;  // tokens a round gave, the verifier's own included
   SpeculationCounts& operator+=(const SpeculationCounts& other);
-  SpeculationCounts operator-(const SpeculationCounts& earlier) const;
 };
 
 // Throws Error for an empty prompt, for max_tokens 0, and where both together exceed `context`.

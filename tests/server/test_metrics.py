@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -66,6 +67,22 @@ def test_a_random_head_shows(serve, variants):
     accepted, drafted = acceptance(before, server.metrics())
     assert drafted > 100 and accepted / drafted < 0.05
     assert texts == [generate(prompt, 24)[0] for prompt in PROMPTS[:8]]
+    # The guard wants 256 drafts before it speaks up.
+    assert json.loads(server.get("/health")) == {"status": "ok"}
+    assert server.metrics()["outrider:spec_decode_suspect"] == 0
+    write_all(server, PROMPTS[8:24], 24)
+    assert server.metrics()["outrider:spec_decode_suspect"] == 1
+    health = json.loads(server.get("/health"))
+    assert health["status"] == "degraded" and "accepted" in health["reason"]
+    assert server.stop() == 0
+    (warning,) = [line for line in server.log if "WARNING" in line and "accepted" in line]
+    assert "likely_causes" in warning
+
+    strict = serve(*SPECULATION, "--max-model-len", 512, "--fail-on-suspect", model=variants("mtp-head-random"))
+    write_all(strict, PROMPTS[:24], 24)
+    with pytest.raises(urllib.error.HTTPError) as error:
+        strict.get("/health")
+    assert error.value.code == 503 and json.load(error.value)["status"] == "degraded"
 
 
 def prometheus_binary():
