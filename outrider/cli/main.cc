@@ -6,6 +6,7 @@
 #include <exception>
 #include <filesystem>
 
+#include "outrider/cli/bench_command.h"
 #include "outrider/cli/check_command.h"
 #include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
@@ -24,6 +25,7 @@ int main(int argc, char** argv) {
   outrider::add_generate_command(app, status);
   outrider::add_logits_command(app, status);
   outrider::add_serve_command(app, status);
+  outrider::add_bench_command(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -9,7 +9,8 @@
 
 namespace outrider {
 
-ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), terminal_(isatty(STDERR_FILENO) == 1) {}
+ProgressBar::ProgressBar(std::string label, ProgressUnit unit)
+    : label_(std::move(label)), unit_(unit), terminal_(isatty(STDERR_FILENO) == 1) {}
 
 void ProgressBar::show(std::uint64_t done, std::uint64_t total) {
   const Clock::time_point now = Clock::now();
@@ -20,9 +21,12 @@ void ProgressBar::show(std::uint64_t done, std::uint64_t total) {
   const double rate = static_cast<double>(done) / seconds;
   const double left = rate > 0 ? static_cast<double>(total - std::min(done, total)) / rate : 0;
   const auto filled = static_cast<std::size_t>(share * 30);
-  fmt::print(stderr, "\r{} [{}{}] {:3.0f}%  {:.1f} of {:.1f} GB  {:.2f} GB/s  {:.0f} s left \x1b[K", label_,
-             std::string(filled, '#'), std::string(30 - filled, '.'), share * 100, static_cast<double>(done) / 1e9,
-             static_cast<double>(total) / 1e9, rate / 1e9, left);
+  const std::string amount = unit_ == ProgressUnit::kBytes
+                                 ? fmt::format("{:.1f} of {:.1f} GB  {:.2f} GB/s", static_cast<double>(done) / 1e9,
+                                               static_cast<double>(total) / 1e9, rate / 1e9)
+                                 : fmt::format("{} of {}  {:.2f}/s", done, total, rate);
+  fmt::print(stderr, "\r{} [{}{}] {:3.0f}%  {}  {:.0f} s left \x1b[K", label_, std::string(filled, '#'),
+             std::string(30 - filled, '.'), share * 100, amount, left);
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace outrider {
+
+// `outrider bench`, with `serve` and `latency` below it.
+void add_bench_command(CLI::App& app, int& status);
+
+void add_bench_serve_command(CLI::App& bench, int& status);
+void add_bench_latency_command(CLI::App& bench, int& status);
+
+}  // namespace outrider
