@@ -24,7 +24,7 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        test-server test-training lint tidy format bench bench-check bench-model clean
+        test-server test-training lint tidy format bench bench-check bench-model package clean
 
 help:  ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,6 +118,10 @@ bench-check: release  ## Time outrider check against a listing with the safetens
 bench-model: release  ## Time products of every storage form, and passes at V4-Flash's sizes (6 GB under build/bench)
 	build/release/bench/bench_multiply
 	build/release/bench/bench_forward
+
+package: release  ## Make the Debian packages outrider and outrider-dev in build/package
+	cpack --config build/release/CPackConfig.cmake -B $(CURDIR)/build/package
+	@rm -rf build/package/_CPack_Packages && ls build/package/*.deb
 
 clean:  ## Remove build/
 	rm -rf build

@@ -8,6 +8,7 @@
 
 #include "outrider/cli/bench_command.h"
 #include "outrider/cli/check_command.h"
+#include "outrider/cli/completion_command.h"
 #include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/logits_command.h"
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
   outrider::add_logits_command(app, status);
   outrider::add_serve_command(app, status);
   outrider::add_bench_command(app, status);
+  outrider::add_completion_command(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

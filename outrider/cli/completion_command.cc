@@ -1,0 +1,36 @@
+#include "outrider/cli/completion_command.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+
+#include "outrider/cli/command_tree.h"
+
+namespace outrider {
+
+void add_completion_command(CLI::App& app, int& status) {
+  CLI::App* completion = app.add_subcommand("completion", "Print completions for a shell");
+  completion->footer(
+      "For this session:  source <(outrider completion bash)\n"
+      "                   outrider completion fish | source\n"
+      "Packages install them where the shells look.");
+  auto shell = std::make_shared<std::string>();
+  completion->add_option("SHELL", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion->callback([&app, shell, &status] {
+    const CommandInfo program = describe_commands(app);
+    fmt::print("{}", *shell == "bash"  ? bash_completion(program)
+                     : *shell == "zsh" ? zsh_completion(program)
+                                       : fish_completion(program));
+    status = 0;
+  });
+  CLI::App* man = app.add_subcommand("man-page", "Print the manual page")->group("");
+  man->callback([&app, &status] {
+    fmt::print("{}", man_page(describe_commands(app), OUTRIDER_VERSION));
+    status = 0;
+  });
+}
+
+}  // namespace outrider

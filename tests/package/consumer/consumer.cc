@@ -1,0 +1,20 @@
+// A program that uses the installed library: checks a checkpoint, and names the next token after one.
+
+#include <cstdio>
+#include <memory>
+#include <outrider/binding/open_plan.h>
+#include <outrider/server/server.h>
+#include <outrider/speculation/decoder.h>
+#include <outrider/tokenizer/tokenizer.h>
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  const auto plan = outrider::open_plan(argv[1]);
+  const auto tokenizer = outrider::Tokenizer::open(plan->checkpoint().root());
+  const outrider::Model model(std::make_shared<const outrider::Weights>(plan));
+  outrider::Generation generation(model, tokenizer.encode("In the beginning"), {});
+  outrider::Generation* const one = &generation;
+  const outrider::Decoder decoder(model, {});
+  while (!generation.finished()) decoder.step({&one, 1});
+  std::printf("%s\n", tokenizer.decode(generation.tokens(), true).c_str());
+}

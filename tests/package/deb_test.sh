@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# deb_test.sh BUILD SOURCE: makes the Debian packages, looks at what they hold, and runs the program out of them.
+set -euo pipefail
+build=$1 source=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+model=$source/models/deepseek-v4-kjv
+fail() { echo "$*"; exit 1; }
+
+cpack --config "$build/CPackConfig.cmake" -B "$work/packages" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+package=$(echo "$work"/packages/outrider_*.deb)
+development=$(echo "$work"/packages/outrider-dev_*.deb)
+
+depends=$(dpkg-deb --field "$package" Depends)
+for library in libc6 libfmt libicu libpcre2-8 libprometheus-cpp-core libsimdjson; do
+  [[ $depends == *"$library"* ]] || fail "the package does not depend on $library: $depends"
+done
+[[ $(dpkg-deb --field "$package" Package) == outrider ]] || fail "the package has another name"
+[[ $(dpkg-deb --info "$package" conffiles) == /etc/default/outrider ]] || fail "/etc/default/outrider is no conffile"
+for script in postinst prerm postrm; do
+  dpkg-deb --info "$package" "$script" >"$work/$script"
+  sh -n "$work/$script"
+done
+
+dpkg-deb --extract "$package" "$work/root"
+for file in usr/bin/outrider lib/systemd/system/outrider.service etc/default/outrider usr/share/man/man1/outrider.1.gz \
+  usr/share/bash-completion/completions/outrider usr/share/zsh/vendor-completions/_outrider \
+  usr/share/fish/vendor_completions.d/outrider.fish usr/share/doc/outrider/copyright; do
+  [[ -s $work/root/$file ]] || fail "not in the package: $file"
+done
+[[ $(stat -c %a "$work/root/etc/default/outrider") == 640 ]] || fail "the file that may hold the API key can be read by all"
+[[ ! -e $work/root/usr/include && ! -e $work/root/usr/local ]] || fail "the package holds what it should not"
+"$work/root/usr/bin/outrider" check "$model" --strict >/dev/null
+
+dpkg-deb --extract "$development" "$work/development"
+[[ -n $(find "$work/development/usr/lib" -name outriderConfig.cmake) ]] || fail "outrider-dev lacks its CMake package"
+[[ -s $work/development/usr/include/outrider/model/model.h ]] || fail "outrider-dev lacks headers"
+
+# The unit, with a program where it says one is.
+if command -v systemd-analyze >/dev/null; then
+  sed "s|/usr/bin/outrider|$work/root/usr/bin/outrider|; s|/etc/default/|$work/root/etc/default/|" \
+    "$work/root/lib/systemd/system/outrider.service" >"$work/outrider.service"
+  systemd-analyze verify --man=no "$work/outrider.service" 2>"$work/verify" || { cat "$work/verify"; exit 1; }
+  ! grep "outrider.service" "$work/verify" || fail "systemd-analyze finds faults in the unit"
+fi
+if command -v lintian >/dev/null; then
+  lintian --fail-on error --suppress-tags initial-upload-closes-no-bugs "$package" "$development" || fail "lintian finds errors"
+fi
