@@ -1,11 +1,12 @@
 // A program that uses the installed library: checks a checkpoint, and names the next token after one.
 
-#include <cstdio>
-#include <memory>
 #include <outrider/binding/open_plan.h>
 #include <outrider/server/server.h>
 #include <outrider/speculation/decoder.h>
 #include <outrider/tokenizer/tokenizer.h>
+
+#include <cstdio>
+#include <memory>
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;

@@ -1,0 +1,82 @@
+#include "outrider/benchmark/latency_benchmark.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "outrider/benchmark/latency_report.h"
+#include "outrider/binding/open_plan.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+using ::testing::ElementsAre;
+
+TEST(LatencyBenchmark, MeasuresEverySetting) {
+  const auto plan = open_plan(std::string(OUTRIDER_SOURCE_DIR) + "/models/deepseek-v4-kjv");
+  const Model model(std::make_shared<const Weights>(plan));
+  LatencyBenchmarkOptions options;
+  options.batch_sizes = {1, 3};
+  options.num_speculative_tokens = {0, 2};
+  options.output_len = 6;
+  options.iterations = 2;
+  const std::vector<std::vector<std::uint32_t>> prompts = {{5, 6, 7}, {8, 9, 10}, {11, 12, 13}};
+  std::size_t told = 0;
+  const auto results = run_latency_benchmark(model, prompts, options, [&](std::size_t done, std::size_t total) {
+    EXPECT_EQ(done, ++told);
+    EXPECT_EQ(total, 12U);
+  });
+  EXPECT_EQ(told, 12U);
+  ASSERT_EQ(results.size(), 4U);
+  for (const LatencyResult& result : results) {
+    ASSERT_EQ(result.latencies.size(), 2U);
+    ASSERT_EQ(result.prefills.size(), 2U);
+    for (std::size_t i = 0; i < 2; ++i) {
+      EXPECT_GT(result.prefills[i], 0);
+      EXPECT_LE(result.prefills[i], result.latencies[i]);
+    }
+    EXPECT_EQ(result.speculation.drafts == 0, result.num_speculative_tokens == 0);
+  }
+  // Two iterations of three texts, greedy: each drafts alike.
+  EXPECT_EQ(results[3].batch_size, 3U);
+  EXPECT_EQ(results[3].speculation.drafts % 2, 0U);
+  EXPECT_GE(results[3].speculation.drafts, results[1].speculation.drafts);
+
+  options.batch_sizes = {4};
+  EXPECT_THROW(run_latency_benchmark(model, prompts, options, {}), Error);
+  options.batch_sizes = {0};
+  EXPECT_THROW(run_latency_benchmark(model, prompts, options, {}), Error);
+}
+
+TEST(LatencyReport, ComparesSettings) {
+  LatencyBenchmarkOptions options;
+  options.output_len = 11;
+  const std::vector<LatencyResult> results = {{1, 0, {1.1, 1.1, 1.1}, {0.1, 0.1, 0.1}, {}},
+                                              {1, 1, {0.6, 0.6, 0.6}, {0.1, 0.1, 0.1}, {5, 5, 4, {4}}},
+                                              {4, 1, {1.1, 1.1, 1.1}, {0.1, 0.1, 0.1}, {5, 5, 4, {4}}}};
+  const auto json = latency_report_json(results, options);
+  EXPECT_FALSE(json.contains("avg_latency"));
+  const auto& list = json["results"];
+  EXPECT_DOUBLE_EQ(list[0]["decode_throughput"].get<double>(), 10);
+  EXPECT_DOUBLE_EQ(list[1]["decode_ratio_to_no_speculation"].get<double>(), 2);
+  EXPECT_TRUE(list[2]["decode_ratio_to_no_speculation"].is_null());
+  EXPECT_DOUBLE_EQ(list[2]["decode_ratio_to_batch_1"].get<double>(), 2);
+  EXPECT_DOUBLE_EQ(list[1]["spec_decode_acceptance_rate"].get<double>(), 80);
+  EXPECT_FALSE(list[0].contains("spec_decode_acceptance_rate"));
+  EXPECT_THAT(latency_report_text(results, options), ::testing::HasSubstr("80.00%"));
+
+  const auto one = latency_report_json(std::span(results).first(1), options);
+  EXPECT_DOUBLE_EQ(one["avg_latency"].get<double>(), 1.1);
+  EXPECT_DOUBLE_EQ(one["percentiles"]["99"].get<double>(), 1.1);
+  EXPECT_EQ(one["latencies"].size(), 3U);
+}
+
+TEST(Stretches, AreSpreadOverTheText) {
+  const std::vector<std::uint32_t> text = {0, 1, 2, 3, 4, 5, 6, 7};
+  EXPECT_THAT(stretches(text, 3, 2), ElementsAre(ElementsAre(0, 1), ElementsAre(3, 4), ElementsAre(6, 7)));
+  EXPECT_THAT(stretches(text, 1, 8), ElementsAre(ElementsAre(0, 1, 2, 3, 4, 5, 6, 7)));
+  EXPECT_THROW(stretches(text, 1, 9), Error);
+}
+
+}  // namespace
+}  // namespace outrider
