@@ -229,7 +229,7 @@ void add_generate_command(CLI::App& app, int& status) {
   command->add_option("--stop", arguments->stop, "Text to stop before; may be given several times")
       ->check([](const std::string& s) { return s.empty() ? "an empty text would stop at once" : ""; });
   command->add_flag("--ignore-eos", arguments->ignore_eos, "Go on after the end of the text");
-  add_chunk_option(*command, arguments->model);
+  add_chunk_option(*command, arguments->model.chunk);
   add_model_options(*command, arguments->model);
   command->callback([arguments, &status] { status = run(*arguments); });
 }

@@ -144,7 +144,7 @@ void add_logits_command(CLI::App& app, int& status) {
   command->add_option("--tokens", arguments->tokens, "Token ids, separated by commas")->delimiter(',')->required();
   command->add_flag("--mtp", arguments->mtp,
                     "Also the MTP block's logits, of the token that follows the most likely next one");
-  add_chunk_option(*command, arguments->model);
+  add_chunk_option(*command, arguments->model.chunk);
   add_model_options(*command, arguments->model);
   auto* json = command->add_flag("--json", arguments->json, "Print all logits as JSON");
   command->add_option("--npy", arguments->npy, "Write all logits as a NumPy array, float32 [1 or, with --mtp, 2, V]")

@@ -31,8 +31,8 @@ void add_model_options(CLI::App& command, ModelArguments& arguments) {
       ->check(CLI::Range(1U, 256U));
 }
 
-void add_chunk_option(CLI::App& command, ModelArguments& arguments) {
-  command.add_option("--chunk", arguments.chunk, "Tokens of the prompt a pass; does not change the result")
+void add_chunk_option(CLI::App& command, std::size_t& chunk) {
+  command.add_option("--chunk", chunk, "Tokens of the prompt a pass; does not change the result")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
       ->capture_default_str();
 }

@@ -21,8 +21,8 @@ struct ModelArguments {
 
 // Adds --mode and --threads, which go to `arguments`.
 void add_model_options(CLI::App& command, ModelArguments& arguments);
-// Adds --chunk.
-void add_chunk_option(CLI::App& command, ModelArguments& arguments);
+// Adds --chunk, which goes to `chunk`.
+void add_chunk_option(CLI::App& command, std::size_t& chunk);
 
 // What a command that writes text can be told of speculation.
 struct SpeculationArguments {
