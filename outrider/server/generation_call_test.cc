@@ -261,6 +261,7 @@ TEST(GenerationRequest, RefusesByName) {
   EXPECT_THAT(completion("\"max_tokens\":5000"), HasSubstr("400 The prompt has"));
   EXPECT_THAT(completion("\"logprobs\":21"), HasSubstr("400 logprobs"));
   EXPECT_THAT(completion("\"stop\":[\"\"]"), HasSubstr("400 stop"));
+  EXPECT_THAT(completion("\"stop\":\"" + std::string(5000, 'x') + "\""), HasSubstr("400 stop"));
   EXPECT_THAT(completion("\"stop\":3"), HasSubstr("422 stop"));
   EXPECT_THAT(completion("\"logit_bias\":{\"x\":1}"), HasSubstr("422 logit_bias"));
   EXPECT_THAT(completion("\"logit_bias\":{\"5\":101}"), HasSubstr("400 logit_bias"));

@@ -18,6 +18,7 @@ namespace {
 constexpr std::int64_t kMaxChoices = 128;
 constexpr std::int64_t kMaxLogprobs = 20;
 constexpr std::size_t kMaxStops = 64;
+constexpr std::size_t kMaxStopBytes = 4096;
 constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
 
 void read_stops(const Fields& fields, GenerationRequest& request) {
@@ -28,7 +29,9 @@ void read_stops(const Fields& fields, GenerationRequest& request) {
     for (const nlohmann::ordered_json& each : list) {
       if (!each.is_string()) fields.wrong_type("stop", "a string or a list of strings");
       request.text.stop.push_back(each.get<std::string>());
-      if (request.text.stop.back().empty()) fields.refuse("stop", "has an empty string, which would stop at once.");
+      const std::size_t length = request.text.stop.back().size();
+      if (length == 0) fields.refuse("stop", "has an empty string, which would stop at once.");
+      if (length > kMaxStopBytes) fields.refuse("stop", fmt::format("has a string of over {} bytes.", kMaxStopBytes));
     }
   }
   if (const nlohmann::ordered_json* ids = fields.find("stop_token_ids")) {
