@@ -102,7 +102,9 @@ std::uint64_t Model::scratch_bytes(std::size_t tokens) const {
   const std::uint64_t heads = 3 * c.num_attention_heads * c.head_dim;  // projected, by head, attended
   const std::uint64_t streams = 2 * c.hc_mult * c.hidden_size;
   const std::uint64_t compressors = 4 * c.head_dim + 4 * c.index_head_dim + 2 * c.index_n_heads * c.index_head_dim;
-  const std::uint64_t experts = 2 * c.moe_intermediate_size * c.n_shared_experts + 4 * c.hidden_size;
+  // Of all experts that a token goes to: gate, up, and what w2 takes; x by expert, as w1 takes it, and what w2 gives.
+  const std::uint64_t experts =
+      (c.num_experts_per_tok + c.n_shared_experts) * 3 * (c.moe_intermediate_size + c.hidden_size);
   return tokens * sizeof(float) * (streams + heads + compressors + experts + c.index_topk);
 }
 
