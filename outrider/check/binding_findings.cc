@@ -1,84 +1,14 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <map>
 #include <set>
 
 #include "outrider/check/context.h"
+#include "outrider/check/spelling.h"
 
 namespace outrider {
-namespace {
 
 using FaultKind = BindingFault::Kind;
-
-constexpr std::array kScaleSpellings = {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv};
-
-// How this artifact spells its names, so that what is missing can be named as it would have been.
-class Spelling {
- public:
-  explicit Spelling(const BindingReport& binding) : binding_(binding) {
-    for (TensorId t = 0; t < binding.names.size(); ++t) {
-      const TensorName& name = binding.names[t];
-      if (name.kind != TensorName::Kind::kParameter) continue;
-      Votes& votes = votes_[is_drafter(name.block)];
-      votes.hugging_face += name.dialect.hugging_face && !name.dialect.official;
-      votes.official += name.dialect.official && !name.dialect.hugging_face;
-      if (name.block.kind != BlockKind::kTop || name.slot != Slot::kHead) {
-        ++(name.dialect.model_prefix ? votes.prefixed : votes.bare);
-      }
-      const auto group = static_cast<std::size_t>(parameter_spec(name.slot).group);
-      if (name.component == Component::kWeightPacked) ++votes.packed[group];
-      if (name.component == Component::kWeight) ++votes.plain[group];
-      for (std::size_t i = 0; i < kScaleSpellings.size(); ++i) {
-        votes.scales[group][i] += name.component == kScaleSpellings[i];
-      }
-      if (name.part != ExpertPart::kNone) votes.stacked = true;
-    }
-  }
-
-  // The tensor that a fault is about: the one there is, or the one that should be.
-  std::string name_of(const BindingFault& fault) const {
-    if (!fault.tensor) return expected_name(fault.parameter);
-    const std::string name = binding_.stored_name(*fault.tensor);
-    if (fault.kind != FaultKind::kMissingCompanion) return name;
-    const Parameter& p = (*binding_.manifest)[fault.parameter];
-    const auto& scales = votes_[is_drafter(p.block)].scales[static_cast<std::size_t>(p.spec().group)];
-    const auto most = std::max_element(scales.begin(), scales.end()) - scales.begin();
-    const Component companion = fault.companion.value_or(kScaleSpellings[static_cast<std::size_t>(most)]);
-    return fmt::format("{}.{}", name.substr(0, name.rfind('.')), component_suffix(companion));
-  }
-
-  std::string expected_name(ParameterId id) const {
-    const Parameter& p = (*binding_.manifest)[id];
-    const Votes& votes = votes_[is_drafter(p.block)];
-    const Votes& model = votes_[false];
-    const bool known = votes.official + votes.hugging_face != 0;
-    const bool hf = known ? votes.hugging_face > votes.official : model.hugging_face > model.official;
-    const bool prefix = known ? votes.prefixed > votes.bare : model.prefixed > model.bare;
-    const auto group = static_cast<std::size_t>(p.spec().group);
-    const bool packed = votes.packed[group] > votes.plain[group];
-    if (p.expert >= 0 && votes.stacked) {
-      return fmt::format("{}{}.mlp.experts.{}", prefix ? "model." : "", block_name(p.block),
-                         p.slot == Slot::kExpertW2 ? "down_proj" : "gate_up_proj");
-    }
-    return tensor_name(p.block, p.slot, p.expert, packed ? Component::kWeightPacked : Component::kWeight, hf, prefix);
-  }
-
- private:
-  struct Votes {
-    std::uint64_t official = 0;
-    std::uint64_t hugging_face = 0;
-    std::uint64_t prefixed = 0;
-    std::uint64_t bare = 0;
-    std::array<std::uint64_t, kModuleGroupCount> packed{};
-    std::array<std::uint64_t, kModuleGroupCount> plain{};
-    std::array<std::array<std::uint64_t, 3>, kModuleGroupCount> scales{};
-    bool stacked = false;
-  };
-  const BindingReport& binding_;
-  std::array<Votes, 2> votes_;
-};
 
 Code code_of(const BindingFault& fault, const Parameter& parameter) {
   switch (fault.kind) {
@@ -101,6 +31,16 @@ Code code_of(const BindingFault& fault, const Parameter& parameter) {
   }
   return Code::kParameterMissing;
 }
+
+bool is_of_another_layer_type(const TensorName& name) {
+  const ModuleGroup group = parameter_spec(name.slot).group;
+  const bool compressed = group == ModuleGroup::kCompressor || group == ModuleGroup::kPositionBias ||
+                          group == ModuleGroup::kIndexerQuery || name.slot == Slot::kCompressorNorm ||
+                          name.slot == Slot::kIndexerCompressorNorm;
+  return name.block.kind == BlockKind::kMtp && compressed;
+}
+
+namespace {
 
 struct Gathered {
   std::vector<std::string> names;
@@ -185,11 +125,7 @@ void check_unused(CheckContext& context) {
   std::vector<std::string> wrong_type;
   std::erase_if(by_use[TensorUse::kUnusedOutside], [&](const std::string& name) {
     const TensorName parsed = parse_tensor_name(name, binding.manifest->config().num_hidden_layers, false);
-    const ModuleGroup group = parameter_spec(parsed.slot).group;
-    const bool compressed = group == ModuleGroup::kCompressor || group == ModuleGroup::kPositionBias ||
-                            group == ModuleGroup::kIndexerQuery || parsed.slot == Slot::kCompressorNorm ||
-                            parsed.slot == Slot::kIndexerCompressorNorm;
-    if (parsed.block.kind != BlockKind::kMtp || !compressed) return false;
+    if (!is_of_another_layer_type(parsed)) return false;
     wrong_type.push_back(name);
     return true;
   });

@@ -38,6 +38,12 @@ std::string stored_form(const BindingReport& binding, ParameterId id);
 
 bool is_drafter(Block block);
 
+// The finding that a fault of binding is told as. (An expert of which only a part is there has a code of its own.)
+Code code_of(const BindingFault& fault, const Parameter& parameter);
+
+// Whether a tensor that the model has no place for is of a compressor or an indexer, in an MTP block.
+bool is_of_another_layer_type(const TensorName& name);
+
 void check_files(CheckContext& context);
 void check_config(CheckContext& context);
 void check_tokenizer(CheckContext& context);

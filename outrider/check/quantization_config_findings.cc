@@ -113,7 +113,7 @@ void check_groups(CheckContext& context, const QuantizationConfig& config) {
     if (b.form == StorageForm::kW4A16) {
       std::optional<std::int64_t> size;
       for (const Group& g : groups) {
-        if (g.config->num_bits == 4 && g.config->group_size) size = g.config->group_size;
+        if (g.config->num_bits == 4 && g.config->type != "float" && g.config->group_size) size = g.config->group_size;
       }
       if (size && *size > 0 && static_cast<std::uint64_t>(*size) != b.group_size) {
         other_group_size.push_back(binding.stored_name(*b.tensor(Component::kWeightScale)));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "outrider/check/context.h"
+#include "outrider/check/spelling.h"
 #include "outrider/check/storage_classes.h"
 
 namespace outrider {
@@ -205,43 +206,16 @@ void check_dtypes(CheckContext& context) {
   }
 }
 
-// How many names of a part of the model are spelt one way or the other; the fewer are the finding.
-struct NameVotes {
-  std::uint64_t official = 0;
-  std::uint64_t hugging_face = 0;
-  std::uint64_t mixed = 0;
-  std::uint64_t prefixed = 0;
-  std::uint64_t bare = 0;
-
-  bool unanimous() const { return mixed == 0 && (official == 0 || hugging_face == 0) && (prefixed == 0 || bare == 0); }
-};
-
-bool has_prefix_vote(const TensorName& name) {
-  return name.block.kind != BlockKind::kTop || name.slot != Slot::kHead;
-}
-
 void check_naming(CheckContext& context) {
   const BindingReport& binding = context.binding();
-  std::array<NameVotes, 2> votes;
-  for (const TensorName& name : binding.names) {
-    if (name.kind != TensorName::Kind::kParameter) continue;
-    NameVotes& v = votes[is_drafter(name.block)];
-    v.official += name.dialect.official && !name.dialect.hugging_face;
-    v.hugging_face += name.dialect.hugging_face && !name.dialect.official;
-    v.mixed += name.dialect.mixed();
-    if (has_prefix_vote(name)) ++(name.dialect.model_prefix ? v.prefixed : v.bare);
-  }
+  const NamingVotes votes = count_names(binding);
   if (votes[false].unanimous() && votes[true].unanimous()) return;
   std::array<std::vector<std::string>, 2> odd;
   for (TensorId t = 0; t < binding.names.size(); ++t) {
     const TensorName& name = binding.names[t];
     if (name.kind != TensorName::Kind::kParameter) continue;
-    const NameVotes& v = votes[is_drafter(name.block)];
-    const bool minority = (name.dialect.official && v.official <= v.hugging_face && v.hugging_face != 0) ||
-                          (name.dialect.hugging_face && v.hugging_face < v.official);
-    const bool prefix = has_prefix_vote(name) &&
-                        (name.dialect.model_prefix ? v.prefixed < v.bare : v.bare <= v.prefixed && v.prefixed != 0);
-    if (name.dialect.mixed() || minority || prefix) odd[is_drafter(name.block)].push_back(binding.stored_name(t));
+    const bool drafter = is_drafter(name.block);
+    if (votes[drafter].is_odd(name)) odd[drafter].push_back(binding.stored_name(t));
   }
   for (const bool drafter : {false, true}) {
     const std::vector<std::string>& names = odd[drafter];

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "outrider/checkpoint/key_positions.h"
@@ -96,6 +97,8 @@ class Checkpoint {
 
   // The text of config.json beside the weights; empty where there is none.
   const std::string& config_json() const { return config_json_; }
+  // Reads on as if config.json held this.
+  void set_config_json(std::string text) { config_json_ = std::move(text); }
   // The text of another file beside the weights, at most `max_bytes`; nothing where it is absent. Throws Error where it
   // is there and cannot be read or is larger.
   std::optional<std::string> side_file(std::string_view name, std::uint64_t max_bytes) const;

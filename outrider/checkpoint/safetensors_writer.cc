@@ -14,6 +14,7 @@
 #include "outrider/checkpoint/safetensors_header.h"
 #include "outrider/checkpoint/tensor_info.h"
 #include "outrider/util/error.h"
+#include "outrider/util/file_copy.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {
@@ -25,7 +26,8 @@ namespace {
 
 // A header of `tensors` in their order, padded so that data starts at a multiple of 8.
 std::string header_json(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
-                        const std::map<std::string, std::string>& metadata, std::uint64_t& total) {
+                        const std::map<std::string, std::string>& metadata, std::vector<std::uint64_t>& offsets,
+                        std::uint64_t& total) {
   nlohmann::ordered_json root = nlohmann::ordered_json::object();
   if (!metadata.empty()) root["__metadata__"] = metadata;
   std::set<std::string_view> seen;
@@ -40,6 +42,7 @@ std::string header_json(const std::filesystem::path& path, const std::vector<Ten
                              printable(t.name), dtype_name(t.dtype), shape_text(t.shape)));
     }
     root[t.name] = {{"dtype", dtype_name(t.dtype)}, {"shape", t.shape}, {"data_offsets", {total, end}}};
+    offsets.push_back(total);
     total = end;
   }
   std::string json;
@@ -66,7 +69,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
     const unsigned b_bits = dtype_bits(b.dtype);
     return a_bits != b_bits ? a_bits > b_bits : a.name < b.name;
   });
-  const std::string json = header_json(path_, tensors_, metadata, expected_);
+  const std::string json = header_json(path_, tensors_, metadata, offsets_, expected_);
   fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd_ < 0)
     fail(path_, fmt::format("cannot be written ({}). Check the directory and its permissions.", std::strerror(errno)));
@@ -74,6 +77,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
   std::string head(8, '\0');
   std::memcpy(head.data(), &length, 8);
   head += json;
+  data_start_ = head.size();
   expected_ += head.size();
   append(std::as_bytes(std::span(head)));
 }
@@ -82,14 +86,10 @@ SafetensorsWriter::~SafetensorsWriter() {
   if (fd_ >= 0) close(fd_);
 }
 
-void SafetensorsWriter::append(std::span<const std::byte> bytes) {
-  if (fd_ < 0) fail(path_, "is finished; nothing can be added to it.");
-  if (bytes.size() > expected_ - written_) {
-    fail(path_, fmt::format("{} bytes more were given than its tensors have.", bytes.size() - (expected_ - written_)));
-  }
+void SafetensorsWriter::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
   std::size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t put = pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(written_ + done));
+    const ssize_t put = pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (put < 0 && errno == EINTR) continue;
     if (put <= 0)
       fail(path_, fmt::format("writing failed ({}). Check the space left on the disk.", std::strerror(errno)));
@@ -98,9 +98,32 @@ void SafetensorsWriter::append(std::span<const std::byte> bytes) {
   written_ += bytes.size();
 }
 
-void SafetensorsWriter::append_zeros(std::uint64_t count) {
+void SafetensorsWriter::need_room(std::uint64_t bytes) const {
   if (fd_ < 0) fail(path_, "is finished; nothing can be added to it.");
-  if (count > expected_ - written_) fail(path_, "more zeros were given than its tensors have bytes.");
+  if (bytes > expected_ - written_) {
+    fail(path_, fmt::format("{} bytes more were given than its tensors have.", bytes - (expected_ - written_)));
+  }
+}
+
+void SafetensorsWriter::append(std::span<const std::byte> bytes) {
+  need_room(bytes.size());
+  write_at(written_, bytes);
+}
+
+void SafetensorsWriter::append_from(const FileReader& file, const std::filesystem::path& name, std::uint64_t begin,
+                                    std::uint64_t count, const std::function<void(std::uint64_t)>& copied) {
+  need_room(count);
+  append_range({file.descriptor(), name}, begin, count, {fd_, path_}, written_, copied);
+  written_ += count;
+}
+
+void SafetensorsWriter::put(std::size_t tensor, std::uint64_t at, std::span<const std::byte> bytes) {
+  need_room(bytes.size());
+  write_at(data_start_ + offsets_[tensor] + at, bytes);
+}
+
+void SafetensorsWriter::append_zeros(std::uint64_t count) {
+  need_room(count);
   if (ftruncate(fd_, static_cast<off_t>(written_ + count)) != 0) {
     fail(path_, fmt::format("cannot be extended ({}). Check the space left on the disk.", std::strerror(errno)));
   }

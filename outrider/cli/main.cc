@@ -12,6 +12,7 @@
 #include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/logits_command.h"
+#include "outrider/cli/repair_command.h"
 #include "outrider/cli/serve_command.h"
 
 int main(int argc, char** argv) {
@@ -23,6 +24,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int status = 0;
   outrider::add_check_command(app, status);
+  outrider::add_repair_command(app, status);
   outrider::add_generate_command(app, status);
   outrider::add_logits_command(app, status);
   outrider::add_serve_command(app, status);

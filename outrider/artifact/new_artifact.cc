@@ -1,0 +1,243 @@
+#include "outrider/artifact/new_artifact.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "outrider/check/value_scan.h"
+#include "outrider/util/error.h"
+#include "outrider/util/file_reader.h"
+#include "outrider/util/printable.h"
+#include "outrider/util/staged_directory.h"
+
+namespace outrider {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kPiece = 4 << 20;
+// Left free beyond what is written: metadata, and what else writes to the disk.
+constexpr std::uint64_t kSpare = 16 << 20;
+// Files beside the weights that are copied rather than linked, so that editing one leaves the other alone.
+constexpr std::uint64_t kSmallFile = 64 << 20;
+
+std::string gigabytes(std::uint64_t bytes) {
+  return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
+}
+
+class Writer {
+ public:
+  Writer(const NewArtifact& artifact, const fs::path& directory, bool in_place, const WriteProgress& progress)
+      : artifact_(artifact), directory_(directory), in_place_(in_place), progress_(progress) {}
+
+  void run() {
+    total_ = artifact_.bytes_to_write();
+    std::vector<const KeptFile*> to_copy;
+    std::uint64_t copies = 0;
+    for (const KeptFile& file : artifact_.kept) {
+      std::error_code error;
+      if (in_place_ && fs::is_symlink(fs::symlink_status(file.from, error))) {
+        fs::copy_symlink(file.from, directory_ / file.name);
+        continue;
+      }
+      Cloned how = Cloned::kCopied;
+      if (share_file(file.from, directory_ / file.name, true, how)) continue;
+      to_copy.push_back(&file);
+      copies += file.file_bytes;
+    }
+    need_space(total_, copies);
+    total_ += copies;
+    for (const KeptFile* file : to_copy) {
+      clone_file(file->from, directory_ / file->name, false, [&](std::uint64_t bytes) { done(bytes); });
+    }
+    for (const NewShard& shard : artifact_.shards) write_shard(shard);
+    for (const auto& [name, text] : artifact_.texts) write_synced(directory_ / name, text);
+    if (artifact_.with_index) write_synced(directory_ / kIndexFileName, artifact_.index_json());
+    if (artifact_.others) take_along(*artifact_.others, directory_, true);
+    sync_directory(directory_);
+  }
+
+ private:
+  void done(std::uint64_t bytes) {
+    done_ += bytes;
+    if (progress_) progress_(done_, total_);
+  }
+
+  void need_space(std::uint64_t written, std::uint64_t copied) const {
+    const std::uint64_t free = free_bytes(directory_);
+    if (written + copied + kSpare <= free) return;
+    const std::string copies =
+        copied == 0
+            ? ""
+            : fmt::format(", {} of them copies of files that this file system can neither reflink nor hard link",
+                          gigabytes(copied));
+    throw Error(fmt::format(
+        "{}: {} are to be written{}, and {} are free. Nothing was changed; make room, or choose "
+        "another disk with --output.",
+        printable(directory_.parent_path().string(), 4096), gigabytes(written + copied), copies, gigabytes(free)));
+  }
+
+  const FileReader& source(std::uint32_t number) {
+    // Tensors of a file follow one another.
+    if (!open_ || open_number_ != number) {
+      open_ = std::make_unique<FileReader>(artifact_.sources[number]);
+      open_number_ = number;
+    }
+    return *open_;
+  }
+
+  void write_shard(const NewShard& shard) {
+    std::map<std::string_view, const NewTensor*> by_name;
+    std::vector<TensorToWrite> list;
+    for (const NewTensor& tensor : shard.tensors) {
+      by_name[tensor.to.name] = &tensor;
+      list.push_back(tensor.to);
+    }
+    SafetensorsWriter writer(directory_ / shard.name, std::move(list), {{"format", "pt"}});
+    for (const TensorToWrite& to : writer.tensors()) {
+      const NewTensor& tensor = *by_name[to.name];
+      for (const SourceBytes& piece : tensor.from) {
+        if (tensor.widened_from) {
+          append_widened(writer, piece, *tensor.widened_from);
+        } else {
+          writer.append_from(source(piece.source), artifact_.sources[piece.source], piece.begin, piece.bytes,
+                             [&](std::uint64_t bytes) { done(bytes); });
+        }
+      }
+    }
+    writer.finish();
+  }
+
+  void append_widened(SafetensorsWriter& writer, const SourceBytes& piece, Dtype dtype) {
+    std::vector<std::byte> narrow(std::min(kPiece, piece.bytes));
+    std::vector<float> wide(narrow.size() / 2);
+    const FileReader& file = source(piece.source);
+    for (std::uint64_t at = 0; at < piece.bytes;) {
+      const std::uint64_t count = std::min<std::uint64_t>(narrow.size(), piece.bytes - at);
+      file.read(piece.begin + at, std::span(narrow).first(count));
+      const std::span<const float> made = std::span(wide).first(count / 2);
+      // A hole of the source stays one.
+      if (narrow[0] == std::byte{0} && std::memcmp(narrow.data(), narrow.data() + 1, count - 1) == 0) {
+        writer.append_zeros(made.size_bytes());
+      } else {
+        for (std::size_t i = 0; i < made.size(); ++i) wide[i] = load_float(dtype, narrow.data() + 2 * i);
+        writer.append(std::as_bytes(made));
+      }
+      done(made.size_bytes());
+      at += count;
+    }
+  }
+
+  // Files beside the weights. Links are made again as they are; what is neither file, folder nor link stays behind.
+  void take_along(const fs::path& from, const fs::path& to, bool top) {
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
+      const std::string name = entry.path().filename().string();
+      const fs::path made = to / name;
+      const fs::file_status status = entry.symlink_status();
+      if (name.starts_with(".") && !in_place_) continue;
+      if (top && std::find(artifact_.without.begin(), artifact_.without.end(), name) != artifact_.without.end())
+        continue;
+      if (top && name.ends_with(".safetensors.index.json")) continue;
+      if (fs::exists(fs::symlink_status(made, error))) continue;
+      if (fs::is_symlink(status) && in_place_) {
+        fs::copy_symlink(entry.path(), made, error);
+      } else if (fs::is_directory(status)) {
+        fs::create_directory(made, from / name, error);
+        if (!error) take_along(entry.path(), made, false);
+      } else if (entry.is_regular_file(error)) {
+        clone_file(entry.path(), made, in_place_ || entry.file_size() > kSmallFile);
+      }
+      if (error) {
+        throw Error(
+            fmt::format("{}: could not be taken over ({}).", printable(entry.path().string(), 4096), error.message()));
+      }
+    }
+    sync_directory(to);
+  }
+
+  const NewArtifact& artifact_;
+  const fs::path& directory_;
+  bool in_place_;
+  const WriteProgress& progress_;
+  std::uint64_t done_ = 0;
+  std::uint64_t total_ = 0;
+  std::unique_ptr<FileReader> open_;
+  std::uint32_t open_number_ = 0;
+};
+
+}  // namespace
+
+std::uint64_t NewShard::bytes() const {
+  std::uint64_t sum = 0;
+  for (const NewTensor& tensor : tensors) sum += tensor.bytes();
+  return sum;
+}
+
+std::uint64_t NewArtifact::bytes_to_write() const {
+  std::uint64_t sum = 0;
+  for (const NewShard& shard : shards) sum += shard.bytes();
+  return sum;
+}
+
+std::string NewArtifact::index_json() const {
+  // Written by hand: a document of 100,000 names in memory would take more than all the rest.
+  std::uint64_t total = bytes_to_write();
+  for (const KeptFile& file : kept) total += file.tensor_bytes;
+  std::string out = fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total);
+  bool first = true;
+  const auto add = [&](std::string_view tensor, const std::string& file) {
+    out += fmt::format("{}\n    {}: {}", first ? "" : ",", nlohmann::json(tensor).dump(), nlohmann::json(file).dump());
+    first = false;
+  };
+  for (const KeptFile& file : kept) {
+    for (const std::uint32_t tensor : file.tensors) add(checkpoint->name(tensor), file.name);
+  }
+  for (const NewShard& shard : shards) {
+    for (const NewTensor& tensor : shard.tensors) add(tensor.to.name, shard.name);
+  }
+  return out + "\n  }\n}\n";
+}
+
+void write_artifact(const NewArtifact& artifact, const fs::path& directory, bool in_place,
+                    const WriteProgress& progress) {
+  Writer(artifact, directory, in_place, progress).run();
+}
+
+void SourceStamps::add_directory(const fs::path& directory) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    if (entry.path().extension() == ".safetensors" && entry.is_regular_file(error))
+      stamps_.emplace_back(entry.path(), stamp_of(entry.path()));
+  }
+}
+
+void SourceStamps::expect_unchanged() const {
+  for (const auto& [path, stamp] : stamps_) {
+    if (stamp_of(path) == stamp) continue;
+    throw Error(
+        fmt::format("{}: was changed while it was read, so what was made of it may be neither the old nor the "
+                    "new. Nothing was put in place; start again when nothing writes to the checkpoint.",
+                    printable(path.string(), 4096)));
+  }
+}
+
+CheckReport make_artifact(const NewArtifact& artifact, const SourceStamps& sources, const fs::path& directory,
+                          const std::optional<fs::path>& output, const std::function<void(const CheckReport&)>& accept,
+                          const WriteProgress& progress) {
+  StagedDirectory staged(output.value_or(directory),
+                         output ? StagedDirectory::Place::kNew : StagedDirectory::Place::kReplace);
+  write_artifact(artifact, staged.path(), !output, progress);
+  CheckReport made = check_path(staged.path());
+  sources.expect_unchanged();
+  accept(made);
+  staged.commit();
+  return made;
+}
+
+}  // namespace outrider

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "outrider/artifact/draft.h"
+#include "outrider/artifact/repair_plan.h"
+#include "outrider/check/spelling.h"
+#include "outrider/check/tensor_data.h"
+
+namespace outrider {
+
+// What the single repairs of tensors work on. Each looks at what check found, changes the draft, and says what it did.
+class RepairContext {
+ public:
+  RepairContext(const CheckReport& report, const CheckReport* reference, const RepairOptions& options,
+                RepairPlan& plan);
+
+  bool wants(Code code) const { return options.only.empty() ? is_repaired_unasked(code) : options.only.contains(code); }
+  // The finding is there, and to be repaired.
+  bool found(Code code) const { return report.has(code) && wants(code); }
+  const BindingReport& binding() const { return *report.binding; }
+
+  void act(Code code, std::string what, std::span<const std::string> tensors = {}, std::uint64_t bytes = 0) {
+    plan.actions.push_back({code, std::move(what), tensor_patterns(tensors), bytes});
+  }
+
+  // Whether two of our tensors have the same values. Reads them.
+  bool same_values(TensorId a, TensorId b);
+  // Puts the reference's tensors in the place of all that stands for a parameter. `names` and `bytes` get what was
+  // restored. False where the reference has no such parameter.
+  bool restore(const Parameter& parameter, std::vector<std::string>& names, std::uint64_t& bytes);
+
+  const CheckReport& report;
+  const CheckReport* reference;  // nullptr where none was given, or it is no complete model
+  const RepairOptions& options;
+  RepairPlan& plan;
+  Draft draft;
+  Spelling spelling;
+
+ private:
+  // The tensors whose names say that they are of this parameter.
+  std::span<const std::pair<ParameterId, TensorId>> tensors_of(ParameterId id);
+  bool same_bytes_as_reference(TensorId ours, TensorId theirs);
+
+  std::vector<std::pair<ParameterId, TensorId>> by_parameter_;
+  std::set<std::string> restored_stacks_;
+  // Opened when they are first needed.
+  std::unique_ptr<TensorData> our_data_;
+  std::unique_ptr<TensorData> their_data_;
+};
+
+// In the order in which they are to run.
+void repair_files(RepairContext& context);      // strays, duplicates, the index
+void repair_names(RepairContext& context);      // dialects, spellings of scales
+void repair_unwanted(RepairContext& context);   // what must not be there
+void repair_missing(RepairContext& context);    // what must, from the reference
+void repair_precision(RepairContext& context);  // what must be F32
+void repair_drafter(RepairContext& context);    // MTP blocks as released, with their heads and embeddings
+
+// Restores fields of config.json: from the reference's, or from what the tensors say. Returns the new text where it
+// changes.
+std::optional<std::string> repair_config(const CheckReport& report, const CheckReport* reference,
+                                         const RepairOptions& options, std::vector<RepairAction>& actions);
+// quantization_config, so that it says what the tensors are. `after`: the artifact to be.
+std::optional<std::string> repair_quantization_config(const CheckReport& before, const CheckReport& after,
+                                                      const RepairOptions& options, std::vector<RepairAction>& actions);
+
+}  // namespace outrider

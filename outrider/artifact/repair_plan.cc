@@ -1,0 +1,259 @@
+#include "outrider/artifact/repair_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "outrider/artifact/repair_context.h"
+#include "outrider/util/error.h"
+#include "outrider/util/printable.h"
+
+namespace outrider {
+namespace {
+
+namespace fs = std::filesystem;
+
+enum class Remedy {
+  kNone,
+  kAsked,    // with --only
+  kUnasked,  // always
+};
+
+Remedy remedy_of(Code code) {
+  switch (code) {
+    case Code::kShardUnreadable:
+    case Code::kShardTruncated:
+    case Code::kNotAShard:
+    case Code::kShardMissing:
+    case Code::kIndexNamesAbsentTensor:
+    case Code::kTensorInOtherShard:
+    case Code::kTensorNotInIndex:
+    case Code::kDuplicateTensor:
+    case Code::kStrayFile:
+    case Code::kIndexTotalSize:
+    case Code::kConfigFieldMissing:
+    case Code::kConfigContradiction:
+    case Code::kQuantizationConfigMismatch:
+    case Code::kScaleFormatUndeclared:
+    case Code::kTokenizerMismatch:
+    case Code::kTokenizerMissing:
+    case Code::kParameterMissing:
+    case Code::kFusedPartMissing:
+    case Code::kWrongShape:
+    case Code::kWrongDtype:
+    case Code::kCompanionMissing:
+    case Code::kCompanionWrong:
+    case Code::kStrayCompanion:
+    case Code::kBoundTwice:
+    case Code::kUnknownTensor:
+    case Code::kExplodedTensor:
+    case Code::kMtpSharesHead:
+    case Code::kMtpDropped:
+    case Code::kMtpQuantised:
+    case Code::kMtpWrongLayerType:
+    case Code::kMixedNaming:
+    case Code::kMtpNotAsReleased:
+    case Code::kFp32Downcast:
+    case Code::kHashTableNotInteger:
+    case Code::kInconsistentStorage:
+    case Code::kReferenceDtype:
+    case Code::kReferenceConfig:
+      return Remedy::kUnasked;
+    // What writes whole files again for little, changes what others may rely on, or throws away what may be wanted.
+    case Code::kUnalignedData:
+    case Code::kScaleSpelling:
+    case Code::kOutsideModel:
+      return Remedy::kAsked;
+    default:
+      return Remedy::kNone;
+  }
+}
+
+// Findings whose remedy is in the reference only.
+bool needs_reference(Code code) {
+  switch (code) {
+    case Code::kShardUnreadable:
+    case Code::kShardTruncated:
+    case Code::kNotAShard:
+    case Code::kShardMissing:
+    case Code::kParameterMissing:
+    case Code::kFusedPartMissing:
+    case Code::kWrongShape:
+    case Code::kWrongDtype:
+    case Code::kCompanionMissing:
+    case Code::kCompanionWrong:
+    case Code::kConfigFieldMissing:
+    case Code::kConfigContradiction:
+    case Code::kTokenizerMismatch:
+    case Code::kTokenizerMissing:
+    case Code::kExplodedTensor:
+    case Code::kMtpDropped:
+    case Code::kMtpQuantised:
+    case Code::kMtpNotAsReleased:
+    case Code::kHashTableNotInteger:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::shared_ptr<const CheckReport> check_of(const fs::path& directory, const RepairOptions& options,
+                                            const std::optional<std::string>& config) {
+  Checkpoint checkpoint = Checkpoint::open(directory, options.threads);
+  if (config) checkpoint.set_config_json(*config);
+  CheckOptions with;
+  with.threads = options.threads;
+  if (options.reference) with.reference = options.reference;
+  return std::make_shared<const CheckReport>(
+      check_checkpoint(std::make_shared<const Checkpoint>(std::move(checkpoint)), with));
+}
+
+std::shared_ptr<const CheckReport> check_draft(const Draft& draft, const std::string& config) {
+  // The list is gone before the check needs memory of its own.
+  auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::from_listing(draft.listing(), config));
+  return std::make_shared<const CheckReport>(check_checkpoint(std::move(checkpoint)));
+}
+
+void take_tokenizer(const CheckReport& report, const RepairOptions& options, RepairPlan& plan) {
+  for (const Code code : {Code::kTokenizerMismatch, Code::kTokenizerMissing}) {
+    const bool asked = options.only.empty() || options.only.contains(code);
+    if (!report.has(code) || !asked || !options.reference) continue;
+    std::vector<std::string> names;
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+      std::error_code error;
+      const fs::path from = *options.reference / name;
+      if (!fs::is_regular_file(from, error)) continue;
+      plan.artifact.kept.push_back({name, from, {}, 0, fs::file_size(from, error)});
+      plan.artifact.without.emplace_back(name);
+      names.emplace_back(name);
+    }
+    if (!names.empty()) plan.actions.push_back({code, "take tokenizer.json from the reference", {}, 0});
+  }
+}
+
+std::string why_it_stays(const Finding& finding, const RepairOptions& options) {
+  const Code code = finding.id;
+  if (!options.only.empty() && !options.only.contains(code)) return "not asked for with --only";
+  if (remedy_of(code) == Remedy::kAsked) {
+    return fmt::format("repaired with --only {} alone", finding.kind().code);
+  }
+  if (needs_reference(code) && !options.reference) return "needs --reference, the source checkpoint";
+  return std::string(finding.remedy_text());
+}
+
+// Findings that a list of tensors cannot show: of files, the tokenizer, values, and those beside a reference.
+bool is_seen_in_files_only(Code code) {
+  return finding_kind(code).code < finding_kind(Code::kConfigFieldMissing).code || code == Code::kTokenizerMismatch ||
+         code == Code::kTokenizerMissing || code == Code::kSampledByDefault ||
+         finding_kind(code).code >= finding_kind(Code::kNotANumber).code;
+}
+
+// Whether a finding beside the reference still holds for the artifact to be.
+bool holds_beside(const CheckReport& reference, Code code, const CheckReport& after) {
+  if (after.binding == nullptr || (code != Code::kReferenceLost && code != Code::kReferenceDtype)) return true;
+  const BindingReport& ours = *after.binding;
+  const BindingReport& theirs = *reference.binding;
+  for (ParameterId q = 0; q < theirs.bindings.size(); ++q) {
+    const Parameter& parameter = (*theirs.manifest)[q];
+    const Binding& source = theirs.bindings[q];
+    if (!source.bound || source.shared || parameter.block.kind == BlockKind::kDspark) continue;
+    const auto p = ours.manifest->find(parameter.block, parameter.slot, parameter.expert);
+    const bool bound = p && ours.bindings[*p].bound;
+    if (code == Code::kReferenceLost) {
+      if (!bound) return true;
+      continue;
+    }
+    if (!bound || ours.bindings[*p].form != StorageForm::kPlain || source.form != StorageForm::kPlain) continue;
+    const Dtype now = ours.tensor(*ours.bindings[*p].tensor(Component::kWeight)).dtype;
+    const Dtype released = theirs.tensor(*source.tensor(Component::kWeight)).dtype;
+    if (released == Dtype::kF32 && now != Dtype::kF32) return true;
+  }
+  return false;
+}
+
+// `report`: of the tensors as they are, with config.json as it will be.
+void list_remaining(const CheckReport& report, const CheckReport* reference, const RepairOptions& options,
+                    RepairPlan& plan) {
+  const auto acted = [&](Code code) {
+    return std::any_of(plan.actions.begin(), plan.actions.end(), [&](const RepairAction& a) { return a.code == code; });
+  };
+  const auto stays = [&](const Finding& finding) {
+    if (finding.kind().severity < Severity::kWarning) return;
+    plan.remaining.push_back({finding.id, why_it_stays(finding, options)});
+  };
+  for (const Finding& finding : report.findings) {
+    if (!is_seen_in_files_only(finding.id) || acted(finding.id)) continue;
+    if (reference == nullptr || holds_beside(*reference, finding.id, *plan.after)) stays(finding);
+  }
+  for (const Finding& finding : plan.after->findings) {
+    if (!is_seen_in_files_only(finding.id)) stays(finding);
+  }
+}
+
+}  // namespace
+
+bool is_repairable(Code code) {
+  return remedy_of(code) != Remedy::kNone;
+}
+bool is_repaired_unasked(Code code) {
+  return remedy_of(code) == Remedy::kUnasked;
+}
+
+RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) {
+  std::error_code error;
+  if (!fs::is_directory(directory, error)) {
+    throw Error(fmt::format("{}: is no directory. Repair works on the directory of a checkpoint.",
+                            printable(directory.string(), 4096)));
+  }
+  RepairPlan plan;
+  plan.sources.add_directory(directory);
+  if (options.reference) plan.sources.add_directory(*options.reference);
+  plan.before = check_of(directory, options, std::nullopt);
+  std::shared_ptr<const CheckReport> reference;
+  if (options.reference) {
+    CheckOptions with;
+    with.threads = options.threads;
+    reference = std::make_shared<const CheckReport>(check_path(*options.reference, with));
+    if (reference->plan == nullptr) {
+      throw Error(fmt::format("{}: is not complete, so nothing can be taken from it. Run `outrider check` on it.",
+                              printable(options.reference->string(), 4096)));
+    }
+  }
+  // config.json first: what the tensors lack is known by it.
+  std::optional<std::string> config = repair_config(*plan.before, reference.get(), options, plan.actions);
+  std::shared_ptr<const CheckReport> report = config ? check_of(directory, options, config) : plan.before;
+  if (report->checkpoint->names_only()) {
+    throw Error(fmt::format("{}: holds none of the files that its index names. Download them first.",
+                            printable(directory.string(), 4096)));
+  }
+  const std::string config_now = report->checkpoint->config_json();
+  if (report->binding == nullptr) {
+    Draft draft(report->checkpoint);
+    plan.artifact = draft.finish();
+    plan.after = report;
+  } else {
+    RepairContext context(*report, reference.get(), options, plan);
+    repair_files(context);
+    repair_names(context);
+    repair_unwanted(context);
+    repair_missing(context);
+    repair_precision(context);
+    repair_drafter(context);
+    plan.artifact = context.draft.finish();
+    plan.after = check_draft(context.draft, config_now);
+    const auto quantization = repair_quantization_config(*plan.before, *plan.after, options, plan.actions);
+    if (quantization) {
+      config = quantization;
+      plan.after = check_draft(context.draft, *config);
+    }
+  }
+  take_tokenizer(*plan.before, options, plan);
+  plan.artifact.others = directory;
+  plan.artifact.texts.emplace_back("config.json", config.value_or(config_now));
+  list_remaining(*report, reference.get(), options, plan);
+  return plan;
+}
+
+}  // namespace outrider

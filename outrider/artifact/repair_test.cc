@@ -1,0 +1,278 @@
+#include "outrider/artifact/repair.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "outrider/binding/weights.h"
+#include "outrider/testing/synthetic_checkpoint.h"
+#include "outrider/testing/temp_dir.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Family;
+using ::testing::HasSubstr;
+using testing::TempDir;
+using testing::write_file;
+
+void write_artifact_of(const fs::path& directory, Family family, std::uint32_t shards = 2) {
+  const std::string config = testing::config_json("tiny", family);
+  testing::SyntheticOptions options;
+  options.family = family;
+  options.shards = shards;
+  testing::write_checkpoint(directory, testing::tensor_list(read_config(config).config, options), config, false);
+}
+
+CheckReport repaired(const fs::path& directory, const std::optional<fs::path>& output,
+                     const RepairOptions& options = {}) {
+  return carry_out(plan_repair(directory, options), directory, output);
+}
+
+std::vector<std::byte> bytes_of(const Checkpoint& checkpoint, std::string_view name) {
+  const TensorInfo* tensor = checkpoint.find(name);
+  if (tensor == nullptr) {
+    ADD_FAILURE() << name << " is not there";
+    return {};
+  }
+  const ShardFile& file = checkpoint.files()[tensor->file];
+  std::vector<std::byte> bytes(tensor->bytes());
+  FileReader(file.path).read(file.data_start + tensor->begin, bytes);
+  return bytes;
+}
+
+ino_t inode(const fs::path& path) {
+  struct stat status {};
+  EXPECT_EQ(stat(path.c_str(), &status), 0) << path;
+  return status.st_ino;
+}
+
+std::string message_of(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(Repair, GivesTheMtpBlockItsOwnHeadInFloat32AndLinksAllElse) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kW4A16);
+  const CheckReport before = check_path(dir / "in");
+  const CheckReport after = repaired(dir / "in", dir / "out");
+  EXPECT_TRUE(after.plan != nullptr);
+  EXPECT_FALSE(after.has(Code::kMtpSharesHead));
+  EXPECT_EQ(after.drafter.tensors, before.drafter.tensors + 2);
+
+  const Checkpoint made = Checkpoint::open(dir / "out");
+  EXPECT_EQ(made.find("mtp.0.head.weight")->dtype, Dtype::kF32);
+  EXPECT_EQ(made.find("mtp.0.emb.tok_emb.weight")->dtype, Dtype::kBF16);
+  EXPECT_EQ(bytes_of(made, "mtp.0.emb.tok_emb.weight"), bytes_of(made, "embed.weight"));
+  const std::vector<std::byte> wide = bytes_of(made, "mtp.0.head.weight");
+  const std::vector<std::byte> narrow = bytes_of(made, "head.weight");
+  ASSERT_EQ(wide.size(), 2 * narrow.size());
+  for (std::size_t i = 0; i < narrow.size() / 2; ++i) {
+    std::uint32_t w = 0;
+    std::uint16_t n = 0;
+    std::memcpy(&w, wide.data() + 4 * i, 4);
+    std::memcpy(&n, narrow.data() + 2 * i, 2);
+    ASSERT_EQ(w, std::uint32_t{n} << 16) << i;
+  }
+  for (const ShardFile& file : before.checkpoint->files()) {
+    EXPECT_TRUE(inode(dir / "in" / file.name) == inode(dir / "out" / file.name)) << file.name;
+  }
+}
+
+TEST(Repair, KeepsTheHeadsDtypeWhereAskedTo) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  RepairOptions options;
+  options.alias_in_float32 = false;
+  repaired(dir / "in", dir / "out", options);
+  const Checkpoint made = Checkpoint::open(dir / "out");
+  EXPECT_EQ(made.find("mtp.0.head.weight")->dtype, Dtype::kBF16);
+  EXPECT_EQ(bytes_of(made, "mtp.0.head.weight"), bytes_of(made, "head.weight"));
+}
+
+TEST(Repair, WidensTheModelsHeadWhereAskedTo) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  RepairOptions options;
+  options.head_in_float32 = true;
+  repaired(dir / "in", dir / "out", options);
+  const Checkpoint made = Checkpoint::open(dir / "out");
+  EXPECT_EQ(made.find("head.weight")->dtype, Dtype::kF32);
+  EXPECT_EQ(bytes_of(made, "mtp.0.head.weight"), bytes_of(made, "head.weight"));
+  EXPECT_TRUE(made.duplicates().empty());
+}
+
+TEST(Repair, DoesOnlyWhatItIsAskedTo) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  RepairOptions options;
+  options.only = {Code::kIndexTotalSize};
+  EXPECT_TRUE(plan_repair(dir / "in", options).empty());
+}
+
+TEST(Repair, ASecondRepairFindsNothingToDo) {
+  TempDir dir;
+  for (const Family family : {Family::kOfficial, Family::kW4A16, Family::kNvfp4, Family::kModelopt, Family::kFp8}) {
+    fs::remove_all(dir / "in");
+    write_artifact_of(dir / "in", family);
+    if (plan_repair(dir / "in", {}).empty()) continue;
+    repaired(dir / "in", std::nullopt);
+    const RepairPlan again = plan_repair(dir / "in", {});
+    EXPECT_TRUE(again.empty()) << again.actions[0].what;
+  }
+}
+
+TEST(Repair, InPlaceKeepsAllOtherFilesAndFolders) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  write_file(dir / "in" / "README.md", "read me");
+  write_file(dir / "in" / ".gitattributes", "lfs");
+  fs::create_directories(dir / "in" / "encoding" / "tests");
+  write_file(dir / "in" / "encoding" / "tests" / "a.json", "{}");
+  fs::create_symlink("README.md", dir / "in" / "link.md");
+  chmod((dir / "in").c_str(), 0750);
+  repaired(dir / "in", std::nullopt);
+  EXPECT_EQ(testing::read_file(dir / "in" / "README.md"), "read me");
+  EXPECT_EQ(testing::read_file(dir / "in" / ".gitattributes"), "lfs");
+  EXPECT_EQ(testing::read_file(dir / "in" / "encoding" / "tests" / "a.json"), "{}");
+  EXPECT_EQ(fs::read_symlink(dir / "in" / "link.md"), "README.md");
+  EXPECT_EQ(static_cast<unsigned>(fs::status(dir / "in").permissions()), 0750U);
+  EXPECT_TRUE(Checkpoint::open(dir / "in").find("mtp.0.head.weight") != nullptr);
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()), 1);
+}
+
+TEST(Repair, InPlaceFollowsShardsThatAreLinks) {
+  // As in the cache of the Hugging Face hub: a snapshot of links into blobs.
+  TempDir dir;
+  write_artifact_of(dir / "snapshots" / "rev", Family::kOfficial);
+  fs::create_directories(dir / "blobs");
+  for (const char* name : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}) {
+    fs::rename(dir / "snapshots" / "rev" / name, dir / "blobs" / name);
+    fs::create_symlink(fs::path("../../blobs") / name, dir / "snapshots" / "rev" / name);
+  }
+  const CheckReport after = repaired(dir / "snapshots" / "rev", std::nullopt);
+  EXPECT_TRUE(after.plan != nullptr);
+  EXPECT_TRUE(fs::is_symlink(dir / "snapshots" / "rev" / "model-00001-of-00002.safetensors"));
+  EXPECT_TRUE(check_path(dir / "snapshots" / "rev").plan != nullptr);
+}
+
+TEST(Repair, ASingleFileGetsAnIndexAndNamesThatLoadersLookForLast) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial, 1);
+  const std::string name = Checkpoint::open(dir / "in").files()[0].name;
+  fs::rename(dir / "in" / name, dir / "in" / "model.safetensors");
+  fs::remove(dir / "in" / "model.safetensors.index.json");
+  const CheckReport after = repaired(dir / "in", std::nullopt);
+  EXPECT_TRUE(after.plan != nullptr);
+  EXPECT_TRUE(after.checkpoint->has_index());
+  EXPECT_FALSE(fs::exists(dir / "in" / "model.safetensors"));
+  EXPECT_TRUE(fs::exists(dir / "in" / "model-00001-of-00002.safetensors"));
+}
+
+TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
+  TempDir dir;
+  write_artifact_of(dir / "source", Family::kBf16);
+  const std::string config = testing::config_json("tiny", Family::kBf16);
+  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16, .shards = 2});
+  for (auto& t : tensors) {
+    if (t.dtype == Dtype::kF32) t.dtype = Dtype::kBF16;
+  }
+  testing::write_checkpoint(dir / "in", tensors, config, false);
+  RepairOptions options;
+  options.reference = dir / "source";
+  repaired(dir / "in", dir / "out", options);
+  const Checkpoint made = Checkpoint::open(dir / "out");
+  const Checkpoint source = Checkpoint::open(dir / "source");
+  EXPECT_EQ(made.find("layers.2.attn.attn_sink")->dtype, Dtype::kF32);
+  for (const char* name : {"layers.2.attn.attn_sink", "hc_head_fn", "mtp.0.hc_attn_fn", "layers.3.ffn.gate.bias"}) {
+    EXPECT_EQ(bytes_of(made, name), bytes_of(source, name)) << name;
+  }
+}
+
+TEST(Repair, WidensWithoutAReference) {
+  TempDir dir;
+  const std::string config = testing::config_json("tiny", Family::kBf16);
+  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  for (auto& t : tensors) {
+    if (t.dtype == Dtype::kF32) t.dtype = Dtype::kBF16;
+  }
+  testing::write_checkpoint(dir / "in", tensors, config, false);
+  const RepairPlan plan = plan_repair(dir / "in", {});
+  EXPECT_THAT(plan.actions[0].what, HasSubstr("--reference"));
+  const CheckReport after = carry_out(plan, dir / "in", std::nullopt);
+  EXPECT_FALSE(after.has(Code::kFp32Downcast));
+}
+
+TEST(Repair, ASourceThatChangesMeanwhileIsAnErrorAndNothingChanges) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  const RepairPlan plan = plan_repair(dir / "in", {});
+  const fs::path shard = dir / "in" / "model-00002-of-00002.safetensors";
+  std::fstream(shard, std::ios::in | std::ios::out | std::ios::binary).seekp(-1, std::ios::end).put('x');
+  fs::last_write_time(shard, fs::last_write_time(shard) + std::chrono::seconds(2));
+  EXPECT_THAT(message_of([&] { carry_out(plan, dir / "in", std::nullopt); }), HasSubstr("changed while it was read"));
+  EXPECT_TRUE(Checkpoint::open(dir / "in").find("mtp.0.head.weight") == nullptr);
+  EXPECT_FALSE(fs::exists(dir / ".in.outrider"));
+  EXPECT_THAT(message_of([&] { carry_out(plan, dir / "in", dir / "out"); }), HasSubstr("changed while it was read"));
+  EXPECT_FALSE(fs::exists(dir / "out"));
+}
+
+TEST(Repair, ASourceThatIsCutShortMeanwhileIsAnError) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial, 1);
+  const RepairPlan plan = plan_repair(dir / "in", {});
+  fs::resize_file(dir / "in" / plan.before->checkpoint->files()[0].name, 4096);
+  EXPECT_NE(message_of([&] { carry_out(plan, dir / "in", dir / "out"); }), "no error");
+  EXPECT_FALSE(fs::exists(dir / "out"));
+}
+
+TEST(Repair, RefusesAnOutputThatIsThere) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  fs::create_directory(dir / "out");
+  write_file(dir / "out" / "precious", "x");
+  EXPECT_THAT(message_of([&] { repaired(dir / "in", dir / "out"); }), HasSubstr("is already there"));
+  EXPECT_EQ(testing::read_file(dir / "out" / "precious"), "x");
+}
+
+TEST(Repair, RefusesAReferenceThatIsNotComplete) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  write_artifact_of(dir / "source", Family::kOfficial);
+  fs::remove(dir / "source" / "model-00002-of-00002.safetensors");
+  RepairOptions options;
+  options.reference = dir / "source";
+  EXPECT_THAT(message_of([&] { plan_repair(dir / "in", options); }), HasSubstr("not complete"));
+}
+
+TEST(Repair, AStrayFileOfCopiesIsTakenIntoTheIndex) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  repaired(dir / "in", std::nullopt);
+  // What a script leaves that adds the copies and forgets the index.
+  nlohmann::json index = nlohmann::json::parse(testing::read_file(dir / "in" / "model.safetensors.index.json"));
+  std::string shard;
+  for (const char* name : {"mtp.0.head.weight", "mtp.0.emb.tok_emb.weight"}) {
+    shard = index["weight_map"][name];
+    index["weight_map"].erase(name);
+  }
+  write_file(dir / "in" / "model.safetensors.index.json", index.dump());
+  const CheckReport after = repaired(dir / "in", std::nullopt);
+  EXPECT_FALSE(after.has(Code::kStrayFile));
+  EXPECT_EQ(after.drafter.own_heads, 1U);
+  EXPECT_EQ(after.checkpoint->files().size(), 3U);
+}
+
+}  // namespace
+}  // namespace outrider
