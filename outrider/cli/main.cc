@@ -9,6 +9,7 @@
 #include "outrider/cli/bench_command.h"
 #include "outrider/cli/check_command.h"
 #include "outrider/cli/completion_command.h"
+#include "outrider/cli/convert_command.h"
 #include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/logits_command.h"
@@ -25,6 +26,7 @@ int main(int argc, char** argv) {
   int status = 0;
   outrider::add_check_command(app, status);
   outrider::add_repair_command(app, status);
+  outrider::add_convert_command(app, status);
   outrider::add_generate_command(app, status);
   outrider::add_logits_command(app, status);
   outrider::add_serve_command(app, status);

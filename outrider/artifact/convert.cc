@@ -1,0 +1,191 @@
+#include "outrider/artifact/convert.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "outrider/artifact/huggingface_config.h"
+#include "outrider/artifact/quantization_config.h"
+#include "outrider/artifact/shards.h"
+#include "outrider/util/error.h"
+#include "outrider/util/printable.h"
+
+namespace outrider {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+class Converter {
+ public:
+  Converter(const CheckReport& report, const ConvertOptions& options, ConvertPlan& plan)
+      : binding_(*report.binding), manifest_(*binding_.manifest), options_(options), plan_(plan) {
+    for (const ShardFile& file : report.checkpoint->files()) plan_.artifact.sources.push_back(file.path);
+  }
+
+  std::vector<NewTensor> run() {
+    std::vector<bool> covered(binding_.uses.size());
+    for (ParameterId p = 0; p < manifest_.parameters().size(); ++p) {
+      const Binding& b = binding_.bindings[p];
+      if (!b.bound || b.shared) continue;
+      for (const std::int32_t t : b.tensors) {
+        if (t >= 0) covered[static_cast<std::size_t>(t)] = true;
+      }
+      if (manifest_[p].expert >= 0 && stacks(manifest_[p].block)) {
+        // Once for the block, at its first expert.
+        if (manifest_[p].expert == 0) add_stack(manifest_[p]);
+        continue;
+      }
+      for (std::size_t c = 0; c < kComponentCount; ++c) {
+        if (b.tensors[c] >= 0) add(p, static_cast<Component>(c));
+      }
+    }
+    for (TensorId t = 0; t < covered.size(); ++t) {
+      if (covered[t] || binding_.uses[t] == TensorUse::kUnusedStrayFile) continue;
+      const TensorInfo& info = binding_.tensor(t);
+      out_.push_back({{binding_.stored_name(t), info.dtype, {info.shape.begin(), info.shape.end()}},
+                      {bytes_of({t, 0, info.bytes()})},
+                      std::nullopt});
+    }
+    return std::move(out_);
+  }
+
+ private:
+  bool to_hugging_face() const { return options_.to == Dialect::kHuggingFace; }
+
+  SourceBytes bytes_of(const TensorSlice& slice) const {
+    const TensorInfo& info = binding_.tensor(slice.tensor);
+    const ShardFile& file = binding_.checkpoint->files()[info.file];
+    return {info.file, file.data_start + info.begin + slice.begin, slice.bytes};
+  }
+
+  // Whether all experts of a block are stored unquantised and alike, so that they can be one tensor.
+  bool stacks(Block block) {
+    if (!to_hugging_face() || block.kind == BlockKind::kDspark) return false;
+    const std::size_t position = *manifest_.block_position(block);
+    const auto known = stacks_.find(position);
+    if (known != stacks_.end()) return known->second;
+    std::optional<Dtype> dtype;
+    bool alike = true;
+    const auto [first, end] = manifest_.parameters_of(position, position + 1);
+    for (ParameterId p = first; p < end && alike; ++p) {
+      if (manifest_[p].expert < 0) continue;
+      const Binding& b = binding_.bindings[p];
+      alike = b.bound && b.form == StorageForm::kPlain;
+      if (!alike) break;
+      const Dtype own = binding_.tensor(*b.tensor(Component::kWeight)).dtype;
+      alike = !dtype || *dtype == own;
+      dtype = own;
+    }
+    return stacks_[position] = alike && dtype.has_value();
+  }
+
+  std::string name_of(const Parameter& p, Component component) const {
+    return tensor_name(p.block, p.slot, p.expert, component, to_hugging_face(), to_hugging_face());
+  }
+
+  void add(ParameterId p, Component component) {
+    const Binding& b = binding_.bindings[p];
+    const TensorSlice slice = binding_.slice(p, component);
+    const TensorInfo& info = binding_.tensor(slice.tensor);
+    NewTensor tensor{{name_of(manifest_[p], component), info.dtype, {info.shape.begin(), info.shape.end()}},
+                     {bytes_of(slice)},
+                     std::nullopt};
+    if (b.part != ExpertPart::kNone) {
+      const auto shape = manifest_[p].shape.span();
+      tensor.to.shape.assign(shape.begin(), shape.end());
+      ++plan_.restacked;
+    } else {
+      plan_.renamed += tensor.to.name != binding_.stored_name(slice.tensor);
+    }
+    out_.push_back(std::move(tensor));
+  }
+
+  // `first`: a part of the block's first expert. w3 stands in w1's stack, expert by expert.
+  void add_stack(const Parameter& first) {
+    if (first.slot == Slot::kExpertW3) return;
+    const bool down = first.slot == Slot::kExpertW2;
+    const std::uint64_t experts = manifest_.config().n_routed_experts;
+    NewTensor stack;
+    for (std::uint64_t e = 0; e < experts; ++e) {
+      for (const Slot slot : {first.slot, Slot::kExpertW3}) {
+        if (down && slot == Slot::kExpertW3) continue;
+        const ParameterId p = *manifest_.find(first.block, slot, static_cast<std::int32_t>(e));
+        const SourceBytes piece = bytes_of(binding_.slice(p, Component::kWeight));
+        stack.to.dtype = binding_.tensor(*binding_.bindings[p].tensor(Component::kWeight)).dtype;
+        // Slices of one stack follow one another.
+        SourceBytes* last = stack.from.empty() ? nullptr : &stack.from.back();
+        if (last != nullptr && last->source == piece.source && last->begin + last->bytes == piece.begin) {
+          last->bytes += piece.bytes;
+        } else {
+          stack.from.push_back(piece);
+        }
+      }
+    }
+    stack.to.shape = {experts, first.shape.dims[0] * (down ? 1 : 2), first.shape.dims[1]};
+    stack.to.name =
+        fmt::format("model.{}.mlp.experts.{}", block_name(first.block), down ? "down_proj" : "gate_up_proj");
+    ++plan_.restacked;
+    out_.push_back(std::move(stack));
+  }
+
+  const BindingReport& binding_;
+  const Manifest& manifest_;
+  const ConvertOptions& options_;
+  ConvertPlan& plan_;
+  std::map<std::size_t, bool> stacks_;  // by position of the block
+  std::vector<NewTensor> out_;
+};
+
+// config.json for tensors that are called otherwise now.
+std::string converted_config(const CheckReport& before, const std::vector<NewShard>& shards, Dialect to) {
+  const std::string& text = before.checkpoint->config_json();
+  ordered_json config = ordered_json::parse(text, nullptr, false);
+  bool changed = false;
+  if (to == Dialect::kHuggingFace && before.config->spelling == ConfigSpelling::kInference) {
+    config = huggingface_config(*before.config);
+    changed = true;
+  }
+  const auto quantization = config.find("quantization_config");
+  if (quantization != config.end() && quantization->is_object() && quantization->contains("config_groups")) {
+    const CheckReport listed =
+        check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(listing(shards), config.dump())));
+    if (listed.binding != nullptr) {
+      *quantization = quantization_config(*listed.binding, *quantization);
+      changed = true;
+    }
+  }
+  return changed ? config.dump(2) + "\n" : text;
+}
+
+}  // namespace
+
+ConvertPlan plan_convert(const fs::path& directory, const ConvertOptions& options) {
+  ConvertPlan plan;
+  plan.sources.add_directory(directory);
+  CheckOptions with;
+  with.threads = options.threads;
+  plan.before = std::make_shared<const CheckReport>(check_path(directory, with));
+  if (plan.before->plan == nullptr) {
+    throw Error(
+        fmt::format("{}: is not complete, so its tensors cannot all be named. Run `outrider check` on it, and "
+                    "`outrider repair`.",
+                    printable(directory.string(), 4096)));
+  }
+  plan.artifact.checkpoint = plan.before->checkpoint;
+  Converter converter(*plan.before, options, plan);
+  plan.artifact.shards = in_shards(converter.run(), options.max_shard_bytes);
+  plan.artifact.with_index = plan.artifact.shards.size() > 1;
+  const std::string config = converted_config(*plan.before, plan.artifact.shards, options.to);
+  plan.after = std::make_shared<const CheckReport>(check_checkpoint(
+      std::make_shared<const Checkpoint>(Checkpoint::from_listing(listing(plan.artifact.shards), config))));
+  plan.artifact.texts.emplace_back("config.json", config);
+  plan.artifact.others = directory;
+  for (const ShardFile& file : plan.before->checkpoint->files()) plan.artifact.without.push_back(file.name);
+  return plan;
+}
+
+}  // namespace outrider

@@ -1,0 +1,79 @@
+"""What `outrider` writes is opened by the safetensors package and by transformers, which compute what Outrider does."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import DeepseekV4ForCausalLM
+
+from make_variants import Maker
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTRIDER = Path(os.environ.get("OUTRIDER", ROOT / "build" / "release" / "outrider"))
+TOKENS = list(range(3, 300))
+
+pytestmark = pytest.mark.skipif(not OUTRIDER.exists(), reason="build/release/outrider is not built")
+
+
+def outrider(*arguments) -> str:
+    return subprocess.run([OUTRIDER, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def bf16(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("artifacts") / "bf16"
+    Maker().make("bf16").write(directory)
+    return directory
+
+
+def tensors_of(directory: Path) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            tensors |= {name: file.get_tensor(name) for name in file.keys()}
+    return tensors
+
+
+@torch.no_grad()
+def test_transformers_computes_the_same_from_a_converted_checkpoint(bf16, tmp_path):
+    outrider("convert", bf16, "--to", "huggingface", "--output", tmp_path / "hf", "--max-shard-size", "5MB")
+    model, info = DeepseekV4ForCausalLM.from_pretrained(
+        tmp_path / "hf", dtype=torch.float32, output_loading_info=True
+    )
+    assert not info["missing_keys"] and not info["mismatched_keys"] and not info["unexpected_keys"]
+    theirs = model.eval()(torch.tensor([TOKENS]), use_cache=False).logits[0, -1]
+    ours = logits_of(tmp_path / "hf")
+    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)
+    assert ours.argmax() == theirs.argmax()
+
+
+def logits_of(directory: Path) -> torch.Tensor:
+    npy = directory.parent / "logits.npy"
+    outrider("logits", directory, "--tokens", ",".join(map(str, TOKENS)), "--mode", "exact", "--npy", npy)
+    import numpy
+
+    return torch.from_numpy(numpy.load(npy)).float().reshape(-1)
+
+
+def test_safetensors_opens_what_repair_writes(bf16, tmp_path):
+    outrider("repair", bf16, "--output", tmp_path / "repaired")
+    tensors = tensors_of(tmp_path / "repaired")
+    assert torch.equal(tensors["mtp.0.head.weight"], tensors["head.weight"].float())
+    assert torch.equal(tensors["mtp.0.emb.tok_emb.weight"], tensors["embed.weight"])
+    index = json.loads((tmp_path / "repaired" / "model.safetensors.index.json").read_text())
+    assert set(index["weight_map"]) == set(tensors)
+    assert index["metadata"]["total_size"] == sum(t.nbytes for t in tensors.values())
+
+
+def test_a_round_trip_is_byte_identical(bf16, tmp_path):
+    outrider("convert", bf16, "--to", "huggingface", "--output", tmp_path / "there")
+    outrider("convert", tmp_path / "there", "--to", "official", "--output", tmp_path / "back")
+    before, after = tensors_of(bf16), tensors_of(tmp_path / "back")
+    assert set(before) == set(after)
+    assert all(torch.equal(before[n], after[n]) and before[n].dtype == after[n].dtype for n in before)
+    shutil.rmtree(tmp_path / "there")
