@@ -5,18 +5,24 @@
 #include <algorithm>
 #include <chrono>
 
+#include "outrider/model/memory_need.h"
 #include "outrider/speculation/decoder.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
 namespace {
 
-void run_once(const Model& model, const Decoder& decoder, std::span<const std::vector<std::uint32_t>> prompts,
-              const LatencyBenchmarkOptions& options, LatencyResult* result) {
-  using Clock = std::chrono::steady_clock;
+GenerationParams generation_params(const LatencyBenchmarkOptions& options) {
   GenerationParams params;
   params.sampling = options.sampling;
   params.max_tokens = options.output_len;
+  return params;
+}
+
+void run_once(const Model& model, const Decoder& decoder, std::span<const std::vector<std::uint32_t>> prompts,
+              const LatencyBenchmarkOptions& options, LatencyResult* result) {
+  using Clock = std::chrono::steady_clock;
+  GenerationParams params = generation_params(options);
   std::vector<Generation> generations;
   generations.reserve(prompts.size());
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -55,6 +61,10 @@ std::vector<LatencyResult> run_latency_benchmark(
     if (batch_size == 0 || batch_size > prompts.size()) {
       throw Error(fmt::format("A batch of {} prompts is asked for, and there are {}.", batch_size, prompts.size()));
     }
+    const std::size_t longest =
+        std::ranges::max(prompts.first(batch_size), {}, &std::vector<std::uint32_t>::size).size();
+    require_memory(model, Generation::limits(model, longest, generation_params(options)), batch_size,
+                   batch_size * std::min(longest, options.chunk));
     for (const std::size_t k : options.num_speculative_tokens) {
       results.push_back({batch_size, k, {}, {}, {}});
       decoders.emplace_back(model, DecoderOptions{k, options.chunk});

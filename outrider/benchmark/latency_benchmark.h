@@ -33,7 +33,8 @@ struct LatencyResult {
 
 // Writes `output_len` tokens after each of the first `batch size` prompts, all at once, for every batch size and number
 // of speculative tokens. Iterations of all settings take turns, so that whatever else the machine does meets them
-// alike. Throws Error where there are fewer prompts than the largest batch, and as Decoder and Generation do.
+// alike. Throws Error where there are fewer prompts than the largest batch, where memory does not suffice, and as
+// Decoder and Generation do.
 std::vector<LatencyResult> run_latency_benchmark(
     const Model& model, std::span<const std::vector<std::uint32_t>> prompts, const LatencyBenchmarkOptions& options,
     const std::function<void(std::size_t done, std::size_t total)>& progress);

@@ -13,7 +13,7 @@ namespace {
 
 const std::vector<TokenId> kTokens = {3, 4, 5, 7, 8, 11};
 
-std::vector<TokenId> ids(const BenchmarkPrompt& prompt) {
+const std::vector<TokenId>& ids(const BenchmarkPrompt& prompt) {
   return std::get<std::vector<TokenId>>(prompt.prompt);
 }
 

@@ -134,13 +134,18 @@ std::optional<SpeculationCounts> growth(const std::optional<SpeculationCounts>& 
       after->accepted_tokens < before->accepted_tokens) {
     return {};
   }
+  SpeculationCounts grown = *after;
+  grown.drafts -= before->drafts;
+  grown.draft_tokens -= before->draft_tokens;
+  grown.accepted_tokens -= before->accepted_tokens;
   const std::vector<std::uint64_t>& earlier = before->accepted_per_position;
-  const std::vector<std::uint64_t>& later = after->accepted_per_position;
-  if (later.size() < earlier.size() ||
-      !std::equal(earlier.begin(), earlier.end(), later.begin(), std::less_equal<>{})) {
-    return {};
+  std::vector<std::uint64_t>& positions = grown.accepted_per_position;
+  if (positions.size() < earlier.size()) return {};
+  for (std::size_t i = 0; i < earlier.size(); ++i) {
+    if (positions[i] < earlier[i]) return {};
+    positions[i] -= earlier[i];
   }
-  return *after - *before;
+  return grown;
 }
 
 // The requests of one run.
@@ -155,11 +160,8 @@ class Run {
 
   double run(std::span<const double> arrivals) {
     start_ = Clock::now();
-    for (std::size_t i = 0; i < arrivals.size(); ++i) {
-      const auto time =
-          start_ + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(arrivals[i]));
-      client_.at(time, [this, i] { arrive(i); });
-    }
+    arrivals_ = arrivals;
+    arrive();
     client_.run();
     return seconds(Clock::now() - start_);
   }
@@ -167,8 +169,17 @@ class Run {
   std::vector<RequestOutcome> take_outcomes() { return std::move(outcomes_); }
 
  private:
-  void arrive(std::size_t index) {
-    waiting_.push_back({index, Clock::now()});
+  // Takes the prompts whose time has come, in their order, and waits for the next.
+  void arrive() {
+    for (; arrived_ < arrivals_.size(); ++arrived_) {
+      const auto time =
+          start_ + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(arrivals_[arrived_]));
+      if (time > Clock::now()) {
+        client_.at(time, [this] { arrive(); });
+        break;
+      }
+      waiting_.push_back({arrived_, Clock::now()});
+    }
     send();
   }
 
@@ -209,6 +220,8 @@ class Run {
   std::function<void(std::size_t done, std::size_t total)> progress_;
   std::vector<RequestOutcome> outcomes_;
   Clock::time_point start_;
+  std::span<const double> arrivals_;
+  std::size_t arrived_ = 0;
   std::deque<Waiting> waiting_;
   std::size_t running_ = 0;
   std::size_t done_ = 0;
@@ -270,7 +283,8 @@ ServeRun run_serve_benchmark(HttpClient& client, std::span<const BenchmarkPrompt
   if (options.warmups != 0) {
     const std::vector<BenchmarkPrompt> first(options.warmups, prompts.front());
     Run warmup(client, first, options, {});
-    warmup.run(std::vector<double>(options.warmups, 0.0));
+    const std::vector<double> at_once(options.warmups, 0.0);
+    warmup.run(at_once);
     for (const RequestOutcome& outcome : warmup.take_outcomes()) {
       if (!outcome.success()) throw Error(fmt::format("A request to warm up failed: {}.", outcome.error));
     }
@@ -278,7 +292,8 @@ ServeRun run_serve_benchmark(HttpClient& client, std::span<const BenchmarkPrompt
   ServeRun out;
   const std::optional<SpeculationCounts> before = read_counters(client);
   Run run(client, prompts, options, progress);
-  out.duration = run.run(arrival_times(prompts.size(), options));
+  const std::vector<double> arrivals = arrival_times(prompts.size(), options);
+  out.duration = run.run(arrivals);
   out.outcomes = run.take_outcomes();
   out.speculation = growth(before, read_counters(client));
   return out;

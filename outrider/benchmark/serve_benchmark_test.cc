@@ -17,7 +17,6 @@
 namespace outrider {
 namespace {
 
-using nlohmann::json;
 using ::testing::HasSubstr;
 
 // Answers /v1/completions with three chunks of two tokens, and drafts as it says in /metrics.
@@ -32,7 +31,7 @@ class FakeServer {
     return HttpClient(parse_base_url(fmt::format("http://127.0.0.1:{}", server_.port())), std::move(headers),
                       {std::chrono::seconds(5), std::chrono::seconds(20)});
   }
-  std::vector<json> bodies() {
+  std::vector<nlohmann::json> bodies() {
     const std::lock_guard lock(mutex_);
     return bodies_;
   }
@@ -57,7 +56,7 @@ class FakeServer {
     std::size_t number = 0;
     {
       const std::lock_guard lock(mutex_);
-      bodies_.push_back(json::parse(request.body));
+      bodies_.push_back(nlohmann::json::parse(request.body));
       number = bodies_.size();
     }
     if (refuse_every != 0 && number % refuse_every == 0) {
@@ -82,7 +81,7 @@ class FakeServer {
   }
 
   std::mutex mutex_;
-  std::vector<json> bodies_;
+  std::vector<nlohmann::json> bodies_;
   std::atomic<int> metrics_ = 0;
   std::atomic<std::size_t> running_ = 0;
   HttpServer server_;
@@ -122,7 +121,7 @@ TEST(ServeBenchmark, MeasuresEachRequest) {
   EXPECT_EQ(run.speculation->accepted_tokens, 1U);
 
   std::vector<int> last;
-  for (const json& body : server.bodies()) {
+  for (const nlohmann::json& body : server.bodies()) {
     last.push_back(body["prompt"][2]);
     EXPECT_EQ(body["model"], "m");
     EXPECT_EQ(body["max_tokens"], 6);

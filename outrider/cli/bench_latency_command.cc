@@ -65,7 +65,8 @@ int run(Arguments& arguments) {
   const auto plan = open_plan(arguments.path);
   arguments.benchmark.num_speculative_tokens = speculative_tokens(arguments, *plan);
   const auto prompts = make_prompts(arguments, Tokenizer::open(plan->checkpoint().root()));
-  const Model model(std::make_shared<const Weights>(plan), arguments.model.options());
+  const auto loaded = load_model(plan, arguments.model.options());
+  const Model& model = *loaded;
 
   ProgressBar bar("measuring", ProgressUnit::kItems);
   const auto results =

@@ -92,7 +92,9 @@ TEST(ManPage, KnowsEveryOptionAndIsSound) {
   std::string text = testing::read_file(path);
   text = std::regex_replace(text, std::regex(R"(\\-)"), "-");
   for (const char* command : kCommands) {
-    if (*command != '\0') EXPECT_THAT(text, HasSubstr(std::string(".SS outrider ") + command + "\n"));
+    if (*command != '\0') {
+      EXPECT_THAT(text, HasSubstr(std::string(".SS outrider ") + command + "\n"));
+    }
     for (const std::string& option : options_of(command)) EXPECT_THAT(text, HasSubstr(option)) << command;
   }
   if (!has("groff")) GTEST_SKIP() << "groff is not installed";
