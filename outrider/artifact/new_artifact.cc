@@ -30,6 +30,24 @@ std::string gigabytes(std::uint64_t bytes) {
   return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
 }
 
+// Written by hand: a document of 100,000 names in memory would take more than all the rest.
+class IndexText {
+ public:
+  explicit IndexText(std::uint64_t total)
+      : text_(fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total)) {}
+
+  void add(const std::string& tensor, const std::string& file) {
+    text_ +=
+        fmt::format("{}\n    {}: {}", first_ ? "" : ",", nlohmann::json(tensor).dump(), nlohmann::json(file).dump());
+    first_ = false;
+  }
+  std::string finished() { return std::move(text_) + "\n  }\n}\n"; }
+
+ private:
+  std::string text_;
+  bool first_ = true;
+};
+
 class Writer {
  public:
   Writer(const NewArtifact& artifact, const fs::path& directory, bool in_place, const WriteProgress& progress)
@@ -50,7 +68,7 @@ class Writer {
       to_copy.push_back(&file);
       copies += file.file_bytes;
     }
-    need_space(total_, copies);
+    need_space(directory_, total_, copies);
     total_ += copies;
     for (const KeptFile* file : to_copy) {
       clone_file(file->from, directory_ / file->name, false, [&](std::uint64_t bytes) { done(bytes); });
@@ -66,20 +84,6 @@ class Writer {
   void done(std::uint64_t bytes) {
     done_ += bytes;
     if (progress_) progress_(done_, total_);
-  }
-
-  void need_space(std::uint64_t written, std::uint64_t copied) const {
-    const std::uint64_t free = free_bytes(directory_);
-    if (written + copied + kSpare <= free) return;
-    const std::string copies =
-        copied == 0
-            ? ""
-            : fmt::format(", {} of them copies of files that this file system can neither reflink nor hard link",
-                          gigabytes(copied));
-    throw Error(fmt::format(
-        "{}: {} are to be written{}, and {} are free. Nothing was changed; make room, or choose "
-        "another disk with --output.",
-        printable(directory_.parent_path().string(), 4096), gigabytes(written + copied), copies, gigabytes(free)));
   }
 
   const FileReader& source(std::uint32_t number) {
@@ -173,6 +177,19 @@ class Writer {
 
 }  // namespace
 
+void need_space(const fs::path& directory, std::uint64_t written, std::uint64_t copied) {
+  const std::uint64_t free = free_bytes(directory);
+  if (written + copied + kSpare <= free) return;
+  const std::string copies =
+      copied == 0 ? ""
+                  : fmt::format(", {} of them copies of files that this file system can neither reflink nor hard link",
+                                gigabytes(copied));
+  throw Error(fmt::format(
+      "{}: {} are to be written{}, and {} are free. Nothing was changed; make room, or choose "
+      "another disk with --output.",
+      printable(directory.parent_path().string(), 4096), gigabytes(written + copied), copies, gigabytes(free)));
+}
+
 std::uint64_t NewShard::bytes() const {
   std::uint64_t sum = 0;
   for (const NewTensor& tensor : tensors) sum += tensor.bytes();
@@ -185,23 +202,23 @@ std::uint64_t NewArtifact::bytes_to_write() const {
   return sum;
 }
 
+std::string index_json(const std::vector<Checkpoint::Listed>& tensors, std::uint64_t total) {
+  IndexText text(total);
+  for (const Checkpoint::Listed& t : tensors) text.add(t.name, t.file);
+  return text.finished();
+}
+
 std::string NewArtifact::index_json() const {
-  // Written by hand: a document of 100,000 names in memory would take more than all the rest.
   std::uint64_t total = bytes_to_write();
   for (const KeptFile& file : kept) total += file.tensor_bytes;
-  std::string out = fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total);
-  bool first = true;
-  const auto add = [&](std::string_view tensor, const std::string& file) {
-    out += fmt::format("{}\n    {}: {}", first ? "" : ",", nlohmann::json(tensor).dump(), nlohmann::json(file).dump());
-    first = false;
-  };
+  IndexText text(total);
   for (const KeptFile& file : kept) {
-    for (const std::uint32_t tensor : file.tensors) add(checkpoint->name(tensor), file.name);
+    for (const std::uint32_t tensor : file.tensors) text.add(checkpoint->name(tensor), file.name);
   }
   for (const NewShard& shard : shards) {
-    for (const NewTensor& tensor : shard.tensors) add(tensor.to.name, shard.name);
+    for (const NewTensor& tensor : shard.tensors) text.add(tensor.to.name, shard.name);
   }
-  return out + "\n  }\n}\n";
+  return text.finished();
 }
 
 void write_artifact(const NewArtifact& artifact, const fs::path& directory, bool in_place,
@@ -215,6 +232,14 @@ void SourceStamps::add_directory(const fs::path& directory) {
     if (entry.path().extension() == ".safetensors" && entry.is_regular_file(error))
       stamps_.emplace_back(entry.path(), stamp_of(entry.path()));
   }
+}
+
+std::string SourceStamps::text() const {
+  std::string out;
+  for (const auto& [path, stamp] : stamps_) {
+    out += fmt::format("{} {} {} {} {}\n", path.string(), stamp.device, stamp.inode, stamp.size, stamp.modified_ns);
+  }
+  return out;
 }
 
 void SourceStamps::expect_unchanged() const {

@@ -67,6 +67,9 @@ struct NewArtifact {
   std::string index_json() const;
 };
 
+// The same of a list of tensors of `total` bytes.
+std::string index_json(const std::vector<Checkpoint::Listed>& tensors, std::uint64_t total);
+
 inline constexpr const char* kIndexFileName = "model.safetensors.index.json";
 
 // Bytes done so far, of how many.
@@ -79,6 +82,10 @@ using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t total
 void write_artifact(const NewArtifact& artifact, const std::filesystem::path& directory, bool in_place,
                     const WriteProgress& progress = {});
 
+// Throws Error where the file system of `directory` has no room for so many bytes, `copied` of which only because it
+// can neither reflink nor hard link.
+void need_space(const std::filesystem::path& directory, std::uint64_t written, std::uint64_t copied = 0);
+
 // The state of every file that an artifact is made of, to see whether one changes meanwhile.
 class SourceStamps {
  public:
@@ -86,6 +93,8 @@ class SourceStamps {
   void add_directory(const std::filesystem::path& directory);
   // Throws Error where one of them is not what it was.
   void expect_unchanged() const;
+  // A line for each file.
+  std::string text() const;
 
  private:
   std::vector<std::pair<std::filesystem::path, FileStamp>> stamps_;

@@ -13,6 +13,7 @@
 #include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/logits_command.h"
+#include "outrider/cli/quantize_command.h"
 #include "outrider/cli/repair_command.h"
 #include "outrider/cli/serve_command.h"
 
@@ -27,6 +28,7 @@ int main(int argc, char** argv) {
   outrider::add_check_command(app, status);
   outrider::add_repair_command(app, status);
   outrider::add_convert_command(app, status);
+  outrider::add_quantize_command(app, status);
   outrider::add_generate_command(app, status);
   outrider::add_logits_command(app, status);
   outrider::add_serve_command(app, status);
