@@ -172,7 +172,7 @@ constexpr FindingKind kKinds[] = {
      "modules are quantised that engines expect unquantised",
      "vLLM and SGLang build compressor, indexer weights and router unquantised: the scales are skipped and the codes "
      "used as values.",
-     "Quantise again with these modules ignored."},
+     "Quantise again with these modules ignored; `outrider quantize` leaves them unquantised."},
     {Code::kHashTableNotInteger, "OUT062", "hash-table-not-integer", kError, false,
      "a hash-routing table is no integer table",
      "Expert numbers are read as floats, and those past 256 are rounded: tokens go to the wrong experts.",
