@@ -13,6 +13,7 @@
 #include "outrider/artifact/repair.h"
 #include "outrider/check/context.h"
 #include "outrider/cli/progress_bar.h"
+#include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 #include "outrider/util/staged_directory.h"
