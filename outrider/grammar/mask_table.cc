@@ -1,0 +1,98 @@
+#include "outrider/grammar/mask_table.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace outrider {
+namespace {
+
+constexpr std::size_t kFew = 512;
+constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxPositions = 50'000;
+
+// Calls `accept(node, position)` for each node of the subtree [first, end) that can be reached from `from`, at depth
+// `depth`.
+template <typename Accept>
+void walk(const TokenTrie& trie, Matcher& matcher, std::uint32_t first, std::uint32_t end, std::size_t depth,
+          Matcher::Position from, const Accept& accept) {
+  std::vector<Matcher::Position> positions(trie.max_depth() + 1);
+  positions[depth] = from;
+  const auto nodes = trie.nodes();
+  for (std::uint32_t i = first; i < end;) {
+    const TokenTrie::Node& node = nodes[i];
+    const Matcher::Position position = matcher.next(positions[node.depth - std::size_t{1}], node.byte);
+    if (position == Matcher::kDead) {
+      i = node.end;
+      continue;
+    }
+    positions[node.depth] = position;
+    accept(node, position, i);
+    ++i;
+  }
+}
+
+}  // namespace
+
+bool TokenSet::empty() const {
+  return std::ranges::all_of(words_, [](std::uint64_t word) { return word == 0; });
+}
+
+MaskTable::MaskTable(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie)
+    : grammar_(std::move(grammar)), trie_(std::move(trie)), matcher_(grammar_->automaton()) {}
+
+MaskTable::Local MaskTable::make_local(Automaton::State state) {
+  if (matcher_.size() > kMaxPositions) matcher_.forget_all_but({});
+  Local local;
+  std::vector<TokenId> tokens;
+  const auto size = static_cast<std::uint32_t>(trie_->nodes().size());
+  walk(*trie_, matcher_, 0, size, 0, matcher_.position_in(state),
+       [&](const TokenTrie::Node& node, Matcher::Position position, std::uint32_t index) {
+         for (const TokenId token : trie_->tokens(node)) tokens.push_back(token);
+         if (matcher_.complete(position) && node.end > index + 1) local.ends.push_back(index);
+       });
+  if (tokens.size() <= kFew) {
+    local.few = std::move(tokens);
+  } else {
+    local.many = std::make_unique<TokenSet>(trie_->id_limit());
+    for (const TokenId token : tokens) local.many->add(token);
+  }
+  return local;
+}
+
+std::shared_ptr<const MaskTable::Local> MaskTable::local(Automaton::State state) {
+  const std::lock_guard lock(mutex_);
+  if (const auto known = locals_.find(state); known != locals_.end()) return known->second;
+  auto made = std::make_shared<const Local>(make_local(state));
+  if (bytes_ > kMaxBytes) {
+    locals_.clear();
+    bytes_ = 0;
+  }
+  bytes_ += sizeof(Local) + (made->few.size() + made->ends.size()) * sizeof(TokenId);
+  if (made->many) bytes_ += made->many->words().size() * sizeof(std::uint64_t);
+  locals_.emplace(state, made);
+  return made;
+}
+
+TokenSet MaskTable::allowed(Matcher& matcher, Matcher::Position position) {
+  TokenSet set(std::max(trie_->id_limit(), trie_->eos() + 1));
+  const std::size_t stacks = matcher.stack_count(position);
+  for (std::size_t i = 0; i < stacks; ++i) {
+    const Matcher::Stack stack = matcher.stack(position, i);
+    const std::shared_ptr<const Local> rule = local(matcher.top(stack));
+    for (const TokenId token : rule->few) set.add(token);
+    if (rule->many) set.add_all(*rule->many);
+    if (rule->ends.empty() || matcher.outermost(stack)) continue;
+    const Matcher::Position after = matcher.after(stack);
+    for (const std::uint32_t end : rule->ends) {
+      const TokenTrie::Node& node = trie_->nodes()[end];
+      walk(*trie_, matcher, end + 1, node.end, node.depth, after,
+           [&](const TokenTrie::Node& reached, Matcher::Position, std::uint32_t) {
+             for (const TokenId token : trie_->tokens(reached)) set.add(token);
+           });
+    }
+  }
+  if (matcher.complete(position) || set.empty()) set.add(trie_->eos());
+  return set;
+}
+
+}  // namespace outrider

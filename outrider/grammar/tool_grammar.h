@@ -1,0 +1,17 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "outrider/grammar/automaton.h"
+#include "outrider/grammar/json_text.h"
+
+namespace outrider {
+
+// Calls of `functions` in DSML, the markup of DeepSeek-V4's tool calls, as the release's encoder writes them; one of
+// them, or, with `several`, any number. A function has "name" and, as JSON Schema, "parameters". Throws Error as
+// Grammar::message.
+Automaton::State add_tool_calls(AutomatonBuilder& builder, JsonText& json, Automaton::State from,
+                                const std::vector<nlohmann::ordered_json>& functions, bool several);
+
+}  // namespace outrider
