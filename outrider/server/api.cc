@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "outrider/grammar/grammar_mask.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/prompt/python_json.h"
 #include "outrider/server/generation_call.h"
@@ -69,6 +70,7 @@ Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const M
     : options_(std::move(options)),
       engine_(engine),
       tokenizer_(tokenizer),
+      constraints_(tokenizer),
       metrics_(metrics),
       log_(log),
       health_(std::move(health)),
@@ -228,7 +230,10 @@ void Api::generate(bool chat, const ordered_json& body, const HttpRequest& reque
   call.model = check_model(fields);
   GenerationRequest asked = chat ? read_chat_request(body, tokenizer_, options_.defaults)
                                  : read_completion_request(fields, tokenizer_, options_.defaults);
-  if (read_constraint(fields) != nullptr) call.mask = [body] { return read_constraint(Fields(body)); };
+  const bool reasoning = chat && asked.thinking_mode == ThinkingMode::kThinking;
+  if (auto allowed = constraints_.read(fields, chat, reasoning)) {
+    call.mask = [allowed = std::move(allowed)] { return make_mask(allowed); };
+  }
   call.seed = draw_seed();
   if (options_.log_requests) {
     const auto begun = std::chrono::steady_clock::now();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "outrider/engine/engine.h"
+#include "outrider/server/constraint.h"
 #include "outrider/server/generation_request.h"
 #include "outrider/server/http_server.h"
 #include "outrider/server/metrics.h"
@@ -56,6 +57,7 @@ class Api {
   ApiOptions options_;
   Engine& engine_;
   const Tokenizer& tokenizer_;
+  Constraints constraints_;
   const Metrics& metrics_;
   Log& log_;
   std::function<Health()> health_;

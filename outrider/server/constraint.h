@@ -30,7 +30,7 @@ class Constraints {
 
   const Tokenizer& tokenizer_;
   std::mutex mutex_;
-  std::shared_ptr<const TokenTrie> trie_;  // once it is needed
+  std::shared_ptr<const TokenTrie> trie_;                                // once it is needed
   std::list<std::pair<std::string, std::shared_ptr<MaskTable>>> known_;  // by what was asked for, the latest first
 };
 

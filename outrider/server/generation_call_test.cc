@@ -13,6 +13,7 @@
 #include "outrider/binding/open_plan.h"
 #include "outrider/prompt/python_json.h"
 #include "outrider/server/api_error.h"
+#include "outrider/server/constraint.h"
 
 namespace outrider {
 namespace {
@@ -236,7 +237,7 @@ TEST(GenerationRequest, RefusesByName) {
       } else {
         read_completion_request(Fields(json), tokenizer(), defaults());
       }
-      read_constraint(Fields(json));
+      Constraints(tokenizer()).read(Fields(json), json.contains("messages"), false);
     } catch (const ApiError& e) {
       return std::to_string(e.status()) + " " + e.what();
     }
@@ -275,6 +276,13 @@ TEST(GenerationRequest, RefusesByName) {
   EXPECT_THAT(chat("\"tools\":[{\"type\":\"function\"}]"), HasSubstr("422 tools"));
   EXPECT_THAT(chat("\"reasoning_effort\":\"enormous\""), HasSubstr("400 reasoning_effort"));
   EXPECT_EQ(chat("\"response_format\":{\"type\":\"text\"}"), "taken");
+  EXPECT_EQ(chat("\"response_format\":{\"type\":\"json_object\"}"), "taken");
+  EXPECT_THAT(chat("\"response_format\":{\"type\":\"xml\"}"), HasSubstr("400 response_format.type"));
+  EXPECT_THAT(chat("\"response_format\":{\"type\":\"json_schema\"}"), HasSubstr("422 response_format.json_schema"));
+  EXPECT_THAT(chat(R"("response_format":{"type":"json_schema","json_schema":{"schema":{"not":{}}}})"),
+              HasSubstr("400 response_format.json_schema.schema: at #: \"not\""));
+  EXPECT_THAT(chat("\"tool_choice\":\"required\""), HasSubstr("400 tool_choice"));
+  EXPECT_THAT(chat("\"tool_choice\":\"sometimes\""), HasSubstr("400 tool_choice"));
 }
 
 TEST(GenerationRequest, UnderstandsHowMuchToThink) {

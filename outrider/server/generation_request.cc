@@ -254,6 +254,10 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
   ChatPrompt prompt = chat_prompt(body, tokenizer, defaults.encoding);
   request.thinking_mode = prompt.thinking_mode;
   request.parse_tools = uses_tools(fields);
+  // Where </think> and DSML are special tokens, they must be seen to be taken apart.
+  if (request.thinking_mode == ThinkingMode::kThinking || request.parse_tools) {
+    request.text.skip_special_tokens = false;
+  }
   // The markup that the message is split by.
   const auto keep = [&](std::string_view token) {
     if (const auto id = tokenizer.token_to_id(token)) request.text.kept_special_tokens.push_back(*id);

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,9 +58,5 @@ struct ChatPrompt {
   ThinkingMode thinking_mode = ThinkingMode::kChat;
 };
 ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release);
-
-// What only certain tokens may satisfy: response_format, and tool_choice other than "auto" and "none". Null where the
-// request asks for nothing of the kind; else throws ApiError.
-std::unique_ptr<TokenMask> read_constraint(const Fields& fields);
 
 }  // namespace outrider
