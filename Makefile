@@ -87,6 +87,7 @@ test-server: release  ## The server's tests through the official openai client, 
 	@test -x build/server-venv/bin/pytest || { python3 -m venv build/server-venv && \
 	    build/server-venv/bin/pip install --quiet --disable-pip-version-check -r tests/server/requirements.txt; }
 	@tools/unpack_prometheus
+	@tools/install_dependencies chromium || echo "Without Chromium the tests of the chat page are skipped."
 	build/server-venv/bin/pytest -q tests/server --rootdir tests/server --junit-xml $(REPORTS)/server.xml
 
 fuzz: dependencies  ## Run every fuzzer for FUZZ_SECONDS (20); what it learns stays in build/fuzz

@@ -260,6 +260,7 @@ void Engine::advance(Running& running, StepReport& report) {
     break;
   }
   if (outcome) progress.text += running.stream.finish();
+  progress.speculation = generation.counts();
 
   if (!progress.tokens.empty()) {
     if (running.written == 0) {

@@ -31,14 +31,14 @@ enum class Outcome {
 struct Progress {
   std::vector<TokenLogprobs> prompt_logprobs;  // where they were asked for; with the first token, of all but the first
   std::vector<WrittenToken> tokens;
-  std::string text;  // without the stop token's; a part may wait for the tokens that complete it
+  std::string text;               // without the stop token's; a part may wait for the tokens that complete it
+  SpeculationCounts speculation;  // of the whole text, up to here
 
   // At the end, once; nothing follows.
   std::optional<Outcome> outcome;
   std::optional<std::string> stop_string;  // that ended the text
   std::string error;
   std::size_t cached_tokens = 0;  // of the prompt
-  SpeculationCounts speculation;
 };
 
 // Called on the engine's thread; must neither block nor throw.

@@ -52,11 +52,11 @@ struct Choice {
   std::size_t calls = 0;  // tool calls so far
   std::size_t written = 0;
   bool begun = false;
+  SpeculationCounts speculation;  // so far
   // At the end.
   ordered_json finish_reason;
   ordered_json stop_reason;
   std::size_t cached_tokens = 0;
-  SpeculationCounts speculation;
 };
 
 // All of it runs on the responder's strand.
@@ -109,9 +109,9 @@ class Call : public std::enable_shared_from_this<Call> {
     if (failed_) return;
     if (!gone_) take(index, choice, progress);
     choice.written += progress.tokens.size();
+    choice.speculation = std::move(progress.speculation);
     if (progress.outcome) {
       choice.cached_tokens = progress.cached_tokens;
-      choice.speculation = std::move(progress.speculation);
       end_choice(choice, progress);
       --unfinished_;
       if (progress.outcome == Outcome::kFailed) return fail(500, progress.error);
@@ -196,7 +196,7 @@ class Call : public std::enable_shared_from_this<Call> {
   void add_tokens(Choice& choice, ordered_json& object) const {
     if (!request_.return_tokens) return;
     object["tokens"] = std::exchange(choice.tokens, ordered_json::array());
-    if (!choice.finish_reason.is_null()) object["speculation"] = speculation_json(choice.speculation);
+    object["speculation"] = speculation_json(choice.speculation);
   }
 
   ordered_json usage() const {

@@ -5,18 +5,22 @@
 #include <iterator>
 
 namespace outrider {
+
+// page/index.html, which the build embeds.
+std::string_view chat_page();
+
 namespace {
 
-constexpr std::array<StaticFile, 1> kFiles = {{
-    {"/", "text/plain; charset=utf-8",
-     "Outrider serves an OpenAI-compatible API under /v1; /health, /metrics and /v1/models tell of its state.\n"},
-}};
+const std::array<StaticFile, 1>& files() {
+  static const std::array<StaticFile, 1> all = {{{"/", "text/html; charset=utf-8", chat_page()}}};
+  return all;
+}
 
 }  // namespace
 
 const StaticFile* find_static_file(std::string_view path) {
-  const auto* found = std::ranges::find(kFiles, path, &StaticFile::path);
-  return found == kFiles.end() ? nullptr : found;
+  const auto found = std::ranges::find(files(), path, &StaticFile::path);
+  return found == files().end() ? nullptr : &*found;
 }
 
 }  // namespace outrider
