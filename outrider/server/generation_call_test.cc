@@ -285,6 +285,14 @@ TEST(GenerationRequest, RefusesByName) {
   EXPECT_THAT(chat("\"tool_choice\":\"sometimes\""), HasSubstr("400 tool_choice"));
 }
 
+TEST(GenerationRequest, TellsTheModelOfTheSchema) {
+  const ordered_json body = ordered_json::parse(
+      R"({"messages":[{"role":"user","content":"a"}],
+          "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"null"}}}})");
+  EXPECT_THAT(tokenizer().decode(chat_prompt(body, tokenizer(), EncodingRelease::kPreview).ids, false),
+              HasSubstr("schema to reply:\n{\"type\": \"null\"}"));
+}
+
 TEST(GenerationRequest, UnderstandsHowMuchToThink) {
   const auto prompt = [](const std::string& fields, EncodingRelease release = EncodingRelease::kPreview) {
     const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";

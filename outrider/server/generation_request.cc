@@ -210,15 +210,21 @@ ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& toke
   if (given == nullptr || !given->is_array()) fields.wrong_type("messages", "a list of messages");
   if (given->empty()) fields.refuse("messages", "is empty.");
   nlohmann::ordered_json messages = *given;
+  const auto add_to_system_message = [&](const char* name, const nlohmann::ordered_json& value) {
+    if (!messages.front().is_object() || messages.front().value("role", nlohmann::ordered_json()) != "system") {
+      const nlohmann::ordered_json system = {{"role", "system"}, {"content", ""}};
+      messages.insert(messages.begin(), system);
+    }
+    messages.front()[name] = value;
+  };
   if (const nlohmann::ordered_json* tools = fields.find("tools")) {
     check_tools(fields, *tools);
-    if (uses_tools(fields)) {
-      if (!messages.front().is_object() || messages.front().value("role", nlohmann::ordered_json()) != "system") {
-        const nlohmann::ordered_json system = {{"role", "system"}, {"content", ""}};
-        messages.insert(messages.begin(), system);
-      }
-      messages.front()["tools"] = *tools;
-    }
+    if (uses_tools(fields)) add_to_system_message("tools", *tools);
+  }
+  if (const auto format = fields.object("response_format"); format && format->text("type") == "json_schema") {
+    const auto described = format->object("json_schema");
+    const nlohmann::ordered_json* schema = described ? described->find("schema") : nullptr;
+    if (schema != nullptr) add_to_system_message("response_format", *schema);
   }
   MessageEncoding encoding;
   encoding.release = release;
