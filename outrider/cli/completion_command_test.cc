@@ -16,8 +16,8 @@ using ::testing::HasSubstr;
 using testing::run;
 
 const std::string kBinary = std::string("'") + OUTRIDER_BINARY + "'";
-const char* const kCommands[] = {"",      "check",       "generate",      "logits",    "serve",
-                                 "bench", "bench serve", "bench latency", "completion"};
+const char* const kCommands[] = {"",       "check", "repair", "convert",     "quantize",      "generate",
+                                 "logits", "serve", "bench",  "bench serve", "bench latency", "completion"};
 
 // The long options that a command's --help begins lines with.
 std::set<std::string> options_of(const std::string& command) {
