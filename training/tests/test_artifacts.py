@@ -77,3 +77,16 @@ def test_a_round_trip_is_byte_identical(bf16, tmp_path):
     assert set(before) == set(after)
     assert all(torch.equal(before[n], after[n]) and before[n].dtype == after[n].dtype for n in before)
     shutil.rmtree(tmp_path / "there")
+
+
+@pytest.mark.parametrize("recipe", ["w4a16-fp8", "nvfp4-fp8", "mxfp4-fp8", "fp8", "bf16"])
+def test_safetensors_opens_what_quantize_writes(bf16, tmp_path, recipe):
+    outrider("quantize", bf16, "--recipe", recipe, "--output", tmp_path / recipe, "--max-shard-size", "5MB")
+    tensors = tensors_of(tmp_path / recipe)
+    index = json.loads((tmp_path / recipe / "model.safetensors.index.json").read_text())
+    assert set(index["weight_map"]) == set(tensors)
+    assert torch.equal(tensors["mtp.0.head.weight"], tensors["head.weight"].float())
+    before = tensors_of(bf16)
+    kept = [n for n in tensors if n in before and tensors[n].dtype == before[n].dtype]
+    assert all(torch.equal(tensors[n], before[n]) for n in kept)
+    assert sum(n.startswith("mtp.") for n in kept) == sum(n.startswith("mtp.") for n in before)
