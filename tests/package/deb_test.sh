@@ -12,7 +12,7 @@ package=$(echo "$work"/packages/outrider_*.deb)
 development=$(echo "$work"/packages/outrider-dev_*.deb)
 
 depends=$(dpkg-deb --field "$package" Depends)
-for library in libc6 libfmt libicu libpcre2-8 libprometheus-cpp-core libsimdjson; do
+for library in libc6 libfmt libprometheus-cpp-core libsimdjson; do
   [[ $depends == *"$library"* ]] || fail "the package does not depend on $library: $depends"
 done
 [[ $(dpkg-deb --field "$package" Package) == outrider ]] || fail "the package has another name"
