@@ -4,7 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
+#include <span>
+#include <string_view>
 
 #include "outrider/cli/bench_command.h"
 #include "outrider/cli/check_command.h"
@@ -17,6 +18,30 @@
 #include "outrider/cli/repair_command.h"
 #include "outrider/cli/serve_command.h"
 
+namespace {
+
+struct Command {
+  std::string_view name;
+  void (*add)(CLI::App& app, int& status);
+};
+constexpr Command kCommands[] = {
+    {"check", outrider::add_check_command},       {"repair", outrider::add_repair_command},
+    {"convert", outrider::add_convert_command},   {"quantize", outrider::add_quantize_command},
+    {"generate", outrider::add_generate_command}, {"logits", outrider::add_logits_command},
+    {"serve", outrider::add_serve_command},       {"bench", outrider::add_bench_command},
+};
+
+// The one that is called, where the command line begins with it: describing the options of all of them takes longer
+// than some commands do. Otherwise all, for help, for messages, and for completions, which tell of all.
+std::span<const Command> commands_for(int argc, char** argv) {
+  for (const Command& command : kCommands) {
+    if (argc > 1 && command.name == argv[1]) return {&command, 1};
+  }
+  return kCommands;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   outrider::prepare_heap();
   CLI::App app{
@@ -25,14 +50,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "outrider " OUTRIDER_VERSION);
   app.require_subcommand(1);
   int status = 0;
-  outrider::add_check_command(app, status);
-  outrider::add_repair_command(app, status);
-  outrider::add_convert_command(app, status);
-  outrider::add_quantize_command(app, status);
-  outrider::add_generate_command(app, status);
-  outrider::add_logits_command(app, status);
-  outrider::add_serve_command(app, status);
-  outrider::add_bench_command(app, status);
+  for (const Command& command : commands_for(argc, argv)) command.add(app, status);
   outrider::add_completion_command(app, status);
   try {
     app.parse(argc, argv);
