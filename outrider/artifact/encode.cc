@@ -202,7 +202,9 @@ EncodingError encode_w4a16(const TargetForm& form, const float* values, std::siz
       error.add(group.measured<Int4>(scale));
       store_scale(out[1], (first + r) * groups + g, Dtype::kBF16, scale);
       for (std::size_t c = g * form.group_size; c < (g + 1) * form.group_size; ++c) {
-        const auto code = static_cast<std::uint32_t>(static_cast<int>(Int4::at(row[c], 1 / scale)) + 8);
+        const float level = Int4::at(row[c], 1 / scale);
+        // What is no number is told by `error`; here it is 0.
+        const auto code = static_cast<std::uint32_t>((std::isnan(level) ? 0 : static_cast<int>(level)) + 8);
         packed[c / 8] |= code << 4 * (c % 8);
       }
     }

@@ -89,8 +89,8 @@ int run(const Arguments& arguments) {
   if (arguments.data || options.reference) {
     options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
   }
-  // Never freed: the process is about to end, see main().
-  CheckReport& report = *new CheckReport(check_path(arguments.path, options));
+  auto owned = std::make_unique<CheckReport>(check_path(arguments.path, options));
+  CheckReport& report = *owned;
   bar.clear();
   if (arguments.probe) probe(arguments, options, report);
   const bool colour = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
@@ -101,7 +101,9 @@ int run(const Arguments& arguments) {
   } else {
     fmt::print("{}", report_text(report, terminal_width(), colour, arguments.strict));
   }
-  return report.exit_status(arguments.strict);
+  const int status = report.exit_status(arguments.strict);
+  owned.release();  // never freed: the process is about to end, see main()
+  return status;
 }
 
 }  // namespace
