@@ -14,7 +14,7 @@ PYTHON = $(shell for python in python3 /usr/bin/python3; do \
 
 # Left to the release build: under sanitizers one form of storage stands for all, and one sampled text for thousands;
 # what runs the program hundreds of times, or only installs it, shows them nothing new.
-SLOW_TESTS := EveryForm.*/(bf16|float32|v3_names|w4a16|nvfp4|fp8|random_pro_like)|SampledTextHasTheSameDistribution|^Artifact\.|^Package\.|^Bench
+SLOW_TESTS := EveryForm.*/(bf16|float32|v3_names|w4a16|nvfp4|fp8|random_pro_like)|SampledTextHasTheSameDistribution|^Artifact\.|^Package\.|^Bench|Generation\.(GoesOn|AConversation|TheBundled|Penalties)|StructuredOutput\.Satisfies|AcceptanceGuard\.(Is|Measures)|Random/GoldenTest\.Official
 
 # ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
 PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)
