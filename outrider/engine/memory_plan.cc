@@ -2,19 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <limits>
-
 #include "outrider/util/bytes_text.h"
+#include "outrider/util/saturating.h"
 
 namespace outrider {
 namespace {
 
 constexpr std::uint64_t kLeastLength = 1024;
-
-std::uint64_t times(std::uint64_t a, std::uint64_t b) {
-  std::uint64_t product = 0;
-  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<std::uint64_t>::max() / 2 : product;
-}
 
 MemoryPlan plan_for(const Model& model, const EngineOptions& options, std::uint64_t length, std::uint64_t available) {
   const ModelConfig& config = model.config();
@@ -22,12 +16,13 @@ MemoryPlan plan_for(const Model& model, const EngineOptions& options, std::uint6
   plan.max_model_len = length;
   plan.available = available;
   plan.sequence = model.sequence_bytes({length, kMaxRollback});
-  plan.sequences = times(plan.sequence, options.max_num_seqs);
+  plan.sequences = saturating_multiply(plan.sequence, options.max_num_seqs);
   const std::size_t rows = options.max_num_batched_tokens + options.max_num_seqs;
-  const std::uint64_t streams = times(rows, config.hc_mult * config.hidden_size * sizeof(float));
+  const std::uint64_t streams = saturating_multiply(rows, config.hc_mult * config.hidden_size * sizeof(float));
   const std::uint64_t logits_rows = options.max_num_seqs * (1 + options.num_speculative_tokens);
   // A pass; the streams that wait for the MTP block; logits, and what sampling makes of them.
-  plan.scratch = model.scratch_bytes(rows) + 2 * streams + times(logits_rows, 3 * config.vocab_size * sizeof(float));
+  const std::uint64_t logits = saturating_multiply(logits_rows, 3 * config.vocab_size * sizeof(float));
+  plan.scratch = saturating_add(model.scratch_bytes(rows), saturating_add(saturating_multiply(2, streams), logits));
   return plan;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "outrider/engine/engine.h"
+#include "outrider/util/saturating.h"
 
 namespace outrider {
 
@@ -16,7 +17,7 @@ struct MemoryPlan {
   std::uint64_t scratch = 0;    // of a step
   std::uint64_t available = 0;
 
-  std::uint64_t total() const { return sequences + scratch; }
+  std::uint64_t total() const { return saturating_add(sequences, scratch); }
 };
 
 // Plans for the length that is wanted. Without one: the model's own context, halved until what it takes is at most half

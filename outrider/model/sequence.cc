@@ -9,6 +9,7 @@
 
 #include "outrider/model/number_formats.h"
 #include "outrider/util/error.h"
+#include "outrider/util/saturating.h"
 
 namespace outrider {
 namespace {
@@ -19,12 +20,7 @@ struct Shape {
   bool as_bf16 = false;
 
   RowStore make() const { return {rows, cols, as_bf16}; }
-  std::uint64_t bytes() const {
-    std::uint64_t product = 0;
-    const bool overflow =
-        __builtin_mul_overflow(rows, cols, &product) || __builtin_mul_overflow(product, as_bf16 ? 2U : 4U, &product);
-    return overflow ? std::numeric_limits<std::uint64_t>::max() : product;
-  }
+  std::uint64_t bytes() const { return saturating_multiply(saturating_multiply(rows, cols), as_bf16 ? 2 : 4); }
 };
 
 struct CompressorShapes {
@@ -59,11 +55,6 @@ LayerShapes layer_shapes(const ModelConfig& config, const LayerAttention& attent
 
 CompressorState make_state(const CompressorShapes& shapes) {
   return {shapes.raw.make(), shapes.raw.make(), shapes.entries.make()};
-}
-
-std::uint64_t saturating_add(std::uint64_t a, std::uint64_t b) {
-  std::uint64_t sum = 0;
-  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<std::uint64_t>::max() : sum;
 }
 
 std::uint64_t layer_bytes(const LayerShapes& shapes) {
