@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -21,82 +22,59 @@ enum class Remedy {
   kUnasked,  // always
 };
 
-Remedy remedy_of(Code code) {
-  switch (code) {
-    case Code::kShardUnreadable:
-    case Code::kShardTruncated:
-    case Code::kNotAShard:
-    case Code::kShardMissing:
-    case Code::kIndexNamesAbsentTensor:
-    case Code::kTensorInOtherShard:
-    case Code::kTensorNotInIndex:
-    case Code::kDuplicateTensor:
-    case Code::kStrayFile:
-    case Code::kIndexTotalSize:
-    case Code::kConfigFieldMissing:
-    case Code::kConfigContradiction:
-    case Code::kQuantizationConfigMismatch:
-    case Code::kScaleFormatUndeclared:
-    case Code::kTokenizerMismatch:
-    case Code::kTokenizerMissing:
-    case Code::kParameterMissing:
-    case Code::kFusedPartMissing:
-    case Code::kWrongShape:
-    case Code::kWrongDtype:
-    case Code::kCompanionMissing:
-    case Code::kCompanionWrong:
-    case Code::kStrayCompanion:
-    case Code::kBoundTwice:
-    case Code::kUnknownTensor:
-    case Code::kExplodedTensor:
-    case Code::kMtpSharesHead:
-    case Code::kMtpDropped:
-    case Code::kMtpQuantised:
-    case Code::kMtpWrongLayerType:
-    case Code::kMixedNaming:
-    case Code::kMtpNotAsReleased:
-    case Code::kFp32Downcast:
-    case Code::kHashTableNotInteger:
-    case Code::kInconsistentStorage:
-    case Code::kReferenceDtype:
-    case Code::kReferenceConfig:
-      return Remedy::kUnasked;
+struct Repair {
+  Code code;
+  Remedy remedy;
+  bool needs_reference;  // what is lacking is nowhere else
+};
+// Findings that are not here have no remedy.
+constexpr Repair kRepairs[] = {
+    {Code::kShardUnreadable, Remedy::kUnasked, true},
+    {Code::kShardTruncated, Remedy::kUnasked, true},
+    {Code::kNotAShard, Remedy::kUnasked, true},
+    {Code::kShardMissing, Remedy::kUnasked, true},
+    {Code::kIndexNamesAbsentTensor, Remedy::kUnasked, false},
+    {Code::kTensorInOtherShard, Remedy::kUnasked, false},
+    {Code::kTensorNotInIndex, Remedy::kUnasked, false},
+    {Code::kDuplicateTensor, Remedy::kUnasked, false},
+    {Code::kStrayFile, Remedy::kUnasked, false},
+    {Code::kIndexTotalSize, Remedy::kUnasked, false},
+    {Code::kConfigFieldMissing, Remedy::kUnasked, true},
+    {Code::kConfigContradiction, Remedy::kUnasked, true},
+    {Code::kQuantizationConfigMismatch, Remedy::kUnasked, false},
+    {Code::kScaleFormatUndeclared, Remedy::kUnasked, false},
+    {Code::kTokenizerMismatch, Remedy::kUnasked, true},
+    {Code::kTokenizerMissing, Remedy::kUnasked, true},
+    {Code::kParameterMissing, Remedy::kUnasked, true},
+    {Code::kFusedPartMissing, Remedy::kUnasked, true},
+    {Code::kWrongShape, Remedy::kUnasked, true},
+    {Code::kWrongDtype, Remedy::kUnasked, true},
+    {Code::kCompanionMissing, Remedy::kUnasked, true},
+    {Code::kCompanionWrong, Remedy::kUnasked, true},
+    {Code::kStrayCompanion, Remedy::kUnasked, false},
+    {Code::kBoundTwice, Remedy::kUnasked, false},
+    {Code::kUnknownTensor, Remedy::kUnasked, false},
+    {Code::kExplodedTensor, Remedy::kUnasked, true},
+    {Code::kMtpSharesHead, Remedy::kUnasked, false},
+    {Code::kMtpDropped, Remedy::kUnasked, true},
+    {Code::kMtpQuantised, Remedy::kUnasked, true},
+    {Code::kMtpWrongLayerType, Remedy::kUnasked, false},
+    {Code::kMixedNaming, Remedy::kUnasked, false},
+    {Code::kMtpNotAsReleased, Remedy::kUnasked, true},
+    {Code::kFp32Downcast, Remedy::kUnasked, false},
+    {Code::kHashTableNotInteger, Remedy::kUnasked, true},
+    {Code::kInconsistentStorage, Remedy::kUnasked, false},
+    {Code::kReferenceDtype, Remedy::kUnasked, false},
+    {Code::kReferenceConfig, Remedy::kUnasked, false},
     // What writes whole files again for little, changes what others may rely on, or throws away what may be wanted.
-    case Code::kUnalignedData:
-    case Code::kScaleSpelling:
-    case Code::kOutsideModel:
-      return Remedy::kAsked;
-    default:
-      return Remedy::kNone;
-  }
-}
+    {Code::kUnalignedData, Remedy::kAsked, false},
+    {Code::kScaleSpelling, Remedy::kAsked, false},
+    {Code::kOutsideModel, Remedy::kAsked, false},
+};
 
-// Findings whose remedy is in the reference only.
-bool needs_reference(Code code) {
-  switch (code) {
-    case Code::kShardUnreadable:
-    case Code::kShardTruncated:
-    case Code::kNotAShard:
-    case Code::kShardMissing:
-    case Code::kParameterMissing:
-    case Code::kFusedPartMissing:
-    case Code::kWrongShape:
-    case Code::kWrongDtype:
-    case Code::kCompanionMissing:
-    case Code::kCompanionWrong:
-    case Code::kConfigFieldMissing:
-    case Code::kConfigContradiction:
-    case Code::kTokenizerMismatch:
-    case Code::kTokenizerMissing:
-    case Code::kExplodedTensor:
-    case Code::kMtpDropped:
-    case Code::kMtpQuantised:
-    case Code::kMtpNotAsReleased:
-    case Code::kHashTableNotInteger:
-      return true;
-    default:
-      return false;
-  }
+Repair repair_of(Code code) {
+  const Repair* found = std::ranges::find(kRepairs, code, &Repair::code);
+  return found == std::end(kRepairs) ? Repair{code, Remedy::kNone, false} : *found;
 }
 
 std::shared_ptr<const CheckReport> check_of(const fs::path& directory, const RepairOptions& options,
@@ -136,10 +114,10 @@ void take_tokenizer(const CheckReport& report, const RepairOptions& options, Rep
 std::string why_it_stays(const Finding& finding, const RepairOptions& options) {
   const Code code = finding.id;
   if (!options.only.empty() && !options.only.contains(code)) return "not asked for with --only";
-  if (remedy_of(code) == Remedy::kAsked) {
+  if (repair_of(code).remedy == Remedy::kAsked) {
     return fmt::format("repaired with --only {} alone", finding.kind().code);
   }
-  if (needs_reference(code) && !options.reference) return "needs --reference, the source checkpoint";
+  if (repair_of(code).needs_reference && !options.reference) return "needs --reference, the source checkpoint";
   return std::string(finding.remedy_text());
 }
 
@@ -195,10 +173,10 @@ void list_remaining(const CheckReport& report, const CheckReport* reference, con
 }  // namespace
 
 bool is_repairable(Code code) {
-  return remedy_of(code) != Remedy::kNone;
+  return repair_of(code).remedy != Remedy::kNone;
 }
 bool is_repaired_unasked(Code code) {
-  return remedy_of(code) == Remedy::kUnasked;
+  return repair_of(code).remedy == Remedy::kUnasked;
 }
 
 RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) {
