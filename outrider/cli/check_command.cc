@@ -45,6 +45,15 @@ unsigned terminal_width() {
   return 100;
 }
 
+// Why drafts are rejected. The drafter's values are read for it, where the report does not know them.
+std::vector<std::string> causes(const CheckOptions& options, const CheckReport& report) {
+  if (options.data) return acceptance_causes(report);
+  CheckOptions with_values = options;
+  with_values.drafter_data = true;
+  with_values.progress = {};
+  return acceptance_causes(check_checkpoint(report.checkpoint, with_values));
+}
+
 // Runs the model on a few prompts, and adds to the report what came of it.
 void probe(const Arguments& arguments, const CheckOptions& options, CheckReport& report) {
   if (report.plan == nullptr) return;  // the report says what is missing
@@ -71,12 +80,7 @@ void probe(const Arguments& arguments, const CheckOptions& options, CheckReport&
   report.probe = summary;
   if (!guard.suspect()) return;
   std::string message = guard.reason();
-  CheckOptions with_values = options;
-  with_values.drafter_data = true;
-  with_values.progress = {};
-  for (const std::string& cause : acceptance_causes(check_checkpoint(report.checkpoint, with_values))) {
-    message += " Likely cause: " + cause + ".";
-  }
+  for (const std::string& cause : causes(options, report)) message += " Likely cause: " + cause + ".";
   report.add({Code::kDraftsRejected, std::move(message), {}, {}});
 }
 
