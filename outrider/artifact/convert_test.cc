@@ -20,12 +20,7 @@ using ::testing::HasSubstr;
 using testing::TempDir;
 
 void write_source(const fs::path& directory, Family family) {
-  const std::string config = testing::config_json("tiny", family);
-  testing::SyntheticOptions options;
-  options.family = family;
-  options.shards = 3;
-  options.mtp_aliases = family == Family::kW4A16;
-  testing::write_checkpoint(directory, testing::tensor_list(read_config(config).config, options), config, false);
+  testing::write_tiny_checkpoint(directory, {.family = family, .mtp_aliases = family == Family::kW4A16, .shards = 3});
 }
 
 CheckReport converted(const fs::path& from, const fs::path& to, Dialect dialect, std::uint64_t shard = 5'000'000'000) {

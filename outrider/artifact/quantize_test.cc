@@ -7,6 +7,7 @@
 #include <map>
 #include <stdexcept>
 
+#include "outrider/testing/error_message.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
@@ -15,17 +16,14 @@ namespace outrider {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::error_message;
 using testing::Family;
 using ::testing::HasSubstr;
 using testing::TempDir;
 using testing::write_file;
 
 void write_source(const fs::path& directory, Family family) {
-  const std::string config = testing::config_json("tiny", family);
-  testing::SyntheticOptions options;
-  options.family = family;
-  options.shards = 2;
-  testing::write_checkpoint(directory, testing::tensor_list(read_config(config).config, options), config, false);
+  testing::write_tiny_checkpoint(directory, {.family = family, .shards = 2});
 }
 
 QuantizeOptions with(const std::string& recipe, unsigned threads = 2, std::uint64_t shard = 5'000'000'000) {
@@ -42,15 +40,6 @@ std::map<std::string, std::string> files_of(const fs::path& directory) {
     out[entry.path().filename().string()] = testing::read_file(entry.path());
   }
   return out;
-}
-
-std::string message_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 class EveryRecipe : public ::testing::TestWithParam<std::tuple<std::string, Family>> {};
@@ -178,10 +167,10 @@ TEST(Quantize, ARecipeFile) {
 
 TEST(Quantize, RefusesBadRecipes) {
   TempDir dir;
-  EXPECT_THAT(message_of([] { read_recipe("w4a17"); }), HasSubstr("neither a recipe"));
+  EXPECT_THAT(error_message([] { read_recipe("w4a17"); }), HasSubstr("neither a recipe"));
   const auto refused = [&](const char* text) {
     write_file(dir / "recipe.json", text);
-    return message_of([&] { read_recipe((dir / "recipe.json").string()); });
+    return error_message([&] { read_recipe((dir / "recipe.json").string()); });
   };
   EXPECT_THAT(refused("[]"), HasSubstr("no JSON object"));
   EXPECT_THAT(refused(R"({"base": "x"})"), HasSubstr("which is no recipe"));
@@ -201,7 +190,7 @@ TEST(Quantize, RefusesValuesThatAreNotNumbers) {
   stream.seekp(static_cast<std::streamoff>(file.data_start + t->begin));
   stream.write("\xc0\x7f", 2);
   stream.close();
-  EXPECT_THAT(message_of([&] { quantize(dir / "in", dir / "out", with("fp8")); }),
+  EXPECT_THAT(error_message([&] { quantize(dir / "in", dir / "out", with("fp8")); }),
               HasSubstr("layers.1.ffn.experts.2.w2.weight"));
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "outrider/binding/weights.h"
+#include "outrider/testing/error_message.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
@@ -17,17 +18,14 @@ namespace outrider {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::error_message;
 using testing::Family;
 using ::testing::HasSubstr;
 using testing::TempDir;
 using testing::write_file;
 
 void write_artifact_of(const fs::path& directory, Family family, std::uint32_t shards = 2) {
-  const std::string config = testing::config_json("tiny", family);
-  testing::SyntheticOptions options;
-  options.family = family;
-  options.shards = shards;
-  testing::write_checkpoint(directory, testing::tensor_list(read_config(config).config, options), config, false);
+  testing::write_tiny_checkpoint(directory, {.family = family, .shards = shards});
 }
 
 CheckReport repaired(const fs::path& directory, const std::optional<fs::path>& output,
@@ -51,15 +49,6 @@ ino_t inode(const fs::path& path) {
   struct stat status {};
   EXPECT_EQ(stat(path.c_str(), &status), 0) << path;
   return status.st_ino;
-}
-
-std::string message_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST(Repair, GivesTheMtpBlockItsOwnHeadInFloat32AndLinksAllElse) {
@@ -221,10 +210,11 @@ TEST(Repair, ASourceThatChangesMeanwhileIsAnErrorAndNothingChanges) {
   const fs::path shard = dir / "in" / "model-00002-of-00002.safetensors";
   std::fstream(shard, std::ios::in | std::ios::out | std::ios::binary).seekp(-1, std::ios::end).put('x');
   fs::last_write_time(shard, fs::last_write_time(shard) + std::chrono::seconds(2));
-  EXPECT_THAT(message_of([&] { carry_out(plan, dir / "in", std::nullopt); }), HasSubstr("changed while it was read"));
+  EXPECT_THAT(error_message([&] { carry_out(plan, dir / "in", std::nullopt); }),
+              HasSubstr("changed while it was read"));
   EXPECT_TRUE(Checkpoint::open(dir / "in").find("mtp.0.head.weight") == nullptr);
   EXPECT_FALSE(fs::exists(dir / ".in.outrider"));
-  EXPECT_THAT(message_of([&] { carry_out(plan, dir / "in", dir / "out"); }), HasSubstr("changed while it was read"));
+  EXPECT_THAT(error_message([&] { carry_out(plan, dir / "in", dir / "out"); }), HasSubstr("changed while it was read"));
   EXPECT_FALSE(fs::exists(dir / "out"));
 }
 
@@ -233,7 +223,7 @@ TEST(Repair, ASourceThatIsCutShortMeanwhileIsAnError) {
   write_artifact_of(dir / "in", Family::kOfficial, 1);
   const RepairPlan plan = plan_repair(dir / "in", {});
   fs::resize_file(dir / "in" / plan.before->checkpoint->files()[0].name, 4096);
-  EXPECT_NE(message_of([&] { carry_out(plan, dir / "in", dir / "out"); }), "no error");
+  EXPECT_NE(error_message([&] { carry_out(plan, dir / "in", dir / "out"); }), "no error");
   EXPECT_FALSE(fs::exists(dir / "out"));
 }
 
@@ -242,7 +232,7 @@ TEST(Repair, RefusesAnOutputThatIsThere) {
   write_artifact_of(dir / "in", Family::kOfficial);
   fs::create_directory(dir / "out");
   write_file(dir / "out" / "precious", "x");
-  EXPECT_THAT(message_of([&] { repaired(dir / "in", dir / "out"); }), HasSubstr("is already there"));
+  EXPECT_THAT(error_message([&] { repaired(dir / "in", dir / "out"); }), HasSubstr("is already there"));
   EXPECT_EQ(testing::read_file(dir / "out" / "precious"), "x");
 }
 
@@ -253,7 +243,7 @@ TEST(Repair, RefusesAReferenceThatIsNotComplete) {
   fs::remove(dir / "source" / "model-00002-of-00002.safetensors");
   RepairOptions options;
   options.reference = dir / "source";
-  EXPECT_THAT(message_of([&] { plan_repair(dir / "in", options); }), HasSubstr("not complete"));
+  EXPECT_THAT(error_message([&] { plan_repair(dir / "in", options); }), HasSubstr("not complete"));
 }
 
 TEST(Repair, AStrayFileOfCopiesIsTakenIntoTheIndex) {

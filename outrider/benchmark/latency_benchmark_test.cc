@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "outrider/benchmark/latency_report.h"
-#include "outrider/binding/open_plan.h"
+#include "outrider/testing/bundled_model.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -13,8 +13,8 @@ namespace {
 using ::testing::ElementsAre;
 
 TEST(LatencyBenchmark, MeasuresEverySetting) {
-  const auto plan = open_plan(std::string(OUTRIDER_SOURCE_DIR) + "/models/deepseek-v4-kjv");
-  const Model model(std::make_shared<const Weights>(plan));
+  const auto loaded = testing::load_bundled_model();
+  const Model& model = *loaded;
   LatencyBenchmarkOptions options;
   options.batch_sizes = {1, 3};
   options.num_speculative_tokens = {0, 2};

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "outrider/testing/process.h"
+#include "outrider/testing/sanitized.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 
@@ -18,22 +19,11 @@ namespace {
 
 using testing::Family;
 using ::testing::HasSubstr;
+using testing::kSanitized;
 using ::testing::Not;
 using testing::ProcessResult;
 using testing::TempDir;
 using testing::write_file;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-#else
-constexpr bool kSanitized = false;
-#endif
 
 // With 2 GiB of address space, so that what allocates by an untrusted size fails.
 ProcessResult outrider(const std::string& arguments) {
@@ -42,11 +32,7 @@ ProcessResult outrider(const std::string& arguments) {
 }
 
 void write_sound(const std::filesystem::path& directory, Family family = Family::kOfficial) {
-  const std::string config = testing::config_json("tiny", family);
-  testing::SyntheticOptions options;
-  options.family = family;
-  options.shards = 2;
-  testing::write_checkpoint(directory, testing::tensor_list(read_config(config).config, options), config, false);
+  testing::write_tiny_checkpoint(directory, {.family = family, .shards = 2});
 }
 
 TEST(CheckCommand, ReportsASoundArtifact) {

@@ -10,24 +10,20 @@
 #include <optional>
 #include <string>
 
-#include "outrider/binding/open_plan.h"
 #include "outrider/engine/memory_plan.h"
 #include "outrider/prompt/prompt_ids.h"
+#include "outrider/testing/bundled_model.h"
 
 namespace outrider {
 namespace {
 
+using testing::bundled_tokenizer;
 using ::testing::HasSubstr;
 using Tokens = std::vector<std::uint32_t>;
 
-const Tokenizer& tokenizer() {
-  static const Tokenizer one = Tokenizer::open(OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv");
-  return one;
-}
-
 const Model& model() {
-  static const Model one(std::make_shared<const Weights>(open_plan(OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv")), {});
-  return one;
+  static const auto one = testing::load_bundled_model();
+  return *one;
 }
 
 EngineOptions options() {
@@ -42,7 +38,7 @@ EngineOptions options() {
 
 Request request(const std::string& prompt, std::uint64_t max_tokens) {
   Request request;
-  request.prompt = text_prompt_ids(tokenizer(), prompt);
+  request.prompt = text_prompt_ids(bundled_tokenizer(), prompt);
   request.params.max_tokens = max_tokens;
   request.params.stop_token_ids = {1};
   return request;
@@ -120,21 +116,21 @@ TEST(Engine, ManyAtOnceWriteWhatEachWouldWriteAlone) {
   for (const std::size_t k : {0, 1, 3}) {
     EngineOptions opts = options();
     opts.num_speculative_tokens = k;
-    Engine engine(model(), tokenizer(), opts);
+    Engine engine(model(), bundled_tokenizer(), opts);
     std::vector<Answer> answers(12);
     for (int i = 0; i < 12; ++i) submit(engine, request(chapter(i), 20 + i), answers[i]);
     for (int i = 0; i < 12; ++i) {
       const Progress& end = answers[i].wait();
       EXPECT_EQ(end.outcome, expected[i].back() == 1 ? Outcome::kStop : Outcome::kLength);
       EXPECT_EQ(answers[i].tokens(), expected[i]) << k << " " << i;
-      EXPECT_EQ(answers[i].text(), tokenizer().decode(expected[i], true));
+      EXPECT_EQ(answers[i].text(), bundled_tokenizer().decode(expected[i], true));
       EXPECT_EQ(end.speculation.drafts != 0, k != 0);
     }
   }
 }
 
 TEST(Engine, ATextThatExtendsAKnownOneGoesOnFromIt) {
-  Engine engine(model(), tokenizer(), options());
+  Engine engine(model(), bundled_tokenizer(), options());
   // Three conversations by turns, four turns each.
   std::map<int, Tokens> texts;
   for (int turn = 0; turn < 4; ++turn) {
@@ -142,7 +138,7 @@ TEST(Engine, ATextThatExtendsAKnownOneGoesOnFromIt) {
       Request next = request(chapter(3 + conversation), 24);
       if (turn > 0) {
         next.prompt = texts[conversation];
-        const Tokens more = tokenizer().encode("\nAnd the LORD said unto him, ");
+        const Tokens more = bundled_tokenizer().encode("\nAnd the LORD said unto him, ");
         next.prompt.insert(next.prompt.end(), more.begin(), more.end());
       }
       const Tokens expected = alone(next);
@@ -161,7 +157,7 @@ TEST(Engine, ATextThatExtendsAKnownOneGoesOnFromIt) {
 TEST(Engine, TheLeastRecentlyUsedTextIsForgottenFirst) {
   EngineOptions opts = options();
   opts.max_num_seqs = 2;
-  Engine engine(model(), tokenizer(), opts);
+  Engine engine(model(), bundled_tokenizer(), opts);
   const auto cached = [&](const std::string& text) {
     Answer answer;
     submit(engine, request(text, 1), answer);
@@ -179,7 +175,7 @@ TEST(Engine, TheLeastRecentlyUsedTextIsForgottenFirst) {
 TEST(Engine, CancelledRequestsEndAndMakeRoom) {
   EngineOptions opts = options();
   opts.max_num_seqs = 1;
-  Engine engine(model(), tokenizer(), opts);
+  Engine engine(model(), bundled_tokenizer(), opts);
   Request endless = request("Genesis 1\n\n", 900);
   endless.params.stop_token_ids.clear();
   Answer running;
@@ -205,7 +201,7 @@ TEST(Engine, TheQueueIsBounded) {
   EngineOptions opts = options();
   opts.max_num_seqs = 1;
   opts.max_waiting = 2;
-  Engine engine(model(), tokenizer(), opts);
+  Engine engine(model(), bundled_tokenizer(), opts);
   std::vector<Answer> answers(4);
   std::vector<Engine::RequestId> ids;
   for (int i = 0; i < 3; ++i) {
@@ -224,7 +220,7 @@ TEST(Engine, TheQueueIsBounded) {
 }
 
 TEST(Engine, StopsAtStringsAndTokens) {
-  Engine engine(model(), tokenizer(), options());
+  Engine engine(model(), bundled_tokenizer(), options());
   Answer whole;
   submit(engine, request("Exodus 21\n\n", 64), whole);
   whole.wait();
@@ -248,11 +244,11 @@ TEST(Engine, StopsAtStringsAndTokens) {
   EXPECT_EQ(token_stopped.tokens().back(), whole.tokens()[9]);
   Tokens without_stop = token_stopped.tokens();
   without_stop.pop_back();
-  EXPECT_EQ(token_stopped.text(), tokenizer().decode(without_stop, true));
+  EXPECT_EQ(token_stopped.text(), bundled_tokenizer().decode(without_stop, true));
 }
 
 TEST(Engine, DrainingFinishesWhatIsThereAndTakesNothingMore) {
-  Engine engine(model(), tokenizer(), options());
+  Engine engine(model(), bundled_tokenizer(), options());
   std::vector<Answer> answers(6);
   for (Answer& answer : answers) submit(engine, request("Genesis 5\n\n", 30), answer);
   EXPECT_EQ(engine.drain(std::chrono::minutes(2)), 0U);
@@ -263,7 +259,7 @@ TEST(Engine, DrainingFinishesWhatIsThereAndTakesNothingMore) {
 }
 
 TEST(Engine, DrainingCancelsWhatTakesTooLong) {
-  Engine engine(model(), tokenizer(), options());
+  Engine engine(model(), bundled_tokenizer(), options());
   std::vector<Answer> answers(6);
   for (Answer& answer : answers) {
     Request endless = request("Genesis 5\n\n", 1000);
@@ -275,7 +271,7 @@ TEST(Engine, DrainingCancelsWhatTakesTooLong) {
 }
 
 TEST(Engine, RefusesWhatCanNeverRun) {
-  Engine engine(model(), tokenizer(), options());
+  Engine engine(model(), bundled_tokenizer(), options());
   Answer answer;
   const auto because = [&](Request request) {
     try {
@@ -298,7 +294,7 @@ TEST(Engine, RefusesWhatCanNeverRun) {
   EXPECT_THAT(because(std::move(wrong)), HasSubstr("top_p"));
   EngineOptions opts = options();
   opts.max_num_batched_tokens = 7;
-  EXPECT_THROW(Engine(model(), tokenizer(), opts), Error);
+  EXPECT_THROW(Engine(model(), bundled_tokenizer(), opts), Error);
 }
 
 class Recorder : public EngineObserver {
@@ -330,7 +326,7 @@ class Recorder : public EngineObserver {
 
 TEST(Engine, TheObserverHearsOfEverythingBeforeTheRequestsDo) {
   Recorder recorder;
-  Engine engine(model(), tokenizer(), options(), &recorder);
+  Engine engine(model(), bundled_tokenizer(), options(), &recorder);
   std::size_t prompt_tokens = 0;
   std::size_t generation_tokens = 0;
   SpeculationCounts counts;

@@ -2,13 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include "outrider/testing/bundled_model.h"
+
 namespace outrider {
 namespace {
 
-const Tokenizer& tokenizer() {
-  static const Tokenizer one = Tokenizer::open(OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv");
-  return one;
-}
+using testing::bundled_tokenizer;
 
 TextStreamOptions stopping(std::vector<std::string> stop) {
   TextStreamOptions options;
@@ -23,9 +22,9 @@ struct Result {
 };
 
 Result stream(const std::string& text, TextStreamOptions options) {
-  TextStream stream(tokenizer(), std::move(options));
+  TextStream stream(bundled_tokenizer(), std::move(options));
   Result result;
-  for (const TokenId id : tokenizer().encode(text)) {
+  for (const TokenId id : bundled_tokenizer().encode(text)) {
     result.text += stream.push(id);
     ++result.tokens;
     if (stream.stopped_by()) break;
@@ -47,14 +46,14 @@ TEST(TextStream, EndsBeforeTheFirstStopStringOrAfterIt) {
   const Result before = stream(text, stopping({"earth", "created the", "d created"}));
   EXPECT_EQ(before.text, "In the beginning Go");
   EXPECT_EQ(before.stop, "d created");
-  EXPECT_LT(before.tokens, tokenizer().encode(text).size());
+  EXPECT_LT(before.tokens, bundled_tokenizer().encode(text).size());
   EXPECT_EQ(stream(text, {{"heaven"}, true, true, {}}).text, "In the beginning God created the heaven");
 }
 
 TEST(TextStream, WhatMayBeginAStopStringWaits) {
-  TextStream stream(tokenizer(), stopping({"the LORD"}));
+  TextStream stream(bundled_tokenizer(), stopping({"the LORD"}));
   std::string seen;
-  for (const TokenId id : tokenizer().encode("and the LO")) seen += stream.push(id);
+  for (const TokenId id : bundled_tokenizer().encode("and the LO")) seen += stream.push(id);
   EXPECT_EQ(seen, "and ");
   EXPECT_EQ(stream.finish(), "the LO");
 }
@@ -63,7 +62,8 @@ TEST(TextStream, SpecialTokensAreLeftOutOrNot) {
   const std::string text = "a<\xEF\xBD\x9CUser\xEF\xBD\x9C>b";
   EXPECT_EQ(stream(text, {}).text, "ab");
   EXPECT_EQ(stream(text, {{}, false, false, {}}).text, text);
-  EXPECT_EQ(stream(text + "</think>", {{}, false, true, {*tokenizer().token_to_id("</think>")}}).text, "ab</think>");
+  EXPECT_EQ(stream(text + "</think>", {{}, false, true, {*bundled_tokenizer().token_to_id("</think>")}}).text,
+            "ab</think>");
 }
 
 }  // namespace

@@ -10,24 +10,21 @@
 
 #include "outrider/grammar/grammar.h"
 #include "outrider/grammar/matcher.h"
+#include "outrider/testing/bundled_model.h"
 
 namespace outrider {
 namespace {
 
 using nlohmann::ordered_json;
-
-const Tokenizer& tokenizer() {
-  static const Tokenizer bundled = Tokenizer::open(OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv");
-  return bundled;
-}
+using testing::bundled_tokenizer;
 
 std::shared_ptr<const TokenTrie> trie() {
-  static const auto bundled = std::make_shared<const TokenTrie>(tokenizer());
+  static const auto bundled = std::make_shared<const TokenTrie>(bundled_tokenizer());
   return bundled;
 }
 
 std::set<TokenId> allowed(TokenMask& mask) {
-  std::vector<float> logits(tokenizer().id_limit() + 100, 1.0F);
+  std::vector<float> logits(bundled_tokenizer().id_limit() + 100, 1.0F);
   mask.apply(logits);
   std::set<TokenId> tokens;
   for (TokenId token = 0; token < logits.size(); ++token) {
@@ -39,16 +36,18 @@ std::set<TokenId> allowed(TokenMask& mask) {
 // Token by token, byte by byte.
 std::set<TokenId> allowed_by_trial(Matcher& matcher, Matcher::Position position) {
   std::set<TokenId> tokens;
-  for (TokenId token = 0; token < tokenizer().id_limit(); ++token) {
-    if (tokenizer().bytes(token).empty() || token == tokenizer().eos_id()) continue;
-    if (!tokenizer().is_special(token) && tokenizer().bytes(token).find('\xff') != std::string_view::npos) continue;
-    std::string bytes = tokenizer().is_special(token) ? "\xff" : "";
-    bytes += tokenizer().bytes(token);
+  for (TokenId token = 0; token < bundled_tokenizer().id_limit(); ++token) {
+    if (bundled_tokenizer().bytes(token).empty() || token == bundled_tokenizer().eos_id()) continue;
+    if (!bundled_tokenizer().is_special(token) &&
+        bundled_tokenizer().bytes(token).find('\xff') != std::string_view::npos)
+      continue;
+    std::string bytes = bundled_tokenizer().is_special(token) ? "\xff" : "";
+    bytes += bundled_tokenizer().bytes(token);
     Matcher::Position at = position;
     for (const char byte : bytes) at = matcher.next(at, static_cast<std::uint8_t>(byte));
     if (at != Matcher::kDead) tokens.insert(token);
   }
-  if (matcher.complete(position)) tokens.insert(*tokenizer().eos_id());
+  if (matcher.complete(position)) tokens.insert(*bundled_tokenizer().eos_id());
   return tokens;
 }
 
@@ -89,7 +88,7 @@ TEST(GrammarMask, IsWhatTryingEveryTokenGives) {
         ASSERT_FALSE(tokens.empty()) << text;
         const TokenId token = *std::next(tokens.begin(), static_cast<std::ptrdiff_t>(random() % tokens.size()));
         mask->advance(token);
-        ended = token == *tokenizer().eos_id();
+        ended = token == *bundled_tokenizer().eos_id();
         if (ended) continue;
         for (const char byte : trie()->bytes(token)) {
           text += byte;
@@ -118,17 +117,17 @@ TEST(GrammarMask, GoesBackToWhereItWas) {
     }
     mask->rollback(drafts);
     ASSERT_EQ(allowed(*mask), before);
-    if (first != *tokenizer().eos_id()) mask->advance(first);
+    if (first != *bundled_tokenizer().eos_id()) mask->advance(first);
   }
 }
 
 TEST(GrammarMask, NothingFollowsTheEnd) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::from_json_schema({{"const", 1}}));
   const auto mask = make_mask(grammar, trie());
-  for (const TokenId token : tokenizer().encode("1")) mask->advance(token);
-  const std::set<TokenId> end = {*tokenizer().eos_id()};
+  for (const TokenId token : bundled_tokenizer().encode("1")) mask->advance(token);
+  const std::set<TokenId> end = {*bundled_tokenizer().eos_id()};
   EXPECT_EQ(allowed(*mask), end);
-  mask->advance(*tokenizer().eos_id());
+  mask->advance(*bundled_tokenizer().eos_id());
   EXPECT_EQ(allowed(*mask), end);
 }
 
@@ -137,7 +136,7 @@ TEST(GrammarMask, LongTextsAreForgottenAndGoOn) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::json_object());
   const auto mask = make_mask(grammar, trie());
   const auto write = [&](std::string_view text) {
-    for (const TokenId token : tokenizer().encode(text)) mask->advance(token);
+    for (const TokenId token : bundled_tokenizer().encode(text)) mask->advance(token);
   };
   write("{\"a\":");
   constexpr int kDepth = 30'000;
@@ -145,22 +144,22 @@ TEST(GrammarMask, LongTextsAreForgottenAndGoOn) {
   write("1");
   for (int i = 0; i < kDepth; ++i) {
     if (i == kDepth / 2) {
-      EXPECT_FALSE(allowed(*mask).contains(*tokenizer().eos_id()));
+      EXPECT_FALSE(allowed(*mask).contains(*bundled_tokenizer().eos_id()));
     }
     write("]");
   }
   write("}");
-  EXPECT_EQ(allowed(*mask), std::set<TokenId>{*tokenizer().eos_id()});
+  EXPECT_EQ(allowed(*mask), std::set<TokenId>{*bundled_tokenizer().eos_id()});
 }
 
 // Special tokens do not occur in texts, whatever their content.
 TEST(GrammarMask, SpecialTokensAreNoText) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::json_object());
   const auto mask = make_mask(grammar, trie());
-  for (const TokenId token : tokenizer().encode("{\"a\": \"")) mask->advance(token);
+  for (const TokenId token : bundled_tokenizer().encode("{\"a\": \"")) mask->advance(token);
   const std::set<TokenId> tokens = allowed(*mask);
   EXPECT_GT(tokens.size(), 1000U);
-  for (const TokenId token : tokens) EXPECT_FALSE(tokenizer().is_special(token)) << token;
+  for (const TokenId token : tokens) EXPECT_FALSE(bundled_tokenizer().is_special(token)) << token;
 }
 
 }  // namespace

@@ -14,8 +14,7 @@ namespace {
 class SequenceTest : public ::testing::Test {
  protected:
   SequenceTest() {
-    const std::string config = testing::config_json("tiny", testing::Family::kOfficial);
-    testing::write_checkpoint(dir_.path(), testing::tensor_list(read_config(config).config, {}), config, false);
+    testing::write_tiny_checkpoint(dir_.path(), {});
     model_ = std::make_unique<Model>(std::make_shared<const Weights>(open_plan(dir_.path())));
   }
 

@@ -10,36 +10,32 @@
 #include <mutex>
 #include <sstream>
 
-#include "outrider/binding/open_plan.h"
 #include "outrider/prompt/python_json.h"
 #include "outrider/server/api_error.h"
 #include "outrider/server/constraint.h"
+#include "outrider/testing/bundled_model.h"
 
 namespace outrider {
 namespace {
 
 using nlohmann::ordered_json;
+using testing::bundled_tokenizer;
 using ::testing::HasSubstr;
 
-const Tokenizer& tokenizer() {
-  static const Tokenizer one = Tokenizer::open(OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv");
-  return one;
-}
-
 const Model& model() {
-  static const Model one(std::make_shared<const Weights>(open_plan(OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv")), {});
-  return one;
+  static const auto one = testing::load_bundled_model();
+  return *one;
 }
 
 RequestDefaults defaults() {
   RequestDefaults defaults;
   defaults.max_model_len = 1024;
-  defaults.end_tokens = {*tokenizer().eos_id()};
+  defaults.end_tokens = {*bundled_tokenizer().eos_id()};
   return defaults;
 }
 
 Engine& engine() {
-  static Engine one(model(), tokenizer(), [] {
+  static Engine one(model(), bundled_tokenizer(), [] {
     EngineOptions options;
     options.max_model_len = 1024;
     options.num_speculative_tokens = 2;
@@ -92,8 +88,8 @@ class OneText : public TokenMask {
   explicit OneText(const std::string& text) {
     EncodeOptions options;
     options.add_special_tokens = false;
-    tokens_ = tokenizer().encode(text, options);
-    tokens_.push_back(*tokenizer().eos_id());
+    tokens_ = bundled_tokenizer().encode(text, options);
+    tokens_.push_back(*bundled_tokenizer().eos_id());
   }
   void apply(std::span<float> logits) override {
     const std::uint32_t next = tokens_[std::min(at_, tokens_.size() - 1)];
@@ -112,13 +108,13 @@ class OneText : public TokenMask {
 std::string answer(const std::string& body, const std::string& forced = {}) {
   const ordered_json json = parse_python_json(body, "test");
   GenerationRequest request = json.contains("messages")
-                                  ? read_chat_request(json, tokenizer(), defaults())
-                                  : read_completion_request(Fields(json), tokenizer(), defaults());
+                                  ? read_chat_request(json, bundled_tokenizer(), defaults())
+                                  : read_completion_request(Fields(json), bundled_tokenizer(), defaults());
   CallOptions options;
   options.model = "kjv";
   if (!forced.empty()) options.mask = [forced] { return std::make_unique<OneText>(forced); };
   const auto collector = std::make_shared<Collector>();
-  start_generation_call(engine(), tokenizer(), std::move(request), std::move(options), collector);
+  start_generation_call(engine(), bundled_tokenizer(), std::move(request), std::move(options), collector);
   return collector->wait().body;
 }
 
@@ -233,11 +229,11 @@ TEST(GenerationRequest, RefusesByName) {
     try {
       const ordered_json json = parse_python_json(body, "test");
       if (json.contains("messages")) {
-        read_chat_request(json, tokenizer(), defaults());
+        read_chat_request(json, bundled_tokenizer(), defaults());
       } else {
-        read_completion_request(Fields(json), tokenizer(), defaults());
+        read_completion_request(Fields(json), bundled_tokenizer(), defaults());
       }
-      Constraints(tokenizer()).read(Fields(json), json.contains("messages"), false);
+      Constraints(bundled_tokenizer()).read(Fields(json), json.contains("messages"), false);
     } catch (const ApiError& e) {
       return std::to_string(e.status()) + " " + e.what();
     }
@@ -289,14 +285,15 @@ TEST(GenerationRequest, TellsTheModelOfTheSchema) {
   const ordered_json body = ordered_json::parse(
       R"({"messages":[{"role":"user","content":"a"}],
           "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"null"}}}})");
-  EXPECT_THAT(tokenizer().decode(chat_prompt(body, tokenizer(), EncodingRelease::kPreview).ids, false),
+  EXPECT_THAT(bundled_tokenizer().decode(chat_prompt(body, bundled_tokenizer(), EncodingRelease::kPreview).ids, false),
               HasSubstr("schema to reply:\n{\"type\": \"null\"}"));
 }
 
 TEST(GenerationRequest, UnderstandsHowMuchToThink) {
   const auto prompt = [](const std::string& fields, EncodingRelease release = EncodingRelease::kPreview) {
     const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";
-    return tokenizer().decode(chat_prompt(parse_python_json(body, "test"), tokenizer(), release).ids, false);
+    return bundled_tokenizer().decode(chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), release).ids,
+                                      false);
   };
   EXPECT_THAT(prompt(""), ::testing::EndsWith("</think>"));
   EXPECT_THAT(prompt(R"(,"chat_template_kwargs":{"thinking":true})"), ::testing::EndsWith("<think>"));

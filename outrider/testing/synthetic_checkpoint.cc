@@ -435,4 +435,9 @@ void write_checkpoint(const std::filesystem::path& directory, const std::vector<
   std::ofstream(directory / "model.safetensors.index.json") << index.dump(1) << "\n";
 }
 
+void write_tiny_checkpoint(const std::filesystem::path& directory, const SyntheticOptions& options) {
+  const std::string config = config_json("tiny", options.family);
+  write_checkpoint(directory, tensor_list(read_config(config).config, options), config, false);
+}
+
 }  // namespace outrider::testing

@@ -43,5 +43,7 @@ std::vector<Checkpoint::Listed> tensor_list(const ModelConfig& config, const Syn
 // trained weights have few and which processors are slow with; scales positive), and hash tables are in range.
 void write_checkpoint(const std::filesystem::path& directory, const std::vector<Checkpoint::Listed>& tensors,
                       std::string_view config, bool sparse, std::uint64_t seed = 1);
+// The tiny artifact of a family, with values.
+void write_tiny_checkpoint(const std::filesystem::path& directory, const SyntheticOptions& options);
 
 }  // namespace outrider::testing

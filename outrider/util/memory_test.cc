@@ -3,17 +3,13 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include "outrider/testing/sanitized.h"
+
 namespace outrider {
 namespace {
 
 TEST(Memory, AvailableIsBoundedByTheProcesssOwnLimit) {
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-  GTEST_SKIP() << "sanitizers reserve more memory than any limit";
-#endif
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers reserve more memory than any limit";
-#endif
+  if (testing::kSanitized) GTEST_SKIP() << "sanitizers reserve more memory than any limit";
   const std::uint64_t before = available_memory();
   EXPECT_GT(before, 1U << 20);
   rlimit old{};

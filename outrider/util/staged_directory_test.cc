@@ -5,6 +5,7 @@
 
 #include <functional>
 
+#include "outrider/testing/error_message.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
 #include "outrider/util/file_copy.h"
@@ -14,19 +15,11 @@ namespace {
 
 namespace fs = std::filesystem;
 using Place = StagedDirectory::Place;
+using testing::error_message;
 using ::testing::HasSubstr;
 using testing::read_file;
 using testing::TempDir;
 using testing::write_file;
-
-std::string message_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 TEST(StagedDirectory, ReplacesADirectoryInOneStep) {
   TempDir dir;
@@ -85,7 +78,8 @@ TEST(StagedDirectory, OneProcessAtATime) {
   TempDir dir;
   StagedDirectory first(dir / "place", Place::kNew);
   write_file(first.path() / "new", "new");
-  EXPECT_THAT(message_of([&] { StagedDirectory(dir / "place", Place::kNew); }), HasSubstr("another outrider process"));
+  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "place", Place::kNew); }),
+              HasSubstr("another outrider process"));
   EXPECT_EQ(read_file(first.path() / "new"), "new");
 }
 
@@ -95,9 +89,9 @@ TEST(StagedDirectory, RefusesAPlaceThatIsTaken) {
   fs::create_directory(dir / "full");
   write_file(dir / "full" / "x", "x");
   fs::create_directory(dir / "empty");
-  EXPECT_THAT(message_of([&] { StagedDirectory(dir / "file", Place::kNew); }), HasSubstr("already there"));
-  EXPECT_THAT(message_of([&] { StagedDirectory(dir / "full", Place::kNew); }), HasSubstr("already there"));
-  EXPECT_THAT(message_of([&] { StagedDirectory(dir / "file", Place::kReplace); }), HasSubstr("is not a directory"));
+  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "file", Place::kNew); }), HasSubstr("already there"));
+  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "full", Place::kNew); }), HasSubstr("already there"));
+  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "file", Place::kReplace); }), HasSubstr("is not a directory"));
   StagedDirectory staged(dir / "empty/", Place::kNew);
   staged.commit();
   EXPECT_TRUE(fs::is_directory(dir / "empty"));

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "outrider/binding/open_plan.h"
+#include "outrider/model/model.h"
+#include "outrider/tokenizer/tokenizer.h"
+
+// The bundled model and its tokenizer. OUTRIDER_SOURCE_DIR is the repository.
+namespace outrider::testing {
+
+inline const std::string& bundled_model_path() {
+  static const std::string path = OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv";
+  return path;
+}
+
+inline const Tokenizer& bundled_tokenizer() {
+  static const Tokenizer tokenizer = Tokenizer::open(bundled_model_path());
+  return tokenizer;
+}
+
+// Each user has its own: a model runs one pass at a time.
+inline std::unique_ptr<const Model> load_bundled_model() {
+  return std::make_unique<const Model>(std::make_shared<const Weights>(open_plan(bundled_model_path())));
+}
+
+}  // namespace outrider::testing

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+
+#include "outrider/util/error.h"
+
+namespace outrider::testing {
+
+// What the Error that `act` throws says; "no error" where it throws none.
+template <typename Act>
+std::string error_message(const Act& act) {
+  try {
+    act();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+}  // namespace outrider::testing
