@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <utility>
 
@@ -191,53 +192,84 @@ BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared
 }
 
 // The proof, apart from the binding it proves: counts for every parameter and every tensor what covers it.
-void prove(BindingReport& report) {
-  const Manifest& manifest = *report.manifest;
-  const std::vector<TensorInfo>& tensors = report.checkpoint->tensors();
-  std::vector<std::uint64_t> claimed(report.uses.size());
-  std::vector<bool> faulty(report.bindings.size());
-  for (const BindingFault& f : report.faults) faulty[f.parameter] = true;
-  for (ParameterId p = 0; p < report.bindings.size(); ++p) {
-    const Binding& b = report.bindings[p];
-    if (manifest[p].block.kind == BlockKind::kDspark) continue;
-    if (!b.bound) {
-      // One fault for a stack of experts stands for all its slices, one for a shared tensor for all who share it.
-      const bool elsewhere = b.part != ExpertPart::kNone || manifest[p].falls_back_to;
-      if (!faulty[p] && (!elsewhere || report.faults.empty())) {
-        report.faults.push_back({BindingFault::Kind::kMissing, p, std::nullopt, "was not bound", std::nullopt});
+class Proof {
+ public:
+  explicit Proof(BindingReport& report) : report_(report), faulty_(report.bindings.size()) {
+    for (const BindingFault& f : report.faults) faulty_[f.parameter] = true;
+  }
+
+  // Adds what it refutes to the report's faults.
+  void run() {
+    std::array<Part, kThreads> parts;
+    const std::size_t parameters = report_.bindings.size();
+    parallel_ranges(parts.size(), kThreads, 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) {
+        cover(parts[i], parameters * i / parts.size(), parameters * (i + 1) / parts.size());
       }
-      continue;
+    });
+    for (Part& part : parts) std::move(part.faults.begin(), part.faults.end(), std::back_inserter(report_.faults));
+    const bool faults_explain_it = !report_.faults.empty();
+    const std::vector<TensorInfo>& tensors = report_.checkpoint->tensors();
+    for (TensorId t = 0; t < report_.uses.size(); ++t) {
+      if (report_.uses[t] != TensorUse::kUsed) continue;
+      std::uint64_t claimed = 0;
+      for (const Part& part : parts) claimed += part.claimed[t];
+      if (claimed == tensors[t].bytes()) continue;
+      // A parameter with a fault claims nothing, so its tensors go unclaimed.
+      if (claimed == 0 && faults_explain_it) continue;
+      report_.faults.push_back(
+          {BindingFault::Kind::kBoundTwice, 0, t,
+           fmt::format("{} has {} bytes but parameters claim {}", report_.stored_name(t), tensors[t].bytes(), claimed),
+           std::nullopt});
     }
-    if (b.shared) continue;
-    for (std::size_t c = 0; c < kComponentCount; ++c) {
-      if (b.tensors[c] < 0) continue;
-      const auto t = static_cast<TensorId>(b.tensors[c]);
-      claimed[t] += b.part == ExpertPart::kNone ? tensors[t].bytes() : report.slice(p, static_cast<Component>(c)).bytes;
-    }
-    const auto codes = b.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked;
-    const TensorId t = *b.tensor(codes);
-    const std::uint64_t bits =
-        b.form == StorageForm::kPlain || b.form == StorageForm::kFp8Block ? dtype_bits(report.tensor(t).dtype) : 4;
-    const std::uint64_t covered = report.slice(p, codes).bytes * 8 / bits;
-    const std::uint64_t elements = manifest[p].shape.elements();
-    // A row of an odd number of nibbles ends in padding.
-    if (covered < elements || (covered != elements && bits != 4)) {
-      report.faults.push_back({BindingFault::Kind::kWrongShape, p, t,
-                               fmt::format("{} covers {} of {} elements", report.stored_name(t), covered, elements),
+  }
+
+ private:
+  struct Part {
+    std::vector<std::uint64_t> claimed;  // bytes, by tensor
+    std::vector<BindingFault> faults;
+  };
+
+  void cover(Part& part, std::size_t begin, std::size_t end) const {
+    const Manifest& manifest = *report_.manifest;
+    const std::vector<TensorInfo>& tensors = report_.checkpoint->tensors();
+    part.claimed.resize(tensors.size());
+    for (auto p = static_cast<ParameterId>(begin); p < end; ++p) {
+      const Binding& b = report_.bindings[p];
+      if (manifest[p].block.kind == BlockKind::kDspark) continue;
+      if (!b.bound) {
+        // One fault for a stack of experts stands for all its slices, one for a shared tensor for all who share it.
+        const bool elsewhere = b.part != ExpertPart::kNone || manifest[p].falls_back_to;
+        if (!faulty_[p] && (!elsewhere || report_.faults.empty())) {
+          part.faults.push_back({BindingFault::Kind::kMissing, p, std::nullopt, "was not bound", std::nullopt});
+        }
+        continue;
+      }
+      if (b.shared) continue;
+      for (std::size_t c = 0; c < kComponentCount; ++c) {
+        if (b.tensors[c] < 0) continue;
+        const auto t = static_cast<TensorId>(b.tensors[c]);
+        part.claimed[t] +=
+            b.part == ExpertPart::kNone ? tensors[t].bytes() : report_.slice(p, static_cast<Component>(c)).bytes;
+      }
+      const auto codes = b.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked;
+      const TensorId t = *b.tensor(codes);
+      const std::uint64_t bits =
+          b.form == StorageForm::kPlain || b.form == StorageForm::kFp8Block ? dtype_bits(tensors[t].dtype) : 4;
+      const std::uint64_t covered = report_.slice(p, codes).bytes * 8 / bits;
+      const std::uint64_t elements = manifest[p].shape.elements();
+      // A row of an odd number of nibbles ends in padding.
+      if (covered < elements || (covered != elements && bits != 4)) {
+        part.faults.push_back({BindingFault::Kind::kWrongShape, p, t,
+                               fmt::format("{} covers {} of {} elements", report_.stored_name(t), covered, elements),
                                std::nullopt});
+      }
     }
   }
-  const bool faults_explain_it = !report.faults.empty();
-  for (TensorId t = 0; t < report.uses.size(); ++t) {
-    if (report.uses[t] != TensorUse::kUsed || claimed[t] == tensors[t].bytes()) continue;
-    // A parameter with a fault claims nothing, so its tensors go unclaimed.
-    if (claimed[t] == 0 && faults_explain_it) continue;
-    report.faults.push_back({BindingFault::Kind::kBoundTwice, 0, t,
-                             fmt::format("{} has {} bytes but parameters claim {}", report.stored_name(t),
-                                         report.tensor(t).bytes(), claimed[t]),
-                             std::nullopt});
-  }
-}
+
+  BindingReport& report_;
+  std::vector<bool> faulty_;  // by parameter
+};
 
 // A DSpark drafter is known and checked, but its tensors serve nothing that Outrider runs.
 void release_dspark(BindingReport& report) {
@@ -254,7 +286,7 @@ BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<co
   BindingReport report = bind_all(std::move(checkpoint), std::move(manifest));
   if (report.names_only) return report;
   release_dspark(report);
-  prove(report);
+  Proof(report).run();
   if (!report.faults.empty()) return report;
   return CompletePlan(std::move(report));
 }

@@ -77,8 +77,10 @@ struct ReadShard {
 // there while it is still in the cache, and its memory serves the next file: the tensors never exist twice.
 class ShardReader {
  public:
-  ShardReader(std::vector<fs::path> paths, unsigned threads)
-      : paths_(std::move(paths)), readers_(std::max(threads, 1U)), shards_(paths_.size()), done_(paths_.size()) {}
+  ShardReader(std::vector<fs::path> paths, unsigned threads, RepeatedNames repeated)
+      : paths_(std::move(paths)), shards_(paths_.size()), done_(paths_.size()) {
+    for (unsigned i = 0; i < std::max(threads, 1U); ++i) readers_.emplace_back(repeated);
+  }
 
   // All files, and `index_path` beside them: neither waits for the other.
   void read_all(const std::optional<fs::path>& index_path, std::optional<IndexFile>& index) {
@@ -179,6 +181,10 @@ bool keeps_tensors(HeaderFault fault) {
 }  // namespace
 
 Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
+  return open_files(given, threads, RepeatedNames::kLeave);
+}
+
+Checkpoint Checkpoint::open_files(const fs::path& given, unsigned threads, RepeatedNames repeated) {
   Checkpoint out;
   std::error_code error;
   const fs::file_status status = fs::status(given, error);
@@ -211,7 +217,7 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
     on_disk.push_back(given);
   }
   std::optional<IndexFile> index;
-  ShardReader read(on_disk, threads);
+  ShardReader read(on_disk, threads, repeated);
   read.read_all(index_path, index);
   std::unordered_map<std::string, std::size_t> read_at;
   for (std::size_t i = 0; i < on_disk.size(); ++i) read_at.emplace(on_disk[i].filename().string(), i);
@@ -313,7 +319,9 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
       file_of.push_back(entry.shard);
     }
   }
-  out.tabulate_names(file_of);
+  const bool unique = out.tabulate_names(file_of);
+  // Two files with one name are the caller's to judge, but a header with one is refused: the readers tell which it is.
+  if (!unique && repeated == RepeatedNames::kLeave) return open_files(given, threads, RepeatedNames::kRefuse);
   if (index) out.compare_with(*index, file_of, threads);
   if (is_there(out.root_ / "config.json"))
     out.config_json_ = read_text_file(out.root_ / "config.json", kMaxConfigBytes);
@@ -321,14 +329,17 @@ Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
 }
 
 // Fills the table of names, and finds what is stored twice.
-void Checkpoint::tabulate_names(std::span<const std::uint32_t> file_of) {
+bool Checkpoint::tabulate_names(std::span<const std::uint32_t> file_of) {
+  bool unique = true;
   Arena names;
   // Stray files come last, so that they do not stand for a name that an indexed file has.
   positions_.build(keys_, patterns_.size(), [&](std::uint32_t first, std::uint32_t t) {
+    unique = false;
     if (names_only_ || !files_[file_of[t]].in_index) return;
     duplicates_.push_back({names.copy(patterns_.name(keys_[t])), files_[file_of[first]].name, files_[file_of[t]].name});
   });
   arenas_.push_back(std::move(names));
+  return unique;
 }
 
 // True where every entry of the index is in the file it names, each tensor is listed once, and every tensor of the

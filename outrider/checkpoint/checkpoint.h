@@ -104,8 +104,9 @@ class Checkpoint {
   std::optional<std::string> side_file(std::string_view name, std::uint64_t max_bytes) const;
 
  private:
-  // `file_of`: by tensor, a position in files_.
-  void tabulate_names(std::span<const std::uint32_t> file_of);
+  static Checkpoint open_files(const std::filesystem::path& given, unsigned threads, RepeatedNames repeated);
+  // `file_of`: by tensor, a position in files_. False where a name stands twice, wherever.
+  bool tabulate_names(std::span<const std::uint32_t> file_of);
   void compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of, unsigned threads);
   // `number`: what the index's patterns are called here.
   bool agrees_with(const IndexFile& index, std::span<const std::uint32_t> number,

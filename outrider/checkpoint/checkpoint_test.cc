@@ -181,6 +181,32 @@ TEST(Checkpoint, RecordsWhereIndexAndHeadersDisagree) {
   }
 }
 
+TEST(Checkpoint, RefusesAHeaderThatNamesATensorTwice) {
+  TempDir dir;
+  write_shard(dir / "a.safetensors", {"x", "y"});
+  const auto write_twice = [&](const std::string& second_offsets) {
+    const std::string header = R"({"y":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                               R"("y":{"dtype":"U8","shape":[1],"data_offsets":)" +
+                               second_offsets + "}}";
+    std::string file(8, '\0');
+    file[0] = static_cast<char>(header.size());
+    write_file(dir / "b.safetensors", file + header + "12");
+  };
+  // Beside a file that has the name too, and where its offsets are at fault as well.
+  for (const std::string offsets : {"[1,2]", "[0,1]", "[2,3]"}) {
+    write_twice(offsets);
+    for (const unsigned threads : {1U, 2U}) {
+      const Checkpoint c = Checkpoint::open(dir.path(), threads);
+      ASSERT_EQ(c.files().size(), 2U);
+      EXPECT_FALSE(c.files()[0].fault) << offsets;
+      EXPECT_EQ(c.files()[1].fault, HeaderFault::kDuplicateKey) << offsets;
+      EXPECT_THAT(c.files()[1].problem, HasSubstr("y stands twice in the header")) << offsets;
+      EXPECT_EQ(c.tensors().size(), 2U);
+      EXPECT_TRUE(c.duplicates().empty());
+    }
+  }
+}
+
 TEST(Checkpoint, KeepsReadingPastAFaultyFile) {
   TempDir dir;
   write_shard(dir / "a.safetensors", {"x"});

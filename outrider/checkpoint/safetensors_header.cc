@@ -30,7 +30,7 @@ class TextBuffer {
  public:
   std::span<char> room(std::size_t bytes) {
     if (bytes > size_) {
-      size_ = std::max<std::size_t>(bytes, 1 << 20);
+      size_ = bytes + bytes / 8;  // the files of a checkpoint are mostly alike
       data_ = std::make_unique_for_overwrite<char[]>(size_);
     }
     return {data_.get(), bytes};
@@ -57,6 +57,7 @@ struct KnownEntry {
 }  // namespace
 
 struct HeaderReader::State {
+  RepeatedNames repeated = RepeatedNames::kRefuse;
   Arena arena;
   NamePatterns patterns;
   std::vector<KnownEntry> known;             // by pattern
@@ -368,11 +369,9 @@ class HeaderParser {
     out_.keys = std::move(keys);
   }
 
-  void validate() {
-    if (!std::is_sorted(out_.tensors.begin(), out_.tensors.end(), by_offset)) sort_by_offset();
-    const std::vector<TensorInfo>& tensors = out_.tensors;
-    state_.seen.reset(tensors.size());
-    for (std::uint32_t i = 0; i < tensors.size(); ++i) {
+  void refuse_repeated_names() {
+    state_.seen.reset(out_.keys.size());
+    for (std::uint32_t i = 0; i < out_.keys.size(); ++i) {
       const NameKey& key = out_.keys[i];
       const auto is_it = [&](std::uint32_t at) { return out_.keys[at] == key; };
       if (!state_.seen.insert(seeded_hash(std::uint64_t{key.pattern} << 32 | key.first, key.second), i, is_it))
@@ -380,32 +379,40 @@ class HeaderParser {
       fail_tensor(HeaderFault::kDuplicateKey, state_.patterns.name(key),
                   "stands twice in the header, so its place is ambiguous. Write the file again.");
     }
+  }
+
+  void validate() {
+    if (!std::is_sorted(out_.tensors.begin(), out_.tensors.end(), by_offset)) sort_by_offset();
+    if (state_.repeated == RepeatedNames::kRefuse) refuse_repeated_names();
+    const std::vector<TensorInfo>& tensors = out_.tensors;
     std::uint64_t at = 0;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const TensorInfo& t = tensors[i];
-      const auto name = [&] { return state_.patterns.name(out_.keys[i]); };
+      const auto fail_it = [&](HeaderFault fault, const std::string& message) {
+        refuse_repeated_names();  // which would explain it
+        fail_tensor(fault, state_.patterns.name(out_.keys[i]), message);
+      };
       const auto place = [&] { return fmt::format("data_offsets [{}, {}]", t.begin, t.end); };
       if (t.end < t.begin)
-        fail_tensor(HeaderFault::kOffsets, name(),
-                    fmt::format("ends before it begins: {}. Write the file again.", place()));
+        fail_it(HeaderFault::kOffsets, fmt::format("ends before it begins: {}. Write the file again.", place()));
       if (t.begin != at) {
-        fail_tensor(HeaderFault::kOffsets, name(),
-                    fmt::format("{}: {}, but the tensor before ends at {}. Write the file again.",
-                                t.begin < at ? "overlaps another" : "leaves a hole before it", place(), at));
+        fail_it(HeaderFault::kOffsets,
+                fmt::format("{}: {}, but the tensor before ends at {}. Write the file again.",
+                            t.begin < at ? "overlaps another" : "leaves a hole before it", place(), at));
       }
       at = t.end;
       std::uint64_t bits = dtype_bits(t.dtype);
       for (const std::uint64_t dim : t.shape) {
         if (__builtin_mul_overflow(bits, dim, &bits)) {
-          fail_tensor(HeaderFault::kOverflow, name(),
-                      fmt::format("of shape {} has more bits than 64-bit numbers count. Write the file again.",
-                                  shape_text(t.shape)));
+          fail_it(HeaderFault::kOverflow,
+                  fmt::format("of shape {} has more bits than 64-bit numbers count. Write the file again.",
+                              shape_text(t.shape)));
         }
       }
       if (bits % 8 != 0 || bits / 8 != t.end - t.begin) {
-        fail_tensor(HeaderFault::kMisfit, name(),
-                    fmt::format("({} {}) needs {} bits, but its {} span {} bytes. Write the file again.",
-                                dtype_name(t.dtype), shape_text(t.shape), bits, place(), t.end - t.begin));
+        fail_it(HeaderFault::kMisfit,
+                fmt::format("({} {}) needs {} bits, but its {} span {} bytes. Write the file again.",
+                            dtype_name(t.dtype), shape_text(t.shape), bits, place(), t.end - t.begin));
       }
     }
     out_.data_bytes = at;
@@ -425,7 +432,9 @@ class HeaderParser {
 
 }  // namespace
 
-HeaderReader::HeaderReader() : state_(std::make_unique<State>()) {}
+HeaderReader::HeaderReader(RepeatedNames repeated) : state_(std::make_unique<State>()) {
+  state_->repeated = repeated;
+}
 HeaderReader::~HeaderReader() = default;
 HeaderReader::HeaderReader(HeaderReader&&) noexcept = default;
 HeaderReader& HeaderReader::operator=(HeaderReader&&) noexcept = default;

@@ -70,12 +70,18 @@ struct SafetensorsHeader {
 // begins with `where`.
 SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where);
 
+// Who looks for names that stand twice in a header.
+enum class RepeatedNames {
+  kRefuse,  // the reader, which throws
+  kLeave,   // the caller, who has a table of all names and refuses what is in it twice
+};
+
 // Reads one header after the other. Entries of a checkpoint repeat but for numbers, within a file and from file to
 // file, so what an entry of the same pattern looked like before is tried first; what is read is the same without. What
 // it hands out lives as long as its arena.
 class HeaderReader {
  public:
-  HeaderReader();
+  explicit HeaderReader(RepeatedNames repeated = RepeatedNames::kRefuse);
   ~HeaderReader();
   HeaderReader(HeaderReader&&) noexcept;
   HeaderReader& operator=(HeaderReader&&) noexcept;

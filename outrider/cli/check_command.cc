@@ -11,7 +11,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "outrider/check/acceptance_causes.h"
@@ -24,6 +23,7 @@
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/speculation/acceptance_probe.h"
 #include "outrider/util/error.h"
+#include "outrider/util/parallel.h"
 
 namespace outrider {
 namespace {
@@ -87,7 +87,7 @@ void probe(const Arguments& arguments, const CheckOptions& options, CheckReport&
 int run(const Arguments& arguments) {
   CheckOptions options;
   options.data = arguments.data;
-  options.threads = std::clamp(std::thread::hardware_concurrency(), 1U, 8U);
+  options.threads = std::min(usable_processors(), 8U);
   if (!arguments.reference.empty()) options.reference = arguments.reference;
   ProgressBar bar(arguments.data ? "reading values" : "comparing");
   if (arguments.data || options.reference) {

@@ -6,13 +6,13 @@
 #include <cstdio>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "outrider/artifact/convert.h"
 #include "outrider/check/context.h"
 #include "outrider/cli/progress_bar.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
+#include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {
@@ -29,7 +29,7 @@ int run(const Arguments& arguments) {
   ConvertOptions options;
   options.to = arguments.to == "official" ? Dialect::kOfficial : Dialect::kHuggingFace;
   options.max_shard_bytes = arguments.max_shard_size;
-  options.threads = std::clamp(std::thread::hardware_concurrency(), 1U, 8U);
+  options.threads = std::min(usable_processors(), 8U);
   const ConvertPlan plan = plan_convert(arguments.directory, options);
   fmt::print("{}: {}\n  {} renamed, {} stacked or unstacked; to write: {} in {}\n",
              printable(arguments.directory, 4096), plan.before->dialect, count_text(plan.renamed, "tensor"),

@@ -50,8 +50,9 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "outrider " OUTRIDER_VERSION);
   app.require_subcommand(1);
   int status = 0;
-  for (const Command& command : commands_for(argc, argv)) command.add(app, status);
-  outrider::add_completion_command(app, status);
+  const std::span<const Command> commands = commands_for(argc, argv);
+  for (const Command& command : commands) command.add(app, status);
+  if (commands.size() > 1) outrider::add_completion_command(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -4,20 +4,20 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <thread>
 #include <utility>
 
 #include "outrider/cli/progress_bar.h"
 #include "outrider/speculation/speculative_config.h"
 #include "outrider/util/error.h"
 #include "outrider/util/memory.h"
+#include "outrider/util/parallel.h"
 
 namespace outrider {
 
 ModelOptions ModelArguments::options() const {
   ModelOptions options;
   options.mode = mode == "exact" ? NumericMode::kExact : NumericMode::kOfficial;
-  options.threads = threads != 0 ? threads : std::clamp(std::thread::hardware_concurrency(), 1U, 256U);
+  options.threads = threads != 0 ? threads : std::min(usable_processors(), 256U);
   return options;
 }
 

@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "outrider/artifact/quantize.h"
 #include "outrider/check/context.h"
 #include "outrider/cli/progress_bar.h"
+#include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {
@@ -21,7 +21,7 @@ struct Arguments {
   std::string recipe;
   std::string alias_dtype = "f32";
   std::uint64_t max_shard_size = 5'000'000'000;
-  unsigned threads = std::clamp(std::thread::hardware_concurrency(), 1U, 256U);
+  unsigned threads = std::min(usable_processors(), 256U);
   bool mtp = false;
   bool no_aliases = false;
 };

@@ -7,7 +7,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "outrider/artifact/repair.h"
@@ -15,6 +14,7 @@
 #include "outrider/cli/progress_bar.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
+#include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
 #include "outrider/util/staged_directory.h"
 
@@ -95,7 +95,7 @@ int run(const Arguments& arguments) {
   options.only = codes(arguments.only);
   options.alias_in_float32 = arguments.alias_dtype == "f32";
   options.head_in_float32 = arguments.widen_head;
-  options.threads = std::clamp(std::thread::hardware_concurrency(), 1U, 8U);
+  options.threads = std::min(usable_processors(), 8U);
   if (!arguments.reference.empty()) options.reference = arguments.reference;
   const RepairPlan plan = plan_repair(arguments.directory, options);
   print_plan(plan, arguments);

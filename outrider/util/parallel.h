@@ -2,29 +2,38 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <thread>
 #include <utility>
 #include <vector>
 
 namespace outrider {
 
+// Processors that this process may run on (taskset, cpusets), at least 1.
+unsigned usable_processors();
+
 // Puts a thread that was just started on a processor of its own, the `nth` after the caller's; from there the kernel
 // may move it as it likes. Left alone, Linux may keep a new thread waiting behind its creator for several milliseconds,
 // although another processor is idle.
 void spread_out(std::thread::native_handle_type thread, std::size_t nth);
 
-// Threads that work beside the one that started them; joined when this goes out of scope, or by join().
+class HelperThread;
+
+// Work that runs beside the thread that started it; done when this goes out of scope, or after join(). It must not
+// throw. Threads outlive it: the next Helpers find them, for some tens of microseconds awake, where starting a thread
+// takes longer than many a piece of work.
 class Helpers {
  public:
-  template <typename Work>
-  void start(Work work) {
-    threads_.emplace_back(std::move(work));
-    spread_out(threads_.back().native_handle(), threads_.size());
-  }
-  void join() { threads_.clear(); }
+  Helpers() = default;
+  ~Helpers() { join(); }
+  Helpers(const Helpers&) = delete;
+  Helpers& operator=(const Helpers&) = delete;
+
+  void start(std::function<void()> work);
+  void join();
 
  private:
-  std::vector<std::jthread> threads_;
+  std::vector<HelperThread*> working_;
 };
 
 // Splits [0, count) into at most `threads` ranges of at least `grain`, and calls work(begin, end) for each, one of them

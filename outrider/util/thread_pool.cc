@@ -26,7 +26,7 @@ void pause() {
 }  // namespace
 
 ThreadPool::ThreadPool(unsigned threads)
-    : spins_(threads <= std::thread::hardware_concurrency()), open_(std::size_t{threads} * kPartsOfAThread) {
+    : spins_(threads <= usable_processors()), open_(std::size_t{threads} * kPartsOfAThread) {
   if (open_.size() > kPartsMask) {
     throw Error(
         fmt::format("{} threads were asked for; at most {} are possible.", threads, kPartsMask / kPartsOfAThread));
