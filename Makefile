@@ -51,7 +51,7 @@ test: release check-layers  ## Build and run the tests
 	ctest --preset release -j $(JOBS) --output-junit $(REPORTS)/release.xml
 
 # Some tests take more and longer texts: 200 prompts of 128 tokens, every form, every number of drafts.
-test-long: release  ## Hold greedy texts with speculation against those without, thousands of them (an hour)
+test-long: release  ## Hold greedy texts with speculation against those without, thousands of them (half an hour)
 	OUTRIDER_LONG_TESTS=1 ctest --preset release -j $(JOBS) -R 'EveryForm|Variants.Make' --timeout 7200 \
 	    --output-junit $(REPORTS)/long.xml
 
