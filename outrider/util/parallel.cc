@@ -30,6 +30,22 @@ void wait_while(const std::atomic<int>& flag, int value, bool spins) {
   flag.wait(value, std::memory_order_acquire);
 }
 
+// In this thread, and in those it starts, which keep it so.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
 }  // namespace
 
 unsigned usable_processors() {
@@ -59,13 +75,8 @@ void spread_out(std::thread::native_handle_type thread, std::size_t nth) {
 class HelperThread {
  public:
   explicit HelperThread(std::size_t nth) : spins_(nth < usable_processors()) {
-    // Signals are for the threads that were there before.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const AllSignalsBlocked blocked;  // signals are for the threads that were there before
     std::thread thread([this] { serve(); });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     spread_out(thread.native_handle(), nth);
     thread.detach();
   }

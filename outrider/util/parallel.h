@@ -21,7 +21,7 @@ class HelperThread;
 
 // Work that runs beside the thread that started it; done when this goes out of scope, or after join(). It must not
 // throw. Threads outlive it: the next Helpers find them, for some tens of microseconds awake, where starting a thread
-// takes longer than many a piece of work.
+// takes longer than many a piece of work. A forked child has no such threads and must start none.
 class Helpers {
  public:
   Helpers() = default;
