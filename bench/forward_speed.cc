@@ -11,7 +11,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "bench/plain_read.h"
@@ -19,6 +18,7 @@
 #include "outrider/model/model.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/util/error.h"
+#include "outrider/util/parallel.h"
 
 namespace outrider {
 namespace {
@@ -206,7 +206,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Times passes of a model with V4-Flash's layer sizes and random weights"};
   std::string directory = "build/bench/forward";
   unsigned experts = 64;
-  unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  unsigned threads = outrider::usable_processors();
   std::size_t passes = 9;
   std::size_t prefill = 256;
   app.add_option("--directory", directory, "Where the checkpoint is, or is to be written")->capture_default_str();

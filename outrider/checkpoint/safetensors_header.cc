@@ -389,7 +389,7 @@ class HeaderParser {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const TensorInfo& t = tensors[i];
       const auto fail_it = [&](HeaderFault fault, const std::string& message) {
-        refuse_repeated_names();  // which would explain it
+        if (state_.repeated == RepeatedNames::kLeave) refuse_repeated_names();  // which would explain it
         fail_tensor(fault, state_.patterns.name(out_.keys[i]), message);
       };
       const auto place = [&] { return fmt::format("data_offsets [{}, {}]", t.begin, t.end); };

@@ -25,7 +25,7 @@ void wait_while(const std::atomic<int>& flag, int value, bool spins) {
   constexpr int kPauses = 2000;
   for (int i = 0; spins && i < kPauses; ++i) {
     if (flag.load(std::memory_order_acquire) != value) return;
-    __builtin_ia32_pause();
+    pause_processor();
   }
   flag.wait(value, std::memory_order_acquire);
 }

@@ -12,6 +12,13 @@ namespace outrider {
 // Processors that this process may run on (taskset, cpusets), at least 1.
 unsigned usable_processors();
 
+// Between two looks at what another thread is about to write.
+inline void pause_processor() {
+#ifdef __x86_64__
+  __builtin_ia32_pause();
+#endif
+}
+
 // Puts a thread that was just started on a processor of its own, the `nth` after the caller's; from there the kernel
 // may move it as it likes. Left alone, Linux may keep a new thread waiting behind its creator for several milliseconds,
 // although another processor is idle.

@@ -17,12 +17,6 @@ constexpr int kPausesBeforeYielding = 100;
 constexpr unsigned kPartsOfAThread = 4;
 constexpr std::uint64_t kPartsMask = 0xffff;
 
-void pause() {
-#ifdef __x86_64__
-  __builtin_ia32_pause();
-#endif
-}
-
 }  // namespace
 
 ThreadPool::ThreadPool(unsigned threads)
@@ -50,7 +44,7 @@ void ThreadPool::wait(std::condition_variable& sleep, const Condition& holds) {
   if (spins_) {
     for (int i = 0; i < kPausesBeforeYielding; ++i) {
       if (holds()) return;
-      pause();
+      pause_processor();
     }
     const auto end = std::chrono::steady_clock::now() + kSpin;
     do {
