@@ -73,7 +73,11 @@ TEST(CheckCommand, HelpAndWrongCommandLines) {
   EXPECT_EQ(outrider("--help").exit_status, 0);
   EXPECT_THAT(outrider("check --help").output, HasSubstr("Exit status"));
   EXPECT_EQ(outrider("--version").exit_status, 0);
+  EXPECT_THAT(outrider("").output, HasSubstr("A command is missing. `outrider` has the commands check, repair"));
   EXPECT_EQ(outrider("").exit_status, 2);
+  EXPECT_THAT(outrider("chekc").output, HasSubstr("\"chekc\" is not a command."));
+  EXPECT_EQ(outrider("chekc").exit_status, 2);
+  EXPECT_THAT(outrider("bench x").output, HasSubstr("`outrider bench` has the commands serve, latency"));
   EXPECT_EQ(outrider("check").exit_status, 2);
   EXPECT_EQ(outrider("check --nonsense x").exit_status, 2);
   EXPECT_EQ(outrider("check --json --map x").exit_status, 2);

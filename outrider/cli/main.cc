@@ -1,11 +1,15 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "outrider/cli/bench_command.h"
 #include "outrider/cli/check_command.h"
@@ -17,6 +21,8 @@
 #include "outrider/cli/quantize_command.h"
 #include "outrider/cli/repair_command.h"
 #include "outrider/cli/serve_command.h"
+#include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 
 namespace {
 
@@ -40,6 +46,29 @@ std::span<const Command> commands_for(int argc, char** argv) {
   return kCommands;
 }
 
+// Throws Error where the command line names no command, or none that there is.
+void require_command(const CLI::App& app, std::span<char* const> words) {
+  const CLI::App* at = &app;
+  std::string path = app.get_name();
+  for (std::size_t i = 1;; ++i) {
+    const bool missing = i == words.size();
+    const auto commands = at->get_subcommands([](const CLI::App* command) { return !command->get_group().empty(); });
+    if (commands.empty() || (!missing && words[i][0] == '-')) return;
+    const auto found = std::ranges::find_if(
+        commands, [&](const CLI::App* command) { return !missing && command->get_name() == words[i]; });
+    if (found == commands.end()) {
+      std::vector<std::string> names;
+      for (const CLI::App* command : commands) names.push_back(command->get_name());
+      throw outrider::Error(fmt::format("{}. `{}` has the commands {}; `{} --help` describes them.",
+                                        missing ? std::string("A command is missing")
+                                                : fmt::format("\"{}\" is not a command", outrider::printable(words[i])),
+                                        path, fmt::join(names, ", "), path));
+    }
+    at = *found;
+    path += " " + at->get_name();
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -54,6 +83,7 @@ int main(int argc, char** argv) {
   for (const Command& command : commands) command.add(app, status);
   if (commands.size() > 1) outrider::add_completion_command(app, status);
   try {
+    require_command(app, {argv, static_cast<std::size_t>(argc)});
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     // Help and version leave with 0, a wrong command line with 2.
