@@ -12,7 +12,9 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "outrider/binding/open_plan.h"
@@ -33,6 +35,8 @@ namespace outrider {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kRoomOfAConversation = 4096;  // tokens
 
 struct Arguments {
   std::string path;
@@ -81,12 +85,11 @@ class Writer {
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const std::string& path() const { return arguments_.path; }
 
-  // Writes what follows `prompt` to standard output, statistics to standard error. Stops at Ctrl-C where there is a
-  // catcher. Returns the text.
+  // Writes what follows `prompt` to standard output, statistics to standard error. Returns the text. With a catcher it
+  // stops at Ctrl-C, and more texts follow.
   std::string write(std::vector<TokenId> prompt, InterruptCatcher* catcher) {
-    require_memory(*model_, Generation::limits(*model_, prompt.size(), params_), 1,
-                   std::min(prompt.size(), decoder_options_.chunk));
-    Generation generation(*model_, std::move(prompt), params_);
+    ProcessedText from = text_for(prompt, catcher != nullptr);
+    Generation generation(*model_, std::move(from), std::move(prompt), params_);
     const bool colours = arguments_.show_drafts && std::getenv("NO_COLOR") == nullptr;
     TextWriter text(tokenizer_, arguments_.stop, colours);
     Generation* const one = &generation;
@@ -115,10 +118,27 @@ class Writer {
     fmt::print(stderr, "\n{}",
                generation_statistics(generation, *model_, decoder_options_.num_speculative_tokens, times));
     if (const std::string warning = watch_.warning(); !warning.empty()) fmt::print(stderr, "{}\n", warning);
+    if (catcher != nullptr) processed_ = std::move(generation).take_text();
     return text.text();
   }
 
  private:
+  // What the text before left, where it holds this one; else new memory. Where more texts follow, with room for them.
+  ProcessedText text_for(std::span<const TokenId> prompt, bool more_follow) {
+    SequenceLimits limits = Generation::limits(*model_, prompt.size(), params_);
+    if (processed_ && processed_->max_length() >= limits.max_length) return *std::exchange(processed_, std::nullopt);
+    processed_.reset();
+    const std::size_t tokens_a_pass = std::min(prompt.size(), decoder_options_.chunk);
+    require_memory(*model_, limits, 1, tokens_a_pass);
+    if (more_follow) {
+      SequenceLimits roomy = limits;
+      roomy.max_length =
+          std::min(std::max(2 * limits.max_length, kRoomOfAConversation), model_->config().max_position_embeddings);
+      if (enough_memory(*model_, roomy, 1, tokens_a_pass)) limits = roomy;
+    }
+    return ProcessedText(model_->new_sequence(limits));
+  }
+
   void warn_once() {
     if (warned_) return;
     const std::string warning = watch_.warning();
@@ -135,6 +155,7 @@ class Writer {
   Decoder decoder_;
   GenerationParams params_;
   AcceptanceWatch watch_;
+  std::optional<ProcessedText> processed_;  // of the text before, on a terminal
   bool warned_ = false;
 };
 

@@ -15,10 +15,12 @@ std::string generation_statistics(const Generation& generation, const Model& mod
                                   const GenerationTimes& times) {
   const std::size_t written = generation.tokens().size() - generation.prompt_tokens();
   const std::size_t decoded = written == 0 ? 0 : written - 1;
+  const std::size_t known = generation.reused_tokens();
   std::string text = fmt::format(
-      "prefill   {} tokens, {:.1f} tokens/s\ndecode    {} tokens, {:.1f} tokens/s, {:.2f} GB/s of weights\n",
-      generation.prompt_tokens(), rate(generation.prompt_tokens(), times.prefill_seconds), decoded,
-      rate(decoded, times.decode_seconds), rate(times.decode_weight_bytes, times.decode_seconds) / 1e9);
+      "prefill   {} tokens{}, {:.1f} tokens/s\ndecode    {} tokens, {:.1f} tokens/s, {:.2f} GB/s of weights\n",
+      generation.prompt_tokens(), known == 0 ? "" : fmt::format(" ({} known)", known),
+      rate(generation.prompt_tokens() - known, times.prefill_seconds), decoded, rate(decoded, times.decode_seconds),
+      rate(times.decode_weight_bytes, times.decode_seconds) / 1e9);
   const SpeculationCounts& counts = generation.counts();
   if (num_speculative_tokens == 0) {
     text += "drafts    none: no speculation\n";

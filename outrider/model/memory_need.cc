@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
 #include "outrider/util/memory.h"
 #include "outrider/util/saturating.h"
@@ -9,23 +10,33 @@
 namespace outrider {
 namespace {
 
-double gib(std::uint64_t bytes) {
-  return static_cast<double>(bytes) / (1 << 30);
+struct Need {
+  std::uint64_t state = 0;
+  std::uint64_t scratch = 0;
+  bool fits(std::uint64_t available) const { return saturating_add(state, scratch) <= available; }
+};
+
+Need need(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass) {
+  return {saturating_multiply(model.sequence_bytes(limits), sequences), model.scratch_bytes(tokens_a_pass)};
 }
 
 }  // namespace
 
+bool enough_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass) {
+  return need(model, limits, sequences, tokens_a_pass).fits(available_memory());
+}
+
 void require_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences,
                     std::size_t tokens_a_pass) {
-  const std::uint64_t state = saturating_multiply(model.sequence_bytes(limits), sequences);
-  const std::uint64_t scratch = model.scratch_bytes(tokens_a_pass);
+  const Need wanted = need(model, limits, sequences, tokens_a_pass);
   const std::uint64_t available = available_memory();
-  if (saturating_add(state, scratch) <= available) return;
+  if (wanted.fits(available)) return;
   throw Error(fmt::format(
-      "{} of up to {} tokens {} {:.2f} GiB of memory and a pass over {} tokens {:.2f} GiB, but only {:.2f} "
-      "GiB are available. Ask for shorter texts, or for fewer tokens a pass.",
+      "{} of up to {} tokens {} {} of memory and a pass over {} tokens {}, but only {} are available. Ask for shorter "
+      "texts, or for fewer tokens a pass.",
       sequences == 1 ? std::string("A sequence") : fmt::format("{} sequences", sequences), limits.max_length,
-      sequences == 1 ? "takes" : "take", gib(state), tokens_a_pass, gib(scratch), gib(available)));
+      sequences == 1 ? "takes" : "take", bytes_text(wanted.state), tokens_a_pass, bytes_text(wanted.scratch),
+      bytes_text(available)));
 }
 
 }  // namespace outrider

@@ -6,8 +6,11 @@
 
 namespace outrider {
 
-// Throws Error where `sequences` sequences of these limits, and passes over `tokens_a_pass` tokens, take more memory
-// than is available now. Call it before they are made: memory that is promised is not there before it is used.
+// Whether `sequences` sequences of these limits, and passes over `tokens_a_pass` tokens, take no more memory than is
+// available now. To be asked before they are made: memory that is promised is not there before it is used.
+bool enough_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass);
+
+// Throws Error where they take more.
 void require_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass);
 
 }  // namespace outrider
