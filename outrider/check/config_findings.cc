@@ -16,7 +16,7 @@ void check_generation_config(CheckContext& context) {
   if (context.drafter.kind != DrafterKind::kMtp) return;
   const std::optional<std::string> text = context.checkpoint().side_file("generation_config.json", 1 << 20);
   if (!text) return;
-  const nlohmann::json config = parse_bounded_json(*text, "generation_config.json");
+  const nlohmann::json config = parse_bounded_json(*text, "generation_config.json", kRestoreTheFile);
   if (!config.is_object() || !config.value("do_sample", nlohmann::json()).is_boolean() ||
       !config["do_sample"].get<bool>())
     return;
@@ -57,7 +57,7 @@ void check_tokenizer(CheckContext& context) {
     }
     return;
   }
-  const nlohmann::json root = parse_bounded_json(*text, "tokenizer.json");
+  const nlohmann::json root = parse_bounded_json(*text, "tokenizer.json", kRestoreTheFile);
   const auto model = root.find("model");
   if (!root.is_object() || model == root.end() || !model->is_object() || !model->contains("vocab") ||
       !(*model)["vocab"].is_object()) {

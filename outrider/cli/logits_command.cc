@@ -3,13 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "outrider/binding/open_plan.h"
@@ -18,6 +22,7 @@
 #include "outrider/model/model.h"
 #include "outrider/model/top_k.h"
 #include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {
@@ -25,7 +30,7 @@ namespace {
 struct Arguments {
   std::string path;
   ModelArguments model;
-  std::vector<std::uint32_t> tokens;
+  std::string tokens;
   std::string npy;
   bool mtp = false;
   bool json = false;
@@ -43,8 +48,23 @@ std::vector<float> last_row(const Rows& rows) {
   return {row.begin(), row.end()};
 }
 
-Logits compute(const Model& model, const Arguments& arguments) {
-  const std::vector<std::uint32_t>& tokens = arguments.tokens;
+// Of "1,2,3".
+std::vector<std::uint32_t> token_ids(std::string_view list) {
+  std::vector<std::uint32_t> ids;
+  for (std::size_t begin = 0; begin <= list.size();) {
+    const std::size_t end = std::min(list.find(',', begin), list.size());
+    const char* const last = list.data() + end;
+    const auto [stop, failure] = std::from_chars(list.data() + begin, last, ids.emplace_back());
+    if (failure != std::errc() || stop != last) {
+      throw Error(fmt::format("--tokens: \"{}\" is not a token id. Give ids with commas between them, as in 1,2,3.",
+                              printable(list.substr(begin, end - begin))));
+    }
+    begin = end + 1;
+  }
+  return ids;
+}
+
+Logits compute(const Model& model, const Arguments& arguments, std::span<const std::uint32_t> tokens) {
   // Room for the token that the MTP block is asked about.
   const SequenceLimits limits{tokens.size() + (arguments.mtp ? 1 : 0), 0};
   require_memory(model, limits, 1, std::min(tokens.size(), arguments.model.chunk));
@@ -55,8 +75,7 @@ Logits compute(const Model& model, const Arguments& arguments) {
   for (std::size_t at = 0; at < tokens.size(); at += arguments.model.chunk) {
     const std::size_t count = std::min(arguments.model.chunk, tokens.size() - at);
     const bool last = at + count == tokens.size();
-    const ForwardItem item{&sequence, std::span(tokens).subspan(at, count),
-                           last ? LogitsWanted::kLast : LogitsWanted::kNone};
+    const ForwardItem item{&sequence, tokens.subspan(at, count), last ? LogitsWanted::kLast : LogitsWanted::kNone};
     ForwardResult result = model.forward({&item, 1});
     if (arguments.mtp) {
       // The block takes the token after each position; after the last it is the model's choice.
@@ -97,6 +116,7 @@ void print_best(const char* title, const std::vector<float>& row) {
 
 int run(const Arguments& arguments) {
   const ModelOptions options = arguments.model.options();
+  const std::vector<std::uint32_t> tokens = token_ids(arguments.tokens);
   const auto plan = open_plan(arguments.path);
   if (arguments.mtp && plan->manifest().drafter() != DrafterKind::kMtp) {
     throw Error(fmt::format("{}: the checkpoint has no MTP block, so there are no logits of one. Leave --mtp out.",
@@ -104,14 +124,14 @@ int run(const Arguments& arguments) {
   }
   const auto loaded = load_model(plan, options);
   const Model& model = *loaded;
-  const Logits logits = compute(model, arguments);
-  fmt::print(stderr, "{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n",
-             arguments.tokens.size(), logits.seconds, static_cast<double>(arguments.tokens.size()) / logits.seconds,
-             arguments.model.mode, model.kernels().name, options.threads);
+  const Logits logits = compute(model, arguments, tokens);
+  fmt::print(stderr, "{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n", tokens.size(),
+             logits.seconds, static_cast<double>(tokens.size()) / logits.seconds, arguments.model.mode,
+             model.kernels().name, options.threads);
   if (!arguments.npy.empty()) {
     write_npy(arguments.npy, logits.rows);
   } else if (arguments.json) {
-    nlohmann::ordered_json json = {{"tokens", arguments.tokens},
+    nlohmann::ordered_json json = {{"tokens", tokens},
                                    {"mode", arguments.model.mode},
                                    {"kernels", model.kernels().name},
                                    {"logits", logits.rows.front()}};
@@ -141,7 +161,7 @@ void add_logits_command(CLI::App& app, int& status) {
       "Exit status: 0; 2 the checkpoint is incomplete or cannot be read, and everything wrong is listed.");
   command->add_option("MODEL", arguments->path, "Directory, .safetensors file or model.safetensors.index.json")
       ->required();
-  command->add_option("--tokens", arguments->tokens, "Token ids, separated by commas")->delimiter(',')->required();
+  command->add_option("--tokens", arguments->tokens, "Token ids, separated by commas")->type_name("IDS")->required();
   command->add_flag("--mtp", arguments->mtp,
                     "Also the MTP block's logits, of the token that follows the most likely next one");
   add_chunk_option(*command, arguments->model.chunk);

@@ -64,7 +64,11 @@ TEST_F(LogitsCommand, WritesNumpyArrays) {
 TEST_F(LogitsCommand, RefusesWhatItCannotRun) {
   EXPECT_EQ(run("--tokens 999999").exit_status, 2);
   EXPECT_THAT(run("--tokens 999999").output, HasSubstr("vocabulary"));
-  EXPECT_EQ(run("--tokens x").exit_status, 2);
+  for (const char* tokens : {"''", "1,,2", "1,x", "-1", "4294967296"}) {
+    const ProcessResult result = run(std::string("--tokens ") + tokens);
+    EXPECT_EQ(result.exit_status, 2) << tokens;
+    EXPECT_THAT(result.output, HasSubstr("is not a token id")) << tokens;
+  }
   EXPECT_EQ(run("").exit_status, 2);
   EXPECT_EQ(run("--tokens 1 --chunk 0").exit_status, 2);
   EXPECT_EQ(run("--tokens 1 --mode fast").exit_status, 2);

@@ -8,7 +8,7 @@
 namespace outrider {
 
 std::vector<std::uint32_t> eos_token_ids(std::string_view json, std::string_view where) {
-  const nlohmann::json config = parse_bounded_json(json, std::string(where));
+  const nlohmann::json config = parse_bounded_json(json, std::string(where), kRestoreTheFile);
   if (!config.is_object()) throw Error(fmt::format("{}: this is no JSON object.", where));
   const auto field = config.find("eos_token_id");
   std::vector<std::uint32_t> ids;

@@ -664,7 +664,7 @@ std::string_view attention_type_name(AttentionType type) {
 }
 
 ConfigReading read_config(std::string_view text, const ConfigHints& hints) {
-  const json root = parse_bounded_json(text, "config.json");
+  const json root = parse_bounded_json(text, "config.json", kRestoreTheFile);
   if (!root.is_object()) throw Error("config.json: not a JSON object. Restore it from the checkpoint's source.");
   ConfigReading out;
   Reader(root, out).read(hints);

@@ -154,7 +154,8 @@ SamplingParams default_sampling(const std::string& directory) {
   const std::filesystem::path path = std::filesystem::path(directory) / "generation_config.json";
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return sampling;
-  const nlohmann::ordered_json config = parse_bounded_json(read_text_file(path, std::uint64_t{1} << 20), path.string());
+  const nlohmann::ordered_json config =
+      parse_bounded_json(read_text_file(path, std::uint64_t{1} << 20), path.string(), kRestoreTheFile);
   if (!config.is_object()) throw Error(fmt::format("{}: a JSON object is expected.", path.string()));
   const Fields fields(config);
   try {

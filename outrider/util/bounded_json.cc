@@ -9,16 +9,14 @@
 
 namespace outrider {
 
-nlohmann::json parse_bounded_json(std::string_view text, const std::string& where) {
+nlohmann::json parse_bounded_json(std::string_view text, const std::string& where, std::string_view advice) {
   constexpr int kMaxDepth = 64;
   std::vector<std::set<std::string>> keys;
   const auto callback = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
     using Event = nlohmann::json::parse_event_t;
     if (depth > kMaxDepth) {
-      throw Error(
-          fmt::format("{}: JSON nested deeper than {} levels; no configuration looks like that. Restore the file "
-                      "from where the checkpoint came from.",
-                      where, kMaxDepth));
+      throw Error(fmt::format("{}: JSON nested deeper than {} levels; nothing that is meant here looks like that.{}",
+                              where, kMaxDepth, advice));
     }
     if (event == Event::object_start) {
       keys.emplace_back();
@@ -35,8 +33,7 @@ nlohmann::json parse_bounded_json(std::string_view text, const std::string& wher
   try {
     return nlohmann::json::parse(text.begin(), text.end(), callback);
   } catch (const nlohmann::json::exception& e) {
-    throw Error(
-        fmt::format("{}: not valid JSON ({}). Restore the file from where the checkpoint came from.", where, e.what()));
+    throw Error(fmt::format("{}: not valid JSON ({}).{}", where, e.what(), advice));
   }
 }
 
