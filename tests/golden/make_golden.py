@@ -139,6 +139,7 @@ def exact(golden: Golden, float32: Path, model_py: Path, token_by_token: int) ->
 def official(golden: Golden, directory: Path, model_py: Path, token_by_token: int) -> None:
     tokens = golden.tokens
     theirs = OfficialModel(model_py, directory, len(tokens))
+    in_float64 = OfficialModel(model_py, directory, len(tokens), float64_sums=True)
     ours = Model(Config.load(directory)).eval()
     checkpoint.load(ours, stored.widened(stored.read_tensors(directory)))
     ours.set_official(True)
@@ -147,6 +148,9 @@ def official(golden: Golden, directory: Path, model_py: Path, token_by_token: in
         golden.put(f"official.whole.{n}", logits, streams if n in STREAMS_AT else None, drafts)
         with torch.no_grad():
             golden.say(f"official, {n}: logits, training/deepseek_v4 - model.py", ours(tokens[None, :n])[0, -1], logits)
+        other_logits, _, other_drafts = in_float64.step(tokens[:n], tokens[1 : n + 1], 0)
+        golden.put(f"official.float64_sums.{n}", other_logits, None, other_drafts)
+        golden.say(f"official, {n}: sums in float64 - float32", other_logits, logits)
     for position in range(token_by_token):
         logits, _, drafts = theirs.step(tokens[position : position + 1], tokens[position + 1 : position + 2], position)
         n = position + 1

@@ -2,7 +2,8 @@
 
 Written from what kernel.py beside the release's model.py defines: same arguments, same rounding, same order of blocks.
 Two things are left to the hardware there and are float32 here: the order of sums inside a block of a product, and
-exp. One thing differs on purpose: see `act_quant`.
+exp. `Sums` can take the sums in float64, where their order does not matter. One thing differs on purpose: see
+`act_quant`.
 """
 
 import torch
@@ -44,39 +45,39 @@ def fp4_act_quant(x, block_size=32, inplace=False):
     return x.copy_(rounding.fp4_round_trip(x.float(), block_size))
 
 
-def fp8_gemm(a, a_s, b, b_s, scale_dtype=torch.float32):
+def fp8_gemm(a, a_s, b, b_s, scale_dtype=torch.float32, sums=torch.float32):
     """a [..., K] e4m3, a_s [..., K/128], b [N, K] e4m3, b_s [N/128, K/128] -> [..., N]."""
     scale_b = b_s.float().repeat_interleave(ACTIVATION_BLOCK, 0)[: b.shape[0]]
-    return _blockwise_product(a, a_s, b.float(), scale_b, ACTIVATION_BLOCK)
+    return _blockwise_product(a, a_s, b.to(sums), scale_b, ACTIVATION_BLOCK)
 
 
-def fp4_gemm(a, a_s, b, b_s, scale_dtype=torch.float32):
+def fp4_gemm(a, a_s, b, b_s, scale_dtype=torch.float32, sums=torch.float32):
     """a [..., K] e4m3, a_s [..., K/128], b [N, K/2] two e2m1 codes a byte, b_s [N, K/32] -> [..., N]."""
-    return _blockwise_product(a, a_s, fp4_values(b), b_s.float(), FP4_BLOCK)
+    return _blockwise_product(a, a_s, fp4_values(b).to(sums), b_s.float(), FP4_BLOCK)
 
 
 def _blockwise_product(a, a_s, b, scale_b, block):
-    """Block by block along K: float32 product, times both scales, added up in float32."""
+    """Block by block along K: product, times both scales, added up, all in b's type."""
     scale_a = a_s.float().repeat_interleave(ACTIVATION_BLOCK // block, -1)
-    total = torch.zeros(*a.shape[:-1], b.shape[0], dtype=torch.float32)
-    a = a.float()
+    total = torch.zeros(*a.shape[:-1], b.shape[0], dtype=b.dtype)
+    a = a.to(b.dtype)
     for k in range(a.shape[-1] // block):
         part = slice(k * block, (k + 1) * block)
         total += (a[..., part] @ b[:, part].T) * (scale_a[..., k, None] * scale_b[:, k])
     return total.to(torch.get_default_dtype())
 
 
-def sparse_attn(q, kv, attn_sink, topk_idxs, softmax_scale):
+def sparse_attn(q, kv, attn_sink, topk_idxs, softmax_scale, sums=torch.float32):
     """q [B,M,H,D], kv [B,N,D], topk_idxs [B,M,K] rows of kv (-1: none) -> [B,M,H,D]; softmax over blocks of 64."""
     batch, queries, heads, dim = q.shape
-    row_max = torch.full((batch, queries, heads), float("-inf"), dtype=torch.float32)
+    row_max = torch.full((batch, queries, heads), float("-inf"), dtype=sums)
     row_sum = torch.zeros_like(row_max)
-    out = torch.zeros(batch, queries, heads, dim, dtype=torch.float32)
+    out = torch.zeros(batch, queries, heads, dim, dtype=sums)
     rows = torch.arange(batch)[:, None, None]
     for start in range(0, topk_idxs.shape[-1], ATTENTION_BLOCK):
         indices = topk_idxs[..., start : start + ATTENTION_BLOCK].long()
-        keys = kv[rows, indices.clamp(min=0)].float()
-        scores = torch.einsum("bmhd,bmkd->bmhk", q.float(), keys) * softmax_scale
+        keys = kv[rows, indices.clamp(min=0)].to(sums)
+        scores = torch.einsum("bmhd,bmkd->bmhk", q.to(sums), keys) * softmax_scale
         scores = scores.masked_fill((indices < 0)[:, :, None], float("-inf"))
         previous, row_max = row_max, torch.maximum(row_max, scores.amax(-1))
         # A block without a single key leaves everything as it was; inf - inf must not reach exp.
@@ -84,8 +85,8 @@ def sparse_attn(q, kv, attn_sink, topk_idxs, softmax_scale):
         weights = torch.exp(scores - shift[..., None])
         rescale = torch.exp(torch.where(previous.isinf(), float("-inf"), previous - shift))
         row_sum = row_sum * rescale + weights.sum(-1)
-        out = out * rescale[..., None] + torch.einsum("bmhk,bmkd->bmhd", weights.to(q.dtype).float(), keys)
-    row_sum = row_sum + torch.exp(attn_sink.float() - row_max)
+        out = out * rescale[..., None] + torch.einsum("bmhk,bmkd->bmhd", weights.to(q.dtype).to(sums), keys)
+    row_sum = row_sum + torch.exp(attn_sink.to(sums) - row_max)
     return (out / row_sum[..., None]).to(q.dtype)
 
 
@@ -106,3 +107,19 @@ def hc_split_sinkhorn(mixes, hc_scale, hc_base, hc_mult=4, sinkhorn_iters=20, ep
 def hadamard_transform(x, scale=1.0):
     """Of fast_hadamard_transform: the transform in float32, rounded to x's type once."""
     return (rounding.hadamard(x.float()) * (x.shape[-1] ** 0.5 * scale)).to(x.dtype)
+
+
+class Sums:
+    """`module` (torch, or torch.nn.functional) whose products are summed in float64 and rounded once."""
+
+    def __init__(self, module):
+        self._module = module
+
+    def __getattr__(self, name):
+        return getattr(self._module, name)
+
+    def linear(self, x, weight):
+        return self._module.linear(x.double(), weight.double()).to(x.dtype)
+
+    def einsum(self, equation, a, b):
+        return self._module.einsum(equation, a.double(), b.double()).to(a.dtype)

@@ -2,8 +2,11 @@
 
 `OfficialModel(model_py, directory)` imports that file with the kernels of kernels.py in place of its CUDA kernels.
 With `exact` it runs in float32 on widened weights and rounds nothing, which shows the structure without the rounding.
+With `float64_sums` it rounds as ever, but sums its products in float64: how far a result moves then is what the order of
+sums decides.
 """
 
+import functools
 import importlib.util
 import sys
 import types
@@ -54,16 +57,35 @@ FIELDS = {
 }
 
 
-def _import(model_py: Path):
+class _Torch:
+    """torch as it computes on a GPU, where that is not what it computes on a CPU."""
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    @staticmethod
+    def rsqrt(x: torch.Tensor) -> torch.Tensor:
+        """Of BF16 in float32, rounded once. On a CPU, elements that do not fill a vector get a rounded root and the
+        rounded inverse of that: 2^-9 off, in heads and tokens that the shape of the batch decides."""
+        return torch.rsqrt(x.float()).to(x.dtype)
+
+
+def _import(model_py: Path, float64_sums: bool):
     kernel = types.ModuleType("kernel")
-    for name in ("act_quant", "fp4_act_quant", "fp8_gemm", "fp4_gemm", "sparse_attn", "hc_split_sinkhorn"):
+    for name in ("act_quant", "fp4_act_quant", "hc_split_sinkhorn"):
         setattr(kernel, name, getattr(kernels, name))
+    sums = torch.float64 if float64_sums else torch.float32
+    for name in ("fp8_gemm", "fp4_gemm", "sparse_attn"):
+        setattr(kernel, name, functools.partial(getattr(kernels, name), sums=sums))
     hadamard = types.ModuleType("fast_hadamard_transform")
     hadamard.hadamard_transform = kernels.hadamard_transform
     sys.modules["kernel"], sys.modules["fast_hadamard_transform"] = kernel, hadamard
     spec = importlib.util.spec_from_file_location("official_model", model_py)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.torch = _Torch()
+    if float64_sums:
+        module.torch, module.F = kernels.Sums(module.torch), kernels.Sums(module.F)
     return module
 
 
@@ -76,8 +98,10 @@ def _leave_unrounded(module) -> None:
 class OfficialModel:
     """The release's Transformer with the tensors of a checkpoint in official names, FP4 and FP8 or BF16."""
 
-    def __init__(self, model_py: Path, directory: Path, max_seq_len: int, exact: bool = False):
-        self._module = _import(model_py)
+    def __init__(
+        self, model_py: Path, directory: Path, max_seq_len: int, exact: bool = False, float64_sums: bool = False
+    ):
+        self._module = _import(model_py, float64_sums)
         self._dtype = torch.float32 if exact else torch.bfloat16
         config = Config.load(directory)
         tensors = read_tensors(directory)
