@@ -52,13 +52,15 @@ void require_command(const CLI::App& app, std::span<char* const> words) {
   std::string path = app.get_name();
   for (std::size_t i = 1;; ++i) {
     const bool missing = i == words.size();
-    const auto commands = at->get_subcommands([](const CLI::App* command) { return !command->get_group().empty(); });
+    const auto commands = at->get_subcommands([](const CLI::App*) { return true; });
     if (commands.empty() || (!missing && words[i][0] == '-')) return;
     const auto found = std::ranges::find_if(
         commands, [&](const CLI::App* command) { return !missing && command->get_name() == words[i]; });
     if (found == commands.end()) {
       std::vector<std::string> names;
-      for (const CLI::App* command : commands) names.push_back(command->get_name());
+      for (const CLI::App* command : commands) {
+        if (!command->get_group().empty()) names.push_back(command->get_name());
+      }
       throw outrider::Error(fmt::format("{}. `{}` has the commands {}; `{} --help` describes them.",
                                         missing ? std::string("A command is missing")
                                                 : fmt::format("\"{}\" is not a command", outrider::printable(words[i])),
