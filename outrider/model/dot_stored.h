@@ -5,11 +5,14 @@
 // Kernels::dot_stored for any instruction set: what kernels_avx2.cc and kernels_avx512.cc share. An instruction set is
 // a type that says
 //
-//   Lanes            kLanes sums, or as many decoded weights: zero(), load(), store(), add_product(weights, x), total()
+//   Lanes            kLanes sums, or as many decoded weights: zero(), load(), store(), add_product(weights, x),
+//   total();
+//                    total_even_odd() of sums in that order
 //   F32Row, …        the forms of rows: open(rows, r, tile) goes to row r, of which `tile` are taken at once; start(g)
 //   to
-//                    its group g; decode(k) gives elements k to k + kLanes of that group; sound() says at the end
-//                    whether what was decoded may be used; one pass takes kMostTokens
+//                    its group g; decode(k) gives elements k to k + kLanes of that group, in the order of even_odd()
+//                    where kEvenOdd; sound() says at the end whether what was decoded may be used; one pass takes
+//                    kMostTokens
 //   kCacheFloats     of tokens that stay in the L1 cache
 //   rows_at_once()   for so many tokens, so that registers suffice
 //
@@ -35,6 +38,7 @@ std::size_t smaller(std::size_t a, std::size_t b) {
 template <std::size_t kMost>
 struct RowCursor {
   static constexpr std::size_t kMostTokens = kMost;
+  static constexpr bool kEvenOdd = false;
 
   void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
     codes = rows.codes + r * rows.row_bytes;
@@ -84,6 +88,8 @@ bool stored_tile(const StoredRows& stored, std::size_t group, const float* token
     for (std::size_t t = 0; t < kTokens; ++t) {
       if (end < size) {
         lanes[r][t].store(kept + (r * kTokens + t) * kLanes);
+      } else if constexpr (Row::kEvenOdd) {
+        out.at[r * out.row_step + t * out.token_step] = lanes[r][t].total_even_odd();
       } else {
         out.at[r * out.row_step + t * out.token_step] = lanes[r][t].total();
       }

@@ -44,6 +44,16 @@ std::vector<const Kernels*> detect() {
 
 }  // namespace
 
+void even_odd(const float* x, std::size_t size, float* out) {
+  constexpr std::size_t kHalf = kLanes / 2;
+  for (std::size_t k = 0; k < size; k += kLanes) {
+    for (std::size_t i = 0; i < kHalf; ++i) {
+      out[k + i] = x[k + 2 * i];
+      out[k + kHalf + i] = x[k + 2 * i + 1];
+    }
+  }
+}
+
 std::span<const Kernels* const> available_kernels() {
   static const std::vector<const Kernels*> kFound = detect();
   return kFound;

@@ -45,6 +45,7 @@ struct StoredRows {
 // BF16 values.
 struct Kernels {
   std::string_view name;
+  bool decodes_even_odd = false;  // see dot_stored
 
   // out[r * row_step + t * token_step] = rows[r] · tokens[t], r < row_count <= kRowTile. rows: contiguous, `size`
   // apart; tokens: `token_stride` apart.
@@ -54,6 +55,9 @@ struct Kernels {
   // The same of up to kStoredRows rows as they are stored, decoded in registers: what decoding them and dot_rows would
   // give, to the bit. Returns false, and leaves `out` undefined, where it does not do that: sizes or groups that are
   // not whole vectors, NaN codes, huge scales. May be null.
+  //
+  // Tokens of kBf16 and kNibbles rows are given in the order of even_odd(), where this instruction set decodes them in
+  // that order; then it never returns false for sizes of whole vectors and groups of whole or half vectors.
   bool (*dot_stored)(const StoredRows& rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                      std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
                      std::size_t token_step);
@@ -75,6 +79,10 @@ struct Kernels {
 inline constexpr std::size_t padded(std::size_t size) {
   return (size + kLanes - 1) / kLanes * kLanes;
 }
+
+// Of each kLanes elements first the even ones, then the odd ones: codes of less than 32 bits come out of their words so
+// with the fewest operations. `size`: whole kLanes. `out` must not be `x`.
+void even_odd(const float* x, std::size_t size, float* out);
 
 const Kernels& scalar_kernels();
 // The paths that this machine can run, slowest (scalar) first.

@@ -288,7 +288,8 @@ struct Avx2 {
 }  // namespace
 
 const Kernels& avx2_kernels() {
-  static constexpr Kernels kKernels = {"avx2", dot_rows, dot_stored<Avx2>, add_scaled, bf16, f16, e4m3, e8m0, nibbles};
+  static constexpr Kernels kKernels = {"avx2", false, dot_rows, dot_stored<Avx2>, add_scaled, bf16,
+                                       f16,    e4m3,  e8m0,     nibbles};
   return kKernels;
 }
 

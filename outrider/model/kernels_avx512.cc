@@ -197,6 +197,11 @@ struct Avx512 {
       high = _mm512_fmadd_ps(weights.high, _mm512_loadu_ps(x + 16), high);
     }
     float total() const { return sum(low, high); }
+    float total_even_odd() const {
+      const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+      return sum(_mm512_permutex2var_ps(low, first, high), _mm512_permutex2var_ps(low, second, high));
+    }
 
     __m512 low;
     __m512 high;
@@ -211,13 +216,12 @@ struct Avx512 {
   };
 
   struct Bf16Row : RowCursor<4> {
+    static constexpr bool kEvenOdd = true;
     Lanes decode(std::size_t k) const {
       prefetch(codes + 2 * k, ahead);
-      const auto widened = [](const std::byte* at) {
-        const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
-        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-      };
-      return {widened(codes + 2 * k), widened(codes + 2 * k + 32)};
+      const __m512i pairs = _mm512_loadu_si512(codes + 2 * k);
+      const __m512i odd = _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000U)));
+      return {_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)), _mm512_castsi512_ps(odd)};
     }
   };
 
@@ -261,6 +265,7 @@ struct Avx512 {
 
   template <bool kOffsets>
   struct NibbleRow : RowCursor<8> {
+    static constexpr bool kEvenOdd = true;
     void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
       RowCursor<8>::open(rows, r, tile);
       scales = rows.scales + r * rows.scale_step;
@@ -274,18 +279,14 @@ struct Avx512 {
       return _mm512_mul_ps(moved, _mm512_set1_ps(scales[g]));
     }
     void start(std::size_t g) { table = weights(g); }
-    Lanes decode(std::size_t k) const { return decode(k, table, table); }
-    Lanes decode(std::size_t k, __m512 table_low, __m512 table_high) const {
+    // Bytes of two codes each, the even element's lowest: of an index, a permutation reads the lowest four bits.
+    __m512i pairs(std::size_t k) const {
       if (k % 128 == 0) prefetch(codes + k / 2, ahead);
-      // Four words of eight codes each. Each is moved to eight lanes, and shifted there until the lane's code is
-      // lowest: of an index, a permutation reads the lowest four bits.
-      const __m512i words = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k / 2)));
-      const __m512i shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-      const __m512i words_01 = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-      const __m512i words_23 = _mm512_setr_epi32(2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-      const __m512i low = _mm512_srlv_epi32(_mm512_permutexvar_epi32(words_01, words), shifts);
-      const __m512i high = _mm512_srlv_epi32(_mm512_permutexvar_epi32(words_23, words), shifts);
-      return {_mm512_permutexvar_ps(low, table_low), _mm512_permutexvar_ps(high, table_high)};
+      return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k / 2)));
+    }
+    Lanes decode(std::size_t k) const {
+      const __m512i even = pairs(k);
+      return {_mm512_permutexvar_ps(even, table), _mm512_permutexvar_ps(_mm512_srli_epi32(even, 4), table)};
     }
 
     const float* scales;
@@ -297,12 +298,19 @@ struct Avx512 {
   // Groups of 16, taken in pairs.
   template <bool kOffsets>
   struct NibblePairRow : NibbleRow<kOffsets> {
-    using Single = NibbleRow<kOffsets>;
     void start(std::size_t g) {
       this->table = this->weights(2 * g);
       second_table = this->weights(2 * g + 1);
     }
-    Lanes decode(std::size_t k) const { return Single::decode(k, this->table, second_table); }
+    Lanes decode(std::size_t k) const {
+      // The fifth bit of an index chooses the table: the second one for the second half.
+      const __m512i bytes = this->pairs(k);
+      const __m512i half = _mm512_mask_set1_epi32(_mm512_setzero_si512(), 0xff00, 16);
+      const __m512i even = _mm512_or_si512(_mm512_and_si512(bytes, _mm512_set1_epi32(15)), half);
+      const __m512i odd = _mm512_or_si512(_mm512_srli_epi32(bytes, 4), half);
+      return {_mm512_permutex2var_ps(this->table, even, second_table),
+              _mm512_permutex2var_ps(this->table, odd, second_table)};
+    }
 
     __m512 second_table;
   };
@@ -311,8 +319,8 @@ struct Avx512 {
 }  // namespace
 
 const Kernels& avx512_kernels() {
-  static constexpr Kernels kKernels = {"avx512", dot_rows, dot_stored<Avx512>, add_scaled, bf16, f16, e4m3,
-                                       e8m0,     nibbles};
+  static constexpr Kernels kKernels = {"avx512", true, dot_rows, dot_stored<Avx512>, add_scaled, bf16, f16,
+                                       e4m3,     e8m0, nibbles};
   return kKernels;
 }
 

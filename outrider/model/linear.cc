@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <utility>
 
 #include "outrider/model/number_formats.h"
 #include "outrider/util/error.h"
@@ -21,6 +22,8 @@ constexpr float kOffsetBinary[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3,
 // vectors at least a few, so that what a row's decoding costs is shared.
 constexpr std::size_t kTokenBytes = 512 << 10;
 constexpr std::size_t kFewTokens = 16;
+// Elements of a token that share a scale where it is rounded through FP8.
+constexpr std::size_t kActivationBlock = 128;
 // Multiplications in the time that reading a byte takes.
 constexpr std::size_t kMultiplicationsOfAByte = 8;
 // Multiplications that make waking another thread worth it.
@@ -92,6 +95,12 @@ Linear::Linear(const Weights& weights, ParameterId id) {
   }
 }
 
+bool Linear::takes_even_odd(const Kernels& kernels) const {
+  if (!kernels.decodes_even_odd || m_.cols % kLanes != 0) return false;
+  if (m_.form == StorageForm::kPlain) return m_.dtype == Dtype::kBF16;
+  return m_.form != StorageForm::kFp8Block && (group() % kLanes == 0 || group() == kLanes / 2);
+}
+
 void Linear::decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const {
   const std::byte* codes = m_.codes + row * m_.row_bytes;
   std::fill(out + m_.cols, out + padded(m_.cols), 0.0F);
@@ -122,7 +131,7 @@ StoredRows Linear::stored(const Kernels& kernels, std::size_t row, std::size_t c
   }
   rows.form = m_.form == StorageForm::kFp8Block ? RowCodes::kE4m3 : RowCodes::kNibbles;
   rows.values = m_.form == StorageForm::kW4A16 ? kOffsetBinary : kE2m1Values;
-  rows.group = m_.groups.empty() ? m_.block_cols : 1;
+  rows.group = group();
   const std::size_t step = scale_count();
   const std::size_t all = count * step;
   if (scratch.size() < 2 * all) scratch.resize(2 * all);
@@ -263,35 +272,28 @@ void multiply_part(const Compute& compute, const Prepared& p, std::size_t begin,
   for (std::size_t t = 0; t < p.tokens; ++t) compute.round({p.y + t * p.y_stride + begin, end - begin});
 }
 
-// Inputs as weights take them: rounded through FP8, and in rows that end in zeros; as they are, where they are so.
+// Inputs as weights take them: rounded through FP8, in the order that kernels decode, and in rows that end in zeros; as
+// they are, where they are so.
 class Inputs {
  public:
   explicit Inputs(const Compute& compute) : compute_(compute) {}
 
   void add(const Product& product, Prepared& p) {
-    constexpr std::size_t kActivationBlock = 128;
-    const bool rounds =
-        compute_.official() && product.kind == ProductKind::kLinear && product.weight.rounds_activations();
     const std::size_t cols = product.weight.cols();
+    const bool rounded =
+        compute_.official() && product.kind == ProductKind::kLinear && product.weight.rounds_activations();
+    const bool even_odd = product.weight.takes_even_odd(compute_.kernels);
     p.tokens = product.y.rows();
-    if (!rounds && (cols % kLanes == 0 || (product.x_col % kLanes == 0 && product.x_col + cols == product.x.cols()))) {
+    const bool in_whole_lanes =
+        cols % kLanes == 0 || (product.x_col % kLanes == 0 && product.x_col + cols == product.x.cols());
+    if (!rounded && !even_odd && in_whole_lanes) {
       p.x_stride = product.x.stride();
       p.x = product.x.data() + product.x_row * p.x_stride + product.x_col;
       return;
     }
-    const Made wanted{&product.x, product.x_col, cols, rounds};
-    const auto found = std::find(made_.begin(), made_.end(), wanted);
-    const std::size_t at = static_cast<std::size_t>(found - made_.begin());
-    if (found == made_.end()) {
-      made_.push_back(wanted);
-      Rows& copy = copies_.emplace_back(product.x.rows(), cols);
-      for (std::size_t t = 0; t < copy.rows(); ++t) {
-        std::copy_n(product.x[t].data() + product.x_col, cols, copy[t].data());
-        if (rounds) round_through_fp8(copy[t], kActivationBlock);
-      }
-    }
-    p.x_stride = copies_[at].stride();
-    p.x = copies_[at].data() + product.x_row * p.x_stride;
+    const Rows& copy = made({&product.x, product.x_col, cols, rounded, even_odd});
+    p.x_stride = copy.stride();
+    p.x = copy.data() + product.x_row * p.x_stride;
   }
 
  private:
@@ -300,8 +302,25 @@ class Inputs {
     std::size_t x_col;
     std::size_t cols;
     bool rounded;
+    bool even_odd;
     bool operator==(const Made&) const = default;
   };
+
+  const Rows& made(const Made& wanted) {
+    const auto found = std::find(made_.begin(), made_.end(), wanted);
+    if (found != made_.end()) return copies_[static_cast<std::size_t>(found - made_.begin())];
+    Rows copy(wanted.x->rows(), wanted.cols);
+    std::vector<float> row(wanted.even_odd ? wanted.cols : 0);
+    for (std::size_t t = 0; t < copy.rows(); ++t) {
+      std::copy_n((*wanted.x)[t].data() + wanted.x_col, wanted.cols, copy[t].data());
+      if (wanted.rounded) round_through_fp8(copy[t], kActivationBlock);
+      if (!wanted.even_odd) continue;
+      std::ranges::copy(copy[t], row.begin());
+      even_odd(row.data(), row.size(), copy[t].data());
+    }
+    made_.push_back(wanted);
+    return copies_.emplace_back(std::move(copy));
+  }
 
   const Compute& compute_;
   std::vector<Made> made_;

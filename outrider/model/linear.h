@@ -91,6 +91,9 @@ class Linear {
   // FP8 and MXFP4 weights take activations rounded through FP8 in official numerics; the other forms BF16 ones.
   bool rounds_activations() const { return m_.form == StorageForm::kFp8Block || m_.form == StorageForm::kMxfp4; }
 
+  // Whether stored() rows are to be multiplied with tokens in the order of even_odd().
+  bool takes_even_odd(const Kernels& kernels) const;
+
   // One row's values, padded(cols) floats. `scratch` is reused between calls.
   void decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const;
 
@@ -103,6 +106,7 @@ class Linear {
   void decode_scales(const Kernels& kernels, std::size_t first, std::span<float> scales) const;  // as they are stored
   void decode_offsets(std::size_t row, float* offsets) const;
   std::size_t scale_count() const { return m_.groups.empty() ? m_.scale_cols() : m_.cols; }
+  std::size_t group() const { return m_.groups.empty() ? m_.block_cols : 1; }
 
   StoredMatrix m_;
 };
