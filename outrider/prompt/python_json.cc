@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "outrider/util/error.h"
@@ -16,6 +18,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::size_t kMaxDepth = 128;
+constexpr std::size_t kSearched = 16;  // members of an object that are found one by one
 
 // Builds the value, as nlohmann's own parser does, but keeps the digits of large whole numbers.
 class Builder : public nlohmann::json_sax<ordered_json> {
@@ -51,12 +54,12 @@ class Builder : public nlohmann::json_sax<ordered_json> {
       root_ = std::move(value);
       return &root_;
     }
-    ordered_json& parent = *open_.back();
-    if (parent.is_array()) {
-      parent.push_back(std::move(value));
-      return &parent.back();
+    Open& open = open_.back();
+    if (open.value->is_array()) {
+      open.value->push_back(std::move(value));
+      return &open.value->back();
     }
-    ordered_json& member = parent[key_];
+    ordered_json& member = open.member(std::move(key_));
     member = std::move(value);
     return &member;
   }
@@ -68,7 +71,8 @@ class Builder : public nlohmann::json_sax<ordered_json> {
     if (open_.size() == kMaxDepth) {
       throw Error(fmt::format("{}: JSON nested deeper than {} levels.", where_, kMaxDepth));
     }
-    open_.push_back(place(std::move(value)));
+    ordered_json* placed = place(std::move(value));
+    open_.push_back({placed, {}});
     return true;
   }
   bool close() {
@@ -76,9 +80,25 @@ class Builder : public nlohmann::json_sax<ordered_json> {
     return true;
   }
 
+  // An array or object whose end has not come.
+  struct Open {
+    ordered_json* value;
+    std::unordered_map<std::string, std::size_t> places;  // of members, where they are many
+
+    // An ordered object searches all of its members for a key, which takes too long for many.
+    ordered_json& member(std::string key) {
+      if (value->size() < kSearched) return (*value)[key];
+      ordered_json::object_t::Container& members = value->get_ref<ordered_json::object_t&>();
+      for (std::size_t i = places.size(); i < members.size(); ++i) places.emplace(members[i].first, i);
+      const auto [known, added] = places.try_emplace(key, members.size());
+      if (added) members.emplace_back(std::move(key), nullptr);
+      return members[known->second].second;
+    }
+  };
+
   std::string where_;
   ordered_json root_;
-  std::vector<ordered_json*> open_;  // from the outermost; none moves while it is open
+  std::vector<Open> open_;  // from the outermost; none moves while it is open
   std::string key_;
 };
 

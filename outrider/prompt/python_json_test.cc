@@ -1,5 +1,6 @@
 #include "outrider/prompt/python_json.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -60,6 +61,20 @@ TEST(PythonJson, TextKeepsItsCharacters) {
 TEST(PythonJson, KeysKeepTheirOrder) {
   EXPECT_EQ(again(R"({"z":1,"a":{"y":[],"b":{}},"z":[true,false,null]})"),
             R"({"z": [true, false, null], "a": {"y": [], "b": {}}})");
+}
+
+// In time that grows with them, not with their square.
+TEST(PythonJson, ManyKeysAreRead) {
+  std::string text = "{";
+  constexpr int kKeys = 300'000;
+  for (int i = 0; i < kKeys; ++i) text += fmt::format("\"k{}\":{},", i, i);
+  text += R"("k7":"again","k299999":"last"})";
+  const nlohmann::ordered_json read = parse_python_json(text, "test");
+  ASSERT_EQ(read.size(), kKeys);
+  EXPECT_EQ(std::next(read.begin(), 7).key(), "k7");
+  EXPECT_EQ(*std::next(read.begin(), 7), "again");
+  EXPECT_EQ(*std::next(read.begin(), 8), 8);
+  EXPECT_EQ(read.back(), "last");
 }
 
 TEST(PythonJson, WhatIsNotJsonIsRefused) {
