@@ -93,6 +93,12 @@ std::vector<Engine::RequestId> Engine::submit(std::vector<Submission> submission
     const std::lock_guard lock(mutex_);
     if (draining_) throw ShuttingDown("The server is shutting down and takes no more requests.");
     const std::size_t room = options_.max_num_seqs + options_.max_waiting;
+    if (submissions.size() > room) {
+      throw Error(
+          fmt::format("{} texts are wanted at once (prompts, and n for each), but there is never room for more "
+                      "than {} (max_num_seqs and max_waiting).",
+                      submissions.size(), room));
+    }
     if (waiting_.size() + running_count_ + submissions.size() > room) {
       throw QueueFull(
           fmt::format("{} requests are running and {} waiting, which is all there is room for. Try again "
@@ -245,6 +251,11 @@ void Engine::advance(Running& running, StepReport& report) {
   Generation& generation = running.generation;
   const auto now = Clock::now();
   Progress& progress = running.progress;
+  if (const std::string_view error = generation.mask_error(); !error.empty()) {
+    progress.outcome = Outcome::kRefused;
+    progress.error = error;
+    return;
+  }
   std::optional<Outcome> outcome;
   if (generation.finished()) {
     outcome = *generation.finished() == FinishReason::kStop ? Outcome::kStop : Outcome::kLength;

@@ -219,6 +219,49 @@ TEST(Engine, TheQueueIsBounded) {
   EXPECT_EQ(answers[3].wait().outcome, Outcome::kLength);
 }
 
+// Who is told to try again later tries again.
+TEST(Engine, MoreThanThereIsEverRoomForIsRefusedForGood) {
+  EngineOptions opts = options();
+  opts.max_num_seqs = 1;
+  opts.max_waiting = 2;
+  Engine engine(model(), bundled_tokenizer(), opts);
+  std::vector<Engine::Submission> submissions;
+  for (int i = 0; i < 4; ++i) submissions.push_back({request("Genesis 1\n\n", 1), [](const Progress&) {}});
+  try {
+    engine.submit(std::move(submissions));
+    ADD_FAILURE() << "was taken";
+  } catch (const QueueFull&) {
+    ADD_FAILURE() << "is told to try again";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("never room for more than 3"));
+  }
+}
+
+// A mask that cannot tell what may follow after some tokens.
+class GivesUp : public TokenMask {
+ public:
+  void apply(std::span<float>) override {}
+  void advance(std::uint32_t) override { ++tokens_; }
+  void rollback(std::size_t tokens) override { tokens_ -= tokens; }
+  std::string_view error() const override { return tokens_ > 5 ? "it is too much" : ""; }
+
+ private:
+  std::size_t tokens_ = 0;
+};
+
+TEST(Engine, AMaskThatGivesUpEndsItsOwnTextOnly) {
+  Engine engine(model(), bundled_tokenizer(), options());
+  Answer other;
+  Answer masked;
+  submit(engine, request("Genesis 1\n\n", 40), other);
+  Request refused = request("Genesis 1\n\n", 40);
+  refused.mask = std::make_unique<GivesUp>();
+  submit(engine, std::move(refused), masked);
+  EXPECT_EQ(masked.wait().outcome, Outcome::kRefused);
+  EXPECT_EQ(masked.wait().error, "it is too much");
+  EXPECT_NE(other.wait().outcome, Outcome::kRefused);
+}
+
 TEST(Engine, StopsAtStringsAndTokens) {
   Engine engine(model(), bundled_tokenizer(), options());
   Answer whole;

@@ -24,7 +24,8 @@ enum class Outcome {
   kStop,       // a stop token or a stop string
   kLength,     // max_tokens
   kCancelled,  // by cancel(), or because the engine was shut down
-  kFailed,     // see Progress::error
+  kRefused,    // by its mask: see Progress::error
+  kFailed,     // the model: see Progress::error
 };
 
 // What one step added to a text.

@@ -10,12 +10,20 @@ namespace {
 
 // States, edges, jumps and calls together: what a schema of some hundred kilobytes comes to.
 constexpr std::size_t kMaxSize = std::size_t{1} << 19;
+constexpr std::size_t kMaxSteps = 10'000'000;
 
 }  // namespace
 
 void AutomatonBuilder::count() {
   if (++size_ > kMaxSize) {
     throw Error("what is asked for makes too large a grammar; make it smaller (long alternatives, counts, lengths).");
+  }
+}
+
+void AutomatonBuilder::spend(std::size_t steps) {
+  spent_ += steps;
+  if (spent_ > kMaxSteps) {
+    throw Error("what is asked for takes too long to work out; make it simpler (patterns, allOf, references).");
   }
 }
 
@@ -158,6 +166,18 @@ void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive
   }
 }
 
+// Whether from `state`, from which the rule's end can be reached, nothing else can.
+bool AutomatonBuilder::only_ends(State state) const {
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    const From& from = states_[state];
+    if (!from.edges.empty() || !from.calls.empty()) return false;
+    if (from.jumps.empty()) return true;
+    if (from.jumps.size() != 1) return false;
+    state = from.jumps[0];
+  }
+  return false;
+}
+
 Automaton AutomatonBuilder::build(Rule root) && {
   const std::vector<bool> useful = productive();
   if (!useful[start(root)]) throw Error("no text of finite length satisfies what is asked for.");
@@ -181,7 +201,8 @@ Automaton AutomatonBuilder::build(Rule root) && {
       if (useful[to]) made.jumps_.push_back(to);
     }
     for (const auto& [rule, back] : states_[state].calls) {
-      if (useful[start(rule)] && useful[back]) made.calls_.push_back({start(rule), back});
+      if (!useful[start(rule)] || !useful[back]) continue;
+      made.calls_.push_back({start(rule), only_ends(back) ? Automaton::kWithCaller : back});
     }
   }
   made.edge_begin_.push_back(static_cast<std::uint32_t>(made.edges_.size()));

@@ -27,8 +27,11 @@ class Automaton {
   };
   struct Call {
     State start = 0;  // of the rule that is called
-    State back = 0;   // where the text goes on when it has ended
+    State back = 0;   // where the text goes on when it has ended; kWithCaller: where it does when the caller has ended
   };
+  // Of calls with nothing behind them. They take no place on the stack, so that alternatives of alternatives that come
+  // to the same rule come to the same stack.
+  static constexpr State kWithCaller = 0xFFFFFFFF;
 
   State start() const { return start_; }
   std::size_t size() const { return ends_.size(); }  // states
@@ -69,6 +72,8 @@ class AutomatonBuilder {
 
   // Throws Error when the automaton becomes too large to be of use.
   State new_state();
+  // Counts what making it costs, in steps of some ten nanoseconds. Throws Error when that becomes too much.
+  void spend(std::size_t steps);
   Rule new_rule();
   State start(Rule rule) const { return rules_[rule].start; }
   State end(Rule rule) const { return rules_[rule].end; }
@@ -95,11 +100,13 @@ class AutomatonBuilder {
 
   void count();
   std::vector<bool> productive() const;
+  bool only_ends(State state) const;
   void refuse_left_recursion(const std::vector<bool>& productive) const;
 
   std::vector<From> states_;
   std::vector<RuleStates> rules_;
   std::size_t size_ = 0;
+  std::size_t spent_ = 0;
 };
 
 }  // namespace outrider

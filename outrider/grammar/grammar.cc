@@ -32,7 +32,9 @@ Grammar Grammar::message(const MessageShape& shape) {
     builder.jump(add_tool_calls(builder, json, begin, shape.functions, shape.several_calls), end);
   }
   try {
-    return Grammar(std::move(builder).build(message));
+    Automaton automaton = std::move(builder).build(message);
+    Matcher(automaton).start();  // throws where too much may come first
+    return Grammar(std::move(automaton));
   } catch (const Error& e) {
     if (shape.schema_where.empty()) throw;
     throw Error(fmt::format("{}: {}", shape.schema_where, e.what()));

@@ -5,16 +5,19 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "outrider/grammar/matcher.h"
+#include "outrider/util/error.h"
 
 namespace outrider {
 namespace {
 
-constexpr std::size_t kRemembered = 64;        // positions that can be gone back to, far more than drafts
-constexpr std::size_t kMaxPositions = 20'000;  // of a matcher
+constexpr std::size_t kRemembered = 64;                  // positions that can be gone back to, far more than drafts
+constexpr std::size_t kMaxBytes = std::size_t{4} << 20;  // of a matcher
 constexpr std::size_t kMaxMasks = 16;
 
 class GrammarMask final : public TokenMask {
@@ -26,13 +29,14 @@ class GrammarMask final : public TokenMask {
     constexpr float kNever = -std::numeric_limits<float>::infinity();
     const Place place = path_.back();
     const TokenId eos = table_->trie().eos();
-    if (place.ended) {
+    const TokenSet* tokens = place.ended || !error_.empty() ? nullptr : mask(place.position);
+    if (tokens == nullptr) {
       for (std::size_t token = 0; token < logits.size(); ++token) {
         if (token != eos) logits[token] = kNever;
       }
       return;
     }
-    const std::vector<std::uint64_t>& words = mask(place.position).words();
+    const std::vector<std::uint64_t>& words = tokens->words();
     for (std::size_t i = 0; i * 64 < logits.size(); ++i) {
       const std::uint64_t word = i < words.size() ? words[i] : 0;
       if (word == ~std::uint64_t{0}) continue;
@@ -47,15 +51,21 @@ class GrammarMask final : public TokenMask {
     Place place = path_.back();
     if (token == table_->trie().eos()) {
       place.ended = true;
-    } else {
-      for (const char byte : table_->trie().bytes(token)) {
-        place.position = matcher_.next(place.position, static_cast<std::uint8_t>(byte));
+    } else if (error_.empty()) {
+      try {
+        for (const char byte : table_->trie().bytes(token)) {
+          place.position = matcher_.next(place.position, static_cast<std::uint8_t>(byte));
+        }
+      } catch (const Error& e) {
+        error_ = e.what();
       }
     }
     path_.push_back(place);
     if (path_.size() > 2 * kRemembered) path_.erase(path_.begin(), path_.end() - kRemembered);
-    if (matcher_.size() > kMaxPositions) forget();
+    if (matcher_.bytes() > bytes_limit_) forget();
   }
+
+  std::string_view error() const override { return error_; }
 
   void rollback(std::size_t tokens) override { path_.resize(path_.size() - std::min(tokens, path_.size() - 1)); }
 
@@ -70,15 +80,22 @@ class GrammarMask final : public TokenMask {
   };
 
   // Texts stay for long at some positions, such as within a string.
-  const TokenSet& mask(Matcher::Position position) {
+  // Null, and an error, where it takes too long to find out.
+  const TokenSet* mask(Matcher::Position position) {
     auto known = std::ranges::find(known_, position, &Known::position);
     if (known == known_.end()) {
-      if (known_.size() == kMaxMasks) known_.pop_back();
-      known_.push_back({position, table_->allowed(matcher_, position)});
+      try {
+        Known made = {position, table_->allowed(matcher_, position)};
+        if (known_.size() == kMaxMasks) known_.pop_back();
+        known_.push_back(std::move(made));
+      } catch (const Error& e) {
+        error_ = e.what();
+        return nullptr;
+      }
       known = known_.end() - 1;
     }
     std::rotate(known_.begin(), known, known + 1);
-    return known_.front().tokens;
+    return &known_.front().tokens;
   }
 
   void forget() {
@@ -87,12 +104,15 @@ class GrammarMask final : public TokenMask {
     kept = matcher_.forget_all_but(kept);
     for (std::size_t i = 0; i < kept.size(); ++i) path_[i].position = kept[i];
     known_.clear();
+    bytes_limit_ = std::max(kMaxBytes, 2 * matcher_.bytes());
   }
 
   std::shared_ptr<MaskTable> table_;
   Matcher matcher_;
   std::vector<Place> path_;   // the last ones; never empty
   std::vector<Known> known_;  // the last used first
+  std::size_t bytes_limit_ = kMaxBytes;
+  std::string error_;
 };
 
 }  // namespace

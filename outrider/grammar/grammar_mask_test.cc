@@ -121,6 +121,21 @@ TEST(GrammarMask, GoesBackToWhereItWas) {
   }
 }
 
+TEST(GrammarMask, GivesUpWhereAMaskTakesTooLong) {
+  const auto grammar = std::make_shared<const Grammar>(Grammar::json_object());
+  const auto mask = make_mask(std::make_shared<MaskTable>(grammar, trie(), 1000));
+  EXPECT_GT(allowed(*mask).size(), 0U);
+  EXPECT_EQ(mask->error(), "");
+  for (const TokenId token : bundled_tokenizer().encode("{\"a")) mask->advance(token);
+  const std::set<TokenId> end = {*bundled_tokenizer().eos_id()};
+  EXPECT_EQ(allowed(*mask), end);
+  EXPECT_NE(mask->error().find("takes too long"), std::string_view::npos);
+  EXPECT_EQ(allowed(*mask), end);
+  mask->advance(*end.begin());
+  mask->rollback(1);
+  EXPECT_EQ(allowed(*mask), end);
+}
+
 TEST(GrammarMask, NothingFollowsTheEnd) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::from_json_schema({{"const", 1}}));
   const auto mask = make_mask(grammar, trie());

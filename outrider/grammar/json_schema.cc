@@ -24,7 +24,7 @@ using State = Automaton::State;
 
 constexpr std::size_t kMaxReferences = 64;  // one leading to the next
 constexpr std::size_t kMaxShownPath = 200;
-constexpr std::size_t kMaxBytes = std::size_t{16} << 20;  // of all schemas within one, each written out
+constexpr std::size_t kMaxBytes = std::size_t{1} << 20;  // of a schema written out: more makes too large a grammar
 
 // Keywords of JSON Schema that constrain, and are not understood.
 constexpr std::array<std::string_view, 22> kUnsupported = {"not",
@@ -72,11 +72,37 @@ std::string dumped(const ordered_json& value) {
   return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
+// About what copying it takes, in steps of AutomatonBuilder::spend().
+std::size_t weight(const ordered_json& value) {
+  std::size_t sum = 8;
+  if (value.is_string()) sum += value.get_ref<const std::string&>().size() / 8;
+  if (value.is_structured()) {
+    for (const auto& [key, each] : value.items()) sum += key.size() / 8 + weight(each);
+  }
+  return sum;
+}
+
+// Whole numbers beyond 64 bits (parse_python_json).
+bool has_binary(const ordered_json& value) {
+  return value.is_binary() || (value.is_structured() && std::ranges::any_of(value, has_binary));
+}
+
 }  // namespace
 
 JsonSchemaCompiler::JsonSchemaCompiler(AutomatonBuilder& builder, JsonText& json, const ordered_json& root,
                                        std::string where)
-    : builder_(builder), json_(json), root_(root), where_(std::move(where)) {}
+    : builder_(builder), json_(json), root_(root), where_(std::move(where)) {
+  const std::size_t bytes = dumped(root).size();
+  if (bytes > kMaxBytes) {
+    throw Error(fmt::format("{}: the schema has {} bytes; more than {} are not taken.", where_, bytes, kMaxBytes));
+  }
+}
+
+ordered_json JsonSchemaCompiler::merged(const ordered_json& a, const ordered_json& b, const std::string& path) {
+  ordered_json made = merge_schemas(a, b, place(path));
+  builder_.spend(4 * weight(made) + weight(b));
+  return made;
+}
 
 std::string JsonSchemaCompiler::place(const std::string& path) const {
   const std::string shown = path.size() > kMaxShownPath ? path.substr(0, kMaxShownPath) + "…" : path;
@@ -98,22 +124,22 @@ const ordered_json& JsonSchemaCompiler::target(const std::string& reference, con
   }
 }
 
-ordered_json JsonSchemaCompiler::resolved(ordered_json schema, const std::string& path) const {
+ordered_json JsonSchemaCompiler::resolved(ordered_json schema, const std::string& path) {
   for (std::size_t i = 0; schema.is_object() && schema.contains("$ref"); ++i) {
     if (i == kMaxReferences) refuse(path, "\"$ref\" goes round in a circle.");
     if (!schema["$ref"].is_string()) refuse(path, "\"$ref\" must be a string.");
     const ordered_json& referred = target(schema["$ref"].get<std::string>(), path);
     schema.erase("$ref");
-    schema = merge_schemas(schema, referred, place(path));
+    schema = merged(schema, referred, path);
   }
   return schema;
 }
 
 JsonSchemaCompiler::Rule JsonSchemaCompiler::rule_of(const ordered_json& schema, const std::string& path) {
-  const auto [known, added] = rules_.try_emplace(dumped(schema), 0);
+  std::string text = dumped(schema);
+  builder_.spend(2 * text.size());
+  const auto [known, added] = rules_.try_emplace(std::move(text), 0);
   if (added) {
-    bytes_ += known->first.size();
-    if (bytes_ > kMaxBytes) refuse(path, "the schemas that references and \"allOf\" make become too large.");
     known->second = builder_.new_rule();
     pending_.push_back({known->second, schema, path});
   }
@@ -242,15 +268,14 @@ bool JsonSchemaCompiler::add_alternatives(State from, State to, const ordered_js
     }
     const std::string list = child(path, keyword);
     if (keyword == std::string_view("allOf")) {
-      ordered_json merged = rest.empty() ? ordered_json(true) : rest;
+      ordered_json all = rest.empty() ? ordered_json(true) : rest;
       for (std::size_t i = 0; i < schemas->size(); ++i) {
         const std::string at = fmt::format("{}/{}", list, i);
         if (!(*schemas)[i].is_object() && !(*schemas)[i].is_boolean())
           refuse(at, "a schema is an object, true or false.");
-        merged = merge_schemas(merged, alone && schemas->size() == 1 ? (*schemas)[i] : resolved((*schemas)[i], at),
-                               place(path));
+        all = merged(all, alone && schemas->size() == 1 ? (*schemas)[i] : resolved((*schemas)[i], at), path);
       }
-      builder_.jump(builder_.call(from, rule_of(merged, path)), to);
+      builder_.jump(builder_.call(from, rule_of(all, path)), to);
       return true;
     }
     const bool nullable = rest.contains("nullable") && rest["nullable"] == true;
@@ -260,8 +285,7 @@ bool JsonSchemaCompiler::add_alternatives(State from, State to, const ordered_js
     for (std::size_t i = 0; i < schemas->size(); ++i) {
       const std::string at = fmt::format("{}/{}", list, i);
       const ordered_json& each = (*schemas)[i];
-      const ordered_json merged = alone ? each : merge_schemas(rest, resolved(each, at), place(at));
-      builder_.jump(builder_.call(from, rule_of(merged, at)), to);
+      builder_.jump(builder_.call(from, rule_of(alone ? each : merged(rest, resolved(each, at), at), at)), to);
     }
     return true;
   }
@@ -289,6 +313,7 @@ void JsonSchemaCompiler::add_values(State from, State to, const ordered_json& sc
       }
     }
   }
+  if (has_binary(values)) refuse(path, "whole numbers beyond 64 bits are not supported.");
   std::vector<std::string> texts;
   const std::vector<std::string> allowed = schema.contains("type") ? types(schema, path) : std::vector<std::string>();
   for (const ordered_json& value : values) {

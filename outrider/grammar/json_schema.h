@@ -27,7 +27,7 @@ class JsonSchemaCompiler {
   void finish();
 
   // The schema itself where it consists of a reference, followed to its end.
-  nlohmann::ordered_json resolved(nlohmann::ordered_json schema, const std::string& path) const;
+  nlohmann::ordered_json resolved(nlohmann::ordered_json schema, const std::string& path);
   // The strings, if the schema allows nothing else, as they are and not as JSON. False, and nothing added, if it does.
   bool add_plain_string(State from, State to, const nlohmann::ordered_json& schema, const std::string& path,
                         char32_t excluded);
@@ -41,6 +41,9 @@ class JsonSchemaCompiler {
 
   [[noreturn]] void refuse(const std::string& path, const std::string& why) const;
   std::string place(const std::string& path) const;
+  // merge_schemas(), its cost counted.
+  nlohmann::ordered_json merged(const nlohmann::ordered_json& a, const nlohmann::ordered_json& b,
+                                const std::string& path);
   const nlohmann::ordered_json& target(const std::string& reference, const std::string& path) const;
   std::uint64_t count(const nlohmann::ordered_json& schema, const char* keyword, const std::string& path) const;
   void check_keywords(const nlohmann::ordered_json& schema, const std::string& path) const;
@@ -63,7 +66,6 @@ class JsonSchemaCompiler {
   const nlohmann::ordered_json& root_;
   std::string where_;
   std::map<std::string, Rule> rules_;  // by the schema's text
-  std::size_t bytes_ = 0;              // of those texts
   std::deque<Pending> pending_;
 };
 

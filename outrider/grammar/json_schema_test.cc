@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "outrider/grammar/grammar.h"
+#include "outrider/prompt/python_json.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -198,8 +199,14 @@ TEST(JsonSchema, WhatIsNotUnderstoodIsNamedWithItsPlace) {
   EXPECT_THAT(error_of({{"pattern", "a(?=b)"}}), HasSubstr("(?"));
   EXPECT_THAT(error_of({{"pattern", "(a)\\1"}}), HasSubstr("\\1"));
   EXPECT_THAT(error_of({{"pattern", "a{2"}}), HasSubstr("count"));
+  EXPECT_THAT(error_of({{"pattern", "a\xFF"}}), HasSubstr("UTF-8"));
   EXPECT_THAT(error_of({{"type", "string"}, {"minLength", -1}}), HasSubstr("minLength"));
   EXPECT_THAT(error_of(3), HasSubstr("a schema is an object"));
+}
+
+TEST(JsonSchema, WholeNumbersBeyond64BitsAreRefused) {
+  EXPECT_THAT(error_of(parse_python_json(R"({"enum":[1,123456789012345678901234567890]})", "test")),
+              HasSubstr("64 bits"));
 }
 
 TEST(JsonSchema, WhatNothingSatisfiesIsRefused) {
@@ -224,6 +231,50 @@ TEST(JsonSchema, HostileSchemasEndInAnError) {
       error_of(ordered_json::parse(
           R"({"$defs":{"a":{"allOf":[{"$ref":"#/$defs/a"},{"type":"null"}]}},"$ref":"#/$defs/a","title":"x"})")),
       HasSubstr("no text"));
+  // Patterns that are just not too much, in numbers.
+  ordered_json many = {{"type", "object"}, {"properties", ordered_json::object()}};
+  for (int i = 0; i < 2000; ++i) {
+    many["properties"][std::to_string(i)] = {{"type", "string"},
+                                             {"pattern", "^(a|b)*a(a|b){8}c{" + std::to_string(i) + "}$"}};
+  }
+  EXPECT_THAT(error_of(many), HasSubstr("make it s"));
+  EXPECT_THAT(error_of({{"pattern", "^[" + std::string(100'000, 'a') + "]{5000}$"}}), HasSubstr("too many states"));
+  EXPECT_THAT(error_of({{"description", std::string(2'000'000, 'x')}}), HasSubstr("2000018 bytes"));
+  // Definitions that are large, and referred to often.
+  ordered_json values = ordered_json::array();
+  for (int i = 0; i < 40'000; ++i) values.push_back(std::to_string(i));
+  ordered_json often = {{"$defs", {{"a", {{"enum", values}}}}}, {"properties", ordered_json::object()}};
+  for (int i = 0; i < 5'000; ++i) {
+    often["properties"][std::to_string(i)] = {{"$ref", "#/$defs/a"}, {"title", std::to_string(i)}};
+  }
+  EXPECT_THAT(error_of(often), HasSubstr("too long to work out"));
+  // Many schemas of one property, which all must be satisfied.
+  ordered_json all = ordered_json::array();
+  for (int i = 0; i < 15'000; ++i) all.push_back({{"properties", {{"a", {{"maxLength", i + 5}}}}}});
+  EXPECT_THAT(error_of({{"allOf", all}}), HasSubstr("too long to work out"));
+  // A key whose beginnings, written out, would take gigabytes.
+  EXPECT_THAT(error_of({{"properties", {{std::string(100'000, 'k'), true}}}, {"additionalProperties", true}}),
+              HasSubstr("large"));
+  EXPECT_EQ(error_of({{"properties", {{std::string(1'000, 'k'), true}}}, {"additionalProperties", true}}), "none");
+  // Alternatives of alternatives, 2^40 of them, that come to the same...
+  ordered_json same = {{"$defs", ordered_json::object()}, {"$ref", "#/$defs/0"}};
+  ordered_json different = same;
+  const auto reference = [](int i, const char* title) {
+    return ordered_json{{"$ref", "#/$defs/" + std::to_string(i)}, {"title", title}};
+  };
+  for (int i = 0; i < 40; ++i) {
+    same["$defs"][std::to_string(i)] = {{"anyOf", {reference(i + 1, "a"), reference(i + 1, "b")}}};
+    // ... and that do not.
+    const auto list = [&](const char* title) {
+      return ordered_json{{"type", "array"}, {"items", reference(i + 1, title)}, {"minItems", title[0] == 'a' ? 1 : 2}};
+    };
+    different["$defs"][std::to_string(i)] = {{"anyOf", {list("a"), list("b")}}};
+  }
+  same["$defs"]["40"] = {{"type", "null"}};
+  different["$defs"]["40"] = {{"type", "null"}};
+  expect(same.dump(), {"null"}, {"true"});
+  const Grammar ambiguous = Grammar::from_json_schema(different);
+  EXPECT_THROW(ambiguous.accepts(std::string(40, '[')), Error);
   ordered_json deep = {{"type", "null"}};
   for (int i = 0; i < 500; ++i) deep = {{"type", "array"}, {"items", deep}};
   EXPECT_EQ(error_of(deep), "none");

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "outrider/grammar/code_points.h"
@@ -153,38 +152,38 @@ JsonText::State JsonText::add_string(State from, std::uint64_t least, std::optio
 }
 
 JsonText::State JsonText::add_other_key(State from, const std::vector<std::string>& excluded) {
-  std::set<std::string> beginnings = {""};
+  // The excluded keys as a trie.
+  struct Beginning {
+    State state = 0;
+    bool whole = false;
+    std::map<char32_t, std::size_t> longer;
+  };
+  std::vector<Beginning> beginnings = {{builder_->new_state(), false, {}}};
   for (const std::string& key : excluded) {
+    std::size_t node = 0;
     for (std::size_t at = 0; at < key.size();) {
-      next_code_point(key, at);
-      beginnings.insert(key.substr(0, at));
+      const char32_t c = next_code_point(key, at);
+      const auto [longer, added] = beginnings[node].longer.try_emplace(c, beginnings.size());
+      node = longer->second;
+      if (added) beginnings.push_back({builder_->new_state(), false, {}});
     }
+    beginnings[node].whole = true;
   }
-  const std::set<std::string> whole(excluded.begin(), excluded.end());
-  const std::vector<CodePointRange> any = {{0, kMaxCodePoint}};
   const State end = builder_->new_state();
   const State other = builder_->new_state();  // no beginning of an excluded key
-  add_code_points(*builder_, other, any[0], other, Spelling::kJsonString);
+  add_code_points(*builder_, other, {0, kMaxCodePoint}, other, Spelling::kJsonString);
   builder_->jump(other, end);
-  std::map<std::string, State> states;
-  for (const std::string& beginning : beginnings) states[beginning] = builder_->new_state();
-  builder_->jump(builder_->literal(from, "\""), states.at(""));
-  std::map<std::string, std::vector<CodePointRange>> continued;
-  for (const std::string& beginning : beginnings) {
-    if (beginning.empty()) continue;
-    std::size_t cut = beginning.size() - 1;
-    while ((static_cast<std::uint8_t>(beginning[cut]) & 0xC0) == 0x80) --cut;
-    std::size_t at = cut;
-    const char32_t last = next_code_point(beginning, at);
-    const std::string before = beginning.substr(0, cut);
-    continued[before].push_back({last, last});
-    add_code_points(*builder_, states.at(before), {last, last}, states.at(beginning), Spelling::kJsonString);
-  }
-  for (const auto& [beginning, state] : states) {
-    for (const CodePointRange& range : complement(continued[beginning])) {
-      add_code_points(*builder_, state, range, other, Spelling::kJsonString);
+  builder_->jump(builder_->literal(from, "\""), beginnings[0].state);
+  for (const Beginning& beginning : beginnings) {
+    std::vector<CodePointRange> continued;
+    for (const auto& [c, longer] : beginning.longer) {
+      continued.push_back({c, c});
+      add_code_points(*builder_, beginning.state, {c, c}, beginnings[longer].state, Spelling::kJsonString);
     }
-    if (!whole.contains(beginning)) builder_->jump(state, end);
+    for (const CodePointRange& range : complement(continued)) {
+      add_code_points(*builder_, beginning.state, range, other, Spelling::kJsonString);
+    }
+    if (!beginning.whole) builder_->jump(beginning.state, end);
   }
   return builder_->literal(end, "\"");
 }

@@ -39,28 +39,39 @@ class TokenSet {
 // whole trie, and kept. Tokens that go beyond the rule's end are walked on from there for each stack: there are few.
 class MaskTable {
  public:
-  MaskTable(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie);
+  // `max_work`: of one mask, in nodes of the trie, some nanoseconds each. A vocabulary of 128,000 tokens is gone over
+  // some forty times in the usual.
+  static constexpr std::size_t kMaxWork = 16'000'000;
+
+  MaskTable(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie,
+            std::size_t max_work = kMaxWork);
 
   const Automaton& automaton() const { return grammar_->automaton(); }
   const TokenTrie& trie() const { return *trie_; }
 
   // The tokens that may follow where `matcher`, of this automaton, stands at `position`; the one that ends the text is
-  // among them where the text may end, or where no other may follow.
+  // among them where the text may end, or where no other may follow. Throws Error where finding them takes longer than
+  // other texts can be made to wait.
   TokenSet allowed(Matcher& matcher, Matcher::Position position);
 
+  std::size_t bytes() const;  // that it takes, about, without grammar and trie
+
  private:
+  class Budget;
+
   struct Local {
     std::vector<TokenId> few;         // the tokens, where they are few,
     std::unique_ptr<TokenSet> many;   // else
     std::vector<std::uint32_t> ends;  // nodes of the trie with which the rule may have ended
   };
 
-  std::shared_ptr<const Local> local(Automaton::State state);
-  Local make_local(Automaton::State state);
+  std::shared_ptr<const Local> local(Automaton::State state, Budget& budget);
+  Local make_local(Automaton::State state, Budget& budget);
 
   std::shared_ptr<const Grammar> grammar_;
   std::shared_ptr<const TokenTrie> trie_;
-  std::mutex mutex_;
+  std::size_t max_work_;
+  mutable std::mutex mutex_;
   std::unordered_map<Automaton::State, std::shared_ptr<const Local>> locals_;
   std::size_t bytes_ = 0;  // that locals_ takes, about
   Matcher matcher_;        // of local()

@@ -3,12 +3,26 @@
 #include <algorithm>
 #include <utility>
 
+#include "outrider/util/error.h"
+
 namespace outrider {
 namespace {
 
 constexpr std::size_t kMaxStacks = 4096;
+constexpr std::size_t kMaxReached = 16 * kMaxStacks;  // those from which only jumps lead on too
+// An entry of a hash table: a node of a list, and its part of the buckets.
+constexpr std::size_t kHashEntry = 48;
+
+[[noreturn]] void refuse_ambiguity() {
+  throw Error("too many ways to read the text are open at once; make the alternatives fewer or more different.");
+}
 
 }  // namespace
+
+std::size_t Matcher::bytes() const {
+  return nodes_.size() * (sizeof(Node) + sizeof(std::uint32_t) + kHashEntry) + stacks_.size() * sizeof(Stack) +
+         positions_.size() * (sizeof(Set) + kHashEntry + classes_ * sizeof(Position));
+}
 
 Matcher::Matcher(const Automaton& automaton) : automaton_(&automaton), classes_(automaton.classes()) {
   closed_.clear();
@@ -42,6 +56,7 @@ Matcher::Position Matcher::make_step(Position position, std::uint8_t byte) {
     for (const Automaton::Edge& edge : automaton_->edges(node.state)) {
       if (edge.first <= byte && byte <= edge.last) reached_.push_back(push(edge.to, node.below));
     }
+    if (reached_.size() > kMaxReached) refuse_ambiguity();
   }
   const Position made = close();
   steps_[position * classes_ + automaton_->class_of(byte)] = made;
@@ -65,16 +80,18 @@ Matcher::Position Matcher::close() {
   std::vector<Stack> begun = std::exchange(reached_, {});
   for (const Stack stack : begun) reach(stack);
   std::size_t next = 0;
-  while (next < reached_.size() && closed_.size() < kMaxStacks) {
+  while (next < reached_.size()) {
+    if (reached_.size() > kMaxReached || closed_.size() == kMaxStacks) refuse_ambiguity();
     const Stack stack = reached_[next++];
     const Node node = nodes_[stack];
     if (!automaton_->edges(node.state).empty()) closed_.push_back(stack);
     for (const Automaton::State to : automaton_->jumps(node.state)) reach(push(to, node.below));
     for (const Automaton::Call& call : automaton_->calls(node.state)) {
-      reach(push(call.start, push(call.back, node.below)));
+      reach(push(call.start, call.back == Automaton::kWithCaller ? node.below : push(call.back, node.below)));
     }
     if (automaton_->ends_rule(node.state)) reach(node.below);
   }
+  work_ += 8 * reached_.size();
   std::ranges::sort(closed_);
   return intern(complete);
 }
@@ -100,6 +117,7 @@ Matcher::Position Matcher::intern(bool complete) {
 
 std::vector<Matcher::Position> Matcher::forget_all_but(const std::vector<Position>& kept) {
   Matcher fresh(*automaton_);
+  fresh.work_ = work_;
   std::unordered_map<Stack, Stack> moved = {{kNothing, kNothing}};
   const auto move = [&](Stack stack) {
     std::vector<Stack> chain;

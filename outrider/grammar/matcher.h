@@ -12,8 +12,8 @@ namespace outrider {
 // Reads texts by an automaton. Where it may stand after some bytes, a set of stacks, is a Position: a number, the same
 // for the same set. Steps between positions are made once and remembered. Not for several threads at once.
 //
-// A position holds at most some thousand stacks; of ambiguous grammars that need more, some texts are lost, but what is
-// still accepted is right.
+// A position holds at most some thousand stacks. What gives a position throws Error where an ambiguous grammar needs
+// more; the matcher stays as it was.
 class Matcher {
  public:
   using Position = std::uint32_t;
@@ -43,7 +43,8 @@ class Matcher {
   Automaton::State top(Stack stack) const { return nodes_[stack].state; }
   bool outermost(Stack stack) const { return nodes_[stack].below == kNothing; }
 
-  std::size_t size() const { return positions_.size(); }  // positions remembered
+  std::size_t bytes() const;                  // that positions and the steps between them take, about
+  std::size_t work() const { return work_; }  // that making them took, in steps of some nanoseconds
   // Forgets all positions but `kept`, whose new numbers it gives.
   std::vector<Position> forget_all_but(const std::vector<Position>& kept);
 
@@ -79,6 +80,7 @@ class Matcher {
   std::vector<Stack> closed_;
   std::vector<std::uint32_t> seen_;  // [nodes] the round in which it was reached
   std::uint32_t round_ = 0;
+  std::size_t work_ = 0;
 };
 
 }  // namespace outrider

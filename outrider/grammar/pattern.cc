@@ -12,14 +12,14 @@
 namespace outrider {
 namespace {
 
-constexpr std::size_t kMaxStates = 4'000;     // of the deterministic automaton
-constexpr std::size_t kMaxWork = 20'000'000;  // steps of making it
+constexpr std::size_t kMaxStates = 4'000;  // of the deterministic automaton
 
 using Set = std::vector<std::size_t>;  // states of the NFA, sorted
 
 class Determinizer {
  public:
-  explicit Determinizer(const PatternNfa& nfa) : nfa_(nfa), seen_(nfa.states.size()) {}
+  Determinizer(const PatternNfa& nfa, AutomatonBuilder& builder)
+      : nfa_(nfa), builder_(builder), seen_(nfa.states.size()) {}
 
   Set close(Set reached) {
     ++round_;
@@ -27,7 +27,7 @@ class Determinizer {
     while (!reached.empty()) {
       const std::size_t state = reached.back();
       reached.pop_back();
-      if (++work_ > kMaxWork) throw Error("\"pattern\" takes too long to work out; make it simpler.");
+      builder_.spend(1);
       if (seen_[state] == round_) continue;
       seen_[state] = round_;
       closed.push_back(state);
@@ -45,7 +45,7 @@ class Determinizer {
       for (const PatternNfa::Edge& edge : nfa_.states[state].edges) {
         borders[edge.range.first].first.push_back(edge.to);
         borders[edge.range.last + 1].second.push_back(edge.to);
-        work_ += 16;
+        builder_.spend(16);
       }
     }
     std::vector<std::pair<CodePointRange, Set>> made;
@@ -63,9 +63,9 @@ class Determinizer {
 
  private:
   const PatternNfa& nfa_;
+  AutomatonBuilder& builder_;
   std::vector<std::size_t> seen_;
   std::size_t round_ = 0;
-  std::size_t work_ = 0;
 };
 
 }  // namespace
@@ -73,7 +73,8 @@ class Determinizer {
 Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, std::string_view pattern,
                              Spelling spelling, char32_t excluded) {
   const PatternNfa nfa = parse_pattern(pattern);
-  Determinizer determinizer(nfa);
+  builder.spend(4 * nfa.steps);
+  Determinizer determinizer(nfa, builder);
   std::map<Set, Automaton::State> states;
   std::vector<Set> found;
   const Automaton::State end = builder.new_state();

@@ -1,6 +1,7 @@
 #include "outrider/grammar/pattern_parser.h"
 
 #include <fmt/format.h>
+#include <simdjson.h>
 
 #include <algorithm>
 #include <limits>
@@ -16,7 +17,7 @@ namespace outrider {
 namespace {
 
 constexpr std::size_t kMaxStates = 20'000;
-constexpr std::size_t kMaxMade = 200'000;  // those of discarded copies too
+constexpr std::size_t kMaxSteps = 1'000'000;  // states made and characters read, those of discarded copies too
 constexpr std::size_t kMaxNesting = 64;
 constexpr std::size_t kMaxCount = 10'000;
 constexpr std::size_t kNoEnd = std::numeric_limits<std::size_t>::max();
@@ -31,6 +32,7 @@ const std::vector<CodePointRange> kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x20
 class Parser {
  public:
   explicit Parser(std::string_view pattern) : pattern_(pattern) {
+    if (!simdjson::validate_utf8(pattern.data(), pattern.size())) throw Error("\"pattern\" is no UTF-8.");
     for (std::size_t at = 0; at < pattern.size();) text_.push_back(next_code_point(pattern, at));
   }
 
@@ -65,6 +67,12 @@ class Parser {
     return printable(text);
   }
 
+  [[noreturn]] static void refuse_size() { throw Error("\"pattern\" comes to too many states; make it simpler."); }
+  // Of what is read again for each copy.
+  void count() {
+    if (++nfa_.steps > kMaxSteps) refuse_size();
+  }
+
   bool more() const { return at_ < text_.size(); }
   bool next_is(char32_t c) const { return more() && text_[at_] == c; }
   bool accept(char32_t c) {
@@ -74,8 +82,8 @@ class Parser {
   }
 
   std::size_t add_state() {
-    if (++made_ > kMaxMade || nfa_.states.size() == kMaxStates)
-      throw Error("\"pattern\" comes to too many states; make it simpler.");
+    count();
+    if (nfa_.states.size() == kMaxStates) refuse_size();
     nfa_.states.emplace_back();
     return nfa_.states.size() - 1;
   }
@@ -187,7 +195,7 @@ class Parser {
         if (accept('?')) {
           if (accept('<')) {
             if (next_is('=') || next_is('!')) refuse("looking behind, (?<=…) or (?<!…),");
-            while (more() && !next_is('>')) ++at_;
+            for (; more() && !next_is('>'); ++at_) count();
             if (!accept('>')) refuse("a group's name without end");
           } else if (!accept(':')) {
             refuse("\"(?\" other than (?:…) and (?<name>…)");
@@ -294,6 +302,7 @@ class Parser {
 
   std::vector<CodePointRange> member() {
     if (!more()) refuse("a class without end");
+    count();
     const char32_t c = text_[at_++];
     if (c == U'\\') return escaped(true);
     return {{c, c}};
@@ -303,7 +312,6 @@ class Parser {
   std::u32string text_;
   std::size_t at_ = 0;
   PatternNfa nfa_;
-  std::size_t made_ = 0;
 };
 
 }  // namespace

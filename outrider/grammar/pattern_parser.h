@@ -21,6 +21,7 @@ struct PatternNfa {
   };
   std::vector<State> states;
   std::size_t end = 0;
+  std::size_t steps = 0;  // that reading it took
 };
 
 // Reads a regular expression (see pattern.h). Throws Error.

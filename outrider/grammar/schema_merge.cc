@@ -6,6 +6,8 @@
 #include <array>
 #include <optional>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "outrider/grammar/number_range.h"
 #include "outrider/util/error.h"
@@ -23,15 +25,70 @@ bool contains(const ordered_json& list, const ordered_json& value) {
   return std::ranges::find(list, value) != list.end();
 }
 
-ordered_json types_of_both(const ordered_json& a, const ordered_json& b) {
+std::string text_of(const ordered_json& value) {
+  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+std::unordered_set<std::string> texts_of(const ordered_json& list) {
+  std::unordered_set<std::string> texts;
+  for (const ordered_json& value : list) texts.insert(text_of(value));
+  return texts;
+}
+
+// What both lists have, in the order of `a`.
+ordered_json values_of_both(const ordered_json& a, const ordered_json& b) {
   ordered_json both = ordered_json::array();
-  const ordered_json left = as_list(a);
-  const ordered_json right = as_list(b);
-  for (const ordered_json& type : left) {
-    if (contains(right, type) || (type == "integer" && contains(right, "number"))) both.push_back(type);
-    if (type == "number" && !contains(right, type) && contains(right, "integer")) both.push_back("integer");
+  const std::unordered_set<std::string> texts = texts_of(b);
+  for (const ordered_json& value : a) {
+    if (texts.contains(text_of(value))) both.push_back(value);
   }
   return both;
+}
+
+ordered_json values_of_either(ordered_json a, const ordered_json& b) {
+  std::unordered_set<std::string> texts = texts_of(a);
+  for (const ordered_json& value : b) {
+    if (texts.insert(text_of(value)).second) a.push_back(value);
+  }
+  return a;
+}
+
+ordered_json types_of_both(const ordered_json& a, const ordered_json& b) {
+  const auto with_integer = [](const ordered_json& types) {
+    ordered_json list = as_list(types);
+    if (contains(list, "number") && !contains(list, "integer")) list.push_back("integer");
+    return list;
+  };
+  ordered_json both = values_of_both(with_integer(a), with_integer(b));
+  if (contains(both, "number")) both.erase(std::remove(both.begin(), both.end(), "integer"), both.end());
+  return both;
+}
+
+// A schema that asks for all that both ask for.
+ordered_json all_of(ordered_json a, const ordered_json& b) {
+  if (a == b) return a;
+  // One that was made here before goes on: many schemas do not nest as deep as they are many.
+  const bool made = a.is_object() && a.size() == 1 && a.contains("allOf") && a["allOf"].is_array();
+  if (!made) a = {{"allOf", ordered_json::array({std::move(a)})}};
+  a["allOf"].push_back(b);
+  return a;
+}
+
+ordered_json properties_of_both(ordered_json a, const ordered_json& b) {
+  std::unordered_map<std::string, std::size_t> places;
+  std::size_t place = 0;
+  for (const auto& [name, unused] : a.items()) places.emplace(name, place++);
+  ordered_json::object_t::Container& members = a.get_ref<ordered_json::object_t&>();
+  for (const auto& [name, schema] : b.items()) {
+    const auto [there, added] = places.emplace(name, members.size());
+    if (added) {
+      members.emplace_back(name, schema);
+    } else {
+      ordered_json& merged = members[there->second].second;
+      merged = all_of(std::move(merged), schema);
+    }
+  }
+  return a;
 }
 
 // A lower bound of both is the greater one; an upper bound the lesser.
@@ -51,31 +108,10 @@ ordered_json merge_keyword(const std::string& keyword, const ordered_json& a, co
   if (a == b || !is_constraint(keyword)) return a;
   if (const auto bound = tighter(keyword, a, b)) return *bound;
   if (keyword == "type") return types_of_both(a, b);
-  if (keyword == "properties" && a.is_object() && b.is_object()) {
-    ordered_json merged = a;
-    for (const auto& [name, schema] : b.items()) {
-      const auto there = merged.find(name);
-      merged[name] = there == merged.end() || *there == schema
-                         ? schema
-                         : ordered_json{{"allOf", ordered_json::array({*there, schema})}};
-    }
-    return merged;
-  }
-  if (keyword == "required" && a.is_array() && b.is_array()) {
-    ordered_json merged = a;
-    for (const ordered_json& name : b) {
-      if (!contains(merged, name)) merged.push_back(name);
-    }
-    return merged;
-  }
-  if (keyword == "enum" && a.is_array() && b.is_array()) {
-    ordered_json merged = ordered_json::array();
-    for (const ordered_json& value : a) {
-      if (contains(b, value)) merged.push_back(value);
-    }
-    return merged;
-  }
-  if (keyword == "items" && !a.is_array() && !b.is_array()) return {{"allOf", ordered_json::array({a, b})}};
+  if (keyword == "properties" && a.is_object() && b.is_object()) return properties_of_both(a, b);
+  if (keyword == "required" && a.is_array() && b.is_array()) return values_of_either(a, b);
+  if (keyword == "enum" && a.is_array() && b.is_array()) return values_of_both(a, b);
+  if (keyword == "items" && !a.is_array() && !b.is_array()) return all_of(a, b);
   if (keyword == "nullable") return false;
   throw Error(fmt::format("{}: \"{}\" stands in several schemas that all must be satisfied, which is not supported.",
                           where, keyword));
@@ -85,8 +121,12 @@ ordered_json merge_keyword(const std::string& keyword, const ordered_json& a, co
 void refuse_cut_properties(const ordered_json& closed, const ordered_json& other, const std::string& where) {
   if (!closed.contains("additionalProperties") || closed["additionalProperties"] == true) return;
   if (!other.contains("properties") || !other["properties"].is_object()) return;
+  std::unordered_set<std::string> names;
+  if (closed.contains("properties")) {
+    for (const auto& [name, unused] : closed["properties"].items()) names.insert(name);
+  }
   for (const auto& [name, unused] : other["properties"].items()) {
-    if (closed.contains("properties") && closed["properties"].contains(name)) continue;
+    if (names.contains(name)) continue;
     throw Error(fmt::format(
         "{}: \"additionalProperties\" beside schemas with properties of their own is not supported.", where));
   }

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -68,9 +68,13 @@ State add_tool_calls(AutomatonBuilder& builder, JsonText& json, State from, cons
       throw Error(fmt::format("The parameters of \"{}\": \"properties\" must be an object.", printable(name)));
     }
     State at = add_markup(builder, begin, fmt::format("{} name=\"{}\">\n", markup::kInvokeStart, name));
+    std::set<std::string> needed;
+    for (const ordered_json& each : required) {
+      if (each.is_string()) needed.insert(each.get<std::string>());
+    }
     for (const auto& [key, value] : properties.items()) {
       const State after = add_parameter(builder, compiler, at, key, value, fmt::format("#/properties/{}", key));
-      if (std::ranges::find(required, ordered_json(key)) == required.end()) builder.jump(at, after);
+      if (!needed.contains(key)) builder.jump(at, after);
       at = after;
     }
     compiler.finish();

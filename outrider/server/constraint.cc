@@ -16,6 +16,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::size_t kKept = 32;
+constexpr std::size_t kMaxBytes = std::size_t{256} << 20;  // of the masks that are kept
 constexpr const char* kSchemaField = "response_format.json_schema.schema";
 
 void read_response_format(const Fields& request, MessageShape& shape) {
@@ -78,9 +79,12 @@ std::string key_of(const MessageShape& shape) {
 
 }  // namespace
 
-std::shared_ptr<const TokenTrie> Constraints::trie() {
-  if (trie_ == nullptr) trie_ = std::make_shared<const TokenTrie>(tokenizer_);
-  return trie_;
+std::shared_ptr<MaskTable> Constraints::find(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  const auto known = std::ranges::find(known_, key, &decltype(known_)::value_type::first);
+  if (known == known_.end()) return nullptr;
+  known_.splice(known_.begin(), known_, known);
+  return known_.front().second;
 }
 
 std::shared_ptr<MaskTable> Constraints::read(const Fields& request, bool chat, bool reasoning) {
@@ -90,19 +94,25 @@ std::shared_ptr<MaskTable> Constraints::read(const Fields& request, bool chat, b
   if (shape.content == MessageShape::Content::kNone && shape.functions.empty()) return nullptr;
   shape.reasoning = reasoning;
   const std::string key = key_of(shape);
-  const std::lock_guard lock(mutex_);
-  const auto known = std::ranges::find(known_, key, &decltype(known_)::value_type::first);
-  if (known != known_.end()) {
-    known_.splice(known_.begin(), known_, known);
-    return known_.front().second;
-  }
+  if (auto known = find(key)) return known;
+  std::shared_ptr<const Grammar> grammar;
   try {
-    auto grammar = std::make_shared<const Grammar>(Grammar::message(shape));
-    known_.emplace_front(key, std::make_shared<MaskTable>(std::move(grammar), trie()));
+    grammar = std::make_shared<const Grammar>(Grammar::message(shape));
   } catch (const Error& e) {
     throw ApiError(400, e.what(), shape.functions.empty() ? kSchemaField : "tools");
   }
-  if (known_.size() > kKept) known_.pop_back();
+  if (auto known = find(key)) return known;  // another request was faster
+  const std::lock_guard lock(mutex_);
+  if (trie_ == nullptr) trie_ = std::make_shared<const TokenTrie>(tokenizer_);
+  known_.emplace_front(key, std::make_shared<MaskTable>(std::move(grammar), trie_));
+  std::size_t bytes = 0;
+  std::size_t kept = 0;
+  for (const auto& [unused, table] : known_) {
+    bytes += table->bytes();
+    if (kept != 0 && (kept == kKept || bytes > kMaxBytes)) break;
+    ++kept;
+  }
+  known_.resize(kept);
   return known_.front().second;
 }
 

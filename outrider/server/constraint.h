@@ -26,7 +26,7 @@ class Constraints {
   std::shared_ptr<MaskTable> read(const Fields& request, bool chat, bool reasoning);
 
  private:
-  std::shared_ptr<const TokenTrie> trie();
+  std::shared_ptr<MaskTable> find(const std::string& key);
 
   const Tokenizer& tokenizer_;
   std::mutex mutex_;

@@ -114,6 +114,7 @@ class Call : public std::enable_shared_from_this<Call> {
       choice.cached_tokens = progress.cached_tokens;
       end_choice(choice, progress);
       --unfinished_;
+      if (progress.outcome == Outcome::kRefused) return fail(400, progress.error);
       if (progress.outcome == Outcome::kFailed) return fail(500, progress.error);
     }
     if (request_.stream && !gone_) send_chunk(index, choice);
@@ -166,6 +167,7 @@ class Call : public std::enable_shared_from_this<Call> {
         choice.finish_reason = "length";
         break;
       case Outcome::kCancelled:
+      case Outcome::kRefused:
       case Outcome::kFailed:
         choice.finish_reason = "abort";
         break;

@@ -36,9 +36,10 @@ Buckets token_buckets() {
   return buckets;
 }
 
-constexpr std::array<std::pair<Outcome, const char*>, 4> kReasons = {{{Outcome::kStop, "stop"},
+constexpr std::array<std::pair<Outcome, const char*>, 5> kReasons = {{{Outcome::kStop, "stop"},
                                                                       {Outcome::kLength, "length"},
                                                                       {Outcome::kCancelled, "abort"},
+                                                                      {Outcome::kRefused, "error"},
                                                                       {Outcome::kFailed, "error"}}};
 
 }  // namespace

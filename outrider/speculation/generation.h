@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -90,6 +91,8 @@ class Generation {
   // Of all steps.
   const SpeculationCounts& counts() const { return counts_; }
   const GenerationParams& params() const { return params_; }
+  // Why the mask lets nothing follow, where it cannot tell; empty else.
+  std::string_view mask_error() const { return mask_ == nullptr ? std::string_view{} : mask_->error(); }
 
   // What has been processed, for other texts to go on from. The generation can be used no more.
   ProcessedText take_text() &&;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace outrider {
 
@@ -18,6 +19,8 @@ class TokenMask {
   virtual void advance(std::uint32_t token) = 0;
   // Takes the last `tokens` back; never more than kMaxSpeculativeTokens, and only what drafts had added.
   virtual void rollback(std::size_t tokens) = 0;
+  // Why the text cannot go on, from the time on when that is so; only the token that ends it is left then.
+  virtual std::string_view error() const { return {}; }
 };
 
 }  // namespace outrider
