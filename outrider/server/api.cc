@@ -22,6 +22,13 @@ HttpResponse json(const ordered_json& body, unsigned status = 200) {
   return {status, "application/json", body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), {}};
 }
 
+std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return lower;
+}
+
 // Takes the same time whatever the difference.
 bool same_secret(std::string_view a, std::string_view b) {
   unsigned difference = a.size() == b.size() ? 0 : 1;
@@ -34,10 +41,8 @@ bool same_secret(std::string_view a, std::string_view b) {
 ordered_json parse_body(const HttpRequest& request) {
   std::string type = request.content_type.substr(0, request.content_type.find(';'));
   std::erase(type, ' ');
-  std::ranges::transform(type, type.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   // A page of another origin cannot send this type without being asked first.
-  if (type != "application/json") {
+  if (lower_case(type) != "application/json") {
     throw ApiError(415, fmt::format("The body must be sent as Content-Type: application/json, not \"{}\".",
                                     printable(request.content_type)));
   }
@@ -63,6 +68,17 @@ constexpr Endpoint kEndpoints[] = {
     {"/tokenize", "POST"}, {"/detokenize", "POST"}, {"/v1/completions", "POST"}, {"/v1/chat/completions", "POST"},
 };
 
+const Endpoint* find_endpoint(std::string_view path) {
+  const auto* found =
+      std::ranges::find(kEndpoints, path.starts_with(kModelsPrefix) ? "/v1/models" : path, &Endpoint::path);
+  return found == std::end(kEndpoints) ? nullptr : found;
+}
+
+// As the header Allow has them; HEAD is answered as GET.
+const char* methods_of(std::string_view path) {
+  return find_endpoint(path)->method == "GET" ? "GET, HEAD" : "POST";
+}
+
 }  // namespace
 
 Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const Metrics& metrics, Log& log,
@@ -79,6 +95,12 @@ Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const M
       seeds_(options_.seed ? *options_.seed : std::random_device{}()) {}
 
 void Api::handle(HttpRequest request, const std::shared_ptr<HttpResponder>& responder) {
+  // A body may take long: text becomes tokens, a schema a grammar. Others must be answered meanwhile.
+  if (request.method != "POST") return answer(request, responder);
+  responder->run_aside([this, request = std::move(request), responder] { answer(request, responder); });
+}
+
+void Api::answer(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
   HttpResponse response;
   bool answered_later = false;
   const auto error = [&](unsigned status, const char* message, const std::string& param = {},
@@ -87,6 +109,7 @@ void Api::handle(HttpRequest request, const std::shared_ptr<HttpResponder>& resp
     response = {status, "application/json", error_json(status, message, param, code), {}};
     if (status == 401) response.headers = "WWW-Authenticate: Bearer\r\n";
     if (status == 429 || status == 503) response.headers = "Retry-After: 1\r\n";
+    if (status == 405) response.headers = fmt::format("Allow: {}\r\n", methods_of(request.path));
   };
   try {
     response = route(request, responder, answered_later);
@@ -117,9 +140,8 @@ HttpResponse Api::route(const HttpRequest& request, const std::shared_ptr<HttpRe
   if (const StaticFile* file = find_static_file(path); file != nullptr && request.method == "GET") {
     return {200, std::string(file->content_type), std::string(file->body), {}};
   }
-  const bool one_model = path.starts_with(kModelsPrefix);
-  const auto* endpoint = std::ranges::find(kEndpoints, one_model ? "/v1/models" : path, &Endpoint::path);
-  if (endpoint == std::end(kEndpoints)) {
+  const Endpoint* endpoint = find_endpoint(path);
+  if (endpoint == nullptr) {
     throw ApiError(404, fmt::format("There is nothing at {}.", printable(path)));
   }
   if (request.method != endpoint->method) {
@@ -140,9 +162,11 @@ HttpResponse Api::route(const HttpRequest& request, const std::shared_ptr<HttpRe
 
 void Api::authorize(const HttpRequest& request) const {
   if (options_.api_key.empty()) return;
-  constexpr std::string_view kScheme = "Bearer ";
+  constexpr std::string_view kScheme = "bearer ";
   std::string_view given = request.authorization;
-  if (given.starts_with(kScheme) && same_secret(given.substr(kScheme.size()), options_.api_key)) return;
+  if (lower_case(given.substr(0, kScheme.size())) == kScheme &&
+      same_secret(given.substr(kScheme.size()), options_.api_key))
+    return;
   throw ApiError(401,
                  given.empty() ? "This server asks for its API key: send it as Authorization: Bearer <key>."
                                : "The API key is not the server's.",

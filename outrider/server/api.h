@@ -39,10 +39,11 @@ class Api {
   Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const Metrics& metrics, Log& log,
       std::function<Health()> health);
 
-  // Answers one request. Throws nothing.
+  // Answers one request, soon. Throws nothing.
   void handle(HttpRequest request, const std::shared_ptr<HttpResponder>& responder);
 
  private:
+  void answer(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder);
   HttpResponse route(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder, bool& answered_later);
   HttpResponse health() const;
   HttpResponse models(const HttpRequest& request) const;

@@ -66,6 +66,7 @@ class Collector : public HttpResponder {
     const std::lock_guard lock(strand_);
     work();
   }
+  void run_aside(std::function<void()> work) override { work(); }
   void on_disconnect(std::function<void()>) override {}
 
   HttpResponse wait() {

@@ -10,10 +10,12 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -36,6 +38,27 @@ using boost::system::error_code;
 
 class Connection;
 
+// The path of a request's target, which may be a whole URL; without the query, %XX decoded.
+std::string path_of(std::string_view target) {
+  target = target.substr(0, target.find('?'));
+  if (const std::size_t scheme = target.find("://"); !target.starts_with('/') && scheme != std::string_view::npos) {
+    const std::size_t path = target.find('/', scheme + 3);
+    target = path == std::string_view::npos ? "/" : target.substr(path);
+  }
+  std::string decoded;
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    unsigned byte = 0;
+    const char* digits = target.data() + i + 1;
+    if (target[i] == '%' && i + 2 < target.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      decoded += static_cast<char>(byte);
+      i += 2;
+    } else {
+      decoded += target[i];
+    }
+  }
+  return decoded;
+}
+
 // What a connection needs of its server, and outlives it with.
 struct Shared {
   HttpOptions options;
@@ -44,6 +67,7 @@ struct Shared {
   std::mutex mutex;
   std::condition_variable closed;
   std::unordered_set<Connection*> open;
+  asio::thread_pool* aside = nullptr;
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -110,8 +134,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     finish();
   }
   void on_disconnect(std::size_t serial, std::function<void()> work) {
-    if (serial == serial_ && answering_) disconnected_ = std::move(work);
+    if (serial == serial_ && answering_) {
+      disconnected_ = std::move(work);
+    } else {
+      work();
+    }
   }
+  asio::thread_pool& aside() { return *shared_->aside; }
 
  private:
   void set_deadline(unsigned seconds) {
@@ -320,7 +349,10 @@ class Responder : public HttpResponder {
     to_connection([](Connection& c, std::size_t serial) { c.end_stream(serial); });
   }
   void post(std::function<void()> work) override { connection_->post(std::move(work)); }
-  void on_disconnect(std::function<void()> work) override { connection_->on_disconnect(serial_, std::move(work)); }
+  void run_aside(std::function<void()> work) override { asio::post(connection_->aside(), std::move(work)); }
+  void on_disconnect(std::function<void()> work) override {
+    to_connection([work = std::move(work)](Connection& c, std::size_t serial) { c.on_disconnect(serial, work); });
+  }
 
  private:
   template <typename Work>
@@ -342,7 +374,7 @@ void Connection::answer() {
   request.method = std::string(message.method_string());
   head_only_ = request.method == "HEAD";
   if (head_only_) request.method = "GET";
-  request.path = std::string(message.target().substr(0, message.target().find('?')));
+  request.path = path_of(std::string_view(message.target().data(), message.target().size()));
   request.content_type = std::string(message[http::field::content_type]);
   request.authorization = std::string(message[http::field::authorization]);
   request.body = std::move(message.body());
@@ -355,9 +387,12 @@ void Connection::answer() {
 
 struct HttpServer::Parts {
   Parts(HttpOptions options, HttpHandler handler)
-      : acceptor(asio::make_strand(context)), retry(acceptor.get_executor()) {
+      : acceptor(asio::make_strand(context)),
+        retry(acceptor.get_executor()),
+        aside(std::max(options.threads_aside, 1U)) {
     shared->options = std::move(options);
     shared->handler = std::move(handler);
+    shared->aside = &aside;
   }
 
   void listen() {
@@ -410,6 +445,7 @@ struct HttpServer::Parts {
   asio::steady_timer retry;
   std::uint16_t port = 0;
   std::vector<std::thread> threads;
+  asio::thread_pool aside;  // goes first: what waits there has connections
 };
 
 HttpServer::HttpServer(HttpOptions options, HttpHandler handler)
@@ -427,6 +463,8 @@ HttpServer::HttpServer(HttpOptions options, HttpHandler handler)
 HttpServer::~HttpServer() {
   parts_->context.stop();
   for (std::thread& thread : parts_->threads) thread.join();
+  parts_->aside.stop();
+  parts_->aside.join();
 }
 
 std::uint16_t HttpServer::port() const {

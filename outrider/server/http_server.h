@@ -11,7 +11,7 @@ namespace outrider {
 
 struct HttpRequest {
   std::string method;
-  std::string path;  // without the query
+  std::string path;  // decoded, without the query
   std::string content_type;
   std::string authorization;
   std::string body;
@@ -39,8 +39,9 @@ class HttpResponder {
 
   // Runs `work` on the connection's own strand: one after the other, in order.
   virtual void post(std::function<void()> work) = 0;
-  // To be called on the strand, by the handler. `work` runs there if the client goes away before the answer is
-  // complete.
+  // Runs `work` on a thread that may take its time, beside the strand. It must not throw.
+  virtual void run_aside(std::function<void()> work) = 0;
+  // `work` runs on the strand if the client goes away before the answer is complete, or has gone already.
   virtual void on_disconnect(std::function<void()> work) = 0;
 };
 
@@ -51,6 +52,7 @@ struct HttpOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 8000;  // 0: one that is free
   unsigned threads = 2;
+  unsigned threads_aside = 4;                      // of HttpResponder::run_aside
   std::size_t max_header = std::size_t{64} << 10;  // bytes
   std::size_t max_body = std::size_t{32} << 20;
   unsigned read_timeout = 60;   // seconds for a whole request once it has begun, and for a client to take what is sent

@@ -180,6 +180,79 @@ TEST(HttpServer, NoticesThatAWaitingClientHasGone) {
   held.reset();
 }
 
+TEST(HttpServer, WhoHasGoneBeforeAnyoneAskedIsNoticedToo) {
+  std::promise<std::shared_ptr<HttpResponder>> asked;
+  HttpServer server(options(), [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
+    asked.set_value(responder);
+  });
+  Client client(server.port());
+  client.send("GET /wait HTTP/1.1\r\n\r\n");
+  const std::shared_ptr<HttpResponder> responder = asked.get_future().get();
+  client.close_now();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  std::promise<void> gone;
+  responder->on_disconnect([&] { gone.set_value(); });
+  gone.get_future().wait();
+}
+
+TEST(HttpServer, WorkAsideHoldsNobodyUp) {
+  std::promise<void> release;
+  const std::shared_future<void> released = release.get_future().share();
+  HttpServer server(options(), [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+    if (request.path == "/quick") return echo(request, responder);
+    responder->run_aside([request, responder, released] {
+      released.wait();
+      echo(request, responder);
+    });
+  });
+  std::vector<std::unique_ptr<Client>> slow;
+  for (int i = 0; i < 4; ++i) {
+    slow.push_back(std::make_unique<Client>(server.port()));
+    slow.back()->send("GET /slow HTTP/1.1\r\n\r\n");
+  }
+  Client client(server.port());
+  client.send("GET /quick HTTP/1.1\r\n\r\n");
+  EXPECT_THAT(client.read_until("]"), EndsWith("GET /quick []"));
+  release.set_value();
+  for (const auto& each : slow) EXPECT_THAT(each->read_until("]"), EndsWith("GET /slow []"));
+}
+
+TEST(HttpServer, WorkThatWaitsIsDroppedAtTheEnd) {
+  std::promise<void> begun;
+  {
+    HttpOptions one = options();
+    one.threads_aside = 1;
+    HttpServer server(one, [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+      responder->run_aside([&, responder, first = request.path == "/first"] {
+        if (!first) return;
+        begun.set_value();
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      });
+    });
+    Client client(server.port());
+    client.send("GET /first HTTP/1.1\r\n\r\n");
+    begun.get_future().wait();
+    Client waiting(server.port());
+    waiting.send("GET /second HTTP/1.1\r\n\r\n");
+  }
+}
+
+TEST(HttpServer, PathsAreDecoded) {
+  HttpServer server(options(), echo);
+  Client client(server.port());
+  const auto path = [&](const char* target) {
+    client.send(std::string("GET ") + target + " HTTP/1.1\r\n\r\n");
+    client.read_until("GET ");
+    return client.read_until("]");
+  };
+  EXPECT_EQ(path("/v1/models/a%2Fb%20c?d=%41"), "/v1/models/a/b c []");
+  EXPECT_EQ(path("/100%"), "/100% []");
+  EXPECT_EQ(path("/%4"), "/%4 []");
+  EXPECT_EQ(path("/%zz"), "/%zz []");
+  EXPECT_EQ(path("http://somewhere:80/health"), "/health []");
+  EXPECT_EQ(path("http://somewhere"), "/ []");
+}
+
 TEST(HttpServer, ARequestLetGoOfIsAnsweredNonetheless) {
   HttpServer server(options(), [](const HttpRequest&, const std::shared_ptr<HttpResponder>&) {});
   Client client(server.port());

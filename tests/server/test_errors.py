@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.error
 
 import openai
 import pytest
@@ -32,6 +33,7 @@ def test_models_are_listed(client):
     ({"temperature": -1}, "temperature"),
     ({"top_p": 2}, "top_p"),
     ({"n": 1000}, "n"),
+    ({"prompt": ["a"] * 100, "n": 100}, "max_waiting"),
     ({"logprobs": 100}, "logprobs"),
     ({"max_tokens": 5000}, "max_model_len"),
     ({"prompt": "word " * 5000}, "max_model_len"),
@@ -73,6 +75,9 @@ def test_what_is_no_json_is_told(server):
 def test_paths_and_methods(server):
     assert server.post("/v1/nothing", {})[0] == 404
     assert server.post("/health", {})[0] == 405
+    with pytest.raises(urllib.error.HTTPError) as error:
+        server.get("/v1/completions")
+    assert error.value.code == 405 and error.value.headers["Allow"] == "POST"
     assert json.loads(server.get("/health")) == {"status": "ok"}
     assert json.loads(server.get("/version"))["version"]
     assert server.get("/")
@@ -89,12 +94,64 @@ def test_tokenize_and_back(server):
     assert server.post("/detokenize", {"tokens": [1 << 31]})[1]["prompt"] == ""
 
 
+def test_a_name_may_have_a_slash(serve):
+    client = serve("--max-model-len", 256, "--served-model-name", "deep/seek v4").client()
+    assert client.models.retrieve("deep/seek v4").id == "deep/seek v4"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("deep/blue")
+
+
+HOSTILE = {
+    "patterns": {"properties": {str(i): {"type": "string", "pattern": f"^(a|b)*a(a|b){{8}}c{{{i}}}$"} for i in range(2000)}},
+    "references": {"$defs": {"a": {"enum": list(range(50_000))}},
+                   "properties": {str(i): {"$ref": "#/$defs/a", "title": str(i)} for i in range(5000)}},
+    "length": {"type": "string", "minLength": 10**9},
+    "alternatives": {"anyOf": [{"type": "string", "pattern": f"^[a-zA-Z ]{{1,8}}{i}$"} for i in range(3000)]},
+    "keys": {"properties": {"k" * 200_000: {}}, "additionalProperties": True},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_schemas_hold_nobody_up(server, client, name):
+    body = {"prompt": "Genesis 1\n\n", "max_tokens": 50, "response_format": {
+        "type": "json_schema", "json_schema": {"name": "x", "schema": HOSTILE[name]}}}
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(server.post("/v1/completions", body))) for _ in range(4)]
+    waits = []
+
+    def measure(work):
+        begun = time.monotonic()
+        work()
+        waits.append(time.monotonic() - begun)
+
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        measure(lambda: server.get("/health"))
+        measure(lambda: complete(client, max_tokens=1))
+    for thread in threads:
+        thread.join()
+    assert max(waits) < 2
+    for status, answer in answers:
+        assert status == 200 or (status == 400 and answer["error"]["message"])
+    if name == "length":
+        assert all("too large" in answer["error"]["message"] for _, answer in answers)
+
+
+def test_bodies_of_many_keys_are_read(server):
+    body = b'{"prompt": "a", ' + b",".join(b'"key %d": 1' % i for i in range(1_000_000)) + b"}"
+    begun = time.monotonic()
+    assert server.post("/v1/completions", body)[0] == 200
+    assert time.monotonic() - begun < 20
+
+
 def test_a_key_is_asked_for(serve):
     server = serve("--max-model-len", 256, "--api-key", "open sesame")
     with pytest.raises(openai.AuthenticationError) as error:
         complete(server.client(api_key="open says me"))
     assert error.value.body["code"] == "invalid_api_key"
     assert complete(server.client(api_key="open sesame")).choices[0].text
+    assert server.post("/tokenize", {"prompt": "a"}, {"Authorization": "bearer open sesame"})[0] == 200
     assert server.post("/tokenize", {"prompt": "a"})[0] == 401
     assert server.get("/health") and server.get("/metrics")
     assert server.stop() == 0
