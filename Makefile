@@ -25,7 +25,7 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        test-server test-training lint tidy format bench bench-check bench-model package clean
+        test-server test-server-tsan server-venv test-training lint tidy format bench bench-check bench-model package clean
 
 help:  ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,10 +83,21 @@ test-training: dependencies  ## The Python tests: our PyTorch model against othe
 	    build/training-venv/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt; }
 	build/training-venv/bin/pytest -q training --rootdir training --junit-xml $(REPORTS)/training.xml
 
-# OUTRIDER_STRESS_SECONDS=180 lets 64 clients loose for as long.
-test-server: release  ## The server's tests through the official openai client, and a real Prometheus
+server-venv:
 	@test -x build/server-venv/bin/pytest || { python3 -m venv build/server-venv && \
 	    build/server-venv/bin/pip install --quiet --disable-pip-version-check -r tests/server/requirements.txt; }
+
+# Sixteen clients that come, leave and hang up, with everything that has threads instrumented: the whole program.
+test-server-tsan: dependencies server-venv  ## A crowd of clients at the server under ThreadSanitizer
+	cmake --preset tsan
+	$(PLAIN_LAYOUT) cmake --build --preset tsan --parallel $(JOBS) --target outrider_bin
+	OUTRIDER_BINARY=$(CURDIR)/build/tsan/outrider OUTRIDER_STRESS_SECONDS=$${OUTRIDER_STRESS_SECONDS:-10} \
+	    OUTRIDER_STRESS_CLIENTS=16 OUTRIDER_STRESS_CHAPTERS=1 OUTRIDER_STRESS_GROWTH_MIB=0 $(PLAIN_LAYOUT) \
+	    build/server-venv/bin/pytest -q tests/server/test_stress.py --rootdir tests/server \
+	    --junit-xml $(REPORTS)/server-tsan.xml
+
+# OUTRIDER_STRESS_SECONDS=180 lets 64 clients loose for as long.
+test-server: release server-venv  ## The server's tests through the official openai client, and a real Prometheus
 	@tools/unpack_prometheus
 	@tools/install_dependencies chromium || echo "Without Chromium the tests of the chat page are skipped."
 	build/server-venv/bin/pytest -q tests/server --rootdir tests/server --junit-xml $(REPORTS)/server.xml

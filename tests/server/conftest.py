@@ -87,7 +87,8 @@ def serve():
 
     yield start
     statuses = [server.stop() for server in servers]
-    assert statuses == [0] * len(statuses), "".join("".join(server.log[-5:]) for server in servers)
+    failed = [server for server, status in zip(servers, statuses) if status != 0]
+    assert statuses == [0] * len(statuses), "".join("".join(server.log[-200:]) for server in failed)
 
 
 @pytest.fixture(scope="session")
