@@ -86,7 +86,9 @@ int run(Arguments& arguments) {
         "When all sequences are full, the weights no longer fit into memory beside them and are read from disk "
         "again and again. Fewer sequences (--max-num-seqs) or shorter ones (--max-model-len) leave them room.");
   }
-  log.info(fmt::format("Listening on http://{}:{}", options.http.host, server.port()),
+  const std::string& host = options.http.host;
+  const bool ipv6 = host.find(':') != std::string::npos;
+  log.info(fmt::format("Listening on http://{}:{}", ipv6 ? fmt::format("[{}]", host) : host, server.port()),
            {{"served_model_name", api.model_names[0]}});
   server.run();
   return 0;

@@ -94,6 +94,16 @@ def test_tokenize_and_back(server):
     assert server.post("/detokenize", {"tokens": [1 << 31]})[1]["prompt"] == ""
 
 
+def test_it_listens_on_ipv6(serve):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    server = serve("--max-model-len", 256, "--host", "::1")
+    assert server.url.startswith("http://[::1]:")
+    assert complete(server.client()).choices[0].text
+
+
 def test_a_name_may_have_a_slash(serve):
     client = serve("--max-model-len", 256, "--served-model-name", "deep/seek v4").client()
     assert client.models.retrieve("deep/seek v4").id == "deep/seek v4"
