@@ -21,6 +21,7 @@
 #include "outrider/cli/quantize_command.h"
 #include "outrider/cli/repair_command.h"
 #include "outrider/cli/serve_command.h"
+#include "outrider/util/bus_error.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
@@ -75,6 +76,7 @@ void require_command(const CLI::App& app, std::span<char* const> words) {
 
 int main(int argc, char** argv) {
   outrider::prepare_heap();
+  outrider::explain_bus_errors();
   CLI::App app{
       "Outrider: an inference engine for DeepSeek-V4 that never runs a checkpoint it has not loaded completely",
       "outrider"};
