@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <system_error>
 #include <utility>
 
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPlanFile = ".outrider-plan";
 constexpr std::uint64_t kMaxPlanBytes = 64 << 20;
+constexpr const char* kAtWork = "another outrider process is at work on it. Wait until it has ended.";
 
 [[noreturn]] void fail(const fs::path& path, const std::string& message) {
   throw Error(fmt::format("{}: {}", printable(path.string(), 4096), message));
@@ -43,6 +45,34 @@ fs::path real_directory(const fs::path& path) {
   fs::path real = fs::canonical(path, error);
   if (error) fail(path, fmt::format("cannot be found ({}).", error.message()));
   return real;
+}
+
+// A mounted file system's root cannot change its name. Told before anything is written.
+void refuse_mount_point(const fs::path& directory) {
+  struct stat own {};
+  struct stat parent {};
+  if (stat(directory.c_str(), &own) != 0 || stat(directory.parent_path().c_str(), &parent) != 0) return;
+  if (own.st_dev == parent.st_dev) return;
+  fail(directory,
+       "is the root of a mounted file system, so no other directory can take its place. Use --output with a directory "
+       "inside it that does not exist yet.");
+}
+
+// An open directory that no other process has locked; -1 where one has.
+int locked_directory(const fs::path& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0)
+    fail(path, fmt::format("cannot be opened as a directory ({}). Look what it is, and who may read it.",
+                           std::strerror(errno)));
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  close(fd);
+  return -1;
+}
+
+void remove_entries(const fs::path& directory, const std::function<bool(const std::string&)>& unwanted) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    if (unwanted(entry.path().filename().string())) fs::remove_all(entry.path());
+  }
 }
 
 void create_staged(const fs::path& staged, const fs::path& target) {
@@ -69,9 +99,11 @@ StagedDirectory::StagedDirectory(const fs::path& target, Place place, std::strin
     }
     const fs::path parent = target_.has_parent_path() ? target_.parent_path() : fs::path(".");
     fs::create_directories(parent, error);
-    target_ = real_directory(parent) / target_.filename();
+    // What is there is an empty directory, perhaps under the name "." or that of a link.
+    target_ = fs::exists(status) ? real_directory(target_) : real_directory(parent) / target_.filename();
   }
   if (!target_.has_filename()) fail(target_, "has no name that another directory could take.");
+  refuse_mount_point(target_);
   staged_ = staged_beside(target_);
   create_staged(staged_, target_);
   lock();
@@ -79,12 +111,14 @@ StagedDirectory::StagedDirectory(const fs::path& target, Place place, std::strin
     const fs::path file = staged_ / kPlanFile;
     resumed_ = !plan_.empty() && fs::is_regular_file(fs::symlink_status(file, error)) &&
                read_text_file(file, kMaxPlanBytes) == plan_;
-    if (!resumed_) {
-      // Emptied rather than removed: the lock is on the directory.
-      for (const fs::directory_entry& entry : fs::directory_iterator(staged_)) fs::remove_all(entry.path());
-    }
+    // Emptied rather than removed: the lock is on the directory.
+    if (!resumed_) remove_entries(staged_, [](const std::string&) { return true; });
   }
   if (!plan_.empty() && !resumed_) write_synced(staged_ / kPlanFile, plan_);
+}
+
+void StagedDirectory::keep_only(const std::set<std::string>& names) {
+  remove_entries(staged_, [&](const std::string& name) { return name != kPlanFile && !names.contains(name); });
 }
 
 bool StagedDirectory::remove_leftover(const fs::path& target) {
@@ -100,19 +134,18 @@ StagedDirectory::~StagedDirectory() {
     fs::remove_all(staged_, ignored);
   }
   if (lock_ >= 0) close(lock_);
+  if (old_lock_ >= 0) close(old_lock_);
 }
 
 void StagedDirectory::lock() {
-  lock_ = open(staged_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_ < 0) fail(staged_, fmt::format("cannot be opened ({}).", std::strerror(errno)));
-  const bool locked = flock(lock_, LOCK_EX | LOCK_NB) == 0;
+  lock_ = locked_directory(staged_);
   // Another process may have put it in its place since it was opened.
   struct stat ours {};
   struct stat named {};
-  if (locked && fstat(lock_, &ours) == 0 && stat(staged_.c_str(), &named) == 0 && ours.st_ino == named.st_ino) return;
-  close(std::exchange(lock_, -1));
-  committed_ = true;  // not ours to remove
-  fail(target_, "another outrider process is at work on it. Wait until it has ended.");
+  if (lock_ >= 0 && fstat(lock_, &ours) == 0 && stat(staged_.c_str(), &named) == 0 && ours.st_ino == named.st_ino)
+    return;
+  if (lock_ >= 0) close(lock_);
+  fail(target_, kAtWork);
 }
 
 void StagedDirectory::commit() {
@@ -128,6 +161,9 @@ void StagedDirectory::commit() {
     sync_directory(target_.parent_path());
     return;
   }
+  // The old directory is about to get the name that other processes look for; it is ours until it is gone.
+  old_lock_ = locked_directory(target_);
+  if (old_lock_ < 0) fail(target_, kAtWork);
   struct stat status {};
   if (stat(target_.c_str(), &status) == 0) {
     [[maybe_unused]] int ignored = chmod(staged_.c_str(), status.st_mode & 07777);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 
 namespace outrider {
@@ -31,6 +32,8 @@ class StagedDirectory {
   // Where to write: beside the target, at the same depth, so that relative links stay right.
   const std::filesystem::path& path() const { return staged_; }
   bool resumed() const { return resumed_; }
+  // Removes all that an interrupted run left but these files.
+  void keep_only(const std::set<std::string>& names);
   // Flushes the directory and puts it in its place. Throws Error, and then nothing has changed.
   void commit();
 
@@ -43,7 +46,8 @@ class StagedDirectory {
   std::string plan_;
   bool resumed_ = false;
   bool committed_ = false;
-  int lock_ = -1;
+  int lock_ = -1;      // on staged_
+  int old_lock_ = -1;  // on the directory that it has replaced
 };
 
 }  // namespace outrider

@@ -1,7 +1,10 @@
 #include "outrider/util/staged_directory.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <functional>
 
@@ -95,6 +98,48 @@ TEST(StagedDirectory, RefusesAPlaceThatIsTaken) {
   StagedDirectory staged(dir / "empty/", Place::kNew);
   staged.commit();
   EXPECT_TRUE(fs::is_directory(dir / "empty"));
+}
+
+TEST(StagedDirectory, DoesNotFollowALinkThatStandsUnderItsHiddenName) {
+  TempDir dir;
+  fs::create_directory(dir / "precious");
+  write_file(dir / "precious" / "x", "x");
+  fs::create_directory_symlink("precious", dir / ".place.outrider");
+  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "place", Place::kNew); }), HasSubstr(".place.outrider"));
+  EXPECT_EQ(read_file(dir / "precious" / "x"), "x");
+}
+
+TEST(StagedDirectory, TheOldDirectoryIsNotTakenFromAProcessThatIsRemovingIt) {
+  // Between the exchange and its removal, the old directory has the name that another process looks for.
+  TempDir dir;
+  fs::create_directory(dir / "place");
+  write_file(dir / "place" / "old", "old");
+  StagedDirectory staged(dir / "place", Place::kReplace);
+  const int held = open((dir / "place").c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(flock(held, LOCK_EX | LOCK_NB), 0);
+  EXPECT_THAT(error_message([&] { staged.commit(); }), HasSubstr("another outrider process"));
+  EXPECT_EQ(read_file(dir / "place" / "old"), "old");
+  close(held);
+  staged.commit();
+  EXPECT_TRUE(fs::is_empty(dir / "place"));
+}
+
+TEST(StagedDirectory, RefusesTheRootOfAMountedFileSystemBeforeAnythingIsWritten) {
+  EXPECT_THAT(error_message([] { StagedDirectory("/proc", Place::kReplace); }), HasSubstr("mounted file system"));
+}
+
+TEST(StagedDirectory, AnEmptyDirectoryMayBeALinkOrTheCurrentOne) {
+  TempDir dir;
+  fs::create_directory(dir / "empty");
+  fs::create_directory_symlink("empty", dir / "link");
+  for (const char* name : {"link", "empty/."}) {
+    StagedDirectory staged(dir / name, Place::kNew);
+    write_file(staged.path() / "new", "new");
+    staged.commit();
+    EXPECT_EQ(read_file(dir / "empty" / "new"), "new");
+    fs::remove(dir / "empty" / "new");
+  }
+  EXPECT_TRUE(fs::is_symlink(dir / "link"));
 }
 
 TEST(StagedDirectory, ALinkToADirectoryStaysALink) {
