@@ -92,8 +92,8 @@ void append_data(OpenFile from, std::uint64_t begin, std::uint64_t count, OpenFi
       if (moved < 0 && errno == EINTR) continue;
       if (moved == 0) ended(from.name);
       if (moved < 0) {
-        constexpr std::array kCannot = {EXDEV, EINVAL, ENOSYS, EOPNOTSUPP, EPERM};
-        if (std::find(kCannot.begin(), kCannot.end(), errno) == kCannot.end()) writing_failed(to.name, errno);
+        if (errno == ENOSPC) writing_failed(to.name, errno);
+        // Reading and writing one after the other tells which of the two cannot be done, if any.
         in_kernel = false;
         continue;
       }
@@ -144,6 +144,8 @@ bool reflink(int from, const struct stat& status, const fs::path& to) {
   if (made.get() < 0) return false;
   if (ioctl(made.get(), FICLONE, from) == 0) {
     keep_mode_and_times(made.get(), status);
+    // The name may reach the disk before the extents do.
+    flush(made.get(), to);
     return true;
   }
   unlink(to.c_str());
