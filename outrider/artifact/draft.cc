@@ -163,7 +163,10 @@ NewArtifact Draft::finish() const {
   std::set<std::string> taken;
   for (std::uint32_t f = 0; f < files_.size(); ++f) {
     const ShardFile& file = checkpoint_->files()[f];
-    if (files_[f] == FileState::kStray) continue;
+    if (files_[f] == FileState::kStray) {
+      taken.insert(file.name);
+      continue;
+    }
     out.without.push_back(file.name);
     const bool written = changed[f] != 0 || files_[f] == FileState::kWritten;
     if (files_[f] == FileState::kDropped || (written && of_file[f].empty())) continue;

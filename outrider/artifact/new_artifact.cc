@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -25,6 +26,7 @@ constexpr std::uint64_t kPiece = 4 << 20;
 constexpr std::uint64_t kSpare = 16 << 20;
 // Files beside the weights that are copied rather than linked, so that editing one leaves the other alone.
 constexpr std::uint64_t kSmallFile = 64 << 20;
+constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
 
 std::string gigabytes(std::uint64_t bytes) {
   return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
@@ -64,7 +66,8 @@ class Writer {
         continue;
       }
       Cloned how = Cloned::kCopied;
-      if (share_file(file.from, directory_ / file.name, true, how)) continue;
+      const bool weights = !file.tensors.empty() || file.file_bytes > kSmallFile;
+      if (share_file(file.from, directory_ / file.name, weights, how)) continue;
       to_copy.push_back(&file);
       copies += file.file_bytes;
     }
@@ -137,9 +140,9 @@ class Writer {
     }
   }
 
-  // Files beside the weights. Links are made again as they are; what is neither file, folder nor link stays behind.
+  // Files beside the weights. In place, links are made again as they are, else files are taken from where they lead.
+  // What is neither file, folder nor such a link stays behind.
   void take_along(const fs::path& from, const fs::path& to, bool top) {
-    std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
       const std::string name = entry.path().filename().string();
       const fs::path made = to / name;
@@ -147,14 +150,17 @@ class Writer {
       if (name.starts_with(".") && !in_place_) continue;
       if (top && std::find(artifact_.without.begin(), artifact_.without.end(), name) != artifact_.without.end())
         continue;
-      if (top && name.ends_with(".safetensors.index.json")) continue;
+      if (top && name.ends_with(kIndexSuffix)) continue;
+      std::error_code error;
       if (fs::exists(fs::symlink_status(made, error))) continue;
+      error.clear();
+      std::error_code leads_nowhere;
       if (fs::is_symlink(status) && in_place_) {
         fs::copy_symlink(entry.path(), made, error);
       } else if (fs::is_directory(status)) {
         fs::create_directory(made, from / name, error);
         if (!error) take_along(entry.path(), made, false);
-      } else if (entry.is_regular_file(error)) {
+      } else if (entry.is_regular_file(leads_nowhere)) {
         clone_file(entry.path(), made, in_place_ || entry.file_size() > kSmallFile);
       }
       if (error) {
@@ -229,9 +235,20 @@ void write_artifact(const NewArtifact& artifact, const fs::path& directory, bool
 void SourceStamps::add_directory(const fs::path& directory) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    if (entry.path().extension() == ".safetensors" && entry.is_regular_file(error))
-      stamps_.emplace_back(entry.path(), stamp_of(entry.path()));
+    const std::string name = entry.path().filename().string();
+    const bool read = name.ends_with(".safetensors") || name.ends_with(kIndexSuffix) || name == "config.json";
+    if (read && entry.is_regular_file(error)) stamps_.emplace_back(entry.path(), stamp_of(entry.path()));
   }
+}
+
+void SourceStamps::add_everything(const fs::path& directory) {
+  std::size_t count = 0;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory)) {
+    ++count;
+    std::error_code error;
+    if (entry.is_regular_file(error)) stamps_.emplace_back(entry.path(), stamp_of(entry.path()));
+  }
+  whole_.emplace_back(directory, count);
 }
 
 std::string SourceStamps::text() const {
@@ -250,6 +267,14 @@ void SourceStamps::expect_unchanged() const {
                     "new. Nothing was put in place; start again when nothing writes to the checkpoint.",
                     printable(path.string(), 4096)));
   }
+  for (const auto& [directory, count] : whole_) {
+    const fs::recursive_directory_iterator entries(directory);
+    if (static_cast<std::size_t>(std::distance(begin(entries), end(entries))) == count) continue;
+    throw Error(
+        fmt::format("{}: a file came into it while its replacement was made, and would be lost. Nothing was put in "
+                    "place; start again when nothing writes to the checkpoint.",
+                    printable(directory.string(), 4096)));
+  }
 }
 
 CheckReport make_artifact(const NewArtifact& artifact, const SourceStamps& sources, const fs::path& directory,
@@ -257,9 +282,12 @@ CheckReport make_artifact(const NewArtifact& artifact, const SourceStamps& sourc
                           const WriteProgress& progress) {
   StagedDirectory staged(output.value_or(directory),
                          output ? StagedDirectory::Place::kNew : StagedDirectory::Place::kReplace);
+  SourceStamps replaced;
+  if (!output) replaced.add_everything(directory);
   write_artifact(artifact, staged.path(), !output, progress);
   CheckReport made = check_path(staged.path());
   sources.expect_unchanged();
+  replaced.expect_unchanged();
   accept(made);
   staged.commit();
   return made;

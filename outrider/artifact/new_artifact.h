@@ -89,15 +89,19 @@ void need_space(const std::filesystem::path& directory, std::uint64_t written, s
 // The state of every file that an artifact is made of, to see whether one changes meanwhile.
 class SourceStamps {
  public:
-  // The .safetensors files of a directory.
+  // The .safetensors files of a directory, its index and its config.json.
   void add_directory(const std::filesystem::path& directory);
-  // Throws Error where one of them is not what it was.
+  // All that is in a directory which is to be replaced.
+  void add_everything(const std::filesystem::path& directory);
+  // Throws Error where one of them is not what it was, or something has come into a directory of which everything was
+  // added.
   void expect_unchanged() const;
   // A line for each file.
   std::string text() const;
 
  private:
   std::vector<std::pair<std::filesystem::path, FileStamp>> stamps_;
+  std::vector<std::pair<std::filesystem::path, std::size_t>> whole_;  // directories, and how much is in them
 };
 
 // Makes the artifact in a directory beside its place, checks it there, and puts it in its place in one step: `output`,

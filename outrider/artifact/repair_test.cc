@@ -218,6 +218,63 @@ TEST(Repair, ASourceThatChangesMeanwhileIsAnErrorAndNothingChanges) {
   EXPECT_FALSE(fs::exists(dir / "out"));
 }
 
+TEST(Repair, WhatComesIntoTheDirectoryMeanwhileIsNotLost) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  fs::create_directory(dir / "in" / "notes");
+  const RepairPlan plan = plan_repair(dir / "in", {});
+  const auto meanwhile = [&](const fs::path& file, const char* text) {
+    return error_message([&] {
+      carry_out(plan, dir / "in", std::nullopt, [&](std::uint64_t, std::uint64_t) { write_file(file, text); });
+    });
+  };
+  EXPECT_THAT(meanwhile(dir / "in" / "notes" / "mine", "x"), HasSubstr("would be lost"));
+  EXPECT_EQ(testing::read_file(dir / "in" / "notes" / "mine"), "x");
+  EXPECT_THAT(meanwhile(dir / "in" / "config.json", "{}"), HasSubstr("changed while it was read"));
+  EXPECT_EQ(testing::read_file(dir / "in" / "config.json"), "{}");
+}
+
+TEST(Repair, AFileThatHasTheNameOfAnAddedOneStays) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  testing::write_checkpoint(dir / "other", {{"x", Dtype::kU8, {4}, "model-added-00001.safetensors"}}, "{}", false);
+  fs::copy_file(dir / "other" / "model-added-00001.safetensors", dir / "in" / "model-added-00001.safetensors");
+  RepairOptions options;
+  options.only = {Code::kMtpSharesHead};
+  const std::string stray = testing::read_file(dir / "in" / "model-added-00001.safetensors");
+  repaired(dir / "in", std::nullopt, options);
+  EXPECT_EQ(testing::read_file(dir / "in" / "model-added-00001.safetensors"), stray);
+  EXPECT_TRUE(fs::exists(dir / "in" / "model-added-00002.safetensors"));
+}
+
+TEST(Repair, ATokenizerFromTheReferenceIsACopy) {
+  TempDir dir;
+  write_artifact_of(dir / "source", Family::kOfficial);
+  write_artifact_of(dir / "in", Family::kOfficial);
+  nlohmann::json tokenizer = {{"model", {{"vocab", {{"a", 0}}}}}, {"added_tokens", nlohmann::json::array()}};
+  for (const char* token :
+       {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"}) {
+    tokenizer["added_tokens"].push_back({{"id", tokenizer["added_tokens"].size() + 1}, {"content", token}});
+  }
+  write_file(dir / "source" / "tokenizer.json", tokenizer.dump());
+  RepairOptions options;
+  options.reference = dir / "source";
+  options.only = {Code::kTokenizerMissing};
+  repaired(dir / "in", dir / "out", options);
+  EXPECT_EQ(testing::read_file(dir / "out" / "tokenizer.json"), testing::read_file(dir / "source" / "tokenizer.json"));
+  EXPECT_FALSE(inode(dir / "out" / "tokenizer.json") == inode(dir / "source" / "tokenizer.json"));
+}
+
+TEST(Repair, LinksThatLeadNowhereStayBehind) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  fs::create_symlink("../../blobs/absent", dir / "in" / "notes.md");
+  EXPECT_TRUE(repaired(dir / "in", dir / "out").plan != nullptr);
+  EXPECT_FALSE(fs::exists(fs::symlink_status(dir / "out" / "notes.md")));
+  repaired(dir / "in", std::nullopt);
+  EXPECT_TRUE(fs::is_symlink(dir / "in" / "notes.md"));
+}
+
 TEST(Repair, ASourceThatIsCutShortMeanwhileIsAnError) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial, 1);
