@@ -152,8 +152,11 @@ std::array<float, N> scales_around(float unclipped, float low, float high, Dtype
   return out;
 }
 
-// Of zeros only; any scale would do.
+// Of zeros; any scale would do.
 constexpr float kScaleOfNothing = 1;
+// Below it a group is stored as zeros: its scale, or what is divided by it, would not be a normal number. No weight
+// that counts is so small.
+constexpr float kNothing = 0x1p-100F;
 
 EncodingError encode_fp8(const TargetForm& form, const float* values, std::size_t stride, std::size_t first,
                          std::size_t count, std::size_t cols, std::span<std::vector<std::byte>> out) {
@@ -165,7 +168,7 @@ EncodingError encode_fp8(const TargetForm& form, const float* values, std::size_
                         std::min<std::size_t>(128, cols - b * 128)};
       const float amax = group.amax();
       float scale = kScaleOfNothing;
-      if (amax > 0) {
+      if (amax >= kNothing) {
         const float unclipped = amax / kE4m3Max;
         if (form.scale_dtype == Dtype::kF8E8M0) {
           const float above = rounded_scale(form.scale_dtype, unclipped);
@@ -197,8 +200,8 @@ EncodingError encode_w4a16(const TargetForm& form, const float* values, std::siz
     for (std::size_t g = 0; g < groups; ++g) {
       const Group group{row + g * form.group_size, 0, 1, form.group_size};
       const float amax = group.amax();
-      const float scale =
-          amax > 0 ? group.best<Int4>(scales_around<20>(amax / 7.5F, 0.6F, 1.1F, Dtype::kBF16)) : kScaleOfNothing;
+      const float scale = amax >= kNothing ? group.best<Int4>(scales_around<20>(amax / 7.5F, 0.6F, 1.1F, Dtype::kBF16))
+                                           : kScaleOfNothing;
       error.add(group.measured<Int4>(scale));
       store_scale(out[1], (first + r) * groups + g, Dtype::kBF16, scale);
       for (std::size_t c = g * form.group_size; c < (g + 1) * form.group_size; ++c) {
@@ -226,7 +229,7 @@ EncodingError encode_mxfp4(const float* values, std::size_t stride, std::size_t 
       const Group group{values + r * stride + g * kMxfp4Group, 0, 1, kMxfp4Group};
       const float amax = group.amax();
       float scale = kScaleOfNothing;
-      if (amax > 0) {
+      if (amax >= kNothing) {
         const float above = rounded_scale(Dtype::kF8E8M0, amax / kE2m1Max);
         scale = group.best<E2m1>(std::array{above, above / 2, above / 4});
       }
@@ -242,7 +245,7 @@ EncodingError encode_mxfp4(const float* values, std::size_t stride, std::size_t 
 
 // w = code * scale / global: the largest scale is the largest E4M3 value.
 float nvfp4_global(float amax) {
-  return amax > 0 ? kE2m1Max * kE4m3Max / amax : 1;
+  return amax >= kNothing ? kE2m1Max * kE4m3Max / amax : 1;
 }
 
 EncodingError encode_nvfp4(const float* values, std::size_t stride, std::size_t first, std::size_t count,

@@ -8,9 +8,11 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <utility>
 
+#include "outrider/artifact/huggingface_config.h"
 #include "outrider/artifact/quantization_config.h"
 #include "outrider/artifact/shards.h"
 #include "outrider/check/context.h"
@@ -26,20 +28,34 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
+// Of what is copied, given back to the system one after the other.
+constexpr std::size_t kPiece = 16 << 20;
+
 // A parameter of the new artifact, and how it comes to be.
 struct Job {
   ParameterId from = 0;
   bool encoded = false;  // else the bytes of the source
   bool widened = false;  // to F32, from whatever form
   TargetForm form;
-  std::vector<TensorToWrite> tensors;  // in the order of encoded_tensors()
+  std::optional<ParameterId> fused_with;  // the other half of a matrix that engines make of two
+  std::vector<TensorToWrite> tensors;     // in the order of encoded_tensors()
   std::uint64_t bytes = 0;
 };
 
 struct Shard {
   std::string name;
   std::vector<Job> jobs;
+
+  std::uint64_t bytes() const {
+    std::uint64_t sum = 0;
+    for (const Job& job : jobs) sum += job.bytes;
+    return sum;
+  }
 };
+
+std::string errors_name(const Shard& shard) {
+  return fmt::format(".{}.errors", shard.name);
+}
 
 // Gives back the memory of a mapped range; it is read again where it is needed again.
 void drop(std::span<const std::byte> bytes) {
@@ -110,10 +126,28 @@ class Planner {
     job.from = p;
     job.encoded = true;
     job.form = form;
+    job.fused_with = other_half(parameter);
     for (EncodedTensor& t : encoded_tensors(form, parameter.shape.dims[0], parameter.shape.dims[1], parameter.name())) {
       job.tensors.push_back({name_of(parameter, t.component), t.dtype, std::move(t.shape)});
     }
     return job;
+  }
+
+  // Engines fuse w1 and w3, and take w1's global scale for both (vLLM's CompressedTensorsW4A4Nvfp4MoEMethod).
+  std::optional<ParameterId> other_half(const Parameter& p) const {
+    const auto of = [&](Slot slot) { return manifest_.find(p.block, slot, p.expert); };
+    switch (p.slot) {
+      case Slot::kExpertW1:
+        return of(Slot::kExpertW3);
+      case Slot::kExpertW3:
+        return of(Slot::kExpertW1);
+      case Slot::kSharedW1:
+        return of(Slot::kSharedW3);
+      case Slot::kSharedW3:
+        return of(Slot::kSharedW1);
+      default:
+        return std::nullopt;
+    }
   }
 
   // An MTP block's own head or embedding: its own, or a copy of the model's.
@@ -149,7 +183,6 @@ class Quantizer {
       : plan_(std::move(plan)), weights_(plan_), pool_(options.threads), progress_(progress) {}
 
   void expect(std::uint64_t bytes) { total_ = bytes; }
-  void pass(std::uint64_t bytes) { tell(bytes); }
 
   // Writes a shard; returns a line for each weight that was encoded.
   std::string write(const Shard& shard, const fs::path& path) {
@@ -160,17 +193,16 @@ class Quantizer {
     for (std::size_t i = 0; i < writer.tensors().size(); ++i) position[writer.tensors()[i].name] = i;
     std::string lines;
     for (const Job& job : shard.jobs) {
-      if (job.encoded) {
+      const std::size_t first = position.at(job.tensors[0].name);
+      if (job.widened) {
+        widen(job, writer, first);
+      } else if (job.encoded) {
         const EncodingError error = encode(job, writer, position);
-        if (!job.widened) {
-          lines += fmt::format("{}\t{}\t{:.6g}\t{:.6g}\n", plan_->manifest()[job.from].name(),
-                               job.form.form == StorageForm::kPlain ? "BF16" : storage_form_name(job.form.form),
-                               error.relative(), error.largest);
-        }
+        lines += fmt::format("{}\t{}\t{:.6g}\t{:.6g}\n", plan_->manifest()[job.from].name(),
+                             job.form.form == StorageForm::kPlain ? "BF16" : storage_form_name(job.form.form),
+                             error.relative(), error.largest);
       } else {
-        const std::span<const std::byte> bytes = weights_.bytes(job.from, Component::kWeight);
-        writer.put(position.at(job.tensors[0].name), 0, bytes);
-        drop(bytes);
+        copy(job, writer, first);
       }
       tell(job.bytes);
     }
@@ -203,44 +235,72 @@ class Quantizer {
     });
   }
 
+  // The largest magnitude of a weight.
+  float largest(const Linear& source) {
+    std::vector<float> of((source.rows() + kEncodedRows - 1) / kEncodedRows);
+    strips(source,
+           [&](std::size_t s, std::size_t, std::size_t rows, const std::vector<float>& values, std::size_t stride) {
+             for (std::size_t r = 0; r < rows; ++r) {
+               for (std::size_t c = 0; c < source.cols(); ++c)
+                 of[s] = std::max(of[s], std::fabs(values[r * stride + c]));
+             }
+           });
+    return *std::max_element(of.begin(), of.end());
+  }
+
+  void forget(ParameterId p) const {
+    for (std::size_t c = 0; c < kComponentCount; ++c) drop(weights_.bytes(p, static_cast<Component>(c)));
+  }
+
+  void copy(const Job& job, SafetensorsWriter& writer, std::size_t tensor) const {
+    const std::span<const std::byte> bytes = weights_.bytes(job.from, Component::kWeight);
+    for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
+      const std::span<const std::byte> piece = bytes.subspan(at, std::min(kPiece, bytes.size() - at));
+      writer.put(tensor, at, piece);
+      drop(piece);
+    }
+  }
+
+  // Written row by row, for in F32 a head is large.
+  void widen(const Job& job, SafetensorsWriter& writer, std::size_t tensor) const {
+    const Linear source(weights_, job.from);
+    const std::size_t row_bytes = source.cols() * sizeof(float);
+    std::vector<float> row(padded(source.cols()));
+    std::vector<float> scratch;
+    std::size_t since = 0;
+    for (std::size_t r = 0; r < source.rows(); ++r) {
+      source.decode(kernels_, r, row.data(), scratch);
+      writer.put(tensor, r * row_bytes, std::as_bytes(std::span(row).first(source.cols())));
+      since += row_bytes;
+      if (since < kPiece) continue;
+      forget(job.from);
+      since = 0;
+    }
+  }
+
   EncodingError encode(const Job& job, SafetensorsWriter& writer,
                        const std::map<std::string_view, std::size_t>& position) {
     const Linear source(weights_, job.from);
     const std::size_t count = (source.rows() + kEncodedRows - 1) / kEncodedRows;
     const std::size_t cols = source.cols();
     std::vector<EncodingError> errors(count);
-    if (job.widened) {
-      // Written strip by strip, for in F32 a head is large.
-      const std::size_t at = position.at(job.tensors[0].name);
-      const std::size_t stride = padded(cols);
-      std::vector<float> row(stride);
-      std::vector<float> scratch;
-      for (std::size_t r = 0; r < source.rows(); ++r) {
-        source.decode(kernels_, r, row.data(), scratch);
-        writer.put(at, r * cols * sizeof(float), std::as_bytes(std::span(row).first(cols)));
+    float amax = 0;
+    if (job.form.form == StorageForm::kNvfp4) {
+      amax = largest(source);
+      if (job.fused_with) {
+        amax = std::max(amax, largest(Linear(weights_, *job.fused_with)));
+        forget(*job.fused_with);
       }
-    } else {
-      std::vector<float> largest(count);
-      if (job.form.form == StorageForm::kNvfp4) {
-        strips(source,
-               [&](std::size_t s, std::size_t, std::size_t rows, const std::vector<float>& values, std::size_t stride) {
-                 for (std::size_t r = 0; r < rows; ++r) {
-                   for (std::size_t c = 0; c < cols; ++c)
-                     largest[s] = std::max(largest[s], std::fabs(values[r * stride + c]));
-                 }
-               });
-      }
-      const float amax = *std::max_element(largest.begin(), largest.end());
-      std::vector<std::vector<std::byte>> out;
-      for (const TensorToWrite& t : job.tensors) out.emplace_back(*tensor_bytes(t.dtype, t.shape));
-      strips(source, [&](std::size_t s, std::size_t first, std::size_t rows, const std::vector<float>& values,
-                         std::size_t stride) {
-        errors[s] = encode_rows(job.form, values.data(), stride, first, rows, cols, amax, out);
-      });
-      encode_whole(job.form, source.rows(), cols, amax, out);
-      for (std::size_t i = 0; i < out.size(); ++i) writer.put(position.at(job.tensors[i].name), 0, out[i]);
     }
-    for (std::size_t c = 0; c < kComponentCount; ++c) drop(weights_.bytes(job.from, static_cast<Component>(c)));
+    std::vector<std::vector<std::byte>> out;
+    for (const TensorToWrite& t : job.tensors) out.emplace_back(*tensor_bytes(t.dtype, t.shape));
+    strips(source, [&](std::size_t s, std::size_t first, std::size_t rows, const std::vector<float>& values,
+                       std::size_t stride) {
+      errors[s] = encode_rows(job.form, values.data(), stride, first, rows, cols, amax, out);
+    });
+    encode_whole(job.form, source.rows(), cols, amax, out);
+    for (std::size_t i = 0; i < out.size(); ++i) writer.put(position.at(job.tensors[i].name), 0, out[i]);
+    forget(job.from);
     EncodingError sum;
     for (const EncodingError& e : errors) sum.add(e);
     if (!std::isfinite(sum.squared)) {
@@ -272,7 +332,9 @@ std::vector<Checkpoint::Listed> listing_of(const std::vector<Shard>& shards) {
 }
 
 std::string config_for(const CheckReport& source, const std::vector<Shard>& shards, const Recipe& recipe) {
-  ordered_json config = ordered_json::parse(source.checkpoint->config_json(), nullptr, false);
+  ordered_json config = source.config->spelling == ConfigSpelling::kInference
+                            ? huggingface_config(*source.config)
+                            : ordered_json::parse(source.checkpoint->config_json(), nullptr, false);
   config.erase("quantization_config");
   config.erase("expert_dtype");
   const auto experts = recipe.form_of(ModuleGroup::kExperts);
@@ -355,31 +417,28 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   artifact.others = source;
   for (const ShardFile& file : before.checkpoint->files()) artifact.without.push_back(file.name);
   std::uint64_t total = 0;
-  for (const Shard& shard : shards) {
-    for (const Job& job : shard.jobs) total += job.bytes;
-  }
+  for (const Shard& shard : shards) total += shard.bytes();
 
   StagedDirectory staged(output, StagedDirectory::Place::kNew, fingerprint(sources, shards));
-  Quantizer quantizer(before.plan, options, progress);
-  quantizer.expect(total);
-  std::uint64_t missing = 0;
-  const auto is_done = [&](const Shard& shard) { return fs::exists(staged.path() / shard.name); };
+  // A file's name says that it, and what is told of it, is complete. All else is made anew: of a text that a kill cut
+  // short nothing tells.
+  std::set<std::string> finished;
   for (const Shard& shard : shards) {
-    for (const Job& job : shard.jobs) missing += is_done(shard) ? 0 : job.bytes;
+    if (fs::exists(staged.path() / shard.name)) finished.insert({shard.name, errors_name(shard)});
   }
+  staged.keep_only(finished);
+  std::uint64_t missing = 0;
+  for (const Shard& shard : shards) missing += finished.contains(shard.name) ? 0 : shard.bytes();
   need_space(staged.path(), missing);
+  Quantizer quantizer(before.plan, options, progress);
+  quantizer.expect(missing);
   std::string lines;
   for (const Shard& shard : shards) {
-    const fs::path errors = staged.path() / fmt::format(".{}.errors", shard.name);
-    const fs::path unfinished = staged.path() / fmt::format(".{}.unfinished", shard.name);
-    if (is_done(shard)) {
-      for (const Job& job : shard.jobs) quantizer.pass(job.bytes);
-    } else {
-      std::error_code ignored;
-      fs::remove(errors, ignored);
+    const fs::path errors = staged.path() / errors_name(shard);
+    if (!finished.contains(shard.name)) {
+      const fs::path unfinished = staged.path() / fmt::format(".{}.unfinished", shard.name);
       const std::string text = quantizer.write(shard, unfinished);
       sources.expect_unchanged();
-      // The file's name says that it, and what is told of it, is complete.
       write_synced(errors, text);
       fs::rename(unfinished, staged.path() / shard.name);
       sync_directory(staged.path());
@@ -389,7 +448,6 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   artifact.texts.emplace_back(kErrorFileName, "weight\tform\trelative_error\tlargest_error\n" + lines);
   artifact.texts.emplace_back(kIndexFileName, index_json(listing_of(shards), total));
   artifact.with_index = false;
-  for (const auto& [name, text] : artifact.texts) fs::remove(staged.path() / name);
   write_artifact(artifact, staged.path(), false);
   QuantizeResult result;
   result.resumed = staged.resumed();
@@ -399,7 +457,7 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
                             printable(source.string(), 4096)));
   }
   sources.expect_unchanged();
-  for (const Shard& shard : shards) fs::remove(staged.path() / fmt::format(".{}.errors", shard.name));
+  for (const Shard& shard : shards) fs::remove(staged.path() / errors_name(shard));
   staged.commit();
   result.errors = summary(before.plan->manifest(), lines);
   return result;

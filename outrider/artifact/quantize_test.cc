@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <fstream>
 #include <map>
 #include <stdexcept>
@@ -40,6 +41,16 @@ std::map<std::string, std::string> files_of(const fs::path& directory) {
     out[entry.path().filename().string()] = testing::read_file(entry.path());
   }
   return out;
+}
+
+// Of a BF16 tensor, to the value of two bytes.
+void set_first_value(const fs::path& directory, const std::string& tensor, std::string_view bytes) {
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  const TensorInfo* t = checkpoint.find(tensor);
+  const ShardFile& file = checkpoint.files()[t->file];
+  std::fstream stream(file.path, std::ios::in | std::ios::out | std::ios::binary);
+  stream.seekp(static_cast<std::streamoff>(file.data_start + t->begin));
+  stream.write(bytes.data(), 2);
 }
 
 class EveryRecipe : public ::testing::TestWithParam<std::tuple<std::string, Family>> {};
@@ -89,6 +100,45 @@ TEST(Quantize, NamesAreThoseOfPublishedArtifacts) {
   EXPECT_EQ(mx.find("layers.3.ffn.experts.0.w1.scale")->dtype, Dtype::kF8E8M0);
 }
 
+float read_float(const Checkpoint& checkpoint, const std::string& name) {
+  const TensorInfo* tensor = checkpoint.find(name);
+  float out = 0;
+  const ShardFile& file = checkpoint.files()[tensor->file];
+  FileReader(file.path).read(file.data_start + tensor->begin, std::as_writable_bytes(std::span(&out, 1)));
+  return out;
+}
+
+TEST(Quantize, Nvfp4HasOneGlobalScaleForTheHalvesThatEnginesFuse) {
+  TempDir dir;
+  write_source(dir / "in", Family::kBf16);
+  const std::array<std::string, 2> modules = {"layers.1.ffn.experts.2", "layers.2.ffn.shared_experts"};
+  for (const std::string& module : modules) set_first_value(dir / "in", module + ".w3.weight", "\x80\x40");  // 4
+  write_file(dir / "recipe.json", R"({"base": "nvfp4-fp8", "shared_experts": "nvfp4"})");
+  quantize(dir / "in", dir / "out", with((dir / "recipe.json").string()));
+  const Checkpoint out = Checkpoint::open(dir / "out");
+  for (const std::string& module : modules) {
+    const float w1 = read_float(out, module + ".w1.weight_global_scale");
+    EXPECT_EQ(w1, read_float(out, module + ".w3.weight_global_scale")) << module;
+    EXPECT_NE(w1, read_float(out, module + ".w2.weight_global_scale")) << module;
+  }
+}
+
+TEST(Quantize, TheInferenceConfigBecomesOneThatTransformersReads) {
+  TempDir dir;
+  const std::string inference = R"({"dim": 256, "n_layers": 2, "n_heads": 4, "head_dim": 64, "rope_head_dim": 16,
+    "q_lora_rank": 128, "o_groups": 2, "o_lora_rank": 128, "vocab_size": 128, "n_routed_experts": 4,
+    "n_shared_experts": 1, "n_activated_experts": 2, "moe_inter_dim": 128, "n_hash_layers": 1, "window_size": 128,
+    "compress_ratios": [4, 128, 0], "hc_mult": 4, "hc_sinkhorn_iters": 20, "index_n_heads": 4, "index_head_dim": 32,
+    "index_topk": 16, "rope_theta": 10000, "compress_rope_theta": 160000, "route_scale": 1.5, "swiglu_limit": 10.0,
+    "score_func": "sqrtsoftplus", "rope_factor": 16, "original_seq_len": 65536})";
+  const auto tensors = testing::tensor_list(read_config(inference).config, {.family = Family::kBf16});
+  testing::write_checkpoint(dir / "in", tensors, inference, false);
+  quantize(dir / "in", dir / "out", with("w4a16-fp8"));
+  const ConfigReading made = read_config(testing::read_file(dir / "out" / "config.json"));
+  EXPECT_EQ(made.spelling, ConfigSpelling::kHuggingFace);
+  EXPECT_TRUE(made.sound());
+}
+
 TEST(Quantize, AReleaseIsWhatItWasInItsOwnForms) {
   TempDir dir;
   write_source(dir / "in", Family::kOfficial);
@@ -108,6 +158,7 @@ TEST(Quantize, ResultDoesNotDependOnThreads) {
 TEST(Quantize, AnInterruptedRunGoesOn) {
   TempDir dir;
   write_source(dir / "in", Family::kBf16);
+  write_file(dir / "in" / "tokenizer.json", "{}");
   const QuantizeOptions options = with("w4a16-fp8", 2, 400'000);
   quantize(dir / "in", dir / "whole", options);
   const auto interrupt = [](std::uint64_t done, std::uint64_t total) {
@@ -121,6 +172,9 @@ TEST(Quantize, AnInterruptedRunGoesOn) {
     finished += entry.path().extension() == ".safetensors";
   }
   EXPECT_GT(finished, 1U);
+  // As a kill leaves a file that it cut short.
+  write_file(dir / ".out.outrider" / "tokenizer.json", "{");
+  write_file(dir / ".out.outrider" / ".model-00001.unfinished", "{");
   const QuantizeResult made = quantize(dir / "in", dir / "out", options);
   EXPECT_TRUE(made.resumed);
   EXPECT_TRUE(files_of(dir / "whole") == files_of(dir / "out"));
@@ -183,13 +237,7 @@ TEST(Quantize, RefusesBadRecipes) {
 TEST(Quantize, RefusesValuesThatAreNotNumbers) {
   TempDir dir;
   write_source(dir / "in", Family::kBf16);
-  const Checkpoint in = Checkpoint::open(dir / "in");
-  const TensorInfo* t = in.find("layers.1.ffn.experts.2.w2.weight");
-  const ShardFile& file = in.files()[t->file];
-  std::fstream stream(file.path, std::ios::in | std::ios::out | std::ios::binary);
-  stream.seekp(static_cast<std::streamoff>(file.data_start + t->begin));
-  stream.write("\xc0\x7f", 2);
-  stream.close();
+  set_first_value(dir / "in", "layers.1.ffn.experts.2.w2.weight", "\xc0\x7f");
   EXPECT_THAT(error_message([&] { quantize(dir / "in", dir / "out", with("fp8")); }),
               HasSubstr("layers.1.ffn.experts.2.w2.weight"));
 }
