@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "outrider/check/value_scan.h"
+#include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
 #include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
@@ -27,10 +28,6 @@ constexpr std::uint64_t kSpare = 16 << 20;
 // Files beside the weights that are copied rather than linked, so that editing one leaves the other alone.
 constexpr std::uint64_t kSmallFile = 64 << 20;
 constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
-
-std::string gigabytes(std::uint64_t bytes) {
-  return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
-}
 
 // Written by hand: a document of 100,000 names in memory would take more than all the rest.
 class IndexText {
@@ -189,11 +186,22 @@ void need_space(const fs::path& directory, std::uint64_t written, std::uint64_t 
   const std::string copies =
       copied == 0 ? ""
                   : fmt::format(", {} of them copies of files that this file system can neither reflink nor hard link",
-                                gigabytes(copied));
-  throw Error(fmt::format(
-      "{}: {} are to be written{}, and {} are free. Nothing was changed; make room, or choose "
-      "another disk with --output.",
-      printable(directory.parent_path().string(), 4096), gigabytes(written + copied), copies, gigabytes(free)));
+                                bytes_text(copied));
+  throw Error(
+      fmt::format("{}: {} are to be written{}, with {} to spare, and {} are free. Nothing was changed; make room, or "
+                  "choose another "
+                  "disk with --output.",
+                  printable(directory.parent_path().string(), 4096), bytes_text(written + copied), copies,
+                  bytes_text(kSpare), bytes_text(free)));
+}
+
+void refuse_inside(const fs::path& source, const fs::path& output) {
+  std::error_code error;
+  const fs::path from = fs::canonical(source, error);
+  const fs::path to = fs::weakly_canonical(output, error);
+  if (std::mismatch(from.begin(), from.end(), to.begin(), to.end()).first != from.end() || to == from) return;
+  throw Error(fmt::format("{}: lies inside of {}, whose files come along. Name a directory outside of it.",
+                          printable(output.string(), 4096), printable(source.string(), 4096)));
 }
 
 std::uint64_t NewShard::bytes() const {
@@ -280,6 +288,7 @@ void SourceStamps::expect_unchanged() const {
 CheckReport make_artifact(const NewArtifact& artifact, const SourceStamps& sources, const fs::path& directory,
                           const std::optional<fs::path>& output, const std::function<void(const CheckReport&)>& accept,
                           const WriteProgress& progress) {
+  if (output) refuse_inside(directory, *output);
   StagedDirectory staged(output.value_or(directory),
                          output ? StagedDirectory::Place::kNew : StagedDirectory::Place::kReplace);
   SourceStamps replaced;

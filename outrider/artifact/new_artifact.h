@@ -86,6 +86,9 @@ void write_artifact(const NewArtifact& artifact, const std::filesystem::path& di
 // can neither reflink nor hard link.
 void need_space(const std::filesystem::path& directory, std::uint64_t written, std::uint64_t copied = 0);
 
+// Throws Error where `output` is inside of `source`: what is made would become part of what it is made of.
+void refuse_inside(const std::filesystem::path& source, const std::filesystem::path& output);
+
 // The state of every file that an artifact is made of, to see whether one changes meanwhile.
 class SourceStamps {
  public:

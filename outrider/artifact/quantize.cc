@@ -402,6 +402,7 @@ std::vector<GroupError> summary(const Manifest& manifest, const std::string& lin
 
 QuantizeResult quantize(const fs::path& source, const fs::path& output, const QuantizeOptions& options,
                         const WriteProgress& progress) {
+  refuse_inside(source, output);
   SourceStamps sources;
   sources.add_directory(source);
   CheckOptions with;

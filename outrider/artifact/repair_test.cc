@@ -293,6 +293,17 @@ TEST(Repair, RefusesAnOutputThatIsThere) {
   EXPECT_EQ(testing::read_file(dir / "out" / "precious"), "x");
 }
 
+TEST(Repair, RefusesAnOutputInsideOfTheArtifact) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kOfficial);
+  fs::create_directory_symlink("in", dir / "link");
+  for (const char* place : {"in/out", "in/a/b", "link/out", "in/../in/out"}) {
+    EXPECT_THAT(error_message([&] { repaired(dir / "in", dir / place); }), HasSubstr("lies inside")) << place;
+  }
+  EXPECT_FALSE(fs::exists(dir / "in" / "a"));
+  EXPECT_TRUE(repaired(dir / "in", dir / "in-repaired").plan != nullptr);
+}
+
 TEST(Repair, RefusesAReferenceThatIsNotComplete) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);

@@ -64,7 +64,7 @@ void add_convert_command(CLI::App& app, int& status) {
       ->required();
   command->add_option("--max-shard-size", arguments->max_shard_size, "Largest file, e.g. 5GB")
       ->transform(CLI::AsSizeValue(true))
-      ->check(CLI::PositiveNumber)
+      ->check([](const std::string& bytes) { return bytes == "0" ? "no tensor fits into 0 bytes" : ""; })
       ->default_str("5GB");
   command->callback([arguments, &status] { status = run(*arguments); });
 }

@@ -74,7 +74,7 @@ void add_quantize_command(CLI::App& app, int& status) {
       ->capture_default_str();
   command->add_option("--max-shard-size", arguments->max_shard_size, "Largest file, e.g. 5GB")
       ->transform(CLI::AsSizeValue(true))
-      ->check(CLI::PositiveNumber)
+      ->check([](const std::string& bytes) { return bytes == "0" ? "no tensor fits into 0 bytes" : ""; })
       ->default_str("5GB");
   command->add_option("--threads", arguments->threads, "Threads; default: as many as the machine has")
       ->check(CLI::Range(1, 256));

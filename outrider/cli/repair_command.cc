@@ -100,7 +100,8 @@ int run(const Arguments& arguments) {
   const RepairPlan plan = plan_repair(arguments.directory, options);
   print_plan(plan, arguments);
   if (plan.empty()) {
-    fmt::print("\n  nothing to repair\n");
+    fmt::print("\n  nothing to repair{}\n",
+               arguments.output.empty() ? "" : fmt::format("; {} is not made", printable(arguments.output, 4096)));
     if (arguments.in_place && !arguments.dry_run && StagedDirectory::remove_leftover(arguments.directory)) {
       fmt::print("  removed what an interrupted run left beside it\n");
     }

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -71,7 +72,12 @@ int locked_directory(const fs::path& path) {
 
 void remove_entries(const fs::path& directory, const std::function<bool(const std::string&)>& unwanted) {
   for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
-    if (unwanted(entry.path().filename().string())) fs::remove_all(entry.path());
+    if (!unwanted(entry.path().filename().string())) continue;
+    std::error_code error;
+    fs::remove_all(entry.path(), error);
+    if (error)
+      fail(entry.path(),
+           fmt::format("was left by an interrupted run and cannot be removed ({}). Remove it.", error.message()));
   }
 }
 
@@ -129,10 +135,10 @@ bool StagedDirectory::remove_leftover(const fs::path& target) {
 }
 
 StagedDirectory::~StagedDirectory() {
-  if (!committed_ && plan_.empty()) {
-    std::error_code ignored;
-    fs::remove_all(staged_, ignored);
-  }
+  std::error_code ignored;
+  // Of a plan, something is worth keeping once there is more than its text.
+  const bool begun = std::distance(fs::directory_iterator(staged_, ignored), fs::directory_iterator()) > 1;
+  if (!committed_ && (plan_.empty() || !begun)) fs::remove_all(staged_, ignored);
   if (lock_ >= 0) close(lock_);
   if (old_lock_ >= 0) close(old_lock_);
 }

@@ -21,7 +21,7 @@ class StagedDirectory {
   // `plan`: what the directory is to become, in any words. Where it is not empty, a leftover with the same plan is kept
   // (resumed()), and so is this directory if it is not committed. Throws Error.
   StagedDirectory(const std::filesystem::path& target, Place place, std::string plan = {});
-  // Removes what was not committed, unless there is a plan.
+  // Removes what was not committed, unless there is a plan of which something was done.
   ~StagedDirectory();
   StagedDirectory(const StagedDirectory&) = delete;
   StagedDirectory& operator=(const StagedDirectory&) = delete;

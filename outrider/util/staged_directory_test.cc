@@ -49,6 +49,12 @@ TEST(StagedDirectory, LeavesNothingBehindWhereItIsNotCommitted) {
   EXPECT_TRUE(fs::is_empty(dir.path()));
 }
 
+TEST(StagedDirectory, APlanAloneIsNotWorthKeeping) {
+  TempDir dir;
+  { const StagedDirectory staged(dir / "place", Place::kNew, "plan"); }
+  EXPECT_TRUE(fs::is_empty(dir.path()));
+}
+
 TEST(StagedDirectory, RemovesWhatAnInterruptedRunLeft) {
   TempDir dir;
   fs::create_directories(dir / ".place.outrider" / "folder");
