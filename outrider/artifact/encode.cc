@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "outrider/model/number_formats.h"
 #include "outrider/util/error.h"
@@ -69,7 +70,10 @@ float rounded_scale(Dtype dtype, float scale) {
 
 // What a value becomes at a scale.
 struct Int4 {
-  static float at(float x, float inverse) { return std::clamp(std::nearbyintf(x * inverse), -8.0F, 7.0F); }
+  static float at(float x, float inverse) {
+    constexpr float kMagic = 0x1.8p23F;  // whose last place is 1
+    return (std::clamp(x * inverse, -8.0F, 7.0F) + kMagic) - kMagic;
+  }
 };
 struct E2m1 {
   static float at(float x, float inverse) { return round_to_e2m1(x * inverse); }
@@ -85,28 +89,45 @@ struct Group {
   std::size_t rows;
   std::size_t cols;
 
-  float amax() const {
-    float out = 0;
-    for (std::size_t r = 0; r < rows; ++r) {
-      for (std::size_t c = 0; c < cols; ++c) out = std::max(out, std::fabs(values[r * stride + c]));
+  // Sums and maxima run in lanes, one for each position modulo kLanes, so that they become vectors.
+  static constexpr std::size_t kLanes = 16;
+  using Lanes = std::array<float, kLanes>;
+
+  // Calls with_value(lane, value) for each value of a row.
+  template <typename WithValue>
+  void each(std::size_t row, const WithValue& with_value) const {
+    const float* x = values + row * stride;
+    std::size_t c = 0;
+    for (; c + kLanes <= cols; c += kLanes) {
+      for (std::size_t i = 0; i < kLanes; ++i) with_value(i, x[c + i]);
     }
-    return out;
+    for (std::size_t i = 0; c + i < cols; ++i) with_value(i, x[c + i]);
+  }
+
+  static double sum(const Lanes& lanes) { return std::accumulate(lanes.begin(), lanes.end(), 0.0); }
+  static float max(const Lanes& lanes) { return *std::max_element(lanes.begin(), lanes.end()); }
+
+  float amax() const {
+    Lanes most{};
+    for (std::size_t r = 0; r < rows; ++r) {
+      each(r, [&](std::size_t i, float x) { most[i] = std::fabs(x) > most[i] ? std::fabs(x) : most[i]; });
+    }
+    return max(most);
   }
 
   template <typename Code>
   double error(float scale) const {
     const float inverse = 1 / scale;
-    double sum = 0;
+    double out = 0;
     for (std::size_t r = 0; r < rows; ++r) {
-      float row = 0;
-      for (std::size_t c = 0; c < cols; ++c) {
-        const float x = values[r * stride + c];
+      Lanes squares{};
+      each(r, [&](std::size_t i, float x) {
         const float d = Code::at(x, inverse) * scale - x;
-        row += d * d;
-      }
-      sum += row;
+        squares[i] += d * d;
+      });
+      out += sum(squares);
     }
-    return sum;
+    return out;
   }
 
   // The best of some scales.
@@ -130,13 +151,17 @@ struct Group {
     EncodingError out;
     out.squared = error<Code>(scale);
     const float inverse = 1 / scale;
+    Lanes largest{};
     for (std::size_t r = 0; r < rows; ++r) {
-      for (std::size_t c = 0; c < cols; ++c) {
-        const float x = values[r * stride + c];
-        out.squared_values += static_cast<double>(x) * x;
-        out.largest = std::max(out.largest, std::fabs(Code::at(x, inverse) * scale - x));
-      }
+      Lanes squares{};
+      each(r, [&](std::size_t i, float x) {
+        const float d = std::fabs(Code::at(x, inverse) * scale - x);
+        squares[i] += x * x;
+        largest[i] = d > largest[i] ? d : largest[i];
+      });
+      out.squared_values += sum(squares);
     }
+    out.largest = max(largest);
     return out;
   }
 };

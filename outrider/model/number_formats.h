@@ -45,14 +45,16 @@ inline float e4m3_to_float(std::uint8_t code) {
 
 // The nearest E4M3 value; beyond the largest: the largest. NaN stays NaN.
 inline float round_to_e4m3(float x) {
-  const float a = std::fabs(x);
-  if (!(a < kE4m3Max)) return a >= kE4m3Max ? std::copysign(kE4m3Max, x) : x;
+  // Without branches, so that loops over it become vectors.
+  const float magnitude = std::fabs(x);
+  const float a = magnitude < kE4m3Max ? magnitude : kE4m3Max;
   // Adding a power of two whose last place is the format's step there makes float's own rounding do it.
-  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(a) >> 23;
-  constexpr std::uint32_t kSmallestNormal = 127 - 6;
-  const std::uint32_t e = exponent < kSmallestNormal ? kSmallestNormal : exponent;
+  const auto exponent = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(a) >> 23);
+  constexpr std::int32_t kSmallestNormal = 127 - 6;
+  const std::int32_t e = exponent < kSmallestNormal ? kSmallestNormal : exponent;
   const float magic = std::bit_cast<float>((e + 20) << 23);  // 23 - 3 bits of mantissa
-  return std::copysign((a + magic) - magic, x);
+  const float rounded = std::copysign((a + magic) - magic, x);
+  return x != x ? x : rounded;
 }
 
 // E2M1: code's lowest three bits are the magnitude, the fourth the sign.
@@ -65,7 +67,8 @@ inline float e2m1_to_float(std::uint8_t code) {
 
 // The nearest E2M1 value; beyond the largest: the largest.
 inline float round_to_e2m1(float x) {
-  const float a = std::fmin(std::fabs(x), kE2m1Max);
+  const float magnitude = std::fabs(x);
+  const float a = magnitude < kE2m1Max ? magnitude : kE2m1Max;
   const float magic = a < 2.0F ? 0x1p22F : a < 4.0F ? 0x1p23F : 0x1p24F;  // steps of 0.5, 1, 2
   return std::copysign((a + magic) - magic, x);
 }
