@@ -5,8 +5,27 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <exception>
+#include <nlohmann/json.hpp>
+#include <string>
 
 #include "outrider/testing/synthetic_checkpoint.h"
+
+namespace {
+
+// Fewer layers or experts of the same sizes; 0: as many as there are.
+std::string with_sizes(const std::string& text, std::size_t layers, std::uint64_t experts) {
+  nlohmann::ordered_json config = nlohmann::ordered_json::parse(text);
+  if (layers != 0) {
+    nlohmann::ordered_json& ratios = config["compress_ratios"];
+    // The MTP block's stands last.
+    ratios.erase(ratios.begin() + static_cast<std::ptrdiff_t>(std::min(layers, ratios.size() - 1)), ratios.end() - 1);
+    config["num_hidden_layers"] = ratios.size() - 1;
+  }
+  if (experts != 0) config["n_routed_experts"] = experts;
+  return config.dump(2);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace outrider;
@@ -18,10 +37,14 @@ int main(int argc, char** argv) {
   testing::SyntheticOptions options;
   bool sparse = false;
   bool no_mtp = false;
+  std::size_t layers = 0;
+  std::uint64_t experts = 0;
   app.add_option("DIR", directory, "Directory to write")->required();
   app.add_option("--shape", shape, "Size of the model")->check(CLI::IsMember({"tiny", "pro-tiny", "flash", "pro"}));
   app.add_option("--family", family_name, "official, bf16, w4a16, nvfp4, modelopt, fp8, huggingface, dspark");
   app.add_option("--shards", options.shards, "Number of files")->check(CLI::Range(1, 10000));
+  app.add_option("--layers", layers, "As many of the shape's first layers; default: all")->check(CLI::Range(1, 1000));
+  app.add_option("--experts", experts, "Routed experts; default: the shape's")->check(CLI::Range(8, 1000));
   app.add_flag("--sparse", sparse, "All values zero, taking no disk space");
   app.add_flag("--mtp-aliases", options.mtp_aliases, "Give MTP blocks their own head and embedding");
   app.add_flag("--no-mtp", no_mtp, "Leave the MTP block out, though config.json announces it");
@@ -32,7 +55,7 @@ int main(int argc, char** argv) {
     if (!family) throw Error(fmt::format("there is no family {}", family_name));
     options.family = *family;
     options.mtp = !no_mtp;
-    const std::string config = testing::config_json(shape, *family);
+    const std::string config = with_sizes(testing::config_json(shape, *family), layers, experts);
     auto tensors = testing::tensor_list(read_config(config).config, options);
     std::erase_if(tensors, [&](const auto& t) { return std::find(drop.begin(), drop.end(), t.name) != drop.end(); });
     testing::write_checkpoint(directory, tensors, config, sparse);
