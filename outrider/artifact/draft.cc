@@ -123,13 +123,20 @@ std::string Draft::file_name(const DraftTensor& tensor) const {
   return tensor.file == kAdded ? "added" : checkpoint_->files()[tensor.file].name;
 }
 
-std::vector<Checkpoint::Listed> Draft::listing() const {
-  std::vector<Checkpoint::Listed> list;
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+Checkpoint Draft::as_checkpoint(const std::string& config_json) const {
+  // Of 200,000 tensors, a list would take more memory than all the rest.
+  std::size_t i = 0;
+  const auto next = [&](Checkpoint::Listed& to) {
+    while (i < tensors_.size() && tensors_[i].dropped) ++i;
+    if (i == tensors_.size()) return false;
     const DraftTensor& t = tensors_[i];
-    if (!t.dropped) list.push_back({name(i), t.dtype, {t.shape.begin(), t.shape.end()}, file_name(t)});
-  }
-  return list;
+    to.name = name(i++);
+    to.dtype = t.dtype;
+    to.shape.assign(t.shape.begin(), t.shape.end());
+    to.file = file_name(t);
+    return true;
+  };
+  return Checkpoint::from_listing(next, config_json);
 }
 
 std::vector<NewShard> Draft::added_shards() const {

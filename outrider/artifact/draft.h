@@ -64,8 +64,8 @@ class Draft {
   // A file that is damaged: what of its tensors is not dropped is written again.
   void rewrite_file(std::uint32_t file);
 
-  // What the artifact will consist of, as a list to be checked before anything is written.
-  std::vector<Checkpoint::Listed> listing() const;
+  // The artifact as it will be, with that config.json, to be checked before anything is written.
+  Checkpoint as_checkpoint(const std::string& config_json) const;
   // Files, kept and written, named; config.json and other texts are for the caller to add.
   NewArtifact finish() const;
 

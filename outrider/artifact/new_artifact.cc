@@ -29,20 +29,33 @@ constexpr std::uint64_t kSpare = 16 << 20;
 constexpr std::uint64_t kSmallFile = 64 << 20;
 constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
 
-// Written by hand: a document of 100,000 names in memory would take more than all the rest.
+// Written by hand, piece by piece: of 200,000 names, a document or a text would take more memory than all the rest.
 class IndexText {
  public:
-  explicit IndexText(std::uint64_t total)
-      : text_(fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total)) {}
+  IndexText(std::uint64_t total, const TakeText& take) : take_(take) {
+    text_ = fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total);
+  }
 
   void add(const std::string& tensor, const std::string& file) {
     text_ +=
         fmt::format("{}\n    {}: {}", first_ ? "" : ",", nlohmann::json(tensor).dump(), nlohmann::json(file).dump());
     first_ = false;
+    if (text_.size() >= kTextPiece) give();
   }
-  std::string finished() { return std::move(text_) + "\n  }\n}\n"; }
+  void finish() {
+    text_ += "\n  }\n}\n";
+    give();
+  }
 
  private:
+  static constexpr std::size_t kTextPiece = 1 << 16;
+
+  void give() {
+    take_(text_);
+    text_.clear();
+  }
+
+  const TakeText& take_;
   std::string text_;
   bool first_ = true;
 };
@@ -75,7 +88,11 @@ class Writer {
     }
     for (const NewShard& shard : artifact_.shards) write_shard(shard);
     for (const auto& [name, text] : artifact_.texts) write_synced(directory_ / name, text);
-    if (artifact_.with_index) write_synced(directory_ / kIndexFileName, artifact_.index_json());
+    if (artifact_.with_index) {
+      SyncedFile file(directory_ / kIndexFileName);
+      artifact_.index_json([&](std::string_view text) { file.append(text); });
+      file.finish();
+    }
     if (artifact_.others) take_along(*artifact_.others, directory_, true);
     sync_directory(directory_);
   }
@@ -216,23 +233,23 @@ std::uint64_t NewArtifact::bytes_to_write() const {
   return sum;
 }
 
-std::string index_json(const std::vector<Checkpoint::Listed>& tensors, std::uint64_t total) {
-  IndexText text(total);
+void index_json(const std::vector<Checkpoint::Listed>& tensors, std::uint64_t total, const TakeText& take) {
+  IndexText text(total, take);
   for (const Checkpoint::Listed& t : tensors) text.add(t.name, t.file);
-  return text.finished();
+  text.finish();
 }
 
-std::string NewArtifact::index_json() const {
+void NewArtifact::index_json(const TakeText& take) const {
   std::uint64_t total = bytes_to_write();
   for (const KeptFile& file : kept) total += file.tensor_bytes;
-  IndexText text(total);
+  IndexText text(total, take);
   for (const KeptFile& file : kept) {
     for (const std::uint32_t tensor : file.tensors) text.add(checkpoint->name(tensor), file.name);
   }
   for (const NewShard& shard : shards) {
     for (const NewTensor& tensor : shard.tensors) text.add(tensor.to.name, shard.name);
   }
-  return text.finished();
+  text.finish();
 }
 
 void write_artifact(const NewArtifact& artifact, const fs::path& directory, bool in_place,

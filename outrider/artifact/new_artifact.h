@@ -50,6 +50,8 @@ struct KeptFile {
   std::uint64_t file_bytes = 0;
 };
 
+using TakeText = std::function<void(std::string_view piece)>;
+
 // All that an artifact's directory will hold: pure data, nothing is done yet.
 struct NewArtifact {
   std::shared_ptr<const Checkpoint> checkpoint;  // that kept files are of
@@ -63,12 +65,13 @@ struct NewArtifact {
   bool with_index = true;
 
   std::uint64_t bytes_to_write() const;
-  // The text of model.safetensors.index.json: kept files, then new shards, each in order of its tensors.
-  std::string index_json() const;
+  // The text of model.safetensors.index.json, piece by piece: kept files, then new shards, each in order of its
+  // tensors.
+  void index_json(const TakeText& take) const;
 };
 
 // The same of a list of tensors of `total` bytes.
-std::string index_json(const std::vector<Checkpoint::Listed>& tensors, std::uint64_t total);
+void index_json(const std::vector<Checkpoint::Listed>& tensors, std::uint64_t total, const TakeText& take);
 
 inline constexpr const char* kIndexFileName = "model.safetensors.index.json";
 

@@ -447,7 +447,9 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
     lines += read_text_file(errors, 1 << 28);
   }
   artifact.texts.emplace_back(kErrorFileName, "weight\tform\trelative_error\tlargest_error\n" + lines);
-  artifact.texts.emplace_back(kIndexFileName, index_json(listing_of(shards), total));
+  std::string index;
+  index_json(listing_of(shards), total, [&](std::string_view text) { index += text; });
+  artifact.texts.emplace_back(kIndexFileName, std::move(index));
   artifact.with_index = false;
   write_artifact(artifact, staged.path(), false);
   QuantizeResult result;

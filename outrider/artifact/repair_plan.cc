@@ -89,8 +89,7 @@ std::shared_ptr<const CheckReport> check_of(const fs::path& directory, const Rep
 }
 
 std::shared_ptr<const CheckReport> check_draft(const Draft& draft, const std::string& config) {
-  // The list is gone before the check needs memory of its own.
-  auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::from_listing(draft.listing(), config));
+  auto checkpoint = std::make_shared<const Checkpoint>(draft.as_checkpoint(config));
   return std::make_shared<const CheckReport>(check_checkpoint(std::move(checkpoint)));
 }
 
@@ -119,6 +118,14 @@ std::string why_it_stays(const Finding& finding, const RepairOptions& options) {
   }
   if (repair_of(code).needs_reference && !options.reference) return "needs --reference, the source checkpoint";
   return std::string(finding.remedy_text());
+}
+
+// A report for its findings alone: the memory is needed for the check of what was made.
+std::shared_ptr<const CheckReport> without_tensors(CheckReport report) {
+  report.checkpoint.reset();
+  report.binding.reset();
+  report.plan.reset();
+  return std::make_shared<const CheckReport>(std::move(report));
 }
 
 // Findings that a list of tensors cannot show: of files, the tokenizer, values, and those beside a reference.
@@ -231,6 +238,8 @@ RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) 
   plan.artifact.others = directory;
   plan.artifact.texts.emplace_back("config.json", config.value_or(config_now));
   list_remaining(*report, reference.get(), options, plan);
+  plan.before = without_tensors(*plan.before);
+  plan.after = without_tensors(*plan.after);
   return plan;
 }
 

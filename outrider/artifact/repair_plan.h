@@ -45,7 +45,7 @@ struct RepairPlan {
   std::vector<RemainingFinding> remaining;
   NewArtifact artifact;
   SourceStamps sources;  // of all files that it is made of, from before they were read
-  // What check says of the artifact as it is, and as it will be.
+  // What check says of the artifact as it is, and as it will be; without checkpoint, binding and plan.
   std::shared_ptr<const CheckReport> before;
   std::shared_ptr<const CheckReport> after;
 

@@ -279,7 +279,7 @@ TEST(Repair, ASourceThatIsCutShortMeanwhileIsAnError) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial, 1);
   const RepairPlan plan = plan_repair(dir / "in", {});
-  fs::resize_file(dir / "in" / plan.before->checkpoint->files()[0].name, 4096);
+  fs::resize_file(dir / "in" / plan.artifact.checkpoint->files()[0].name, 4096);
   EXPECT_NE(error_message([&] { carry_out(plan, dir / "in", dir / "out"); }), "no error");
   EXPECT_FALSE(fs::exists(dir / "out"));
 }

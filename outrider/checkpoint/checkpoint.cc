@@ -442,6 +442,16 @@ void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint3
 }
 
 Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string config_json, bool names_only) {
+  const auto next = [&, i = std::size_t{0}](Listed& tensor) mutable {
+    if (i == tensors.size()) return false;
+    tensor = tensors[i++];
+    return true;
+  };
+  return from_listing(next, std::move(config_json), names_only);
+}
+
+Checkpoint Checkpoint::from_listing(const std::function<bool(Listed& tensor)>& next, std::string config_json,
+                                    bool names_only) {
   Checkpoint out;
   out.config_json_ = std::move(config_json);
   out.names_only_ = names_only;
@@ -449,8 +459,7 @@ Checkpoint Checkpoint::from_listing(std::span<const Listed> tensors, std::string
   Arena arena;
   std::unordered_map<std::string, std::uint32_t> numbers;
   std::vector<std::uint32_t> file_of;
-  out.tensors_.reserve(tensors.size());
-  for (const Listed& listed : tensors) {
+  for (Listed listed; next(listed);) {
     const auto [it, added] = numbers.try_emplace(listed.file, static_cast<std::uint32_t>(out.files_.size()));
     if (added) {
       ShardFile file;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -73,6 +74,9 @@ class Checkpoint {
     std::string file = "model.safetensors";
   };
   static Checkpoint from_listing(std::span<const Listed> tensors, std::string config_json, bool names_only = false);
+  // The same, of a list that need not be in memory: `next` gives one tensor after the other, and false after the last.
+  static Checkpoint from_listing(const std::function<bool(Listed& tensor)>& next, std::string config_json,
+                                 bool names_only = false);
 
   const std::filesystem::path& root() const { return root_; }
   const std::vector<ShardFile>& files() const { return files_; }

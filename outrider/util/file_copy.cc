@@ -231,15 +231,29 @@ void sync_directory(const fs::path& directory) {
   flush(fd.get(), directory);
 }
 
-void write_synced(const fs::path& path, const std::string& text) {
-  const Descriptor fd(create(path));
+SyncedFile::SyncedFile(const fs::path& path) : path_(path), fd_(create(path)) {}
+
+SyncedFile::~SyncedFile() {
+  close(fd_);
+}
+
+void SyncedFile::append(std::string_view text) {
   for (std::size_t done = 0; done < text.size();) {
-    const ssize_t put = write(fd.get(), text.data() + done, text.size() - done);
+    const ssize_t put = write(fd_, text.data() + done, text.size() - done);
     if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) writing_failed(path, errno);
+    if (put <= 0) writing_failed(path_, errno);
     done += static_cast<std::size_t>(put);
   }
-  flush(fd.get(), path);
+}
+
+void SyncedFile::finish() {
+  flush(fd_, path_);
+}
+
+void write_synced(const fs::path& path, const std::string& text) {
+  SyncedFile file(path);
+  file.append(text);
+  file.finish();
 }
 
 }  // namespace outrider

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace outrider {
 
@@ -48,6 +49,22 @@ std::uint64_t free_bytes(const std::filesystem::path& directory);
 
 // Flushes a directory's entries to disk; throws Error.
 void sync_directory(const std::filesystem::path& directory);
+// A new file that is written from its beginning to its end. Throws Error.
+class SyncedFile {
+ public:
+  explicit SyncedFile(const std::filesystem::path& path);
+  ~SyncedFile();
+  SyncedFile(const SyncedFile&) = delete;
+  SyncedFile& operator=(const SyncedFile&) = delete;
+
+  void append(std::string_view text);
+  // Flushes it to disk; until this has returned, the file is incomplete.
+  void finish();
+
+ private:
+  std::filesystem::path path_;
+  int fd_;
+};
 // Writes a small file and flushes it to disk; throws Error.
 void write_synced(const std::filesystem::path& path, const std::string& text);
 
