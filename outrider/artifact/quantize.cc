@@ -1,8 +1,6 @@
 #include "outrider/artifact/quantize.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -55,14 +53,6 @@ struct Shard {
 
 std::string errors_name(const Shard& shard) {
   return fmt::format(".{}.errors", shard.name);
-}
-
-// Gives back the memory of a mapped range; it is read again where it is needed again.
-void drop(std::span<const std::byte> bytes) {
-  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 class Planner {
@@ -249,7 +239,10 @@ class Quantizer {
   }
 
   void forget(ParameterId p) const {
-    for (std::size_t c = 0; c < kComponentCount; ++c) drop(weights_.bytes(p, static_cast<Component>(c)));
+    for (std::size_t c = 0; c < kComponentCount; ++c) {
+      const auto component = static_cast<Component>(c);
+      weights_.drop(p, component, 0, weights_.bytes(p, component).size());
+    }
   }
 
   void copy(const Job& job, SafetensorsWriter& writer, std::size_t tensor) const {
@@ -257,7 +250,7 @@ class Quantizer {
     for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
       const std::span<const std::byte> piece = bytes.subspan(at, std::min(kPiece, bytes.size() - at));
       writer.put(tensor, at, piece);
-      drop(piece);
+      weights_.drop(job.from, Component::kWeight, at, piece.size());
     }
   }
 

@@ -49,12 +49,22 @@ void Weights::load(const LoadProgress& progress) const {
   }
 }
 
-std::span<const std::byte> Weights::bytes(ParameterId id, Component component) const {
-  if (!plan_->binding(id).tensor(component)) return {};
+std::optional<Weights::InFile> Weights::in_file(ParameterId id, Component component) const {
+  if (!plan_->binding(id).tensor(component)) return std::nullopt;
   const TensorSlice slice = plan_->slice(id, component);
   const TensorInfo& tensor = plan_->checkpoint().tensors()[slice.tensor];
   const ShardFile& file = plan_->checkpoint().files()[tensor.file];
-  return files_[tensor.file].bytes().subspan(file.data_start + tensor.begin + slice.begin, slice.bytes);
+  return InFile{&files_[tensor.file], file.data_start + tensor.begin + slice.begin, slice.bytes};
+}
+
+std::span<const std::byte> Weights::bytes(ParameterId id, Component component) const {
+  const std::optional<InFile> in = in_file(id, component);
+  return in ? in->file->bytes().subspan(in->begin, in->bytes) : std::span<const std::byte>();
+}
+
+void Weights::drop(ParameterId id, Component component, std::uint64_t begin, std::uint64_t count) const {
+  const std::optional<InFile> in = in_file(id, component);
+  if (in) in->file->drop(in->begin + begin, count);
 }
 
 }  // namespace outrider

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,6 +28,10 @@ class Weights {
   // Stored bytes of one component (codes, scale, …); empty where the parameter's form has no such component.
   std::span<const std::byte> bytes(ParameterId id, Component component = Component::kWeight) const;
 
+  // Gives back the memory of some of them, from the component's byte `begin` on; they are read again where they are
+  // needed again.
+  void drop(ParameterId id, Component component, std::uint64_t begin, std::uint64_t count) const;
+
   // Of the files that hold them.
   std::uint64_t mapped_bytes() const;
   // Reads all of them from the disk, as far as they are not in memory yet. Without, they are read where they are first
@@ -34,6 +39,13 @@ class Weights {
   void load(const LoadProgress& progress = {}) const;
 
  private:
+  struct InFile {
+    const MappedFile* file;
+    std::uint64_t begin;
+    std::uint64_t bytes;
+  };
+  std::optional<InFile> in_file(ParameterId id, Component component) const;
+
   std::shared_ptr<const CompletePlan> plan_;
   std::vector<MappedFile> files_;  // by Checkpoint::files()
 };

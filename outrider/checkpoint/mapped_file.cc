@@ -60,10 +60,11 @@ void MappedFile::fill(std::uint64_t begin, std::uint64_t count) const {
 
 void MappedFile::drop(std::uint64_t begin, std::uint64_t count) const {
   if (data_ == nullptr || begin >= size_) return;
-  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  // Whole pages only: a page shared with a neighbour may still be in use.
-  const std::uint64_t first = (begin + page - 1) / page * page;
-  const std::uint64_t last = std::min<std::uint64_t>(begin + count, size_) / page * page;
+  // Of many small tensors, that is most of what would stay.
+  constexpr std::uint64_t kMappedByAFault = 2 << 20;  // a folio of the page cache, at most
+  const std::uint64_t first = begin / kMappedByAFault * kMappedByAFault;
+  const std::uint64_t last =
+      std::min<std::uint64_t>((begin + count + kMappedByAFault - 1) / kMappedByAFault * kMappedByAFault, size_);
   if (first < last) madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
 }
 

@@ -23,7 +23,7 @@ class MappedFile {
   // Throws Error where the disk fails.
   void fill(std::uint64_t begin, std::uint64_t count) const;
   // Tells the kernel that [begin, begin+count) will not be needed again soon, so resident memory stays bounded in a
-  // scan.
+  // scan. What lies around it, as far as a fault maps it too, goes along, and is mapped again where it is read.
   void drop(std::uint64_t begin, std::uint64_t count) const;
 
  private:
