@@ -88,6 +88,9 @@ class RowAttention {
     sum_.assign(heads, 0.0F);
     first_query_ = row * config_.num_attention_heads + first_head;
     for (std::size_t slot = 0; slot < window + visible.entries(); slot += kSlotBlock) {
+      if (slot >= visible.positions && slot + kSlotBlock <= window) {
+        slot = (window - 1) / kSlotBlock * kSlotBlock;  // what lies between is not used
+      }
       std::size_t count = 0;
       for (std::size_t s = slot; s < std::min(slot + kSlotBlock, window + visible.entries()); ++s) {
         if (s < window) {

@@ -39,7 +39,7 @@ LayerShapes layer_shapes(const ModelConfig& config, const LayerAttention& attent
   // What official numerics keep was rounded to BF16 before.
   const bool as_bf16 = mode == NumericMode::kOfficial;
   LayerShapes shapes;
-  shapes.window = {config.sliding_window + limits.max_rollback, config.head_dim, as_bf16};
+  shapes.window = {std::min(config.sliding_window, limits.max_length) + limits.max_rollback, config.head_dim, as_bf16};
   if (!attention.compressed()) return shapes;
   const bool overlaps = attention.type == AttentionType::kCompressedSparse;
   const auto compressor = [&](std::uint64_t dim) {

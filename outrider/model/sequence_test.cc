@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <vector>
 
 #include "outrider/binding/open_plan.h"
 #include "outrider/model/model.h"
@@ -70,6 +72,22 @@ TEST_F(SequenceTest, MemoryIsKnownBefore) {
             std::numeric_limits<std::uint64_t>::max());
   EXPECT_THROW(model_->new_sequence({0, 16}), Error);
   EXPECT_THROW(model_->new_sequence({model_->config().max_position_embeddings + 1, 16}), Error);
+}
+
+TEST_F(SequenceTest, AWindowBeyondTheTextCostsNothing) {
+  const auto logits = [&](std::uint64_t window) {
+    auto config = nlohmann::json::parse(testing::read_file(dir_ / "config.json"));
+    config["sliding_window"] = window;
+    testing::write_file(dir_ / "config.json", config.dump());
+    const Model model(std::make_shared<const Weights>(open_plan(dir_.path())));
+    Sequence sequence = model.new_sequence({100, 4});
+    EXPECT_LT(sequence.bytes(), 1U << 20);
+    const std::vector<std::uint32_t> tokens(80, 1);
+    const ForwardItem item{&sequence, tokens, LogitsWanted::kLast};
+    const Rows rows = model.forward({&item, 1}).logits;
+    return std::vector<float>(rows[0].begin(), rows[0].end());
+  };
+  EXPECT_EQ(logits(128), logits(1 << 26));
 }
 
 TEST_F(SequenceTest, MtpTakesTheStreamsItIsGiven) {
