@@ -22,19 +22,22 @@ void require(bool holds, const std::string& message) {
 void check_shapes(const ModelConfig& c, NumericMode mode) {
   const auto power_of_two = [](std::uint64_t n) { return n != 0 && (n & (n - 1)) == 0; };
   require(c.qk_rope_head_dim % 2 == 0 && c.qk_rope_head_dim <= c.head_dim,
-          fmt::format("qk_rope_head_dim {} must be even and at most head_dim {}.", c.qk_rope_head_dim, c.head_dim));
+          fmt::format("config.json: qk_rope_head_dim {} must be even and at most head_dim {}.", c.qk_rope_head_dim,
+                      c.head_dim));
   require(c.o_groups != 0 && c.num_attention_heads * c.head_dim % c.o_groups == 0,
-          fmt::format("{} heads of {} values do not split into {} o_groups.", c.num_attention_heads, c.head_dim,
-                      c.o_groups));
-  require(
-      c.num_experts_per_tok <= c.n_routed_experts,
-      fmt::format("num_experts_per_tok {} exceeds n_routed_experts {}.", c.num_experts_per_tok, c.n_routed_experts));
-  require(c.sliding_window != 0, "sliding_window must not be 0.");
+          fmt::format("config.json: {} heads of {} values do not split into {} o_groups.", c.num_attention_heads,
+                      c.head_dim, c.o_groups));
+  require(c.num_experts_per_tok <= c.n_routed_experts,
+          fmt::format("config.json: num_experts_per_tok {} exceeds n_routed_experts {}.", c.num_experts_per_tok,
+                      c.n_routed_experts));
+  require(c.sliding_window != 0, "config.json: sliding_window must not be 0.");
   if (c.index_n_heads == 0) return;
-  require(c.qk_rope_head_dim <= c.index_head_dim,
-          fmt::format("qk_rope_head_dim {} exceeds index_head_dim {}.", c.qk_rope_head_dim, c.index_head_dim));
+  require(
+      c.qk_rope_head_dim <= c.index_head_dim,
+      fmt::format("config.json: qk_rope_head_dim {} exceeds index_head_dim {}.", c.qk_rope_head_dim, c.index_head_dim));
   require(mode == NumericMode::kExact || power_of_two(c.index_head_dim),
-          fmt::format("index_head_dim {} must be a power of two for the Hadamard transform.", c.index_head_dim));
+          fmt::format("config.json: index_head_dim {} must be a power of two for the Hadamard transform.",
+                      c.index_head_dim));
 }
 
 }  // namespace
