@@ -132,6 +132,12 @@ class Reader {
     return true;
   }
 
+  // What the forward pass computes with would not be finite beyond.
+  void require_between(const char* field, double value, double low, double high) {
+    if (value >= low && value <= high) return;
+    issue(Kind::kInvalid, field, fmt::format("{} is {}, outside {}..{}", field, value, low, high));
+  }
+
   std::string text(const char* key) const {
     const auto it = root_.find(key);
     return it != root_.end() && it->is_string() ? it->get<std::string>() : std::string();
@@ -200,6 +206,9 @@ class Reader {
     if (!number("hc_eps", "hc_eps", c.hc_eps, !inference())) c.hc_eps = 1e-6;
     if (!number("rms_norm_eps", "norm_eps", c.rms_norm_eps, !inference())) c.rms_norm_eps = 1e-6;
     number("routed_scaling_factor", "route_scale", c.routed_scaling_factor);
+    require_between("hc_eps", c.hc_eps, 0, 1);
+    require_between("rms_norm_eps", c.rms_norm_eps, 0, 1);
+    require_between("routed_scaling_factor", c.routed_scaling_factor, 0, 1e6);
     number("swiglu_limit", "swiglu_limit", c.swiglu_limit);
     const json* scoring = find("scoring_func", "score_func");
     if (scoring == nullptr) {
@@ -316,6 +325,11 @@ class Reader {
       size("original_seq_len", nullptr, yarn.original_max_position_embeddings, 1, std::uint64_t{1} << 40, false);
       c.yarn = yarn;
     }
+    if (c.yarn) {
+      require_between("rope_scaling.factor", c.yarn->factor, 1, 1e6);
+      require_between("rope_scaling.beta_fast", c.yarn->beta_fast, 1e-3, 1e6);
+      require_between("rope_scaling.beta_slow", c.yarn->beta_slow, 1e-3, 1e6);
+    }
     if (const json* max = find("max_position_embeddings", nullptr); max != nullptr) {
       to_uint(*max, "max_position_embeddings", 1, std::uint64_t{1} << 40, c.max_position_embeddings);
     } else if (inference() && c.yarn) {
@@ -327,13 +341,15 @@ class Reader {
   }
 
   void theta(const char* field, const char* part, double& out) {
-    if (number(field, field, out, false)) return;
-    const json* parameters = rope_parameters(part);
-    if (parameters != nullptr && parameters->contains("rope_theta") && (*parameters)["rope_theta"].is_number()) {
+    if (!number(field, field, out, false)) {
+      const json* parameters = rope_parameters(part);
+      if (parameters == nullptr || !parameters->contains("rope_theta") || !(*parameters)["rope_theta"].is_number()) {
+        missing(field);
+        return;
+      }
       out = (*parameters)["rope_theta"];
-      return;
     }
-    missing(field);
+    require_between(field, out, 2, 1e15);
   }
 
   static LayerAttention from_ratio(std::uint64_t ratio) {

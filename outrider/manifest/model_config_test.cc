@@ -72,7 +72,10 @@ TEST(ModelConfig, ValuesThatDeepSeekV4DoesNotHave) {
        {R"({"num_key_value_heads":2})", R"({"tie_word_embeddings":true})", R"({"hidden_act":"gelu"})",
         R"({"scoring_func":"x"})", R"({"o_groups":3})", R"({"num_experts_per_tok":5})", R"({"num_hash_layers":7})",
         R"({"qk_rope_head_dim":15})", R"({"hidden_size":2.5})", R"({"hidden_size":true})", R"({"rms_norm_eps":"1e-6"})",
-        R"({"compress_ratios":[0,0,4,128,4,128,4]})"}) {
+        R"({"compress_ratios":[0,0,4,128,4,128,4]})", R"({"rope_theta":0})", R"({"compress_rope_theta":1})",
+        R"({"rms_norm_eps":-1})", R"({"hc_eps":-1})", R"({"routed_scaling_factor":1e300})",
+        R"({"rope_scaling":{"type":"yarn","factor":0,"original_max_position_embeddings":64}})",
+        R"({"rope_scaling":{"type":"yarn","factor":2,"beta_fast":0,"original_max_position_embeddings":64}})"}) {
     nlohmann::json changed = whole;
     changed.update(nlohmann::json::parse(change));
     EXPECT_FALSE(read_config(changed.dump()).sound()) << change;
