@@ -42,8 +42,9 @@ void validate(const SamplingParams& params) {
           "0 (greedy) or more");
   require(params.top_p > 0 && params.top_p <= 1, "top_p", params.top_p, "above 0 and at most 1");
   require(params.min_p >= 0 && params.min_p <= 1, "min_p", params.min_p, "from 0 to 1");
-  require(params.repetition_penalty > 0 && std::isfinite(params.repetition_penalty), "repetition_penalty",
-          params.repetition_penalty, "above 0");
+  // Beyond that, penalised logits would leave what a float holds.
+  require(params.repetition_penalty >= 1e-6 && params.repetition_penalty <= 1e6, "repetition_penalty",
+          params.repetition_penalty, "from 1e-6 to 1e6");
   require(std::abs(params.presence_penalty) <= 2, "presence_penalty", params.presence_penalty, "from -2 to 2");
   require(std::abs(params.frequency_penalty) <= 2, "frequency_penalty", params.frequency_penalty, "from -2 to 2");
   for (const SamplingParams::Bias& bias : params.logit_bias) {

@@ -14,7 +14,7 @@ struct SamplingParams {
   std::uint32_t top_k = 0;        // 0: all
   double top_p = 1;               // (0, 1]
   double min_p = 0;               // [0, 1]: of the most likely token's probability
-  double repetition_penalty = 1;  // > 0: divides positive logits of tokens seen so far, multiplies negative ones
+  double repetition_penalty = 1;  // 1e-6 to 1e6: divides positive logits of tokens seen so far, multiplies others
   double presence_penalty = 0;    // taken from the logits of tokens written so far
   double frequency_penalty = 0;   // the same, for each time
 

@@ -86,7 +86,9 @@ TEST(Sampling, RefusesWhatIsOutOfRange) {
   for (const auto& change : std::vector<void (*)(SamplingParams&)>{
            [](SamplingParams& p) { p.temperature = -1; }, [](SamplingParams& p) { p.top_p = 0; },
            [](SamplingParams& p) { p.top_p = 1.1; }, [](SamplingParams& p) { p.min_p = 2; },
-           [](SamplingParams& p) { p.repetition_penalty = 0; }, [](SamplingParams& p) { p.presence_penalty = NAN; }}) {
+           [](SamplingParams& p) { p.repetition_penalty = 0; }, [](SamplingParams& p) { p.repetition_penalty = 1e-38; },
+           [](SamplingParams& p) { p.repetition_penalty = 1e39; },
+           [](SamplingParams& p) { p.presence_penalty = NAN; }}) {
     SamplingParams params;
     change(params);
     EXPECT_THROW(validate(params), Error);
