@@ -311,10 +311,10 @@ std::string user_turn(const Message& message) {
   return text;
 }
 
-// One message, and what follows it where the assistant is to speak.
-std::string render(const std::vector<Message>& messages, std::size_t index, bool thinking, bool drop_thinking) {
+// One message, and what follows it where the assistant is to speak. `last`: last_asking(messages).
+std::string render(const std::vector<Message>& messages, std::size_t index, std::ptrdiff_t last, bool thinking,
+                   bool drop_thinking) {
   const Message& message = messages[index];
-  const std::ptrdiff_t last = last_asking(messages);
   const auto here = static_cast<std::ptrdiff_t>(index);
   std::string text;
   switch (message.role) {
@@ -380,7 +380,8 @@ std::string encode_messages(const ordered_json& messages, const MessageEncoding&
   if (encoding.add_default_bos_token && context.empty()) prompt += markup::kBeginOfSentence;
   const std::string_view effort = effort_prefix(encoding);
   if (thinking && context.empty() && !all.empty()) prompt += effort;
-  for (std::size_t i = context.size(); i < all.size(); ++i) prompt += render(all, i, thinking, drop_thinking);
+  const std::ptrdiff_t last = last_asking(all);
+  for (std::size_t i = context.size(); i < all.size(); ++i) prompt += render(all, i, last, thinking, drop_thinking);
   return prompt;
 }
 

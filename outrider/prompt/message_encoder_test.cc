@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
 
 #include "outrider/prompt/completion_parser.h"
@@ -23,6 +24,14 @@ MessageEncoding thinking() {
   MessageEncoding encoding;
   encoding.thinking_mode = ThinkingMode::kThinking;
   return encoding;
+}
+
+TEST(MessageEncoder, LongConversationsTakeLinearTime) {
+  auto messages = ordered_json::array({{{"role", "user"}, {"content", "a"}}});
+  for (int i = 0; i < 200'000; ++i) messages.push_back({{"role", "assistant"}, {"content", "b"}});
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_THAT(encode_messages(messages, {}), HasSubstr("b<｜end▁of▁sentence｜>b<｜end▁of▁sentence｜>"));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
 TEST(MessageEncoder, ReasoningBeforeTheLastQuestionIsDroppedUnlessToolsAreThere) {
