@@ -113,7 +113,7 @@ void AddedTokenMatcher::split(std::string_view text, bool special, std::vector<P
         if (is_word(text.substr(end, after - end))) continue;
       }
     }
-    if (pattern.token.lstrip) begin = std::max(begin - blanks_at_end(text.substr(0, begin)), done);
+    if (pattern.token.lstrip && begin > done) begin -= blanks_at_end(text.substr(done, begin - done));
     if (pattern.token.rstrip) end += blanks_at_start(text.substr(end));
     if (done < begin) parts.push_back({text.substr(done, begin - done), std::nullopt});
     parts.push_back({text.substr(begin, end - begin), pattern.token.id});

@@ -52,9 +52,14 @@ std::string normalized(Kind kind, std::string_view text) {
   return utf8;
 }
 
-std::string replaced(const Regex& regex, std::string_view text, std::string_view with) {
+[[noreturn]] void fail_grown(std::size_t size) {
+  throw Error(fmt::format("the normalizer makes a text of {} bytes many times as long. Restore the file.", size));
+}
+
+std::string replaced(const Regex& regex, std::string_view text, std::string_view with, std::size_t max_size) {
   std::vector<Regex::Match> matches;
   regex.find_all(text, matches);
+  if (!matches.empty() && with.size() > max_size / matches.size()) fail_grown(text.size());
   std::string out;
   std::size_t from = 0;
   for (const Regex::Match& match : matches) {
@@ -79,6 +84,8 @@ Normalizer::Normalizer(std::span<const NormalizerSpec> specs) {
 }
 
 std::string Normalizer::normalize(std::string_view text) const {
+  // NFKC makes one character eleven times as long, spaces become three bytes.
+  const std::size_t max_size = 64 * text.size() + (1 << 20);
   std::string out(text);
   for (const Step& step : steps_) {
     switch (step.spec.kind) {
@@ -86,11 +93,12 @@ std::string Normalizer::normalize(std::string_view text) const {
         if (!out.empty()) out.insert(0, step.spec.text);
         break;
       case Kind::kReplace:
-        out = replaced(step.regex.front(), out, step.spec.text);
+        out = replaced(step.regex.front(), out, step.spec.text, max_size);
         break;
       default:
         out = normalized(step.spec.kind, out);
     }
+    if (out.size() > max_size) fail_grown(text.size());
   }
   return out;
 }

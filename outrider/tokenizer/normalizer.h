@@ -18,7 +18,7 @@ class Normalizer {
   explicit Normalizer(std::span<const NormalizerSpec> specs);
 
   bool empty() const { return steps_.empty(); }
-  // `text` is well-formed UTF-8.
+  // `text` is well-formed UTF-8. Throws Error where it would become many times as long.
   std::string normalize(std::string_view text) const;
 
  private:

@@ -26,7 +26,6 @@ constexpr std::size_t kMaxText = std::size_t{1} << 30;
 struct Entry {
   std::string token;
   std::string bytes;
-  bool exists = false;
   bool special = false;
 };
 
@@ -48,7 +47,7 @@ class Vocabulary {
                                 where, printable(added.content), added.id, found->second));
       }
       if (is_new) put(added.content, added.id, where);
-      Entry& entry = entries_[added.id];
+      Entry& entry = entries_[places_[added.id]];
       entry.special = entry.special || added.special;
       if (added.normalized && !normalizer.empty()) {
         // The package, too, shows and decodes such a token as its normalized text.
@@ -58,26 +57,31 @@ class Vocabulary {
     }
   }
 
-  const Entry* find(TokenId id) const { return id < entries_.size() && entries_[id].exists ? &entries_[id] : nullptr; }
+  const Entry* find(TokenId id) const {
+    return id < places_.size() && places_[id] != kNone ? &entries_[places_[id]] : nullptr;
+  }
   std::optional<TokenId> id_of(std::string_view token) const {
     const auto found = ids_.find(std::string(token));
     return found == ids_.end() ? std::nullopt : std::optional(found->second);
   }
   std::size_t size() const { return ids_.size(); }
-  TokenId limit() const { return static_cast<TokenId>(entries_.size()); }
+  TokenId limit() const { return static_cast<TokenId>(places_.size()); }
 
  private:
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
   void put(const std::string& token, TokenId id, const std::string& where) {
-    if (id >= entries_.size()) entries_.resize(id + std::size_t{1});
-    Entry& entry = entries_[id];
-    if (entry.exists) {
+    if (id >= places_.size()) places_.resize(id + std::size_t{1}, kNone);
+    if (const Entry* entry = find(id)) {
       throw Error(fmt::format("{}: the id {} stands for two tokens, \"{}\" and \"{}\". Restore the file.", where, id,
-                              printable(entry.token), printable(token)));
+                              printable(entry->token), printable(token)));
     }
-    entry = {token, bytes_of_token(token).value_or(token), true, false};
+    places_[id] = static_cast<std::uint32_t>(entries_.size());
+    entries_.push_back({token, bytes_of_token(token).value_or(token), false});
   }
 
   std::unordered_map<std::string, TokenId> ids_;
+  std::vector<std::uint32_t> places_;  // in entries_, by id, of which a file may leave millions out
   std::vector<Entry> entries_;
 };
 

@@ -199,6 +199,35 @@ TEST(Tokenizer, LongRunsTakeLinearTime) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(60));
 }
 
+TEST(Tokenizer, BlanksBeforeAnAddedTokenAreLookedAtOnce) {
+  json file = byte_tokenizer();
+  file["added_tokens"] = {{{"id", 300}, {"content", "  "}, {"lstrip", true}}};
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(Tokenizer::parse(file.dump()).encode(std::string(400'000, ' ')).size(), 200'000U);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+}
+
+TEST(Tokenizer, NormalizersDoNotMakeTextsWithoutBound) {
+  json file = byte_tokenizer();
+  file["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(1 << 20, 'x')}};
+  const std::string text(1 << 20, 'a');
+  EXPECT_THROW(Tokenizer::parse(file.dump()).encode(text), Error);
+  const json doubling = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", std::vector<json>(40, doubling)}};
+  EXPECT_THROW(Tokenizer::parse(file.dump()).encode(text), Error);
+  EXPECT_THROW(Tokenizer::parse(file.dump()).encode("a"), Error);
+}
+
+TEST(Tokenizer, IdsMayLeaveGaps) {
+  json file = byte_tokenizer();
+  file["added_tokens"] = {{{"id", (1 << 24) - 1}, {"content", "far"}}};
+  const Tokenizer tokenizer = Tokenizer::parse(file.dump());
+  EXPECT_EQ(tokenizer.encode("far"), Ids{(1 << 24) - 1});
+  EXPECT_EQ(tokenizer.bytes((1 << 24) - 1), "far");
+  EXPECT_EQ(tokenizer.id_to_token(1000), std::nullopt);
+  EXPECT_EQ(tokenizer.id_limit(), TokenId{1} << 24);
+}
+
 TEST(Tokenizer, HostileExpressionsEndWithAnError) {
   json tokenizer = byte_tokenizer();
   tokenizer["pre_tokenizer"] = {
