@@ -4,16 +4,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,7 +32,9 @@
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/speculation/decoder.h"
 #include "outrider/tokenizer/tokenizer.h"
+#include "outrider/tokenizer/utf8.h"
 #include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {
@@ -54,15 +59,37 @@ struct Arguments {
   bool show_drafts = false;
 };
 
+std::string read_all(std::istream& in, std::string_view name) {
+  constexpr std::size_t kMaxPrompt = 256 << 20;
+  std::string text;
+  std::array<char, 1 << 16> buffer{};
+  while (in.read(buffer.data(), buffer.size()) || in.gcount() != 0) {
+    text.append(buffer.data(), static_cast<std::size_t>(in.gcount()));
+    if (text.size() > kMaxPrompt) {
+      throw Error(fmt::format("{}: the prompt has more than {} bytes. Give the part that the text is to go on from.",
+                              name, kMaxPrompt));
+    }
+  }
+  if (!in.eof()) {
+    throw Error(fmt::format("{}: the prompt cannot be read ({}). Give a file of text, or the prompt itself with -p.",
+                            name, std::strerror(errno)));
+  }
+  return text;
+}
+
 std::string read_prompt(const Arguments& arguments) {
   if (arguments.prompt) return *arguments.prompt;
-  if (!arguments.file.empty()) {
-    std::ifstream in(arguments.file, std::ios::binary);
-    std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-    if (!in.is_open() || in.bad()) throw Error(fmt::format("{}: the prompt cannot be read.", arguments.file));
-    return text;
-  }
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  if (arguments.file.empty()) return read_all(std::cin, "standard input");
+  std::ifstream in(arguments.file, std::ios::binary);
+  return read_all(in, printable(arguments.file, 4096));
+}
+
+// Of --stop. A part of a character would cut the text within it.
+std::string refusal_of_stop(const std::string& stop) {
+  if (stop.empty()) return "an empty text would stop at once";
+  std::string text;
+  const bool whole = append_utf8_lossy(text, stop) == 0 && text == stop;
+  return whole ? "" : "is not UTF-8, so no text can hold it";
 }
 
 // A model that writes texts, one after the other.
@@ -228,7 +255,9 @@ void add_generate_command(CLI::App& app, int& status) {
   auto* prompt = command->add_option("-p,--prompt", arguments->prompt, "The prompt");
   command->add_option("-f,--file", arguments->file, "A file that holds the prompt")->excludes(prompt);
   command->add_flag("--chat", arguments->chat, "The prompt is a user's message: encode it as DeepSeek-V4's chats are");
-  command->add_option("-n,--max-tokens", arguments->max_tokens, "Tokens to write, at most")->capture_default_str();
+  command->add_option("-n,--max-tokens", arguments->max_tokens, "Tokens to write, at most")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   add_speculation_options(*command, arguments->speculation);
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
   command->add_flag("--show-drafts", arguments->show_drafts, "Show accepted drafts in green");
@@ -246,9 +275,9 @@ void add_generate_command(CLI::App& app, int& status) {
   command->add_option("--presence-penalty", sampling.presence_penalty, "On tokens of the text")->capture_default_str();
   command->add_option("--frequency-penalty", sampling.frequency_penalty, "The same, for each time")
       ->capture_default_str();
-  command->add_option("--seed", arguments->seed, "For sampling")->capture_default_str();
+  command->add_option("--seed", arguments->seed, "For sampling")->check(CLI::NonNegativeNumber)->capture_default_str();
   command->add_option("--stop", arguments->stop, "Text to stop before; may be given several times")
-      ->check([](const std::string& s) { return s.empty() ? "an empty text would stop at once" : ""; });
+      ->check(refusal_of_stop);
   command->add_flag("--ignore-eos", arguments->ignore_eos, "Go on after the end of the text");
   add_chunk_option(*command, arguments->model.chunk);
   add_model_options(*command, arguments->model);

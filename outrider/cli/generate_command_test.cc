@@ -104,6 +104,22 @@ TEST(GenerateCommand, RefusesInASentence) {
   refused("-p a --temperature -1", "temperature");
   refused(R"(-p a --speculative-config '{"method":"eagle"}')", "eagle");
   refused(R"(-p a --speculative-config '{"tokens":2}')", "tokens");
+  refused("-p a --speculative-config ''", "--speculative-config");
+  refused("-f /", "/: the prompt cannot be read (Is a directory)");
+  refused("-f /dev/zero", "/dev/zero: the prompt has more than");
+  refused("-p a -n -1", "--max-tokens");
+  refused("-p a --seed -1", "--seed");
+  refused("-p a --stop $(printf '\\342\\202')", "--stop");
+}
+
+TEST(GenerateCommand, SaysWhereNothingCouldBeWritten) {
+  for (const char* command : {"-p a -n 8 >/dev/full", "-p a -n 8 >&-"}) {
+    const ProcessResult result = run(kGenerate + command);
+    EXPECT_EQ(result.exit_status, 2) << command;
+  }
+  const ProcessResult result = run("{ " + kGenerate + "-p a -n 8 >/dev/full; } 2>&1");
+  EXPECT_THAT(result.output, HasSubstr("Standard output cannot be written (No space left on device)"));
+  EXPECT_EQ(run(std::string("'") + OUTRIDER_BINARY + "' check " + kModel + " >/dev/full").exit_status, 2);
 }
 
 TEST(GenerateCommand, AnIncompleteCheckpointIsRefusedByName) {

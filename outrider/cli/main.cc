@@ -3,8 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <span>
 #include <string>
@@ -95,6 +97,10 @@ int main(int argc, char** argv) {
   } catch (const std::exception& e) {
     fmt::print(stderr, "outrider: {}\n", e.what());
     return 2;
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    fmt::print(stderr, "outrider: Standard output cannot be written ({}).\n", std::strerror(errno));
+    status = 2;
   }
   // Without destructors: the system takes back at once what they would go through piece by piece.
   std::fflush(nullptr);

@@ -51,8 +51,10 @@ std::size_t SpeculationArguments::num_speculative_tokens(const CompletePlan& pla
 }
 
 void add_speculation_options(CLI::App& command, SpeculationArguments& arguments) {
-  auto* config = command.add_option("--speculative-config", arguments.config,
-                                    R"(JSON: {"method": "mtp", "num_speculative_tokens": 1..8})");
+  auto* config = command
+                     .add_option("--speculative-config", arguments.config,
+                                 R"(JSON: {"method": "mtp", "num_speculative_tokens": 1..8})")
+                     ->check([](const std::string& json) { return json.empty() ? "an empty text is no JSON" : ""; });
   command.add_flag("--no-speculation", arguments.none, "Draft nothing")->excludes(config);
 }
 

@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <utility>
+
+#include "outrider/util/error.h"
 
 namespace outrider {
 namespace {
@@ -12,6 +16,11 @@ TextStreamOptions stopping(std::vector<std::string> stop) {
   TextStreamOptions options;
   options.stop = std::move(stop);
   return options;
+}
+
+void flush() {
+  if (std::fflush(stdout) == 0) return;
+  throw Error(fmt::format("Standard output cannot be written ({}).", std::strerror(errno)));
 }
 
 }  // namespace
@@ -27,7 +36,7 @@ bool TextWriter::write(const WrittenToken& token) {
 void TextWriter::finish() {
   print(stream_.finish(), false);
   fmt::print("\n");
-  std::fflush(stdout);
+  flush();
 }
 
 void TextWriter::print(const std::string& text, bool drafted) {
@@ -35,7 +44,7 @@ void TextWriter::print(const std::string& text, bool drafted) {
   text_ += text;
   const bool coloured = show_drafts_ && drafted;
   fmt::print("{}{}{}", coloured ? "\x1b[32m" : "", text, coloured ? "\x1b[0m" : "");
-  std::fflush(stdout);
+  flush();
 }
 
 }  // namespace outrider

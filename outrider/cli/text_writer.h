@@ -14,7 +14,7 @@ class TextWriter {
  public:
   TextWriter(const Tokenizer& tokenizer, std::vector<std::string> stop, bool show_drafts);
 
-  // Whether to go on.
+  // Whether to go on. Throws Error, as finish() does, where standard output cannot be written.
   bool write(const WrittenToken& token);
   void finish();
   const std::string& text() const { return text_; }  // written so far
