@@ -21,11 +21,24 @@ void keep_top(std::vector<float>& p, const SamplingParams& params) {
   std::iota(order.begin(), order.end(), 0U);
   std::size_t count = params.top_k == 0 ? p.size() : std::min<std::size_t>(params.top_k, p.size());
   const auto likelier = [&](std::uint32_t a, std::uint32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; };
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(), likelier);
+  // In whole vocabularies a few hundred tokens mostly reach top_p; more are sorted where they do not.
+  constexpr std::size_t kSortedFirst = 512;
+  std::size_t sorted = 0;
+  const auto sort_to = [&](std::size_t end) {
+    const auto at = [&](std::size_t i) { return order.begin() + static_cast<std::ptrdiff_t>(i); };
+    if (end == order.size()) {
+      std::sort(at(sorted), at(end), likelier);
+    } else {
+      std::partial_sort(at(sorted), at(end), order.end(), likelier);
+    }
+    sorted = end;
+  };
+  if (count < p.size()) sort_to(count);
   double total = 0;
   for (std::size_t i = 0; i < count; ++i) total += static_cast<double>(p[order[i]]);
   double reached = 0;
   for (std::size_t i = 0; i < count; ++i) {
+    if (i == sorted) sort_to(std::min(count, std::max(kSortedFirst, 8 * sorted)));
     reached += static_cast<double>(p[order[i]]);
     if (reached >= params.top_p * total) {
       count = i + 1;

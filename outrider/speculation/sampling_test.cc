@@ -56,6 +56,33 @@ TEST(Sampling, TopPKeepsTheFewestThatReachIt) {
   EXPECT_EQ(Distribution(kLogits, params).probability(1), 1);
 }
 
+TEST(Sampling, TopPOfALargeVocabulary) {
+  // Token i has the probability (i + 1) / total, among the others in no order.
+  constexpr std::uint32_t kTokens = 20'000;
+  constexpr std::uint32_t kStep = 7919;  // has no divisor in common with it
+  std::vector<float> logits(kTokens);
+  double total = 0;
+  for (std::uint32_t i = 0; i < kTokens; ++i) {
+    logits[i * kStep % kTokens] = std::log(static_cast<float>(i + 1));
+    total += i + 1;
+  }
+  for (const double top_p : {0.01, 0.3, 0.99}) {
+    SamplingParams params = at_temperature(1);
+    params.top_p = top_p;
+    const Distribution d(logits, params);
+    double left_out = 0;
+    std::uint32_t first = 0;
+    while (left_out + first + 1 <= (1 - top_p) * total) left_out += ++first;
+    std::uint32_t kept = 0;
+    for (std::uint32_t i = 0; i < kTokens; ++i) {
+      if (d.probability(i * kStep % kTokens) == 0) continue;
+      ++kept;
+      EXPECT_GE(i + 1, first) << top_p;
+    }
+    EXPECT_NEAR(kept, kTokens - first, 1) << top_p;
+  }
+}
+
 TEST(Sampling, MinPIsOfTheMostLikely) {
   SamplingParams params = at_temperature(1);
   params.min_p = std::exp(-1.5);  // 3 - 2 = 1 passes, 3 - 1 = 2 does not
