@@ -9,6 +9,7 @@
 
 #include "outrider/artifact/convert.h"
 #include "outrider/check/context.h"
+#include "outrider/cli/flush_output.h"
 #include "outrider/cli/progress_bar.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
@@ -35,7 +36,7 @@ int run(const Arguments& arguments) {
              printable(arguments.directory, 4096), plan.before->dialect, count_text(plan.renamed, "tensor"),
              grouped(plan.restacked), bytes_text(plan.artifact.bytes_to_write()),
              count_text(plan.artifact.shards.size(), "file"));
-  std::fflush(stdout);
+  flush_output();
   ProgressBar bar("converting");
   const auto accept = [&](const CheckReport& made) {
     if (made.plan != nullptr) return;

@@ -3,10 +3,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <span>
 #include <string>
@@ -17,6 +15,7 @@
 #include "outrider/cli/check_command.h"
 #include "outrider/cli/completion_command.h"
 #include "outrider/cli/convert_command.h"
+#include "outrider/cli/flush_output.h"
 #include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/logits_command.h"
@@ -91,16 +90,13 @@ int main(int argc, char** argv) {
   try {
     require_command(app, {argv, static_cast<std::size_t>(argc)});
     app.parse(argc, argv);
+    outrider::flush_output();
   } catch (const CLI::ParseError& e) {
     // Help and version leave with 0, a wrong command line with 2.
     return app.exit(e) == 0 ? 0 : 2;
   } catch (const std::exception& e) {
     fmt::print(stderr, "outrider: {}\n", e.what());
     return 2;
-  }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    fmt::print(stderr, "outrider: Standard output cannot be written ({}).\n", std::strerror(errno));
-    status = 2;
   }
   // Without destructors: the system takes back at once what they would go through piece by piece.
   std::fflush(nullptr);

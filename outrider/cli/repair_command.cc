@@ -11,6 +11,7 @@
 
 #include "outrider/artifact/repair.h"
 #include "outrider/check/context.h"
+#include "outrider/cli/flush_output.h"
 #include "outrider/cli/progress_bar.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
@@ -108,7 +109,7 @@ int run(const Arguments& arguments) {
     return plan.before->exit_status();
   }
   if (arguments.dry_run) return 0;
-  std::fflush(stdout);
+  flush_output();
   std::optional<std::filesystem::path> output;
   if (!arguments.output.empty()) output = arguments.output;
   ProgressBar bar("writing");

@@ -2,12 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <utility>
 
-#include "outrider/util/error.h"
+#include "outrider/cli/flush_output.h"
 
 namespace outrider {
 namespace {
@@ -16,11 +13,6 @@ TextStreamOptions stopping(std::vector<std::string> stop) {
   TextStreamOptions options;
   options.stop = std::move(stop);
   return options;
-}
-
-void flush() {
-  if (std::fflush(stdout) == 0) return;
-  throw Error(fmt::format("Standard output cannot be written ({}).", std::strerror(errno)));
 }
 
 }  // namespace
@@ -36,7 +28,7 @@ bool TextWriter::write(const WrittenToken& token) {
 void TextWriter::finish() {
   print(stream_.finish(), false);
   fmt::print("\n");
-  flush();
+  flush_output();
 }
 
 void TextWriter::print(const std::string& text, bool drafted) {
@@ -44,7 +36,7 @@ void TextWriter::print(const std::string& text, bool drafted) {
   text_ += text;
   const bool coloured = show_drafts_ && drafted;
   fmt::print("{}{}{}", coloured ? "\x1b[32m" : "", text, coloured ? "\x1b[0m" : "");
-  flush();
+  flush_output();
 }
 
 }  // namespace outrider

@@ -126,8 +126,9 @@ def fail_everywhere(repairs: Repairs, old: dict, new: dict) -> list[str]:
                 failed += 1
                 if message not in run.stderr:
                     problems.append(f"{call} {n} {error}: the message does not say '{message}': {run.stderr}")
-                # Flushing is the one thing that follows the exchange.
-                in_place = call == "fsync" and "could not be flushed" in run.stderr and repairs.check(directory) == new
+                # What follows the exchange is flushing, and telling.
+                late = (call == "fsync" and "could not be flushed" in run.stderr) or "Standard output" in run.stderr
+                in_place = late and repairs.check(directory) == new
                 if not in_place and repairs.check(directory) != old:
                     problems.append(f"{call} {n} {error}: the directory is not the old artifact")
                 if not in_place and any(p.name != "artifact" for p in directory.parent.iterdir()):
