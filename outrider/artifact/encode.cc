@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 
 #include "outrider/model/number_formats.h"
 #include "outrider/util/error.h"
@@ -104,7 +103,12 @@ struct Group {
     for (std::size_t i = 0; c + i < cols; ++i) with_value(i, x[c + i]);
   }
 
-  static double sum(const Lanes& lanes) { return std::accumulate(lanes.begin(), lanes.end(), 0.0); }
+  static float sum(Lanes lanes) {
+    for (std::size_t half = kLanes / 2; half != 0; half /= 2) {
+      for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    }
+    return lanes[0];
+  }
   static float max(const Lanes& lanes) { return *std::max_element(lanes.begin(), lanes.end()); }
 
   float amax() const {

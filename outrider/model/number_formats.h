@@ -69,7 +69,9 @@ inline float e2m1_to_float(std::uint8_t code) {
 inline float round_to_e2m1(float x) {
   const float magnitude = std::fabs(x);
   const float a = magnitude < kE2m1Max ? magnitude : kE2m1Max;
-  const float magic = a < 2.0F ? 0x1p22F : a < 4.0F ? 0x1p23F : 0x1p24F;  // steps of 0.5, 1, 2
+  const auto exponent = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(a) >> 23);
+  const std::int32_t e = exponent < 127 ? 127 : exponent;
+  const float magic = std::bit_cast<float>((e + 22) << 23);  // steps of 0.5 below 2, then 1, then 2
   return std::copysign((a + magic) - magic, x);
 }
 
