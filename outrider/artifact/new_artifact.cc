@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "outrider/check/value_scan.h"
+#include "outrider/checkpoint/index_file.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
 #include "outrider/util/file_reader.h"
@@ -27,7 +28,6 @@ constexpr std::uint64_t kPiece = 4 << 20;
 constexpr std::uint64_t kSpare = 16 << 20;
 // Files beside the weights that are copied rather than linked, so that editing one leaves the other alone.
 constexpr std::uint64_t kSmallFile = 64 << 20;
-constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
 
 // Written by hand, piece by piece: of 200,000 names, a document or a text would take more memory than all the rest.
 class IndexText {

@@ -73,8 +73,6 @@ struct NewArtifact {
 // The same of a list of tensors of `total` bytes.
 void index_json(const std::vector<Checkpoint::Listed>& tensors, std::uint64_t total, const TakeText& take);
 
-inline constexpr const char* kIndexFileName = "model.safetensors.index.json";
-
 // Bytes done so far, of how many.
 using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 

@@ -14,6 +14,7 @@
 #include "outrider/artifact/quantization_config.h"
 #include "outrider/artifact/shards.h"
 #include "outrider/check/context.h"
+#include "outrider/checkpoint/index_file.h"
 #include "outrider/model/linear.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"

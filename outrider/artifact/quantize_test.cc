@@ -125,12 +125,7 @@ TEST(Quantize, Nvfp4HasOneGlobalScaleForTheHalvesThatEnginesFuse) {
 
 TEST(Quantize, TheInferenceConfigBecomesOneThatTransformersReads) {
   TempDir dir;
-  const std::string inference = R"({"dim": 256, "n_layers": 2, "n_heads": 4, "head_dim": 64, "rope_head_dim": 16,
-    "q_lora_rank": 128, "o_groups": 2, "o_lora_rank": 128, "vocab_size": 128, "n_routed_experts": 4,
-    "n_shared_experts": 1, "n_activated_experts": 2, "moe_inter_dim": 128, "n_hash_layers": 1, "window_size": 128,
-    "compress_ratios": [4, 128, 0], "hc_mult": 4, "hc_sinkhorn_iters": 20, "index_n_heads": 4, "index_head_dim": 32,
-    "index_topk": 16, "rope_theta": 10000, "compress_rope_theta": 160000, "route_scale": 1.5, "swiglu_limit": 10.0,
-    "score_func": "sqrtsoftplus", "rope_factor": 16, "original_seq_len": 65536})";
+  const std::string inference = testing::inference_config_json();
   const auto tensors = testing::tensor_list(read_config(inference).config, {.family = Family::kBf16});
   testing::write_checkpoint(dir / "in", tensors, inference, false);
   quantize(dir / "in", dir / "out", with("w4a16-fp8"));

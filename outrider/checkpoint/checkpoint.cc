@@ -22,8 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxConfigBytes = 16 << 20;
-constexpr std::string_view kIndexName = "model.safetensors.index.json";
-constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
 
 bool is_there(const fs::path& path) {
   std::error_code error;
@@ -34,14 +32,14 @@ bool is_there(const fs::path& path) {
 std::optional<fs::path> find_index(const fs::path& directory, const std::vector<std::string>& names) {
   std::vector<std::string> found;
   for (const std::string& name : names) {
-    if (name == kIndexName) return directory / name;
+    if (name == kIndexFileName) return directory / name;
     if (name.ends_with(kIndexSuffix)) found.push_back(name);
   }
   if (found.size() > 1) {
     throw Error(
         fmt::format("{}: has {} index files and none is called {}, so it is not clear which describes the checkpoint. "
                     "Name one of them on the command line.",
-                    printable(directory.string(), 4096), found.size(), kIndexName));
+                    printable(directory.string(), 4096), found.size(), kIndexFileName));
   }
   if (found.empty()) return std::nullopt;
   return directory / found[0];
@@ -260,7 +258,7 @@ Checkpoint Checkpoint::open_files(const fs::path& given, unsigned threads, Repea
   }
   if (out.files_.empty()) {
     throw Error(fmt::format("{}: holds no .safetensors file and no {}. Give the directory that holds the checkpoint.",
-                            shown, kIndexName));
+                            shown, kIndexFileName));
   }
 
   std::vector<std::vector<std::uint32_t>> patterns;  // by reader: what its patterns are called here

@@ -11,6 +11,9 @@
 
 namespace outrider {
 
+inline constexpr std::string_view kIndexFileName = "model.safetensors.index.json";
+inline constexpr std::string_view kIndexSuffix = ".safetensors.index.json";  // of indexes by other names, too
+
 // Larger index files are refused before they are read. (V4-Pro's is about 25 MB.)
 inline constexpr std::uint64_t kMaxIndexBytes = 128 << 20;
 

@@ -11,6 +11,7 @@
 #include "outrider/check/context.h"
 #include "outrider/cli/flush_output.h"
 #include "outrider/cli/progress_bar.h"
+#include "outrider/cli/shard_size_option.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
 #include "outrider/util/parallel.h"
@@ -63,10 +64,7 @@ void add_convert_command(CLI::App& app, int& status) {
   command->add_option("--output,-o", arguments->output, "Directory for the result; must not exist")
       ->type_name("DIR")
       ->required();
-  command->add_option("--max-shard-size", arguments->max_shard_size, "Largest file, e.g. 5GB")
-      ->transform(CLI::AsSizeValue(true))
-      ->check([](const std::string& bytes) { return bytes == "0" ? "no tensor fits into 0 bytes" : ""; })
-      ->default_str("5GB");
+  add_max_shard_size_option(*command, arguments->max_shard_size);
   command->callback([arguments, &status] { status = run(*arguments); });
 }
 

@@ -9,6 +9,7 @@
 #include "outrider/artifact/quantize.h"
 #include "outrider/check/context.h"
 #include "outrider/cli/progress_bar.h"
+#include "outrider/cli/shard_size_option.h"
 #include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
 
@@ -72,10 +73,7 @@ void add_quantize_command(CLI::App& app, int& status) {
       ->add_option("--alias-dtype", arguments->alias_dtype, "The MTP blocks' own heads: f32, or keep as head.weight is")
       ->check(CLI::IsMember({"f32", "keep"}))
       ->capture_default_str();
-  command->add_option("--max-shard-size", arguments->max_shard_size, "Largest file, e.g. 5GB")
-      ->transform(CLI::AsSizeValue(true))
-      ->check([](const std::string& bytes) { return bytes == "0" ? "no tensor fits into 0 bytes" : ""; })
-      ->default_str("5GB");
+  add_max_shard_size_option(*command, arguments->max_shard_size);
   command->add_option("--threads", arguments->threads, "Threads; default: as many as the machine has")
       ->check(CLI::Range(1, 256));
   command->callback([arguments, &status] { status = run(*arguments); });

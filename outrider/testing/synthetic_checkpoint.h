@@ -29,6 +29,8 @@ std::optional<Family> family_from_name(std::string_view name);
 //   tiny: 6 layers of every kind, a few dozen channels; pro-tiny: no window layer, other group counts;
 //   flash, pro: the releases' sizes.
 std::string config_json(std::string_view shape, Family family, std::uint32_t num_nextn_predict_layers = 1);
+// A tiny one in the spelling of the release's inference code.
+std::string inference_config_json();
 
 struct SyntheticOptions {
   Family family = Family::kOfficial;

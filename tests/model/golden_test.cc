@@ -38,10 +38,7 @@ std::vector<Prefix> prefixes(const Model& model, const Golden& golden) {
   return out;
 }
 
-class GoldenTest : public ::testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override {}
-};
+class GoldenTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenTest, ExactNumerics) {
   const Golden golden(GetParam());
