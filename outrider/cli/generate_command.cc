@@ -26,6 +26,7 @@
 #include "outrider/cli/generation_statistics.h"
 #include "outrider/cli/interrupt.h"
 #include "outrider/cli/model_options.h"
+#include "outrider/cli/tell.h"
 #include "outrider/cli/text_writer.h"
 #include "outrider/model/memory_need.h"
 #include "outrider/prompt/message_encoder.h"
@@ -142,9 +143,8 @@ class Writer {
     times.decode_weight_bytes = model_->weight_bytes_read() - read_before;
     times.prefill_seconds = std::chrono::duration<double>(prefilled - begin).count();
     times.decode_seconds = std::chrono::duration<double>(end - prefilled).count();
-    fmt::print(stderr, "\n{}",
-               generation_statistics(generation, *model_, decoder_options_.num_speculative_tokens, times));
-    if (const std::string warning = watch_.warning(); !warning.empty()) fmt::print(stderr, "{}\n", warning);
+    tell("\n{}", generation_statistics(generation, *model_, decoder_options_.num_speculative_tokens, times));
+    if (const std::string warning = watch_.warning(); !warning.empty()) tell("{}\n", warning);
     if (catcher != nullptr) processed_ = std::move(generation).take_text();
     return text.text();
   }
@@ -170,7 +170,7 @@ class Writer {
     if (warned_) return;
     const std::string warning = watch_.warning();
     if (warning.empty()) return;
-    fmt::print(stderr, "\n{}\n", warning);
+    tell("\n{}\n", warning);
     warned_ = true;
   }
 
@@ -188,18 +188,18 @@ class Writer {
 
 // Each line is a prompt; with --chat the lines are one conversation.
 void converse(Writer& writer, const Arguments& arguments) {
-  fmt::print(stderr, "{}: {}. Ctrl-C stops a text, Ctrl-D ends.\n", writer.path(),
-             arguments.chat ? "each line is a message of one conversation" : "each line is a prompt");
+  tell("{}: {}. Ctrl-C stops a text, Ctrl-D ends.\n", writer.path(),
+       arguments.chat ? "each line is a message of one conversation" : "each line is a prompt");
   InterruptCatcher catcher;
   auto messages = nlohmann::ordered_json::array();
   for (;;) {
-    fmt::print(stderr, "> ");
+    tell("> ");
     std::string line;
     if (!std::getline(std::cin, line)) {
       if (!catcher.take()) break;
       std::cin.clear();
       std::clearerr(stdin);
-      fmt::print(stderr, "\n");
+      tell("\n");
       continue;
     }
     catcher.take();
@@ -216,10 +216,10 @@ void converse(Writer& writer, const Arguments& arguments) {
     } catch (const Error& e) {
       // A line that is refused leaves the conversation as it was.
       if (arguments.chat) messages.erase(messages.size() - 1);
-      fmt::print(stderr, "outrider: {}\n", e.what());
+      tell("outrider: {}\n", e.what());
     }
   }
-  fmt::print(stderr, "\n");
+  tell("\n");
 }
 
 int run(const Arguments& arguments) {

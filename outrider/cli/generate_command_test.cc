@@ -113,13 +113,26 @@ TEST(GenerateCommand, RefusesInASentence) {
 }
 
 TEST(GenerateCommand, SaysWhereNothingCouldBeWritten) {
-  for (const char* command : {"-p a -n 8 >/dev/full", "-p a -n 8 >&-"}) {
+  for (const char* command : {"-p a -n 8 >/dev/full", "-p a -n 8 >&-", "-p a -n 8 <&- >&- 2>&-"}) {
     const ProcessResult result = run(kGenerate + command);
-    EXPECT_EQ(result.exit_status, 2) << command;
+    EXPECT_EQ(result.exit_status, 2) << command << "\n" << result.output;
   }
   const ProcessResult result = run("{ " + kGenerate + "-p a -n 8 >/dev/full; } 2>&1");
   EXPECT_THAT(result.output, HasSubstr("Standard output cannot be written (No space left on device)"));
-  EXPECT_EQ(run(std::string("'") + OUTRIDER_BINARY + "' check " + kModel + " >/dev/full").exit_status, 2);
+  for (const std::string& command : {"check " + kModel, std::string("--help"), std::string("--version")}) {
+    const ProcessResult lost = run(std::string("'") + OUTRIDER_BINARY + "' " + command + " >/dev/full");
+    EXPECT_EQ(lost.exit_status, 2) << command << "\n" << lost.output;
+  }
+}
+
+TEST(GenerateCommand, NeedsNoStandardError) {
+  const std::string text = run(kGenerate + "-p a -n 8 2>/dev/null").output;
+  EXPECT_THAT(text, Not(HasSubstr("acceptance")));
+  for (const char* error : {"2>/dev/full", "2>&-"}) {
+    const ProcessResult result = run(kGenerate + "-p a -n 8 " + error);
+    EXPECT_EQ(result.exit_status, 0) << error << "\n" << result.output;
+    EXPECT_EQ(result.output, text) << error;
+  }
 }
 
 TEST(GenerateCommand, AnIncompleteCheckpointIsRefusedByName) {

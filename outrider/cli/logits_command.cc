@@ -18,6 +18,7 @@
 
 #include "outrider/binding/open_plan.h"
 #include "outrider/cli/model_options.h"
+#include "outrider/cli/tell.h"
 #include "outrider/model/memory_need.h"
 #include "outrider/model/model.h"
 #include "outrider/model/top_k.h"
@@ -125,9 +126,9 @@ int run(const Arguments& arguments) {
   const auto loaded = load_model(plan, options);
   const Model& model = *loaded;
   const Logits logits = compute(model, arguments, tokens);
-  fmt::print(stderr, "{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n", tokens.size(),
-             logits.seconds, static_cast<double>(tokens.size()) / logits.seconds, arguments.model.mode,
-             model.kernels().name, options.threads);
+  tell("{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n", tokens.size(), logits.seconds,
+       static_cast<double>(tokens.size()) / logits.seconds, arguments.model.mode, model.kernels().name,
+       options.threads);
   if (!arguments.npy.empty()) {
     write_npy(arguments.npy, logits.rows);
   } else if (arguments.json) {

@@ -19,9 +19,11 @@
 #include "outrider/cli/generate_command.h"
 #include "outrider/cli/heap.h"
 #include "outrider/cli/logits_command.h"
+#include "outrider/cli/open_standard_streams.h"
 #include "outrider/cli/quantize_command.h"
 #include "outrider/cli/repair_command.h"
 #include "outrider/cli/serve_command.h"
+#include "outrider/cli/tell.h"
 #include "outrider/util/bus_error.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
@@ -73,14 +75,11 @@ void require_command(const CLI::App& app, std::span<char* const> words) {
   }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  outrider::prepare_heap();
-  outrider::explain_bus_errors();
-  CLI::App app{
+int run(int argc, char** argv) {
+  // Never destroyed: the process ends with it.
+  CLI::App& app = *new CLI::App(
       "Outrider: an inference engine for DeepSeek-V4 that never runs a checkpoint it has not loaded completely",
-      "outrider"};
+      "outrider");
   app.set_version_flag("--version", "outrider " OUTRIDER_VERSION);
   app.require_subcommand(1);
   int status = 0;
@@ -90,15 +89,28 @@ int main(int argc, char** argv) {
   try {
     require_command(app, {argv, static_cast<std::size_t>(argc)});
     app.parse(argc, argv);
-    outrider::flush_output();
   } catch (const CLI::ParseError& e) {
     // Help and version leave with 0, a wrong command line with 2.
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "outrider: {}\n", e.what());
-    return 2;
+    if (app.exit(e) != 0) status = 2;
   }
-  // Without destructors: the system takes back at once what they would go through piece by piece.
+  outrider::flush_output();
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  outrider::open_standard_streams();
+  outrider::prepare_heap();
+  outrider::explain_bus_errors();
+  int status = 2;
+  try {
+    status = run(argc, argv);
+  } catch (const std::exception& e) {
+    outrider::tell("outrider: {}\n", e.what());
+  }
+  // Without destructors: the system takes back at once what they would go through piece by piece, and threads that
+  // still wait for work lose nothing under their feet.
   std::fflush(nullptr);
   std::_Exit(status);
 }

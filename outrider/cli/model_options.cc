@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "outrider/cli/progress_bar.h"
+#include "outrider/cli/tell.h"
 #include "outrider/speculation/speculative_config.h"
 #include "outrider/util/error.h"
 #include "outrider/util/memory.h"
@@ -66,8 +67,7 @@ std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan
     weights->load([&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
   } else {
     constexpr double kGib = 1 << 30;
-    fmt::print(
-        stderr,
+    tell(
         "outrider: warning: the weights have {:.1f} GiB and {:.1f} GiB of memory are available, so they are read "
         "from the disk again and again. This will be slow.\n",
         static_cast<double>(weights->mapped_bytes()) / kGib, static_cast<double>(available) / kGib);

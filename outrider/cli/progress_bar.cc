@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "outrider/cli/tell.h"
+
 namespace outrider {
 
 ProgressBar::ProgressBar(std::string label, ProgressUnit unit)
@@ -25,14 +27,14 @@ void ProgressBar::show(std::uint64_t done, std::uint64_t total) {
                                  ? fmt::format("{:.1f} of {:.1f} GB  {:.2f} GB/s", static_cast<double>(done) / 1e9,
                                                static_cast<double>(total) / 1e9, rate / 1e9)
                                  : fmt::format("{} of {}  {:.2f}/s", done, total, rate);
-  fmt::print(stderr, "\r{} [{}{}] {:3.0f}%  {}  {:.0f} s left \x1b[K", label_, std::string(filled, '#'),
-             std::string(30 - filled, '.'), share * 100, amount, left);
+  tell("\r{} [{}{}] {:3.0f}%  {}  {:.0f} s left \x1b[K", label_, std::string(filled, '#'),
+       std::string(30 - filled, '.'), share * 100, amount, left);
   std::fflush(stderr);
   drawn_ = true;
 }
 
 void ProgressBar::clear() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (drawn_) tell("\r\x1b[K");
   drawn_ = false;
 }
 
