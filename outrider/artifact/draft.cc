@@ -20,52 +20,68 @@ Draft::Draft(std::shared_ptr<const Checkpoint> checkpoint) : checkpoint_(std::mo
     sources_.push_back(file.path);
     files_.push_back(!file.present ? FileState::kDropped : file.in_index ? FileState::kKept : FileState::kStray);
   }
-  tensors_.reserve(checkpoint_->tensors().size());
-  for (const TensorInfo& info : checkpoint_->tensors()) {
-    DraftTensor tensor;
-    tensor.dtype = info.dtype;
-    tensor.shape = info.shape;
-    tensor.from = {info.file, checkpoint_->files()[info.file].data_start + info.begin, info.bytes()};
-    tensor.file = info.file;
-    tensor.dropped = files_[info.file] == FileState::kStray;
-    tensors_.push_back(std::move(tensor));
+  const std::vector<TensorInfo>& tensors = checkpoint_->tensors();
+  edit_of_.assign(tensors.size(), kUnchanged);
+  dropped_.resize(tensors.size());
+  for (std::size_t t = 0; t < tensors.size(); ++t) dropped_[t] = files_[tensors[t].file] == FileState::kStray;
+}
+
+DraftTensor Draft::operator[](std::size_t t) const {
+  if (changed(t)) return edits_[edit_of_[t]];
+  const TensorInfo& info = checkpoint_->tensors()[t];
+  DraftTensor tensor;
+  tensor.dtype = info.dtype;
+  tensor.shape = info.shape;
+  tensor.from = {info.file, checkpoint_->files()[info.file].data_start + info.begin, info.bytes()};
+  tensor.file = info.file;
+  return tensor;
+}
+
+DraftTensor& Draft::edit(std::size_t t) {
+  if (!changed(t)) {
+    edits_.push_back((*this)[t]);
+    edit_of_[t] = static_cast<std::uint32_t>(edits_.size() - 1);
   }
+  return edits_[edit_of_[t]];
+}
+
+std::string Draft::name(std::size_t t) const {
+  if (!changed(t) || edits_[edit_of_[t]].new_name.empty()) return checkpoint_->name(t);
+  return std::string(edits_[edit_of_[t]].new_name);
 }
 
 NewTensor Draft::to_write(std::size_t t) const {
-  const DraftTensor& tensor = tensors_[t];
+  const DraftTensor tensor = (*this)[t];
   return {{name(t), tensor.dtype, {tensor.shape.begin(), tensor.shape.end()}}, {tensor.from}, tensor.widened_from};
 }
 
 std::optional<std::size_t> Draft::find(std::string_view wanted) const {
   const std::optional<NameKey> key = checkpoint_->patterns().find(wanted);
   const std::vector<NameKey>& keys = checkpoint_->keys();
-  for (std::size_t t = 0; t < tensors_.size(); ++t) {
-    if (tensors_[t].dropped) continue;
-    if (tensors_[t].new_name.empty() ? key && keys[t] == *key : tensors_[t].new_name == wanted) return t;
+  for (std::size_t t = 0; t < size(); ++t) {
+    if (dropped_[t]) continue;
+    const std::string_view new_name = changed(t) ? edits_[edit_of_[t]].new_name : std::string_view();
+    if (new_name.empty() ? key && keys[t] == *key : new_name == wanted) return t;
   }
   return std::nullopt;
 }
 
 void Draft::rename(std::size_t t, std::string_view name) {
-  tensors_[t].new_name = names_.copy(name);
-  tensors_[t].changed = true;
+  edit(t).new_name = names_.copy(name);
 }
 
 void Draft::drop(std::size_t t) {
-  tensors_[t].dropped = true;
+  dropped_[t] = true;
 }
 
 void Draft::reinterpret(std::size_t t, Dtype dtype) {
-  tensors_[t].dtype = dtype;
-  tensors_[t].changed = true;
+  edit(t).dtype = dtype;
 }
 
 void Draft::widen(std::size_t t) {
-  DraftTensor& tensor = tensors_[t];
+  DraftTensor& tensor = edit(t);
   tensor.widened_from = tensor.dtype;
   tensor.dtype = Dtype::kF32;
-  tensor.changed = true;
 }
 
 std::uint32_t Draft::source_of(const Checkpoint& checkpoint, std::uint32_t file) {
@@ -76,42 +92,46 @@ std::uint32_t Draft::source_of(const Checkpoint& checkpoint, std::uint32_t file)
 }
 
 void Draft::replace(std::size_t t, const Checkpoint& other, const TensorInfo& with) {
-  DraftTensor& tensor = tensors_[t];
+  DraftTensor& tensor = edit(t);
   tensor.dtype = with.dtype;
   tensor.shape = with.shape;
   tensor.from = {source_of(other, with.file), other.files()[with.file].data_start + with.begin, with.bytes()};
   tensor.widened_from.reset();
-  tensor.changed = true;
+}
+
+std::size_t Draft::append(DraftTensor tensor, std::string_view name) {
+  tensor.new_name = names_.copy(name);
+  tensor.file = kAdded;
+  edits_.push_back(std::move(tensor));
+  edit_of_.push_back(static_cast<std::uint32_t>(edits_.size() - 1));
+  dropped_.push_back(false);
+  return size() - 1;
 }
 
 std::size_t Draft::add(std::string_view name, const Checkpoint& other, const TensorInfo& tensor) {
-  tensors_.emplace_back();
-  tensors_.back().new_name = names_.copy(name);
-  tensors_.back().file = kAdded;
-  replace(tensors_.size() - 1, other, tensor);
-  return tensors_.size() - 1;
+  const std::size_t t = append({}, name);
+  replace(t, other, tensor);
+  return t;
 }
 
 std::size_t Draft::add_copy(std::string_view name, std::size_t of) {
-  DraftTensor copy = tensors_[of];
-  copy.new_name = names_.copy(name);
-  copy.file = kAdded;
-  copy.changed = true;
-  tensors_.push_back(std::move(copy));
-  return tensors_.size() - 1;
+  return append((*this)[of], name);
 }
 
 void Draft::adopt_file(std::uint32_t file) {
   files_[file] = FileState::kKept;
-  for (DraftTensor& tensor : tensors_) {
-    if (tensor.file == file) tensor.dropped = false;
-  }
+  drop_tensors_of(file, false);
 }
 
 void Draft::drop_file(std::uint32_t file) {
   files_[file] = FileState::kDropped;
-  for (DraftTensor& tensor : tensors_) {
-    if (tensor.file == file) tensor.dropped = true;
+  drop_tensors_of(file, true);
+}
+
+void Draft::drop_tensors_of(std::uint32_t file, bool dropped) {
+  const std::vector<TensorInfo>& tensors = checkpoint_->tensors();
+  for (std::size_t t = 0; t < tensors.size(); ++t) {
+    if (tensors[t].file == file) dropped_[t] = dropped;
   }
 }
 
@@ -127,9 +147,9 @@ Checkpoint Draft::as_checkpoint(const std::string& config_json) const {
   // Of 200,000 tensors, a list would take more memory than all the rest.
   std::size_t i = 0;
   const auto next = [&](Checkpoint::Listed& to) {
-    while (i < tensors_.size() && tensors_[i].dropped) ++i;
-    if (i == tensors_.size()) return false;
-    const DraftTensor& t = tensors_[i];
+    while (i < size() && dropped_[i]) ++i;
+    if (i == size()) return false;
+    const DraftTensor t = (*this)[i];
     to.name = name(i++);
     to.dtype = t.dtype;
     to.shape.assign(t.shape.begin(), t.shape.end());
@@ -142,9 +162,9 @@ Checkpoint Draft::as_checkpoint(const std::string& config_json) const {
 std::vector<NewShard> Draft::added_shards() const {
   std::vector<NewShard> shards;
   std::uint64_t bytes = 0;
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    const DraftTensor& t = tensors_[i];
-    if (t.file != kAdded || t.dropped) continue;
+  for (std::size_t i = checkpoint_->tensors().size(); i < size(); ++i) {
+    if (dropped_[i]) continue;
+    const DraftTensor t = (*this)[i];
     if (shards.empty() || bytes + t.bytes() > kShardBytes) {
       shards.emplace_back();
       bytes = 0;
@@ -159,13 +179,13 @@ NewArtifact Draft::finish() const {
   NewArtifact out;
   out.checkpoint = checkpoint_;
   out.sources = sources_;
-  std::vector<std::uint8_t> changed(files_.size());
-  std::vector<std::vector<std::size_t>> of_file(files_.size());
-  for (std::size_t t = 0; t < tensors_.size(); ++t) {
-    const DraftTensor& tensor = tensors_[t];
-    if (tensor.file == kAdded) continue;
-    changed[tensor.file] |= tensor.changed || tensor.dropped;
-    if (!tensor.dropped) of_file[tensor.file].push_back(t);
+  const std::vector<TensorInfo>& tensors = checkpoint_->tensors();
+  std::vector<bool> changes(files_.size());
+  std::vector<std::vector<std::uint32_t>> of_file(files_.size());
+  for (std::size_t t = 0; t < tensors.size(); ++t) {
+    const std::uint32_t file = tensors[t].file;
+    if (changed(t) || dropped_[t]) changes[file] = true;
+    if (!dropped_[t]) of_file[file].push_back(static_cast<std::uint32_t>(t));
   }
   std::set<std::string> taken;
   for (std::uint32_t f = 0; f < files_.size(); ++f) {
@@ -175,19 +195,17 @@ NewArtifact Draft::finish() const {
       continue;
     }
     out.without.push_back(file.name);
-    const bool written = changed[f] != 0 || files_[f] == FileState::kWritten;
+    const bool written = changes[f] || files_[f] == FileState::kWritten;
     if (files_[f] == FileState::kDropped || (written && of_file[f].empty())) continue;
     taken.insert(file.name);
     if (!written) {
       KeptFile kept{file.name, file.path, {}, 0, file.file_bytes};
-      for (const std::size_t t : of_file[f]) {
-        kept.tensors.push_back(static_cast<std::uint32_t>(t));
-        kept.tensor_bytes += tensors_[t].from.bytes;
-      }
+      for (const std::uint32_t t : of_file[f]) kept.tensor_bytes += tensors[t].bytes();
+      kept.tensors = std::move(of_file[f]);
       out.kept.push_back(std::move(kept));
     } else {
       NewShard shard{file.name, {}};
-      for (const std::size_t t : of_file[f]) shard.tensors.push_back(to_write(t));
+      for (const std::uint32_t t : of_file[f]) shard.tensors.push_back(to_write(t));
       out.shards.push_back(std::move(shard));
     }
   }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,8 +24,6 @@ struct DraftTensor {
   std::uint32_t file = 0;  // position in Checkpoint::files(), or Draft::kAdded
   Dtype dtype = Dtype::kU8;
   std::optional<Dtype> widened_from;
-  bool changed = false;
-  bool dropped = false;
 
   std::uint64_t bytes() const { return *tensor_bytes(dtype, shape); }
 };
@@ -36,12 +36,11 @@ class Draft {
 
   explicit Draft(std::shared_ptr<const Checkpoint> checkpoint);
 
-  // By TensorId; then those added.
-  const DraftTensor& operator[](std::size_t t) const { return tensors_[t]; }
-  std::string name(std::size_t t) const {
-    return tensors_[t].new_name.empty() ? checkpoint_->name(t) : std::string(tensors_[t].new_name);
-  }
-  std::size_t size() const { return tensors_.size(); }
+  // By TensorId; then those added. Made from the checkpoint's where it does not change.
+  DraftTensor operator[](std::size_t t) const;
+  bool dropped(std::size_t t) const { return dropped_[t]; }
+  std::string name(std::size_t t) const;
+  std::size_t size() const { return edit_of_.size(); }
   // Of the tensors that are not dropped; nothing where none has the name.
   std::optional<std::size_t> find(std::string_view name) const;
 
@@ -72,13 +71,22 @@ class Draft {
  private:
   enum class FileState : std::uint8_t { kKept, kDropped, kWritten, kStray };
 
+  static constexpr std::uint32_t kUnchanged = 0xffffffff;
+
+  bool changed(std::size_t t) const { return edit_of_[t] != kUnchanged; }
+  DraftTensor& edit(std::size_t t);
+  void drop_tensors_of(std::uint32_t file, bool dropped);
+  std::size_t append(DraftTensor tensor, std::string_view name);
   std::uint32_t source_of(const Checkpoint& checkpoint, std::uint32_t file);
   std::string file_name(const DraftTensor& tensor) const;
   std::vector<NewShard> added_shards() const;
   NewTensor to_write(std::size_t t) const;
 
   std::shared_ptr<const Checkpoint> checkpoint_;
-  std::vector<DraftTensor> tensors_;
+  // Few of 300,000 tensors change, as a rule: those alone have an entry.
+  std::vector<std::uint32_t> edit_of_;  // by tensor, position in edits_ or kUnchanged
+  std::vector<bool> dropped_;
+  std::deque<DraftTensor> edits_;
   Arena names_;
   std::vector<FileState> files_;
   std::vector<std::filesystem::path> sources_;

@@ -69,7 +69,7 @@ bool RepairContext::restore(const Parameter& parameter, std::vector<std::string>
   std::vector<TensorId> own;
   if (p) {
     for (const auto& [id, t] : tensors_of(*p)) {
-      if (!draft[t].dropped) own.push_back(t);
+      if (!draft.dropped(t)) own.push_back(t);
     }
   }
   for (std::size_t c = 0; c < kComponentCount; ++c) {

@@ -44,7 +44,7 @@ bool restore_blocks(RepairContext& context) {
 std::optional<std::size_t> in_draft(const RepairContext& context, const Parameter& parameter, Component component) {
   if (const auto p = context.binding().manifest->find(parameter.block, parameter.slot)) {
     const Binding& b = context.binding().bindings[*p];
-    if (const auto t = b.tensor(component); t && !b.shared && !context.draft[*t].dropped) return *t;
+    if (const auto t = b.tensor(component); t && !b.shared && !context.draft.dropped(*t)) return *t;
   }
   return context.draft.find(context.spelling.name(parameter, component));
 }
@@ -77,7 +77,7 @@ void add_copies(RepairContext& context, const Manifest& manifest) {
       if (parameter.slot == Slot::kHead && context.options.alias_in_float32 && is_half(context.draft[copy].dtype)) {
         context.draft.widen(copy);
       }
-      const DraftTensor& made = context.draft[copy];
+      const DraftTensor made = context.draft[copy];
       example += fmt::format("{}{} ({}, from {})", example.empty() ? "" : ", ", context.draft.name(copy),
                              dtype_name(made.dtype), context.draft.name(*source));
       names.push_back(context.draft.name(copy));

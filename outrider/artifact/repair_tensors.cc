@@ -111,7 +111,7 @@ void repair_names(RepairContext& context) {
   if (context.found(Code::kMixedNaming)) {
     for (TensorId t = 0; t < binding.names.size(); ++t) {
       const TensorName& name = binding.names[t];
-      if (name.kind != TensorName::Kind::kParameter || name.part != ExpertPart::kNone || context.draft[t].dropped)
+      if (name.kind != TensorName::Kind::kParameter || name.part != ExpertPart::kNone || context.draft.dropped(t))
         continue;
       if (!context.spelling.votes()[is_drafter(name.block)].is_odd(name)) continue;
       const auto p = binding.manifest->find(name.block, name.slot, name.expert);
@@ -184,7 +184,7 @@ void repair_unwanted(RepairContext& context) {
       default:
         break;
     }
-    if (!code || !context.wants(*code) || context.draft[t].dropped) continue;
+    if (!code || !context.wants(*code) || context.draft.dropped(t)) continue;
     // What is lacking may stand under a misspelt name; it must not be thrown away unasked.
     const bool asked = context.options.only.contains(*code);
     if (*code == Code::kUnknownTensor && !asked && context.report.has(Code::kParameterMissing)) continue;
@@ -248,7 +248,7 @@ void repair_precision(RepairContext& context) {
     const Parameter& parameter = (*binding.manifest)[p];
     if (!b.bound || b.shared || parameter.spec().storage != Storage::kFloat32) continue;
     const TensorId t = *b.tensor(Component::kWeight);
-    if (context.draft[t].dropped || !is_half(context.draft[t].dtype)) continue;
+    if (context.draft.dropped(t) || !is_half(context.draft[t].dtype)) continue;
     if (context.reference != nullptr) {
       const auto q = context.reference->binding->manifest->find(parameter.block, parameter.slot, parameter.expert);
       const Binding* source = q ? &context.reference->binding->bindings[*q] : nullptr;
@@ -285,7 +285,7 @@ void repair_precision(RepairContext& context) {
     if (!b.bound || b.shared || b.form != StorageForm::kPlain || b.part != ExpertPart::kNone) continue;
     const auto q = theirs.manifest->find(parameter.block, parameter.slot, parameter.expert);
     if (!q || !theirs.bindings[*q].bound || theirs.bindings[*q].form != StorageForm::kPlain) continue;
-    const DraftTensor& mine = context.draft[*b.tensor(Component::kWeight)];
+    const DraftTensor mine = context.draft[*b.tensor(Component::kWeight)];
     if (is_half(mine.dtype) && theirs.tensor(*theirs.bindings[*q].tensor(Component::kWeight)).dtype == Dtype::kF32)
       context.restore(parameter, restored, restored_bytes);
   }
