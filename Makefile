@@ -73,7 +73,7 @@ test-ubsan: dependencies  ## The tests under UndefinedBehaviorSanitizer alone
 
 # The preset builds the tests of what has threads. TSAN_TESTS narrows this to those whose names match, e.g.
 # TSAN_TESTS='Engine|Http'. Left out: what takes a minute and starts no thread that another test does not.
-SLOW_TSAN_TESTS := CheckCommand\.Hostile|NormalizersDoNotMake|EveryStorageFormByIts|Variants\.Check\.random
+SLOW_TSAN_TESTS := CheckCommand\.HostileSizes|NormalizersDoNotMake|EveryStorageFormByIts
 test-tsan: dependencies  ## The tests of what has threads under ThreadSanitizer
 	cmake --preset tsan
 	$(PLAIN_LAYOUT) cmake --build --preset tsan --parallel $(JOBS)
