@@ -95,8 +95,7 @@ class Converter {
                      {bytes_of(slice)},
                      std::nullopt};
     if (b.part != ExpertPart::kNone) {
-      const auto shape = manifest_[p].shape.span();
-      tensor.to.shape.assign(shape.begin(), shape.end());
+      tensor.to.shape = {info.shape[1] / (b.part == ExpertPart::kStackedGateUp ? 2 : 1), info.shape[2]};
       ++plan_.restacked;
     } else {
       plan_.renamed += tensor.to.name != binding_.stored_name(slice.tensor);
@@ -108,7 +107,7 @@ class Converter {
   void add_stack(const Parameter& first) {
     if (first.slot == Slot::kExpertW3) return;
     const bool down = first.slot == Slot::kExpertW2;
-    const std::uint64_t experts = manifest_.config().n_routed_experts;
+    const std::uint64_t experts = manifest_.experts(first.block);
     NewTensor stack;
     for (std::uint64_t e = 0; e < experts; ++e) {
       for (const Slot slot : {first.slot, Slot::kExpertW3}) {

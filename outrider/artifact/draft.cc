@@ -52,7 +52,13 @@ std::string Draft::name(std::size_t t) const {
 
 NewTensor Draft::to_write(std::size_t t) const {
   const DraftTensor tensor = (*this)[t];
-  return {{name(t), tensor.dtype, {tensor.shape.begin(), tensor.shape.end()}}, {tensor.from}, tensor.widened_from};
+  NewTensor out{
+      {name(t), tensor.dtype, {tensor.shape.begin(), tensor.shape.end()}}, {tensor.from}, tensor.widened_from};
+  if (const auto rows = rows_.find(t); rows != rows_.end()) {
+    out.from.clear();
+    for (const std::uint32_t row : rows->second.tensors) out.from.push_back((*this)[row].from);
+  }
+  return out;
 }
 
 std::optional<std::size_t> Draft::find(std::string_view wanted) const {
@@ -116,6 +122,18 @@ std::size_t Draft::add(std::string_view name, const Checkpoint& other, const Ten
 
 std::size_t Draft::add_copy(std::string_view name, std::size_t of) {
   return append((*this)[of], name);
+}
+
+std::size_t Draft::add_rows(std::string_view name, std::span<const std::uint32_t> rows) {
+  const TensorInfo& first = checkpoint_->tensors()[rows[0]];
+  DraftTensor tensor;
+  tensor.dtype = first.dtype;
+  const std::size_t t = append(tensor, name);
+  Rows& made = rows_[t];
+  made.shape = {rows.size(), first.bytes() * 8 / dtype_bits(first.dtype)};
+  made.tensors.assign(rows.begin(), rows.end());
+  edit(t).shape = made.shape;
+  return t;
 }
 
 void Draft::adopt_file(std::uint32_t file) {

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -56,6 +58,8 @@ class Draft {
   // A further tensor: of another checkpoint, or a copy of one that is here.
   std::size_t add(std::string_view name, const Checkpoint& other, const TensorInfo& tensor);
   std::size_t add_copy(std::string_view name, std::size_t of);
+  // A matrix whose rows are the checkpoint's tensors `rows`, all of one dtype and as many elements.
+  std::size_t add_rows(std::string_view name, std::span<const std::uint32_t> rows);
 
   // A file that the index does not name comes along as it is, unless it is taken into the index or dropped.
   void adopt_file(std::uint32_t file);
@@ -88,6 +92,11 @@ class Draft {
   std::vector<bool> dropped_;
   std::deque<DraftTensor> edits_;
   Arena names_;
+  struct Rows {
+    std::array<std::uint64_t, 2> shape;
+    std::vector<std::uint32_t> tensors;
+  };
+  std::map<std::size_t, Rows> rows_;  // by tensor, of those that add_rows() made
   std::vector<FileState> files_;
   std::vector<std::filesystem::path> sources_;
 };

@@ -29,7 +29,7 @@ nlohmann::ordered_json huggingface_config(const ConfigReading& reading) {
                       {"norm_topk_prob", c.norm_topk_prob},
                       {"num_attention_heads", c.num_attention_heads},
                       {"num_experts_per_tok", c.num_experts_per_tok},
-                      {"num_hash_layers", c.num_hash_layers},
+                      {"num_hash_layers", c.num_hash_layers().value_or(0)},
                       {"num_hidden_layers", c.num_hidden_layers},
                       {"num_key_value_heads", 1},
                       {"num_nextn_predict_layers", c.num_nextn_predict_layers},

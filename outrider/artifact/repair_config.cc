@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 
 #include "outrider/artifact/quantization_config.h"
@@ -43,6 +44,23 @@ std::vector<std::string> field_names(const std::string& issue) {
   return out;
 }
 
+// A number of experts that the tensors contradict: they know it.
+bool is_expert_count(const ConfigIssue& issue) {
+  return issue.kind == ConfigIssue::Kind::kContradiction && issue.field == "n_routed_experts";
+}
+
+// compress_ratios, where it can say what layer_types and compress_rates say: it has 4 for the layers with an indexer.
+std::optional<std::vector<std::uint64_t>> compress_ratios(const ModelConfig& config) {
+  std::vector<std::uint64_t> ratios;
+  for (const LayerAttention& layer : config.layers) {
+    if (layer.compressed() && (layer.compress_ratio == 4) != (layer.type == AttentionType::kCompressedSparse))
+      return std::nullopt;
+    ratios.push_back(layer.compress_ratio);
+  }
+  ratios.resize(ratios.size() + config.num_nextn_predict_layers);
+  return ratios;
+}
+
 class Restorer {
  public:
   Restorer(const CheckReport& report, const CheckReport* reference)
@@ -75,17 +93,41 @@ class Restorer {
   // What the tensors on disk say of a field that is lost.
   void infer(const ConfigIssue& issue, std::vector<std::string>& fields) {
     const ModelConfig& config = report_.config->config;
+    if (is_expert_count(issue)) return set("n_routed_experts", config.n_routed_experts, fields);
     if (issue.kind != ConfigIssue::Kind::kMissing || issue.message.find("the tensors on disk say") == std::string::npos)
       return;
     if (issue.field.starts_with("compress_ratios")) {
-      std::vector<std::uint64_t> ratios;
-      for (const LayerAttention& layer : config.layers) ratios.push_back(layer.compress_ratio);
-      ratios.resize(ratios.size() + config.num_nextn_predict_layers);
-      set("compress_ratios", ratios, fields);
+      if (const auto ratios = compress_ratios(config)) set("compress_ratios", *ratios, fields);
     } else if (issue.field.starts_with("num_hash_layers")) {
-      set("num_hash_layers", config.num_hash_layers, fields);
+      set("num_hash_layers", config.num_hash_layers().value_or(0), fields);
     } else if (issue.field.starts_with("num_nextn_predict_layers")) {
       set("num_nextn_predict_layers", config.num_nextn_predict_layers, fields);
+    }
+  }
+
+  // The releases' fields, beside those of transformers that say the same.
+  void add_release_fields(std::vector<std::string>& fields) {
+    const ModelConfig& c = report_.config->config;
+    for (const std::string& field : report_.config->traits.release_fields_lacking) {
+      if (field == "compress_ratios") {
+        if (const auto ratios = compress_ratios(c)) set(field, *ratios, fields);
+      } else if (field == "num_hash_layers") {
+        if (const auto count = c.num_hash_layers()) set(field, *count, fields);
+      } else if (field == "qk_rope_head_dim") {
+        set(field, c.qk_rope_head_dim, fields);
+      } else if (field == "rope_theta") {
+        set(field, c.rope_theta, fields);
+      } else if (field == "compress_rope_theta") {
+        set(field, c.compress_rope_theta, fields);
+      } else if (field == "rope_scaling" && c.yarn) {
+        set(field,
+            {{"type", "yarn"},
+             {"factor", c.yarn->factor},
+             {"original_max_position_embeddings", c.yarn->original_max_position_embeddings},
+             {"beta_fast", c.yarn->beta_fast},
+             {"beta_slow", c.yarn->beta_slow}},
+            fields);
+      }
     }
   }
 
@@ -102,6 +144,26 @@ class Restorer {
   ordered_json ours_;
   ordered_json theirs_;
 };
+
+}  // namespace
+
+namespace {
+
+// A description that held before the repair holds again once it leaves out what the repair added: the drafter's own
+// head and embedding, unquantised. Nothing where it has no list of what is left out.
+std::optional<std::string> ignore_added(const CheckReport& before, const CheckReport& after, ordered_json config) {
+  const auto quantization = config.find("quantization_config");
+  if (quantization == config.end() || !quantization->is_object() || !(*quantization)["ignore"].is_array())
+    return std::nullopt;
+  const BindingReport& made = *after.binding;
+  for (ParameterId p = 0; p < made.bindings.size(); ++p) {
+    const Binding& b = made.bindings[p];
+    if (!(*made.manifest)[p].falls_back_to || !b.bound || b.shared || b.form != StorageForm::kPlain) continue;
+    const std::string name = made.stored_name(*b.tensor(Component::kWeight));
+    if (before.checkpoint->find(name) == nullptr) (*quantization)["ignore"].push_back(name.substr(0, name.rfind('.')));
+  }
+  return config.dump(2) + "\n";
+}
 
 }  // namespace
 
@@ -127,11 +189,23 @@ std::optional<std::string> repair_config(const CheckReport& report, const CheckR
     for (const ConfigIssue& issue : report.config->issues) {
       if ((issue.kind == ConfigIssue::Kind::kMissing) != missing) continue;
       const std::size_t before = taken.size();
-      restorer.take(issue, taken);
+      // A reference would put the experts back that the artifact was pruned of.
+      if (!is_expert_count(issue)) restorer.take(issue, taken);
       if (taken.size() == before) restorer.infer(issue, inferred);
     }
     act(code, taken, "the reference");
     act(code, inferred, "what the tensors say");
+  }
+  if (wants(Code::kTransformersConfig)) {
+    std::vector<std::string> added;
+    restorer.add_release_fields(added);
+    if (!added.empty()) {
+      changed = true;
+      actions.push_back({Code::kTransformersConfig,
+                         fmt::format("add the releases' {} to config.json", fmt::join(added, ", ")),
+                         {},
+                         0});
+    }
   }
   if (wants(Code::kReferenceConfig) && reference != nullptr &&
       report.config->config.n_routed_experts == reference->config->config.n_routed_experts) {
@@ -157,6 +231,12 @@ std::optional<std::string> repair_quantization_config(const CheckReport& before,
   if (!after.has(kCode) || !asked || after.binding == nullptr) return std::nullopt;
   ordered_json config = parse(after.checkpoint->config_json());
   if (!config.is_object()) return std::nullopt;
+  if (!before.has(kCode)) {
+    if (auto text = ignore_added(before, after, config)) {
+      actions.push_back({kCode, "add the new tensors' modules to ignore in quantization_config", {}, 0});
+      return text;
+    }
+  }
   const ordered_json made = quantization_config(*after.binding, config.value("quantization_config", ordered_json()));
   if (made.is_null()) {
     config.erase("quantization_config");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "outrider/artifact/draft.h"
+#include "outrider/artifact/reference_values.h"
 #include "outrider/artifact/repair_plan.h"
 #include "outrider/check/spelling.h"
 #include "outrider/check/tensor_data.h"
@@ -24,6 +26,7 @@ class RepairContext {
                 RepairPlan& plan);
 
   bool wants(Code code) const { return options.only.empty() ? is_repaired_unasked(code) : options.only.contains(code); }
+  bool asked(Code code) const { return options.only.contains(code); }
   // The finding is there, and to be repaired.
   bool found(Code code) const { return report.has(code) && wants(code); }
   const BindingReport& binding() const { return *report.binding; }
@@ -35,8 +38,18 @@ class RepairContext {
   // Whether two of our tensors have the same values. Reads them.
   bool same_values(TensorId a, TensorId b);
   // Puts the reference's tensors in the place of all that stands for a parameter. `names` and `bytes` get what was
-  // restored. False where the reference has no such parameter.
-  bool restore(const Parameter& parameter, std::vector<std::string>& names, std::uint64_t& bytes);
+  // restored. False where the reference has no such parameter, or the artifact has other values of it, which are then
+  // the only copy: plan.withheld says so of `code`.
+  bool restore(Code code, const Parameter& parameter, std::vector<std::string>& names, std::uint64_t& bytes);
+  // Whether the reference has nothing else of a parameter than the artifact has. False without a reference.
+  bool same_as_reference(const Parameter& parameter);
+  // Tensors of no known name that may be a parameter which is missing: of its block, and of as many elements.
+  std::vector<TensorId> candidates_for(const Parameter& parameter) const;
+  // Missing parameters that were found in the artifact itself.
+  std::set<ParameterId> found_again;
+  void withhold(Code code, std::string why) { plan.withheld.emplace(code, std::move(why)); }
+  // Present where a reference is.
+  const ReferenceValues& reference_values();
 
   const CheckReport& report;
   const CheckReport* reference;  // nullptr where none was given, or it is no complete model
@@ -48,13 +61,17 @@ class RepairContext {
  private:
   // The tensors whose names say that they are of this parameter.
   std::span<const std::pair<ParameterId, TensorId>> tensors_of(ParameterId id);
-  bool same_bytes_as_reference(TensorId ours, TensorId theirs);
+  // Whether an expert of this number is the same one in both: of a pruned artifact, one of its parts must tell.
+  bool is_same_expert(const Parameter& parameter);
+  bool restore_stack(Code code, ParameterId ours, const Binding& source, std::vector<std::string>& names,
+                     std::uint64_t& bytes);
 
   std::vector<std::pair<ParameterId, TensorId>> by_parameter_;
+  std::vector<TensorId> unknown_;
   std::set<std::string> restored_stacks_;
   // Opened when they are first needed.
   std::unique_ptr<TensorData> our_data_;
-  std::unique_ptr<TensorData> their_data_;
+  std::unique_ptr<ReferenceValues> reference_values_;
 };
 
 // In the order in which they are to run.

@@ -29,10 +29,12 @@ bool restore_blocks(RepairContext& context) {
     const Parameter& parameter = theirs[q];
     if (parameter.block.index >= context.report.config->config.num_nextn_predict_layers) continue;
     const auto p = ours.manifest->find(parameter.block, parameter.slot, parameter.expert);
-    // Unquantised parameters that differ in precision only are another finding's.
-    const bool as_released = p && ours.bindings[*p].bound && !ours.bindings[*p].shared &&
-                             ours.bindings[*p].form == context.reference->binding->bindings[q].form;
-    if (!as_released) context.restore(parameter, names, bytes);
+    // What is not quantised has lost nothing to the reference's form.
+    const Binding* mine = p ? &ours.bindings[*p] : nullptr;
+    const bool sound =
+        mine != nullptr && mine->bound && !mine->shared &&
+        (mine->form == StorageForm::kPlain || mine->form == context.reference->binding->bindings[q].form);
+    if (!sound) context.restore(*why, parameter, names, bytes);
   }
   if (names.empty()) return false;
   context.act(*why, fmt::format("take {} of the MTP block from the reference", count_text(names.size(), "tensor")),

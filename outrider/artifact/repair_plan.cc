@@ -53,8 +53,8 @@ constexpr Repair kRepairs[] = {
     {Code::kCompanionWrong, Remedy::kUnasked, true},
     {Code::kStrayCompanion, Remedy::kUnasked, false},
     {Code::kBoundTwice, Remedy::kUnasked, false},
-    {Code::kUnknownTensor, Remedy::kUnasked, false},
-    {Code::kExplodedTensor, Remedy::kUnasked, true},
+    {Code::kTransformersRename, Remedy::kUnasked, false},
+    {Code::kExplodedTensor, Remedy::kUnasked, false},
     {Code::kMtpSharesHead, Remedy::kUnasked, false},
     {Code::kMtpDropped, Remedy::kUnasked, true},
     {Code::kMtpQuantised, Remedy::kUnasked, true},
@@ -65,11 +65,13 @@ constexpr Repair kRepairs[] = {
     {Code::kHashTableNotInteger, Remedy::kUnasked, true},
     {Code::kInconsistentStorage, Remedy::kUnasked, false},
     {Code::kReferenceDtype, Remedy::kUnasked, false},
-    {Code::kReferenceConfig, Remedy::kUnasked, false},
     // What writes whole files again for little, changes what others may rely on, or throws away what may be wanted.
     {Code::kUnalignedData, Remedy::kAsked, false},
     {Code::kScaleSpelling, Remedy::kAsked, false},
+    {Code::kUnknownTensor, Remedy::kAsked, false},
     {Code::kOutsideModel, Remedy::kAsked, false},
+    {Code::kReferenceConfig, Remedy::kAsked, true},
+    {Code::kTransformersConfig, Remedy::kAsked, false},
 };
 
 Repair repair_of(Code code) {
@@ -110,8 +112,9 @@ void take_tokenizer(const CheckReport& report, const RepairOptions& options, Rep
   }
 }
 
-std::string why_it_stays(const Finding& finding, const RepairOptions& options) {
+std::string why_it_stays(const Finding& finding, const RepairOptions& options, const RepairPlan& plan) {
   const Code code = finding.id;
+  if (const auto withheld = plan.withheld.find(code); withheld != plan.withheld.end()) return withheld->second;
   if (!options.only.empty() && !options.only.contains(code)) return "not asked for with --only";
   if (repair_of(code).remedy == Remedy::kAsked) {
     return fmt::format("repaired with --only {} alone", finding.kind().code);
@@ -166,7 +169,7 @@ void list_remaining(const CheckReport& report, const CheckReport* reference, con
   };
   const auto stays = [&](const Finding& finding) {
     if (finding.kind().severity < Severity::kWarning) return;
-    plan.remaining.push_back({finding.id, why_it_stays(finding, options)});
+    plan.remaining.push_back({finding.id, why_it_stays(finding, options, plan)});
   };
   for (const Finding& finding : report.findings) {
     if (!is_seen_in_files_only(finding.id) || acted(finding.id)) continue;
@@ -178,6 +181,11 @@ void list_remaining(const CheckReport& report, const CheckReport* reference, con
 }
 
 }  // namespace
+
+bool RepairPlan::leaves_errors() const {
+  return std::ranges::any_of(
+      remaining, [](const RemainingFinding& left) { return finding_kind(left.code).severity == Severity::kError; });
+}
 
 bool is_repairable(Code code) {
   return repair_of(code).remedy != Remedy::kNone;
@@ -193,6 +201,7 @@ RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) 
                             printable(directory.string(), 4096)));
   }
   RepairPlan plan;
+  plan.partial = options.partial;
   plan.sources.add_directory(directory);
   if (options.reference) plan.sources.add_directory(*options.reference);
   plan.before = check_of(directory, options, std::nullopt);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -18,6 +19,7 @@ struct RepairOptions {
   std::set<Code> only;                             // empty: whatever is repaired unasked (repaired_unasked())
   bool alias_in_float32 = true;                    // the MTP blocks' own heads; else as head.weight is stored
   bool head_in_float32 = false;                    // head.weight itself, as the repair of vLLM issue 43456 has it
+  bool partial = false;                            // put in place what still has errors
   unsigned threads = 2;
 };
 
@@ -43,6 +45,8 @@ struct RemainingFinding {
 struct RepairPlan {
   std::vector<RepairAction> actions;
   std::vector<RemainingFinding> remaining;
+  std::map<Code, std::string> withheld;  // why the reference's values were not taken, by finding
+  bool partial = false;                  // as in RepairOptions
   NewArtifact artifact;
   SourceStamps sources;  // of all files that it is made of, from before they were read
   // What check says of the artifact as it is, and as it will be; without checkpoint, binding and plan.
@@ -50,6 +54,8 @@ struct RepairPlan {
   std::shared_ptr<const CheckReport> after;
 
   bool empty() const { return actions.empty(); }
+  // Whether errors will stay.
+  bool leaves_errors() const;
 };
 
 // Throws Error where `directory` is no directory, is no checkpoint, or has no readable config.json.

@@ -189,6 +189,37 @@ TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
   }
 }
 
+TEST(Repair, LeavesNothingInPlaceThatStillHasErrorsUnlessAskedTo) {
+  TempDir dir;
+  const std::string config = testing::config_json("tiny", Family::kBf16);
+  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  std::erase_if(tensors, [](const auto& t) { return t.name == "norm.weight"; });
+  testing::write_checkpoint(dir / "in", tensors, config, false);
+  const RepairPlan plan = plan_repair(dir / "in", {});
+  EXPECT_FALSE(plan.empty());  // the MTP block's own head
+  EXPECT_TRUE(plan.leaves_errors());
+  EXPECT_THAT(error_message([&] { carry_out(plan, dir / "in", dir / "out"); }), HasSubstr("still has an error"));
+  EXPECT_FALSE(fs::exists(dir / "out"));
+  RepairOptions partial;
+  partial.partial = true;
+  EXPECT_EQ(repaired(dir / "in", dir / "out", partial).exit_status(), 1);
+  EXPECT_TRUE(Checkpoint::open(dir / "out").find("mtp.0.head.weight") != nullptr);
+}
+
+TEST(Repair, DropsATensorOfUnknownNameOnlyWhenAskedTo) {
+  TempDir dir;
+  const std::string config = testing::config_json("tiny", Family::kBf16);
+  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  tensors.push_back({"layers.0.attn.bias_of_ours", Dtype::kBF16, {4}, tensors[0].file});
+  testing::write_checkpoint(dir / "in", tensors, config, false);
+  repaired(dir / "in", dir / "out");
+  EXPECT_TRUE(Checkpoint::open(dir / "out").find("layers.0.attn.bias_of_ours") != nullptr);
+  RepairOptions asked;
+  asked.only = {Code::kUnknownTensor};
+  repaired(dir / "in", dir / "asked", asked);
+  EXPECT_TRUE(Checkpoint::open(dir / "asked").find("layers.0.attn.bias_of_ours") == nullptr);
+}
+
 TEST(Repair, WidensWithoutAReference) {
   TempDir dir;
   const std::string config = testing::config_json("tiny", Family::kBf16);

@@ -116,15 +116,12 @@ class Binder {
     if (!manifest_.has_block(name.block)) return use(t, TensorUse::kUnusedOutside);
     const bool down = name.part == ExpertPart::kStackedDown;
     const auto first = manifest_.find(name.block, down ? Slot::kExpertW2 : Slot::kExpertW1, 0);
-    const auto component = static_cast<std::size_t>(Component::kWeight);
-    if (first && out_.bindings[*first].tensors[component] >= 0) {
-      return claim(t, *first, Component::kWeight, name.part);
-    }
+    if (first && out_.bindings[*first].tensor(name.component)) return claim(t, *first, name.component, name.part);
     const std::vector<Slot> slots = down ? std::vector{Slot::kExpertW2} : std::vector{Slot::kExpertW1, Slot::kExpertW3};
-    for (std::uint64_t e = 0; e < manifest_.config().n_routed_experts; ++e) {
+    for (std::uint64_t e = 0; e < manifest_.experts(name.block); ++e) {
       for (const Slot slot : slots) {
         const auto p = manifest_.find(name.block, slot, static_cast<std::int32_t>(e));
-        if (p) claim(t, *p, Component::kWeight, name.part);
+        if (p) claim(t, *p, name.component, name.part);
       }
     }
     use(t, TensorUse::kUsed);

@@ -2,15 +2,28 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "outrider/util/error.h"
 
 namespace outrider {
+namespace {
 
-std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path, unsigned threads) {
-  auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(path, threads));
+constexpr std::string_view kRunsWithoutDrafter =
+    "\nThe model itself is complete: --no-speculation runs it without its drafter.";
+
+}  // namespace
+
+bool lacks_only_its_drafter(const BindingReport& report) {
+  return !report.faults.empty() && std::ranges::all_of(report.faults, [&](const BindingFault& fault) {
+    return (*report.manifest)[fault.parameter].block.kind == BlockKind::kMtp;
+  });
+}
+
+std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path, DrafterLoading drafter) {
+  auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(path));
   const std::string where = path.string();
   if (checkpoint->config_json().empty()) {
     throw Error(
@@ -18,14 +31,20 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
                     "model has. Copy it from the source of the checkpoint.",
                     where));
   }
-  const ConfigReading reading = read_config(checkpoint->config_json());
-  if (!reading.sound()) {
+  const bool skip = drafter == DrafterLoading::kSkip;
+  const ModelReading read = read_model(*checkpoint);
+  std::vector<ConfigIssue> issues = read.config.issues;
+  if (skip) std::erase_if(issues, [](const ConfigIssue& issue) { return issue.of_drafter; });
+  if (!issues.empty()) {
     std::string message = fmt::format("{}: config.json cannot be worked with:", where);
-    for (const ConfigIssue& issue : reading.issues) message += fmt::format("\n  {}: {}", issue.field, issue.message);
-    throw Error(message);
+    for (const ConfigIssue& issue : issues) message += fmt::format("\n  {}: {}", issue.field, issue.message);
+    const bool drafter_only =
+        std::all_of(issues.begin(), issues.end(), [](const ConfigIssue& issue) { return issue.of_drafter; });
+    throw Error(message.append(drafter_only ? kRunsWithoutDrafter : ""));
   }
-  const DrafterScan drafter = scan_drafter(*checkpoint, reading.config.num_hidden_layers);
-  BindResult result = bind(checkpoint, manifest_for(reading.config, drafter));
+  const ModelConfig& config = read.config.config;
+  const DrafterScan scan = skip ? DrafterScan{} : scan_drafter(*checkpoint, config.num_hidden_layers);
+  BindResult result = bind(checkpoint, manifest_for(config, scan, read.experts));
   if (auto* plan = std::get_if<CompletePlan>(&result)) {
     return std::make_shared<const CompletePlan>(std::move(*plan));
   }
@@ -35,7 +54,7 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
     message += fmt::format("\n  {}: {}", (*report.manifest)[fault.parameter].name(), fault.detail);
   }
   message += "\n`outrider check` says more about each of these.";
-  throw Error(message);
+  throw Error(message.append(lacks_only_its_drafter(report) ? kRunsWithoutDrafter : ""));
 }
 
 }  // namespace outrider

@@ -7,8 +7,15 @@
 
 namespace outrider {
 
-// Reads a checkpoint and proves it complete. Throws Error, whose message lists everything that is missing or wrong in
-// config.json and among the tensors, where it is not.
-std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path, unsigned threads = 2);
+// kSkip: the model alone, whatever state its drafter is in; the drafter's tensors are unused.
+enum class DrafterLoading { kLoad, kSkip };
+
+// Whether all that keeps a checkpoint from being complete is of its MTP blocks.
+bool lacks_only_its_drafter(const BindingReport& report);
+
+// The proof that the checkpoint at `path` is complete, for what runs it. Throws Error, which lists all that is lacking
+// and says whether the model would run without its drafter.
+std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
+                                              DrafterLoading drafter = DrafterLoading::kLoad);
 
 }  // namespace outrider

@@ -6,6 +6,12 @@
 #include <charconv>
 
 namespace outrider {
+namespace {
+
+constexpr std::uint64_t kMaxBlocks = 4096;
+constexpr std::uint64_t kMaxDraftingBlocks = 64;
+
+}  // namespace
 
 std::string_view storage_form_name(StorageForm form) {
   switch (form) {
@@ -35,7 +41,7 @@ std::string_view tensor_use_reason(TensorUse use) {
     case TensorUse::kUnusedDspark:
       return "belongs to a DSpark drafter, which is not an MTP block";
     case TensorUse::kUnusedNoDrafter:
-      return "a drafting block beyond num_nextn_predict_layers";
+      return "a drafting block that is not loaded";
     case TensorUse::kUnusedVision:
       return "vision tower; only the text model runs";
     case TensorUse::kUnusedEngram:
@@ -64,7 +70,7 @@ TensorSlice BindingReport::slice_of_stack(ParameterId id, TensorId t) const {
   const Binding& b = bindings[id];
   const std::uint64_t bytes = tensor(t).bytes();
   const Parameter& p = (*manifest)[id];
-  const std::uint64_t per_expert = bytes / manifest->config().n_routed_experts;
+  const std::uint64_t per_expert = bytes / manifest->experts(p.block);
   const std::uint64_t at = per_expert * static_cast<std::uint64_t>(p.expert);
   if (b.part == ExpertPart::kStackedDown) return {t, at, per_expert};
   const std::uint64_t half = per_expert / 2;
@@ -80,7 +86,7 @@ struct BlockOfName {
 
 // The drafting block a name lies in: mtp.N, or V3 style a layer past the last.
 std::optional<BlockOfName> drafter_block(std::string_view name, std::uint64_t num_hidden_layers) {
-  if (name.starts_with("model.")) name.remove_prefix(6);
+  name = without_prefixes(name);
   std::uint64_t first = 0;
   if (name.starts_with("mtp.")) {
     name.remove_prefix(4);
@@ -94,7 +100,7 @@ std::optional<BlockOfName> drafter_block(std::string_view name, std::uint64_t nu
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
   const auto digits = static_cast<std::size_t>(end - name.data());
   if (error != std::errc{} || digits == name.size() || *end != '.') return std::nullopt;
-  if (index < first || index >= first + 64) return std::nullopt;
+  if (index < first || index >= first + kMaxDraftingBlocks) return std::nullopt;
   return BlockOfName{index - first, name.substr(digits + 1)};
 }
 
@@ -139,7 +145,49 @@ DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_
   return scan;
 }
 
-std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const DrafterScan& drafter) {
+std::optional<std::uint64_t> ExpertCounts::of_all_layers() const {
+  if (layers.empty() || layers[0] == 0) return std::nullopt;
+  const bool agree = std::all_of(layers.begin(), layers.end(), [&](std::uint64_t n) { return n == layers[0]; });
+  return agree ? std::optional(layers[0]) : std::nullopt;
+}
+
+ExpertCounts count_experts(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers) {
+  struct Seen {
+    std::uint64_t router = 0;
+    std::uint64_t experts = 0;
+  };
+  ExpertCounts counts;
+  if (num_hidden_layers == 0 || num_hidden_layers > kMaxBlocks || checkpoint.names_only()) return counts;
+  std::vector<Seen> layers(num_hidden_layers);
+  std::vector<Seen> drafter(kMaxDraftingBlocks);
+  TensorNameReader reader(checkpoint.patterns(), num_hidden_layers, false);
+  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
+    const TensorName name = reader.read(checkpoint.keys()[t]);
+    const bool stack = name.part != ExpertPart::kNone;
+    if (name.kind != TensorName::Kind::kParameter || (name.expert < 0 && !stack && name.slot != Slot::kGateWeight))
+      continue;
+    std::vector<Seen>& blocks = name.block.kind == BlockKind::kMtp ? drafter : layers;
+    if (name.block.kind == BlockKind::kTop || name.block.index >= blocks.size()) continue;
+    Seen& block = blocks[name.block.index];
+    const auto& shape = checkpoint.tensors()[t].shape;
+    if (name.expert >= 0) {
+      block.experts = std::max(block.experts, static_cast<std::uint64_t>(name.expert) + 1);
+    } else if (!shape.empty() && (stack || name.component == Component::kWeight)) {
+      (stack ? block.experts : block.router) = shape[0];
+    }
+  }
+  const auto agreed = [](const std::vector<Seen>& blocks) {
+    std::vector<std::uint64_t> out;
+    for (const Seen& block : blocks) out.push_back(block.router == block.experts ? block.router : 0);
+    return out;
+  };
+  counts.layers = agreed(layers);
+  counts.drafter = agreed(drafter);
+  return counts;
+}
+
+std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const DrafterScan& drafter,
+                                             const ExpertCounts& experts) {
   std::uint32_t blocks = 0;
   DrafterKind kind = drafter.kind;
   if (kind == DrafterKind::kMtp) {
@@ -153,15 +201,15 @@ std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const Dr
       blocks = 0;
     }
   }
-  return std::make_shared<const Manifest>(config, kind, blocks);
+  return std::make_shared<const Manifest>(config, kind, blocks, experts.drafter);
 }
 
 ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers) {
   ConfigHints hints;
-  if (num_hidden_layers == 0 || num_hidden_layers > 4096) return hints;
+  if (num_hidden_layers == 0 || num_hidden_layers > kMaxBlocks) return hints;
   std::vector<LayerAttention> layers(num_hidden_layers);
   std::vector<bool> seen(num_hidden_layers);
-  std::uint64_t hash_layers = 0;
+  std::vector<bool> hash_layers(num_hidden_layers);
   std::uint64_t mtp_blocks = 0;
   for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
     const TensorInfo& tensor = checkpoint.tensors()[t];
@@ -180,14 +228,28 @@ ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_
     } else if (name.slot == Slot::kCompressorApe && layer.type == AttentionType::kWindow) {
       layer.type = AttentionType::kHeavilyCompressed;
     }
-    if (name.slot == Slot::kGateTid2Eid) hash_layers = std::max<std::uint64_t>(hash_layers, name.block.index + 1);
+    if (name.slot == Slot::kGateTid2Eid) hash_layers[name.block.index] = true;
   }
   const bool ratios_known = std::all_of(
       layers.begin(), layers.end(), [](const LayerAttention& l) { return !l.compressed() || l.compress_ratio != 0; });
   if (ratios_known && std::all_of(seen.begin(), seen.end(), [](bool s) { return s; })) hints.layers = layers;
-  hints.num_hash_layers = hash_layers;
+  hints.hash_layers = std::move(hash_layers);
   if (!checkpoint.names_only() || mtp_blocks != 0) hints.num_nextn_predict_layers = mtp_blocks;
   return hints;
+}
+
+ModelReading read_model(const Checkpoint& checkpoint) {
+  ModelReading out{read_config(checkpoint.config_json()), {}};
+  if (out.config.unsupported()) return out;
+  const ModelConfig& config = out.config.config;
+  out.experts = count_experts(checkpoint, config.num_hidden_layers);
+  const std::optional<std::uint64_t> experts = out.experts.of_all_layers();
+  if (out.config.sound() && (!experts || *experts == config.n_routed_experts)) return out;
+  // What the config lost, or was not told, the tensors may know.
+  ConfigHints hints = config_hints(checkpoint, config.num_hidden_layers);
+  hints.n_routed_experts = experts;
+  out.config = read_config(checkpoint.config_json(), hints);
+  return out;
 }
 
 }  // namespace outrider

@@ -137,10 +137,27 @@ struct DrafterScan {
 };
 DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
 
+// How many routed experts each block on disk has: the rows of its router, where as many experts are there. 0: unknown.
+struct ExpertCounts {
+  std::vector<std::uint64_t> layers;   // by layer
+  std::vector<std::uint64_t> drafter;  // by drafting block
+
+  std::optional<std::uint64_t> of_all_layers() const;  // where they agree
+};
+ExpertCounts count_experts(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
+
 // The manifest that `config` and the drafter on disk call for.
-std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const DrafterScan& drafter);
+std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const DrafterScan& drafter,
+                                             const ExpertCounts& experts);
 
 // Config fields that the tensors on disk give away, for a config.json that lost them.
 ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
+
+// config.json, and what it lost read from the tensors; with the number of experts in each block.
+struct ModelReading {
+  ConfigReading config;
+  ExpertCounts experts;
+};
+ModelReading read_model(const Checkpoint& checkpoint);
 
 }  // namespace outrider

@@ -189,25 +189,72 @@ void Resolver::resolve_unquantised(ParameterId p, Binding& b) {
 }
 
 void Resolver::resolve_stacked(ParameterId p, Binding& b) {
-  b.form = StorageForm::kPlain;
-  const TensorId t = *b.tensor(Component::kWeight);
-  // One fault for the stack, not one for each expert's slice.
-  const bool first = parameter(p).expert == 0 && parameter(p).slot != Slot::kExpertW3;
   const ModelConfig& c = report_.manifest->config();
   const bool gate_up = b.part == ExpertPart::kStackedGateUp;
   const std::uint64_t rows = gate_up ? 2 * c.moe_intermediate_size : c.hidden_size;
   const std::uint64_t cols = gate_up ? c.hidden_size : c.moe_intermediate_size;
-  const auto& shape = tensor(t).shape;
-  const bool fits = shape.size() == 3 && shape[0] == c.n_routed_experts && shape[1] == rows && shape[2] == cols;
-  if (!fits && first) {
-    expect_shape(p, t, {c.n_routed_experts, rows, cols}, FaultKind::kWrongShape, "the stack of all experts");
+  if (auto fault = fault_of_stack(p, b, report_.manifest->experts(parameter(p).block), rows, cols)) {
+    b.bound = false;
+    // One fault for the stack, not one for each expert's slice.
+    const bool first = parameter(p).expert == 0 && parameter(p).slot != Slot::kExpertW3;
+    if (first) this->fault(fault->kind, p, fault->tensor, std::move(fault->detail), fault->companion);
   }
-  const bool plain = is_plain_float(tensor(t).dtype);
-  if (!plain && first) {
-    expect_dtype(p, t, false, FaultKind::kWrongDtype, "BF16, F16 or F32 (stacked experts are read unquantised only)");
+  const bool quantised = b.form != StorageForm::kPlain;
+  release(b, {Component::kWeight, quantised ? Component::kWeightScaleInv : Component::kWeight}, TensorUse::kUnusedStray,
+          p, true);
+}
+
+std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, std::uint64_t experts,
+                                                     std::uint64_t rows, std::uint64_t cols) {
+  const TensorId t = *b.tensor(Component::kWeight);
+  const Dtype dtype = tensor(t).dtype;
+  const auto misfit = [&](TensorId of, FaultKind kind, std::initializer_list<std::uint64_t> shape,
+                          std::string_view what) -> std::optional<BindingFault> {
+    const std::span<const std::uint64_t> want(shape.begin(), shape.size());
+    if (same_shape(tensor(of).shape, want)) return std::nullopt;
+    return BindingFault{kind, p, of,
+                        fmt::format("{} is {}, but {} is {}", report_.stored_name(of), shape_text(tensor(of).shape),
+                                    what, shape_text(want)),
+                        std::nullopt};
+  };
+  const auto codes = [&](std::uint64_t stored_cols) {
+    return misfit(t, FaultKind::kWrongShape, {experts, rows, stored_cols}, "the stack of all experts");
+  };
+  if (is_plain_float(dtype)) {
+    b.form = StorageForm::kPlain;
+    return codes(cols);
   }
-  if (!fits || !plain) b.bound = false;
-  release(b, {Component::kWeight}, TensorUse::kUnusedStray, p, true);
+  const bool fp8 = dtype == Dtype::kF8E4M3;
+  if (!fp8 && !is_byte(dtype) && dtype != Dtype::kF4) {
+    return BindingFault{FaultKind::kWrongDtype, p, t,
+                        fmt::format("{} is {}; BF16, F16, F32, F8_E4M3 or packed FP4 is expected",
+                                    report_.stored_name(t), dtype_name(dtype)),
+                        std::nullopt};
+  }
+  b.form = fp8 ? StorageForm::kFp8Block : StorageForm::kMxfp4;
+  if (!fp8) b.group_size = 32;
+  if (auto fault = codes(fp8 || dtype == Dtype::kF4 ? cols : ceil_div(cols, 2))) return fault;
+  const auto s = b.tensor(Component::kWeightScaleInv);
+  if (!s) {
+    return BindingFault{FaultKind::kMissingCompanion, p, t,
+                        fmt::format("stored as {} ({}) but {}_scale_inv is not in the checkpoint",
+                                    storage_form_name(b.form), dtype_name(dtype), report_.stored_name(t)),
+                        Component::kWeightScaleInv};
+  }
+  const Dtype scale = tensor(*s).dtype;
+  if (scale != Dtype::kF8E8M0 && scale != Dtype::kU8 && !(fp8 && is_scale_float(scale))) {
+    return BindingFault{FaultKind::kWrongCompanion, p, *s,
+                        fmt::format("{} is {}; F8_E8M0 is expected", report_.stored_name(*s), dtype_name(scale)),
+                        std::nullopt};
+  }
+  // w1 and w3 share no block of scales where the width is a multiple of the block's rows.
+  const std::uint64_t block_rows = fp8 ? block_rows_ : 1;
+  return misfit(
+      *s, FaultKind::kWrongCompanion,
+      {experts, b.part == ExpertPart::kStackedGateUp ? 2 * (rows / 2 / block_rows) : ceil_div(rows, block_rows),
+       ceil_div(cols, fp8 ? block_cols_ : 32)},
+      fmt::format("a scale for each {} of a stack",
+                  fp8 ? fmt::format("{}x{} block", block_rows_, block_cols_) : std::string("32 columns")));
 }
 
 void Resolver::resolve_packed(ParameterId p, Binding& b) {

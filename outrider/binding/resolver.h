@@ -45,6 +45,9 @@ class Resolver {
   bool expect_dtype(ParameterId p, TensorId t, bool allowed, FaultKind kind, std::string_view expected);
   void resolve_unquantised(ParameterId p, Binding& b);
   void resolve_stacked(ParameterId p, Binding& b);
+  // Of the tensors of a stack [experts, rows, cols]: what does not fit the form, nothing where all does.
+  std::optional<BindingFault> fault_of_stack(ParameterId p, Binding& b, std::uint64_t experts, std::uint64_t rows,
+                                             std::uint64_t cols);
   void resolve_packed(ParameterId p, Binding& b);
   void expect_fp4_shape(ParameterId p, TensorId t, std::uint64_t out, std::uint64_t in);
   void expect_nvfp4_scale(ParameterId p, TensorId t, std::uint64_t out, std::uint64_t in);

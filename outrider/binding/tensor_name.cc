@@ -24,7 +24,7 @@ constexpr std::array<std::string_view, kComponentCount> kSuffixes = {"weight",
                                                                      "input_scale"};
 
 // One spelling of a piece of a module's path, and the dialect it belongs to.
-enum : std::uint8_t { kBoth = 0, kOfficial = 1, kHuggingFace = 2 };
+enum : std::uint8_t { kBoth = 0, kOfficial = 1, kHuggingFace = 2, kRenamed = 4, kVariant = 8 };
 struct Spelling {
   std::string_view text;
   std::uint8_t dialect;
@@ -32,9 +32,10 @@ struct Spelling {
 
 struct Entry {
   Slot slot;
-  std::uint8_t dialect;  // kOfficial | kHuggingFace bits
+  std::uint8_t dialect;  // the bits above
   bool bare;             // the whole name, no component follows (attn_sink, ape, tid2eid, …)
   ExpertPart part = ExpertPart::kNone;
+  Component component = Component::kWeight;  // of a whole name
 };
 
 struct StringHash {
@@ -82,7 +83,9 @@ Lookup block_table() {
   add(t, attn, {{"q_norm", kOfficial}, {"q_a_norm", kHuggingFace}}, Slot::kQNorm);
   add(t, attn, {{"wq_b", kOfficial}, {"q_b_proj", kHuggingFace}}, Slot::kWqB);
   add(t, attn, {{"wkv", kOfficial}, {"kv_proj", kHuggingFace}}, Slot::kWkv);
-  add(t, attn, {{"kv_norm", kBoth}}, Slot::kKvNorm);
+  // transformers 5.16 and later reverse their rule ".norm." -> ".kv_norm.", which is meant for compressors and not
+  // anchored to them.
+  add(t, attn, {{"kv_norm", kBoth}, {"norm", kRenamed}}, Slot::kKvNorm);
   add(t, attn, {{"wo_a", kOfficial}, {"o_a_proj", kHuggingFace}}, Slot::kWoA);
   add(t, attn, {{"wo_b", kOfficial}, {"o_b_proj", kHuggingFace}}, Slot::kWoB);
 
@@ -98,6 +101,10 @@ Lookup block_table() {
   add(t, indexer_compressor, {{"wgate", kOfficial}, {"gate_proj", kHuggingFace}}, Slot::kIndexerCompressorWgate);
   add(t, indexer_compressor, {{"norm", kOfficial}, {"kv_norm", kHuggingFace}}, Slot::kIndexerCompressorNorm);
 
+  // The same of a model that was loaded under Hugging Face's names.
+  add(t, root, {{"self_attn.compressor.norm", kHuggingFace | kRenamed}}, Slot::kCompressorNorm);
+  add(t, root, {{"self_attn.compressor.indexer.norm", kHuggingFace | kRenamed}}, Slot::kIndexerCompressorNorm);
+
   add(t, ffn, {{"gate", kBoth}}, Slot::kGateWeight);
   add(t, ffn, {{"gate.bias", kOfficial}, {"gate.e_score_correction_bias", kHuggingFace}}, Slot::kGateBias, true);
   add(t, ffn, {{"gate.tid2eid", kBoth}}, Slot::kGateTid2Eid, true);
@@ -105,18 +112,25 @@ Lookup block_table() {
   add(t, shared, {{"w2", kOfficial}, {"down_proj", kHuggingFace}}, Slot::kSharedW2);
   add(t, shared, {{"w3", kOfficial}, {"up_proj", kHuggingFace}}, Slot::kSharedW3);
 
-  for (const bool bare : {true, false}) {
-    add(t, ffn, {{bare ? "experts.gate_up_proj" : "experts.gate_up_proj.weight", kHuggingFace}}, Slot::kExpertW1, true);
-    add(t, ffn, {{bare ? "experts.down_proj" : "experts.down_proj.weight", kHuggingFace}}, Slot::kExpertW2, true);
-  }
-  for (auto& [name, entry] : t) {
-    if (name.find("experts.gate_up_proj") != std::string::npos) entry.part = ExpertPart::kStackedGateUp;
-    if (name.find("mlp.experts.down_proj") != std::string::npos ||
-        name.find("ffn.experts.down_proj") != std::string::npos) {
-      entry.part = ExpertPart::kStackedDown;
+  for (const std::string_view container : {"ffn.experts.", "mlp.experts."}) {
+    for (const std::string_view suffix : {"", ".weight", "_scale_inv"}) {
+      const Component component = suffix == "_scale_inv" ? Component::kWeightScaleInv : Component::kWeight;
+      const std::uint8_t dialect = container == "ffn.experts." ? kOfficial | kHuggingFace : kHuggingFace;
+      t[fmt::format("{}gate_up_proj{}", container, suffix)] = {Slot::kExpertW1, dialect, true,
+                                                               ExpertPart::kStackedGateUp, component};
+      t[fmt::format("{}down_proj{}", container, suffix)] = {Slot::kExpertW2, dialect, true, ExpertPart::kStackedDown,
+                                                            component};
     }
   }
   return t;
+}
+
+void add_hyper_head(Lookup& t) {
+  const std::vector<Spelling> containers = {
+      {"hc_head_", kOfficial}, {"hc_head.hc_", kHuggingFace}, {"hc_head.", kVariant}};
+  add(t, containers, {{"fn", kBoth}}, Slot::kHcHeadFn, true);
+  add(t, containers, {{"base", kBoth}}, Slot::kHcHeadBase, true);
+  add(t, containers, {{"scale", kBoth}}, Slot::kHcHeadScale, true);
 }
 
 Lookup top_table() {
@@ -125,9 +139,7 @@ Lookup top_table() {
   add(t, root, {{"embed", kOfficial}, {"embed_tokens", kHuggingFace}}, Slot::kEmbed);
   add(t, root, {{"head", kOfficial}, {"lm_head", kHuggingFace}}, Slot::kHead);
   add(t, root, {{"norm", kBoth}}, Slot::kFinalNorm);
-  add(t, root, {{"hc_head_fn", kOfficial}, {"hc_head.hc_fn", kHuggingFace}}, Slot::kHcHeadFn, true);
-  add(t, root, {{"hc_head_base", kOfficial}, {"hc_head.hc_base", kHuggingFace}}, Slot::kHcHeadBase, true);
-  add(t, root, {{"hc_head_scale", kOfficial}, {"hc_head.hc_scale", kHuggingFace}}, Slot::kHcHeadScale, true);
+  add_hyper_head(t);
   return t;
 }
 
@@ -138,10 +150,14 @@ Lookup drafter_table() {
   add(t, root, {{"h_proj", kBoth}}, Slot::kHProj);
   add(t, root, {{"enorm", kBoth}}, Slot::kENorm);
   add(t, root, {{"hnorm", kBoth}}, Slot::kHNorm);
-  add(t, root, {{"norm", kBoth}, {"shared_head.norm", kHuggingFace}}, Slot::kFinalNorm);
-  add(t, root, {{"hc_head_fn", kOfficial}, {"hc_head.hc_fn", kHuggingFace}}, Slot::kHcHeadFn, true);
-  add(t, root, {{"hc_head_base", kOfficial}, {"hc_head.hc_base", kHuggingFace}}, Slot::kHcHeadBase, true);
-  add(t, root, {{"hc_head_scale", kOfficial}, {"hc_head.hc_scale", kHuggingFace}}, Slot::kHcHeadScale, true);
+  // The same rule applied to an MTP block and not reversed: kv_norm.
+  add(t, root,
+      {{"norm", kBoth},
+       {"kv_norm", kRenamed},
+       {"shared_head.norm", kHuggingFace},
+       {"shared_head.kv_norm", kHuggingFace | kRenamed}},
+      Slot::kFinalNorm);
+  add_hyper_head(t);
   add(t, root, {{"head", kOfficial}, {"lm_head", kHuggingFace}, {"shared_head.head", kHuggingFace}}, Slot::kHead);
   add(t, root, {{"emb.tok_emb", kOfficial}, {"embed", kOfficial}, {"embed_tokens", kHuggingFace}}, Slot::kEmbed);
   add(t, root, {{"main_proj", kBoth}}, Slot::kMainProj);
@@ -168,6 +184,12 @@ bool eat(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
+// What torch.compile, DataParallel, PEFT and multimodal models put before the model's own names.
+bool eat_wrapper(std::string_view& name) {
+  return eat(name, "_orig_mod.") || eat(name, "module.") || eat(name, "base_model.model.") ||
+         eat(name, "language_model.");
+}
+
 // "17." → 17. Leading zeros are another name, not another spelling of the same number.
 std::optional<std::uint32_t> eat_number(std::string_view& text) {
   std::uint32_t value = 0;
@@ -191,6 +213,8 @@ std::optional<Component> component_of(std::string_view suffix) {
 void note(DialectEvidence& evidence, std::uint8_t dialect) {
   evidence.official |= (dialect & kOfficial) != 0;
   evidence.hugging_face |= (dialect & kHuggingFace) != 0;
+  evidence.renamed |= (dialect & kRenamed) != 0;
+  evidence.variant |= (dialect & kVariant) != 0;
 }
 
 // `rest` is what follows "layers.N." or "mtp.N.".
@@ -230,7 +254,7 @@ bool parse_from(const Lookup& table, std::string_view rest, TensorName& out) {
     return true;
   };
   if (const auto whole = table.find(rest); whole != table.end() && whole->second.bare) {
-    return found(whole->second, Component::kWeight);
+    return found(whole->second, whole->second.component);
   }
   const std::size_t dot = rest.rfind('.');
   if (dot == std::string_view::npos) return false;
@@ -261,6 +285,13 @@ bool is_rotary_cache(std::string_view rest) {
 
 }  // namespace
 
+std::string_view without_prefixes(std::string_view name) {
+  while (eat_wrapper(name)) {
+  }
+  eat(name, "model.");
+  return name;
+}
+
 std::string_view component_suffix(Component component) {
   return kSuffixes[static_cast<std::size_t>(component)];
 }
@@ -268,6 +299,7 @@ std::string_view component_suffix(Component component) {
 TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_layers, bool dspark) {
   TensorName out;
   std::string_view rest = name;
+  while (eat_wrapper(rest)) out.dialect.variant = true;
   out.dialect.model_prefix = eat(rest, "model.");
   if (is_vision(rest)) {
     out.kind = TensorName::Kind::kVision;
@@ -291,6 +323,7 @@ TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_lay
     std::string_view expert = rest;
     const bool official = eat(expert, "ffn.experts.");
     if (official || eat(expert, "mlp.experts.")) {
+      if (eat(expert, ".")) out.dialect.variant = true;  // transformers 5.8 writes two dots
       parse_routed_expert(expert, out);
       if (out.kind == TensorName::Kind::kParameter) {
         note(out.dialect, official ? kOfficial : kHuggingFace);

@@ -34,6 +34,8 @@ struct DialectEvidence {
   bool hugging_face = false;
   bool model_prefix = false;  // a leading "model."
   bool v3_mtp = false;        // an MTP block as layers.{num_hidden_layers + i}
+  bool renamed = false;       // norm for kv_norm, as transformers' save_pretrained writes: attn.norm
+  bool variant = false;       // a spelling that neither the releases nor transformers have
 
   bool mixed() const { return official && hugging_face; }
 };
@@ -107,7 +109,10 @@ class TensorNameReader {
   std::vector<Known> known_;  // by pattern
 };
 
-// The name a parameter's component has in a dialect. `config_layers` as above. Official unless `hugging_face`.
+// A name without what wrappers of the model put before it: "model.", "module.", "_orig_mod.", …
+std::string_view without_prefixes(std::string_view name);
+
+// The name a parameter's component has in a dialect. Official unless `hugging_face`.
 std::string tensor_name(const Block& block, Slot slot, std::int32_t expert, Component component, bool hugging_face,
                         bool model_prefix);
 

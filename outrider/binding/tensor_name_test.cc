@@ -45,6 +45,39 @@ TEST(TensorName, EveryParameterRoundTripsInEveryDialect) {
   }
 }
 
+// As save_pretrained of transformers 5.8 to 5.24, MLX and wrappers of the model write.
+TEST(TensorName, SpellingsOfTheField) {
+  struct Expected {
+    const char* name;
+    const char* official;
+    bool renamed = false;
+    bool variant = false;
+  };
+  const Expected names[] = {
+      {"model.layers.3.attn.norm.weight", "layers.3.attn.kv_norm.weight", true},
+      {"model.layers.3.self_attn.norm.weight", "layers.3.attn.kv_norm.weight", true},
+      {"mtp.0.attn.norm.weight", "mtp.0.attn.kv_norm.weight", true},
+      {"mtp.0.kv_norm.weight", "mtp.0.norm.weight", true},
+      {"model.layers.3.self_attn.compressor.norm.weight", "layers.3.attn.compressor.norm.weight", true},
+      {"model.layers.3.self_attn.compressor.indexer.norm.weight", "layers.3.attn.indexer.compressor.norm.weight", true},
+      {"layers.3.attn.compressor.norm.weight", "layers.3.attn.compressor.norm.weight"},
+      {"model.layers.3.self_attn.compressor.indexer.weights_proj.weight", "layers.3.attn.indexer.weights_proj.weight"},
+      {"model.layers.1.mlp.experts..2.w1.weight", "layers.1.ffn.experts.2.w1.weight", false, true},
+      {"model.hc_head.fn", "hc_head_fn", false, true},
+      {"model.hc_head.hc_fn", "hc_head_fn"},
+      {"_orig_mod.layers.3.attn.wq_a.weight", "layers.3.attn.wq_a.weight", false, true},
+      {"language_model.model.norm.weight", "norm.weight", false, true},
+      {"base_model.model.lm_head.weight", "head.weight", false, true},
+  };
+  for (const Expected& e : names) {
+    const TensorName name = parse_tensor_name(e.name, 6, false);
+    ASSERT_EQ(name.kind, TensorName::Kind::kParameter) << e.name;
+    EXPECT_EQ(tensor_name(name.block, name.slot, name.expert, name.component, false, false), e.official);
+    EXPECT_EQ(name.dialect.renamed, e.renamed) << e.name;
+    EXPECT_EQ(name.dialect.variant, e.variant) << e.name;
+  }
+}
+
 TEST(TensorName, AReaderOfManySaysTheSame) {
   std::vector<std::string> names;
   for (const char* block :

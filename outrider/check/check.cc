@@ -66,16 +66,13 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
                     "Copy it from the source of the checkpoint.",
                     report.checkpoint->root().string()));
   }
-  report.config = read_config(report.checkpoint->config_json());
-  if (!report.config->sound() && !report.config->unsupported()) {
-    // What the config lost, the tensors may know.
-    report.config = read_config(report.checkpoint->config_json(),
-                                config_hints(*report.checkpoint, report.config->config.num_hidden_layers));
-  }
+  ModelReading read = read_model(*report.checkpoint);
+  report.config = std::move(read.config);
+  context.experts = std::move(read.experts);
   const ConfigReading& reading = *report.config;
   context.drafter = scan_drafter(*report.checkpoint, reading.config.num_hidden_layers);
   if (!reading.unsupported() && reading.shapes_known) {
-    const auto manifest = manifest_for(reading.config, context.drafter);
+    const auto manifest = manifest_for(reading.config, context.drafter, context.experts);
     BindResult result = bind(report.checkpoint, manifest);
     if (auto* plan = std::get_if<CompletePlan>(&result)) {
       report.plan = std::make_shared<const CompletePlan>(std::move(*plan));

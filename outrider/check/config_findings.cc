@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
 
@@ -25,6 +26,23 @@ void check_generation_config(CheckContext& context) {
   context.add(Code::kSampledByDefault, fmt::format("do_sample is true at temperature {}", temperature.get<double>()));
 }
 
+// Experts pruned in some layers and not in others: config.json has one number for all.
+void check_expert_counts(CheckContext& context) {
+  const std::vector<std::uint64_t>& layers = context.experts.layers;
+  const std::uint64_t expected = context.reading().config.n_routed_experts;
+  std::string odd;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i] == 0 || layers[i] == expected) continue;
+    if (count++ == 0) odd = fmt::format("layers.{} has {}", i, layers[i]);
+  }
+  if (count == 0 || context.reading().unsupported()) return;
+  context.add(Code::kConfigContradiction,
+              fmt::format("n_routed_experts is {} but {}{}; config.json has one number for all layers", expected, odd,
+                          count == 1 ? "" : fmt::format(", and {} layers more have other numbers", count - 1)),
+              {}, "Prune every layer to the same number of experts, and write that number into config.json.");
+}
+
 }  // namespace
 
 void check_config(CheckContext& context) {
@@ -45,6 +63,11 @@ void check_config(CheckContext& context) {
     }
   }
   if (!missing.empty()) context.add(Code::kConfigFieldMissing, missing);
+  if (const auto& lacking = reading.traits.release_fields_lacking; !lacking.empty()) {
+    context.add(Code::kTransformersConfig,
+                fmt::format("config.json is as transformers writes it, without {}", fmt::join(lacking, ", ")));
+  }
+  check_expert_counts(context);
   check_generation_config(context);
 }
 

@@ -26,6 +26,7 @@ class CheckContext {
   CheckReport& report;
   const CheckOptions& options;
   DrafterScan drafter;
+  ExpertCounts experts;
 };
 
 // "1 tensor", "12,345 tensors".

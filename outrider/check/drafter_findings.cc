@@ -40,6 +40,8 @@ void check_mtp(CheckContext& context) {
     level = std::max(level, coarseness(binding.bindings[p].form));
   }
   std::vector<std::string> coarser;
+  // A block all of whose weights are quantised is as a release has it, beside a model that was widened.
+  bool any_plain = false;
   const auto [first, end] = manifest.parameters_of(manifest.blocks() - manifest.drafter_blocks(), manifest.blocks());
   for (ParameterId p = first; p < end; ++p) {
     const Parameter& parameter = manifest[p];
@@ -54,6 +56,7 @@ void check_mtp(CheckContext& context) {
     if (!b.bound || b.shared) continue;
     const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
     const std::string name = binding.stored_name(*t);
+    any_plain = any_plain || (b.form == StorageForm::kPlain && parameter.spec().storage == Storage::kLinear);
     if (coarse(b.form)) {
       quantised.push_back(name);
     } else if (parameter.slot != Slot::kWoA &&
@@ -74,7 +77,7 @@ void check_mtp(CheckContext& context) {
                             count_text(quantised.size(), "weight"), quantised[0]),
                 quantised);
   }
-  if (!coarser.empty()) {
+  if (!coarser.empty() && (any_plain || !quantised.empty())) {
     context.add(
         Code::kMtpNotAsReleased,
         fmt::format("{} of the MTP block are stored more coarsely than the same modules of the model, for instance {}",
@@ -83,6 +86,23 @@ void check_mtp(CheckContext& context) {
   }
   if (manifest.drafter_blocks() == 1) {
     context.add(Code::kMtpChained, "num_nextn_predict_layers is 1");
+  }
+}
+
+// A drafter that was left as it was when the model was pruned, or pruned alone.
+void check_drafter_experts(CheckContext& context) {
+  const ModelConfig& config = context.reading().config;
+  const Manifest& manifest = *context.binding().manifest;
+  for (std::uint32_t i = 0; i < manifest.drafter_blocks(); ++i) {
+    const Block block{manifest.drafter() == DrafterKind::kDspark ? BlockKind::kDspark : BlockKind::kMtp, i};
+    const std::uint64_t experts = manifest.experts(block);
+    if (experts == config.n_routed_experts) continue;
+    const bool too_few = experts < config.num_experts_per_tok;
+    context.add(too_few ? Code::kConfigContradiction : Code::kDrafterExperts,
+                fmt::format("{} has a router for {} experts and as many experts, the model has {} (n_routed_experts){}",
+                            block_name(block), experts, config.n_routed_experts,
+                            too_few ? fmt::format(", and num_experts_per_tok is {}", config.num_experts_per_tok) : ""),
+                {}, too_few ? std::string(finding_kind(Code::kDrafterExperts).remedy) : "");
   }
 }
 
@@ -119,8 +139,9 @@ void check_drafter(CheckContext& context) {
                           "speculation",
                           summary.announced));
   }
-  if (context.report.binding != nullptr && context.binding().manifest->drafter() == DrafterKind::kMtp)
-    check_mtp(context);
+  if (context.report.binding == nullptr) return;
+  check_drafter_experts(context);
+  if (context.binding().manifest->drafter() == DrafterKind::kMtp) check_mtp(context);
 }
 
 }  // namespace outrider

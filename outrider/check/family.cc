@@ -3,6 +3,7 @@
 #include <map>
 
 #include "outrider/check/context.h"
+#include "outrider/check/spelling.h"
 
 namespace outrider {
 namespace {
@@ -64,8 +65,11 @@ std::string dialect_of(const BindingReport& binding) {
   std::uint64_t v3 = 0;
   for (const TensorName& name : binding.names) {
     if (name.kind != TensorName::Kind::kParameter) continue;
-    official += name.dialect.official;
-    hugging_face += name.dialect.hugging_face;
+    // At the top, transformers writes its own names beside official ones of the layers.
+    if (name.block.kind != BlockKind::kTop) {
+      official += name.dialect.official;
+      hugging_face += name.dialect.hugging_face;
+    }
     prefixed += name.dialect.model_prefix;
     stacked += name.part != ExpertPart::kNone;
     v3 += name.dialect.v3_mtp;
@@ -107,7 +111,9 @@ void recognise_family(CheckContext& context) {
   if (report.binding != nullptr) {
     family += ", " + forms_of(report);
     report.dialect = dialect_of(*report.binding);
-    if (report.dialect.starts_with("Hugging Face") && report.drafter.kind == DrafterKind::kNone) {
+    const bool saved =
+        report.dialect.starts_with("Hugging Face") || count_names(*report.binding)[0].saved_by_transformers();
+    if (saved && report.drafter.kind == DrafterKind::kNone) {
       family += ", as save_pretrained writes it";
     }
   }

@@ -81,6 +81,11 @@ constexpr FindingKind kKinds[] = {
     {Code::kTokenizerMissing, "OUT027", "tokenizer-missing", kNote, false, "no tokenizer.json beside the weights",
      "Text cannot be encoded; engines download another one, or fail at the first request.",
      "Copy tokenizer.json and tokenizer_config.json from the source. Or: `outrider repair --reference SOURCE`."},
+    {Code::kTransformersConfig, "OUT028", "transformers-config", kNote, false,
+     "config.json has transformers' fields only",
+     "SGLang and older vLLM read the releases' fields: \"'DeepseekV4Config' object has no attribute "
+     "'compress_ratios'\".",
+     "For such engines add the releases' fields beside transformers': `outrider repair --only OUT028`."},
 
     {Code::kParameterMissing, "OUT030", "parameter-missing", kError, false, "parameters that no tensor fills",
      "The parameter keeps its random initial value. For an MTP block: every draft is rejected, 0% acceptance, no "
@@ -107,21 +112,33 @@ constexpr FindingKind kKinds[] = {
      "--reference SOURCE`."},
     {Code::kStrayCompanion, "OUT036", "stray-companion", kError, false, "scales beside weights that need none",
      "Engines that go by the names of scales read an unquantised weight as codes.",
-     "If the weight was widened already, drop the scale; if its dtype is wrong, take it from the source. Or: `outrider "
-     "repair`."},
+     "If the weight was widened already, drop the scale: `outrider repair --only OUT036`. If its dtype is wrong, take "
+     "it "
+     "from the source; `outrider repair --reference SOURCE` tells which."},
     {Code::kBoundTwice, "OUT037", "bound-twice", kError, false, "two tensors for one parameter",
      "Which one wins depends on the order of loading.", "Remove the one that is wrong."},
     {Code::kUnknownTensor, "OUT038", "unknown-tensor", kWarning, false, "tensors that the model does not have",
      "Skipped in silence; if a rename went wrong, the parameter they were meant for stays random.",
-     "Correct the names if they are misspelt; drop the tensors if nothing needs them. Or: `outrider repair`."},
+     "Correct the names if they are misspelt. Where nothing needs the tensors: `outrider repair --only OUT038` drops "
+     "them."},
     {Code::kExplodedTensor, "OUT039", "exploded-tensor", kError, false, "a save took tensors apart into rows",
      "The parameter is missing under its own name and stays random; the index has grown by 100,000 names.",
-     "Not repairable from these files: save again from the source."},
+     "Save again from the source. Or: `outrider repair`, which puts the rows together again where all are there."},
     {Code::kOutsideModel, "OUT040", "outside-model", kWarning, false,
      "tensors of layers or experts that the config does not have",
      "Skipped in silence. If the config is wrong, the engine runs a smaller model than the artifact holds.",
      "Compare num_hidden_layers, n_routed_experts, compress_ratios and num_hash_layers with the source's config.json. "
      "To drop them: `outrider repair --only OUT040`."},
+    {Code::kTransformersRename, "OUT041", "transformers-rename", kWarning, false, "kv_norm is saved as norm",
+     "transformers renames it back when it loads. vLLM and SGLang look for attn.kv_norm, find none, and stop, or leave "
+     "the norm at its initial values.",
+     "Rename the tensors: `outrider repair`. The values are right."},
+    {Code::kDrafterExperts, "OUT042", "drafter-experts", kWarning, false,
+     "the drafter has another number of experts than the model",
+     "Engines that build the drafter with config.json's number fail on its router, or leave out experts that it "
+     "chooses.",
+     "Prune the drafter as the model was pruned, or drop mtp.* and set num_nextn_predict_layers to 0. Outrider reads "
+     "the drafter's own number."},
 
     {Code::kMtpSharesHead, "OUT050", "mtp-shares-head", kNote, false,
      "the MTP head and embedding are stored at the top only",
@@ -143,8 +160,8 @@ constexpr FindingKind kKinds[] = {
     {Code::kMtpWrongLayerType, "OUT054", "mtp-wrong-layer-type", kError, false,
      "compressor or indexer tensors in an MTP block",
      "The block was built with another layer's type; it attends through weights that were never trained.",
-     "An MTP block is a sliding-window layer: drop these tensors and rebuild the block from the source. Or: `outrider "
-     "repair`."},
+     "An MTP block is a sliding-window layer: drop these tensors (`outrider repair --only OUT054`), and take the block "
+     "from the source (`--reference SOURCE`)."},
     {Code::kMixedNaming, "OUT055", "mixed-naming", kWarning, false, "names of two dialects are mixed",
      "Rename rules that fire on one dialect only leave the others' parameters random; typically the MTP block.",
      "Bring all names into one dialect. Or: `outrider repair`."},
@@ -218,7 +235,7 @@ constexpr FindingKind kKinds[] = {
      "Fine-tuning changes values on purpose; a copy must not.", "Compare with how the artifact was made."},
     {Code::kReferenceConfig, "OUT083", "reference-config", kWarning, false, "config.json differs from the reference's",
      "Lost fields become defaults of another model.",
-     "Restore the fields from the reference. Or: `outrider repair --reference SOURCE`."},
+     "Where it is not on purpose, restore the fields: `outrider repair --reference SOURCE --only OUT083`."},
 
     {Code::kDraftsRejected, "OUT090", "drafts-rejected", kError, false, "the model rejects what its MTP block drafts",
      "Every draft is computed and thrown away: speculation makes the text slower, and no error says so.",

@@ -40,6 +40,7 @@ enum class Code {
   kScaleFormatUndeclared,
   kTokenizerMismatch,
   kTokenizerMissing,
+  kTransformersConfig,
   // completeness
   kParameterMissing,
   kFusedPartMissing,
@@ -52,6 +53,8 @@ enum class Code {
   kUnknownTensor,
   kExplodedTensor,
   kOutsideModel,
+  kTransformersRename,
+  kDrafterExperts,
   // drafter
   kMtpSharesHead,
   kMtpDropped,

@@ -40,7 +40,7 @@ void compare_configs(CheckContext& context, const ModelConfig& ours, const Model
   compare("n_shared_experts", ours.n_shared_experts, theirs.n_shared_experts);
   compare("num_experts_per_tok", ours.num_experts_per_tok, theirs.num_experts_per_tok);
   compare("moe_intermediate_size", ours.moe_intermediate_size, theirs.moe_intermediate_size);
-  compare("num_hash_layers", ours.num_hash_layers, theirs.num_hash_layers);
+  compare("num_hash_layers", ours.num_hash_layers().value_or(0), theirs.num_hash_layers().value_or(0));
   compare("hc_mult", ours.hc_mult, theirs.hc_mult);
   compare("hc_sinkhorn_iters", ours.hc_sinkhorn_iters, theirs.hc_sinkhorn_iters);
   compare("index_n_heads", ours.index_n_heads, theirs.index_n_heads);

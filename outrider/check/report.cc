@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "outrider/binding/open_plan.h"
 #include "outrider/check/context.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/printable.h"
@@ -83,7 +84,9 @@ std::string verdict(const CheckReport& report, bool strict) {
       return fmt::format("UNREADABLE in part ({})", counts);
     default:
       return report.plan != nullptr ? fmt::format("COMPLETE, BUT NOT SOUND ({})", counts)
-                                    : fmt::format("NOT COMPLETE ({})", counts);
+             : report.binding != nullptr && lacks_only_its_drafter(*report.binding)
+                 ? fmt::format("COMPLETE BUT FOR ITS DRAFTER ({}); the model runs with --no-speculation", counts)
+                 : fmt::format("NOT COMPLETE ({})", counts);
   }
 }
 

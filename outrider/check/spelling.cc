@@ -16,6 +16,12 @@ bool has_prefix_vote(const TensorName& name) {
   return name.block.kind != BlockKind::kTop || name.slot != Slot::kHead;
 }
 
+// Whether transformers writes its own name of a parameter among official ones, too.
+bool is_hugging_face_at_the_top(Block block, Slot slot) {
+  return block.kind == BlockKind::kTop &&
+         (slot == Slot::kEmbed || slot == Slot::kHcHeadFn || slot == Slot::kHcHeadBase || slot == Slot::kHcHeadScale);
+}
+
 }  // namespace
 
 bool NameVotes::is_odd(const TensorName& name) const {
@@ -23,7 +29,8 @@ bool NameVotes::is_odd(const TensorName& name) const {
                         (name.dialect.hugging_face && hugging_face < official);
   const bool prefix =
       has_prefix_vote(name) && (name.dialect.model_prefix ? prefixed < bare : bare <= prefixed && prefixed != 0);
-  return name.dialect.mixed() || minority || prefix;
+  if (name.dialect.mixed() || name.dialect.variant || prefix) return true;
+  return minority && !(saved_by_transformers() && is_hugging_face_at_the_top(name.block, name.slot));
 }
 
 NamingVotes count_names(const BindingReport& binding) {
@@ -34,6 +41,7 @@ NamingVotes count_names(const BindingReport& binding) {
     v.official += name.dialect.official && !name.dialect.hugging_face;
     v.hugging_face += name.dialect.hugging_face && !name.dialect.official;
     v.mixed += name.dialect.mixed();
+    v.variants += name.dialect.variant;
     v.v3 += name.dialect.v3_mtp;
     if (has_prefix_vote(name)) ++(name.dialect.model_prefix ? v.prefixed : v.bare);
   }
@@ -94,8 +102,9 @@ std::string Spelling::name(const Parameter& p, Component component) const {
   const NameVotes& votes = dialect_of(p.block);
   const bool prefix = votes.prefixed > votes.bare;
   const bool v3 = p.block.kind == BlockKind::kMtp && votes.v3 != 0;
-  const std::string name =
-      tensor_name(p.block, p.slot, p.expert, component, votes.hugging_face > votes.official, prefix);
+  const bool hugging_face = votes.hugging_face > votes.official ||
+                            (votes.saved_by_transformers() && is_hugging_face_at_the_top(p.block, p.slot));
+  const std::string name = tensor_name(p.block, p.slot, p.expert, component, hugging_face, prefix);
   if (!v3) return name;
   // As DeepSeek-V3 has them: a further layer, whose head and norm stand under shared_head.
   std::string_view rest = std::string_view(name).substr(name.find("mtp."));

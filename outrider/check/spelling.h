@@ -17,8 +17,15 @@ struct NameVotes {
   std::uint64_t bare = 0;
   std::uint64_t v3 = 0;  // MTP blocks as further layers
 
-  bool unanimous() const { return mixed == 0 && (official == 0 || hugging_face == 0) && (prefixed == 0 || bare == 0); }
+  std::uint64_t variants = 0;  // spelt as nobody else does
+
+  bool unanimous() const {
+    return mixed == 0 && variants == 0 && (official == 0 || hugging_face == 0) && (prefixed == 0 || bare == 0);
+  }
   bool any() const { return official + hugging_face + mixed != 0; }
+  // As transformers' save_pretrained writes: official names below "model.", but embed_tokens and hc_head.hc_* at the
+  // top.
+  bool saved_by_transformers() const { return official > hugging_face && prefixed > bare; }
   // Spelt unlike the others of its part.
   bool is_odd(const TensorName& name) const;
 };

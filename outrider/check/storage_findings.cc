@@ -149,6 +149,11 @@ void check_siblings(CheckContext& context, StorageClasses classes) {
   }
 }
 
+// A drafter's own head in F32, as the repair published for vLLM issue 43456 writes it.
+bool is_own_wide_head(const Parameter& parameter, Dtype dtype) {
+  return parameter.falls_back_to && parameter.slot == Slot::kHead && dtype == Dtype::kF32;
+}
+
 void check_dtypes(CheckContext& context) {
   const BindingReport& binding = context.binding();
   const Manifest& manifest = *binding.manifest;
@@ -166,7 +171,7 @@ void check_dtypes(CheckContext& context) {
       if (spec.storage == Storage::kFloat32 && tensor.dtype != Dtype::kF32) {
         downcast.push_back(binding.stored_name(*t));
       } else if (tensor.dtype != spec.release_dtype && spec.storage != Storage::kLinear &&
-                 b.part == ExpertPart::kNone) {
+                 b.part == ExpertPart::kNone && !is_own_wide_head((*binding.manifest)[p], tensor.dtype)) {
         other[{spec.release_dtype, tensor.dtype}].push_back(binding.stored_name(*t));
       }
     } else if (spec.storage == Storage::kLinearNative) {
@@ -206,6 +211,24 @@ void check_dtypes(CheckContext& context) {
   }
 }
 
+// Sound where transformers reads it, and only there.
+void check_renamed(CheckContext& context) {
+  const BindingReport& binding = context.binding();
+  std::vector<std::string> renamed;
+  for (TensorId t = 0; t < binding.names.size(); ++t) {
+    if (binding.names[t].dialect.renamed) renamed.push_back(binding.stored_name(t));
+  }
+  if (renamed.empty()) return;
+  context.add(
+      Code::kTransformersRename,
+      fmt::format("{} {} saved as transformers' save_pretrained spells kv_norm: its rule \".kv_norm.\" -> "
+                  "\".norm.\" is meant for compressors and is not anchored to them",
+                  renamed.size() == 1 ? renamed[0]
+                                      : fmt::format("{} such as {}", count_text(renamed.size(), "tensor"), renamed[0]),
+                  renamed.size() == 1 ? "is" : "are"),
+      renamed);
+}
+
 void check_naming(CheckContext& context) {
   const BindingReport& binding = context.binding();
   const NamingVotes votes = count_names(binding);
@@ -220,11 +243,15 @@ void check_naming(CheckContext& context) {
   for (const bool drafter : {false, true}) {
     const std::vector<std::string>& names = odd[drafter];
     if (names.empty()) continue;
-    context.add(Code::kMixedNaming,
-                fmt::format("{} {} unlike the others {}: {}{}", count_text(names.size(), "name"),
-                            names.size() == 1 ? "is spelt" : "are spelt", drafter ? "of the drafter" : "of the model",
-                            names[0], names.size() == 1 ? "" : fmt::format(" and {} more", grouped(names.size() - 1))),
-                names);
+    const bool all = votes[drafter].variants >= names.size();
+    context.add(
+        Code::kMixedNaming,
+        fmt::format("{} {} {}: {}{}", count_text(names.size(), "name"), names.size() == 1 ? "is spelt" : "are spelt",
+                    all       ? "as neither the releases nor transformers spell them"
+                    : drafter ? "unlike the others of the drafter"
+                              : "unlike the others of the model",
+                    names[0], names.size() == 1 ? "" : fmt::format(" and {} more", grouped(names.size() - 1))),
+        names);
   }
 }
 
@@ -257,6 +284,7 @@ void summarise_groups(CheckContext& context, const StorageClasses& classes) {
 
 void check_spelling(CheckContext& context) {
   if (!context.binding().names_only) check_dtypes(context);
+  check_renamed(context);
   check_naming(context);
 }
 

@@ -61,7 +61,7 @@ std::vector<std::vector<std::uint32_t>> make_prompts(const Arguments& arguments,
 
 int run(Arguments& arguments) {
   validate(arguments.benchmark.sampling);
-  const auto plan = open_plan(arguments.path);
+  const auto plan = open_plan(arguments.path, arguments.speculation.drafter());
   arguments.benchmark.num_speculative_tokens = speculative_tokens(arguments, *plan);
   const auto prompts = make_prompts(arguments, Tokenizer::open(plan->checkpoint().root()));
   const auto loaded = load_model(plan, arguments.model.options());

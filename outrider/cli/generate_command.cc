@@ -98,7 +98,7 @@ class Writer {
  public:
   explicit Writer(const Arguments& arguments)
       : arguments_(arguments),
-        plan_(open_plan(arguments.path)),
+        plan_(open_plan(arguments.path, arguments.speculation.drafter())),
         decoder_options_{arguments.speculation.num_speculative_tokens(*plan_, arguments.path), arguments.model.chunk},
         tokenizer_(Tokenizer::open(plan_->checkpoint().root())),
         model_(load_model(plan_, arguments.model.options())),

@@ -118,7 +118,7 @@ void print_best(const char* title, const std::vector<float>& row) {
 int run(const Arguments& arguments) {
   const ModelOptions options = arguments.model.options();
   const std::vector<std::uint32_t> tokens = token_ids(arguments.tokens);
-  const auto plan = open_plan(arguments.path);
+  const auto plan = open_plan(arguments.path, arguments.mtp ? DrafterLoading::kLoad : DrafterLoading::kSkip);
   if (arguments.mtp && plan->manifest().drafter() != DrafterKind::kMtp) {
     throw Error(fmt::format("{}: the checkpoint has no MTP block, so there are no logits of one. Leave --mtp out.",
                             arguments.path));

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "outrider/binding/plan.h"
+#include "outrider/binding/open_plan.h"
 #include "outrider/model/model.h"
 
 namespace outrider {
@@ -29,6 +29,7 @@ struct SpeculationArguments {
   std::string config;
   bool none = false;
 
+  DrafterLoading drafter() const { return none ? DrafterLoading::kSkip : DrafterLoading::kLoad; }
   // How many tokens to draft; without being told, one where the checkpoint at `path` has an MTP block. Throws Error
   // where it has none and --speculative-config was given.
   std::size_t num_speculative_tokens(const CompletePlan& plan, const std::string& path) const;

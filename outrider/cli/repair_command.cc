@@ -30,6 +30,7 @@ struct Arguments {
   std::string alias_dtype = "f32";
   bool widen_head = false;
   bool in_place = false;
+  bool partial = false;
   bool dry_run = false;
 };
 
@@ -96,6 +97,7 @@ int run(const Arguments& arguments) {
   options.only = codes(arguments.only);
   options.alias_in_float32 = arguments.alias_dtype == "f32";
   options.head_in_float32 = arguments.widen_head;
+  options.partial = arguments.partial;
   options.threads = std::min(usable_processors(), 8U);
   if (!arguments.reference.empty()) options.reference = arguments.reference;
   const RepairPlan plan = plan_repair(arguments.directory, options);
@@ -108,7 +110,11 @@ int run(const Arguments& arguments) {
     }
     return plan.before->exit_status();
   }
-  if (arguments.dry_run) return 0;
+  if (plan.leaves_errors() && !arguments.partial) {
+    fmt::print("\n  errors would stay, so nothing is put in place; with --partial it is, errors and all\n");
+    return std::max(plan.before->exit_status(), 1);
+  }
+  if (arguments.dry_run) return plan.leaves_errors() ? 1 : 0;
   flush_output();
   std::optional<std::filesystem::path> output;
   if (!arguments.output.empty()) output = arguments.output;
@@ -130,7 +136,9 @@ void add_repair_command(CLI::App& app, int& status) {
       "it\n"
       "there, and puts it in its place in one step; until then nothing changes. Files that stay as they are are\n"
       "reflinked or hard linked. An interrupted run leaves a directory .NAME.outrider, which the next one removes.\n"
-      "Exit status: that of check on the result; 2 where nothing could be done. See docs/repair.md.");
+      "A repair that would leave errors is not put in place without --partial. What the artifact holds and Outrider\n"
+      "does not understand stays as it is; values that it has are never replaced by other ones of a reference.\n"
+      "Exit status: that of check on what is there afterwards; 2 where nothing could be done. See docs/repair.md.");
   command->add_option("DIR", arguments->directory, "Directory of the checkpoint")->required();
   auto* output =
       command->add_option("--output,-o", arguments->output, "Directory for the repaired artifact; must not exist")
@@ -150,6 +158,7 @@ void add_repair_command(CLI::App& app, int& status) {
       ->capture_default_str();
   command->add_flag("--widen-head", arguments->widen_head,
                     "Store head.weight itself in F32 too, as the repair published for vLLM issue 43456 does");
+  command->add_flag("--partial", arguments->partial, "Put the result in place although errors stay");
   command->add_flag("--dry-run", arguments->dry_run, "Print the plan and stop");
   command->callback([arguments, &status] { status = run(*arguments); });
 }

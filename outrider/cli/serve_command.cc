@@ -46,7 +46,7 @@ int run(Arguments& arguments) {
   prepare_heap_for_serving();
   Server::block_signals();
   Log log(arguments.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
-  const auto plan = open_plan(arguments.path);
+  const auto plan = open_plan(arguments.path, arguments.speculation.drafter());
   ServerOptions& options = arguments.server;
   options.engine.num_speculative_tokens = arguments.speculation.num_speculative_tokens(*plan, arguments.path);
   const Tokenizer tokenizer = Tokenizer::open(plan->checkpoint().root());

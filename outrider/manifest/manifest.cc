@@ -11,7 +11,7 @@ bool has_slot(Slot slot, Block block, const LayerAttention& attention, const Mod
   const bool mtp = block.kind == BlockKind::kMtp;
   const bool dspark = block.kind == BlockKind::kDspark;
   const bool last_stage = dspark && block.index + 1 == drafter_blocks;
-  const bool hash = block.kind == BlockKind::kLayer && block.index < config.num_hash_layers;
+  const bool hash = block.kind == BlockKind::kLayer && config.hash_layers[block.index];
   switch (slot) {
     case Slot::kEmbed:
     case Slot::kHead:
@@ -78,32 +78,39 @@ std::string Parameter::name() const {
   return out += fmt::format(fmt::runtime(official), expert);
 }
 
-Manifest::Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t drafter_blocks)
+Manifest::Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t drafter_blocks,
+                   std::span<const std::uint64_t> drafter_experts)
     : config_(config), drafter_(drafter), drafter_blocks_(drafter == DrafterKind::kNone ? 0 : drafter_blocks) {
   parameters_.reserve((config.layers.size() + drafter_blocks_) * (3 * config.n_routed_experts + 40) + 8);
-  add_block({BlockKind::kTop, 0}, {});
-  for (std::uint32_t i = 0; i < config.layers.size(); ++i) add_block({BlockKind::kLayer, i}, config.layers[i]);
+  add_block({BlockKind::kTop, 0}, {}, config);
+  for (std::uint32_t i = 0; i < config.layers.size(); ++i) add_block({BlockKind::kLayer, i}, config.layers[i], config);
   const BlockKind kind = drafter == DrafterKind::kDspark ? BlockKind::kDspark : BlockKind::kMtp;
   // A drafting block is a sliding-window layer, whatever the other layers are.
-  for (std::uint32_t i = 0; i < drafter_blocks_; ++i) add_block({kind, i}, {});
+  ModelConfig drafter_config = config;
+  for (std::uint32_t i = 0; i < drafter_blocks_; ++i) {
+    const std::uint64_t own = i < drafter_experts.size() ? drafter_experts[i] : 0;
+    drafter_config.n_routed_experts = own != 0 ? own : config.n_routed_experts;
+    add_block({kind, i}, {}, drafter_config);
+  }
 }
 
-void Manifest::add_block(Block block, const LayerAttention& attention) {
+void Manifest::add_block(Block block, const LayerAttention& attention, const ModelConfig& config) {
   BlockEntry entry;
   entry.begin = static_cast<ParameterId>(parameters_.size());
+  entry.experts = config.n_routed_experts;
   entry.first.fill(-1);
   const auto add = [&](const ParameterSpec& spec) {
     Parameter p;
     p.slot = spec.slot;
     p.block = block;
-    p.shape = spec.shape(config_, attention);
+    p.shape = spec.shape(config, attention);
     if (block.kind == BlockKind::kMtp && (spec.slot == Slot::kEmbed || spec.slot == Slot::kHead)) {
       p.falls_back_to = static_cast<ParameterId>(blocks_[0].first[static_cast<std::size_t>(spec.slot)]);
     }
     parameters_.push_back(p);
   };
   for (const ParameterSpec& spec : parameter_specs()) {
-    if (is_expert(spec.slot) || !has_slot(spec.slot, block, attention, config_, drafter_blocks_)) continue;
+    if (is_expert(spec.slot) || !has_slot(spec.slot, block, attention, config, drafter_blocks_)) continue;
     entry.first[static_cast<std::size_t>(spec.slot)] = static_cast<std::int32_t>(parameters_.size());
     add(spec);
   }
@@ -116,9 +123,9 @@ void Manifest::add_block(Block block, const LayerAttention& attention) {
     for (std::size_t i = 0; i < 3; ++i) {
       expert[i].slot = experts[i];
       expert[i].block = block;
-      expert[i].shape = parameter_spec(experts[i]).shape(config_, attention);
+      expert[i].shape = parameter_spec(experts[i]).shape(config, attention);
     }
-    for (std::uint64_t e = 0; e < config_.n_routed_experts; ++e) {
+    for (std::uint64_t e = 0; e < config.n_routed_experts; ++e) {
       for (Parameter& p : expert) {
         p.expert = static_cast<std::int32_t>(e);
         parameters_.push_back(p);

@@ -37,7 +37,10 @@ struct Parameter {
 class Manifest {
  public:
   // `config` must have been read with shapes_known. `drafter_blocks`: MTP blocks (kMtp) or stages (kDspark).
-  Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t drafter_blocks);
+  // `drafter_experts`: how many experts each of them has, where that is another number than the model's; 0: the
+  // model's.
+  Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t drafter_blocks,
+           std::span<const std::uint64_t> drafter_experts = {});
 
   const ModelConfig& config() const { return config_; }
   DrafterKind drafter() const { return drafter_; }
@@ -52,10 +55,12 @@ class Manifest {
     const std::int32_t first = blocks_[*at].first[static_cast<std::size_t>(slot)];
     if (first < 0 || is_expert(slot) != (expert >= 0)) return std::nullopt;
     if (!is_expert(slot)) return static_cast<ParameterId>(first);
-    if (static_cast<std::uint64_t>(expert) >= config_.n_routed_experts) return std::nullopt;
+    if (static_cast<std::uint64_t>(expert) >= blocks_[*at].experts) return std::nullopt;
     return static_cast<ParameterId>(first + 3 * expert);
   }
   bool has_block(Block block) const { return block_position(block).has_value(); }
+  // Routed experts of a block that exists; a drafter may have been left with more or fewer than the model.
+  std::uint64_t experts(Block block) const { return blocks_[*block_position(block)].experts; }
 
   // Blocks in order: the top, the layers, the drafter's.
   std::size_t blocks() const { return blocks_.size(); }
@@ -81,10 +86,11 @@ class Manifest {
  private:
   struct BlockEntry {
     ParameterId begin = 0;
+    std::uint64_t experts = 0;
     std::array<std::int32_t, kSlotCount> first;  // first ParameterId of the slot; -1: absent
   };
 
-  void add_block(Block block, const LayerAttention& attention);
+  void add_block(Block block, const LayerAttention& attention, const ModelConfig& config);
 
   ModelConfig config_;
   DrafterKind drafter_;

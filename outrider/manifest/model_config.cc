@@ -22,6 +22,7 @@ using Kind = ConfigIssue::Kind;
 constexpr std::uint64_t kMaxDimension = 1 << 26;
 constexpr std::uint64_t kMaxLayers = 4096;
 constexpr std::uint64_t kMaxExperts = 65536;
+constexpr std::uint64_t kMaxDrafterLayers = 64;
 constexpr std::uint64_t kMaxExpertsInAllLayers = 4'000'000;
 
 class Reader {
@@ -34,6 +35,7 @@ class Reader {
     read_traits();
     if (!recognise_model()) return;
     read_sizes();
+    read_expert_count(hints);
     read_numbers();
     read_rope_dims();
     read_rope();
@@ -55,6 +57,10 @@ class Reader {
 
   void issue(Kind kind, std::string field, std::string message) {
     out_.issues.push_back({kind, std::move(field), std::move(message)});
+  }
+  void drafter_issue(Kind kind, std::string field, std::string message) {
+    issue(kind, std::move(field), std::move(message));
+    out_.issues.back().of_drafter = true;
   }
 
   static std::string both_names(const char* hf, const char* official) {
@@ -200,6 +206,16 @@ class Reader {
     size("sliding_window", "window_size", c.sliding_window, 1, kMaxDimension, false);
   }
 
+  // A pruned artifact whose config.json was not told.
+  void read_expert_count(const ConfigHints& hints) {
+    ModelConfig& c = out_.config;
+    if (!hints.n_routed_experts || c.n_routed_experts == 0 || *hints.n_routed_experts == c.n_routed_experts) return;
+    issue(Kind::kContradiction, "n_routed_experts",
+          fmt::format("n_routed_experts is {} but every layer on disk has {} experts, and a router for as many",
+                      c.n_routed_experts, *hints.n_routed_experts));
+    c.n_routed_experts = *hints.n_routed_experts;
+  }
+
   void read_numbers() {
     ModelConfig& c = out_.config;
     // The inference config leaves out what its code fixes.
@@ -267,6 +283,7 @@ class Reader {
       }
     } else if (have_factor) {
       c.qk_rope_head_dim = from_factor;
+      only_in_transformers("qk_rope_head_dim");
     } else {
       missing("qk_rope_head_dim (rope_head_dim)", "neither it nor partial_rotary_factor is there");
     }
@@ -288,6 +305,7 @@ class Reader {
     } else if (const json* compress = rope_parameters("compress");
                compress != nullptr && compress->contains("factor")) {
       scaling = compress;
+      only_in_transformers("rope_scaling");
     }
     if (scaling != nullptr) {
       std::string type;
@@ -348,9 +366,12 @@ class Reader {
         return;
       }
       out = (*parameters)["rope_theta"];
+      only_in_transformers(field);
     }
     require_between(field, out, 2, 1e15);
   }
+
+  void only_in_transformers(std::string field) { out_.traits.release_fields_lacking.push_back(std::move(field)); }
 
   static LayerAttention from_ratio(std::uint64_t ratio) {
     // The official code overlaps the windows, and gives the layer an indexer, exactly when the ratio is 4.
@@ -430,7 +451,10 @@ class Reader {
         break;
       }
     }
-    if (!from_ratios) layers = types;
+    if (!from_ratios && !types.empty()) {
+      layers = types;
+      only_in_transformers("compress_ratios");
+    }
     if (layers.empty()) {
       if (hints.layers.size() == count && count != 0) {
         std::vector<std::uint64_t> ratios;
@@ -474,40 +498,65 @@ class Reader {
     }
   }
 
-  void read_hash_layers(const ConfigHints& hints) {
-    ModelConfig& c = out_.config;
-    std::optional<std::uint64_t> from_types;
-    if (has("mlp_layer_types") && root_["mlp_layer_types"].is_array()) {
-      const json& types = root_["mlp_layer_types"];
-      std::uint64_t hash = 0;
-      while (hash < types.size() && types[hash] == "hash_moe") ++hash;
-      from_types = hash;
-      if (types.size() != c.num_hidden_layers) {
-        issue(
-            Kind::kContradiction, "mlp_layer_types",
-            fmt::format("mlp_layer_types has {} entries for num_hidden_layers {}", types.size(), c.num_hidden_layers));
-      }
-      for (std::size_t i = hash; i < types.size(); ++i) {
-        if (types[i] == "moe") continue;
+  // mlp_layer_types, as a flag for each layer. Entries past the last layer are the MTP blocks'.
+  std::optional<std::vector<bool>> mlp_layer_types() {
+    if (!has("mlp_layer_types") || !root_["mlp_layer_types"].is_array()) return std::nullopt;
+    const json& types = root_["mlp_layer_types"];
+    const std::size_t layers = out_.config.num_hidden_layers;
+    const std::size_t extra = types.size() - std::min(types.size(), layers);
+    if (types.size() < layers || extra > kMaxDrafterLayers) {
+      issue(Kind::kContradiction, "mlp_layer_types",
+            fmt::format("mlp_layer_types has {} entries for num_hidden_layers {}", types.size(), layers));
+      return std::nullopt;
+    }
+    std::vector<bool> hash(layers);
+    for (std::size_t i = 0; i < types.size(); ++i) {
+      const bool hashed = types[i] == "hash_moe";
+      if (!hashed && types[i] != "moe") {
         issue(Kind::kInvalid, "mlp_layer_types",
-              fmt::format("mlp_layer_types[{}] is {}; hash_moe layers come first, then moe", i, abbreviated(types[i])));
-        break;
+              fmt::format("mlp_layer_types[{}] is {}; hash_moe and moe are known", i, abbreviated(types[i])));
+        return std::nullopt;
+      }
+      if (i < layers) {
+        hash[i] = hashed;
+      } else if (hashed) {
+        drafter_issue(
+            Kind::kContradiction, "mlp_layer_types",
+            fmt::format("mlp_layer_types[{}] is hash_moe, but a drafting layer chooses its experts by score (moe)", i));
       }
     }
+    return hash;
+  }
+
+  void read_hash_layers(const ConfigHints& hints) {
+    ModelConfig& c = out_.config;
+    const std::optional<std::vector<bool>> types = mlp_layer_types();
     const json* number = find("num_hash_layers", "n_hash_layers");
+    c.hash_layers.assign(c.num_hidden_layers, false);
     if (number != nullptr) {
-      if (!to_uint(*number, "num_hash_layers (n_hash_layers)", 0, kMaxLayers, c.num_hash_layers)) shapes_known_ = false;
-      if (from_types && *from_types != c.num_hash_layers) {
+      std::uint64_t count = 0;
+      if (!to_uint(*number, "num_hash_layers (n_hash_layers)", 0, kMaxLayers, count)) shapes_known_ = false;
+      if (count > c.num_hidden_layers && c.num_hidden_layers != 0) {
         issue(Kind::kContradiction, "num_hash_layers",
-              fmt::format("num_hash_layers is {} but mlp_layer_types begins with {} hash_moe entries",
-                          c.num_hash_layers, *from_types));
+              fmt::format("num_hash_layers is {} but there are only {} layers", count, c.num_hidden_layers));
+        shapes_known_ = false;
+        return;
       }
-    } else if (from_types) {
-      c.num_hash_layers = *from_types;
-    } else if (hints.num_hash_layers) {
+      std::fill_n(c.hash_layers.begin(), std::min(count, c.num_hidden_layers), true);
+      if (types && *types != c.hash_layers) {
+        issue(Kind::kContradiction, "num_hash_layers",
+              fmt::format("num_hash_layers is {} but mlp_layer_types has hash_moe in other layers than the first {}",
+                          count, count));
+      }
+    } else if (types) {
+      c.hash_layers = *types;
+      only_in_transformers("num_hash_layers");
+    } else if (hints.hash_layers) {
+      c.hash_layers = *hints.hash_layers;
+      const std::optional<std::uint64_t> count = c.num_hash_layers();
       missing("num_hash_layers (n_hash_layers)",
-              fmt::format("the tensors on disk say {} (layers with gate.tid2eid)", *hints.num_hash_layers));
-      c.num_hash_layers = *hints.num_hash_layers;
+              count ? fmt::format("the tensors on disk say {} (layers with gate.tid2eid)", *count)
+                    : "other layers than the first ones have gate.tid2eid, which only mlp_layer_types can say");
     } else {
       missing("num_hash_layers (n_hash_layers)", "neither it nor mlp_layer_types is there");
       shapes_known_ = false;
@@ -518,7 +567,8 @@ class Reader {
     ModelConfig& c = out_.config;
     const json* value = find("num_nextn_predict_layers", "n_mtp_layers");
     if (value != nullptr) {
-      if (!to_uint(*value, "num_nextn_predict_layers (n_mtp_layers)", 0, 64, c.num_nextn_predict_layers)) {
+      if (!to_uint(*value, "num_nextn_predict_layers (n_mtp_layers)", 0, kMaxDrafterLayers,
+                   c.num_nextn_predict_layers)) {
         shapes_known_ = false;
       }
     } else if (inference() && !c.drafter_layers.empty()) {
@@ -531,6 +581,7 @@ class Reader {
         c.num_nextn_predict_layers = *hints.num_nextn_predict_layers;
       }
       missing("num_nextn_predict_layers (n_mtp_layers)", why);
+      out_.issues.back().of_drafter = true;
     }
   }
 
@@ -620,11 +671,6 @@ class Reader {
     const auto contradiction = [&](const char* field, std::string message) {
       issue(Kind::kContradiction, field, std::move(message));
     };
-    if (c.num_hash_layers > c.num_hidden_layers && c.num_hidden_layers != 0) {
-      contradiction("num_hash_layers", fmt::format("num_hash_layers is {} but there are only {} layers",
-                                                   c.num_hash_layers, c.num_hidden_layers));
-      shapes_known_ = false;
-    }
     if (c.num_experts_per_tok > c.n_routed_experts && c.n_routed_experts != 0) {
       contradiction("num_experts_per_tok", fmt::format("num_experts_per_tok is {} but there are only {} routed experts",
                                                        c.num_experts_per_tok, c.n_routed_experts));
@@ -643,14 +689,14 @@ class Reader {
     // A DSpark drafter has stages of its own number, whatever num_nextn_predict_layers says.
     const std::size_t extra = c.drafter_layers.size();
     if (!c.dspark && has("compress_ratios") && extra != 0 && extra != c.num_nextn_predict_layers) {
-      contradiction(
-          "compress_ratios",
+      drafter_issue(
+          Kind::kContradiction, "compress_ratios",
           fmt::format("compress_ratios has {} entries: {} layers and {} more, but num_nextn_predict_layers is {}",
                       c.num_hidden_layers + extra, c.num_hidden_layers, extra, c.num_nextn_predict_layers));
     }
     for (std::size_t i = 0; i < extra; ++i) {
       if (!c.drafter_layers[i].compressed()) continue;
-      contradiction("compress_ratios",
+      drafter_issue(Kind::kContradiction, "compress_ratios",
                     fmt::format("compress_ratios[{}] is {}, but a drafting layer is a sliding-window layer (0)",
                                 c.num_hidden_layers + i, c.drafter_layers[i].compress_ratio));
     }
@@ -662,6 +708,12 @@ class Reader {
 };
 
 }  // namespace
+
+std::optional<std::uint64_t> ModelConfig::num_hash_layers() const {
+  const auto end = std::find(hash_layers.begin(), hash_layers.end(), false);
+  if (std::find(end, hash_layers.end(), true) != hash_layers.end()) return std::nullopt;
+  return static_cast<std::uint64_t>(end - hash_layers.begin());
+}
 
 bool ConfigReading::unsupported() const {
   return std::any_of(issues.begin(), issues.end(), [](const ConfigIssue& i) { return i.kind == Kind::kUnsupported; });

@@ -72,7 +72,6 @@ struct ModelConfig {
   std::uint64_t n_shared_experts = 0;
   std::uint64_t num_experts_per_tok = 0;
   std::uint64_t moe_intermediate_size = 0;
-  std::uint64_t num_hash_layers = 0;
   std::uint64_t hc_mult = 0;
   std::uint64_t hc_sinkhorn_iters = 0;
   std::uint64_t index_n_heads = 0;  // 0 where no layer has an indexer
@@ -89,9 +88,13 @@ struct ModelConfig {
   std::string scoring_func;
   std::optional<YarnScaling> yarn;
   std::vector<LayerAttention> layers;          // num_hidden_layers entries
+  std::vector<bool> hash_layers;               // num_hidden_layers entries: experts are chosen by token id (tid2eid)
   std::vector<LayerAttention> drafter_layers;  // entries of compress_ratios after the last layer
   std::optional<DsparkConfig> dspark;
   std::optional<QuantizationConfig> quantization;
+
+  // The releases' num_hash_layers: how many layers, from the first on, are hash-routed. Nothing where others are, too.
+  std::optional<std::uint64_t> num_hash_layers() const;
 };
 
 struct ConfigIssue {
@@ -102,8 +105,9 @@ struct ConfigIssue {
     kUnsupported,    // another model
   };
   Kind kind = Kind::kMissing;
-  std::string field;    // Hugging Face's name, with the inference config's in parentheses: "hidden_size (dim)"
-  std::string message;  // a sentence
+  std::string field;        // Hugging Face's name, with the inference config's in parentheses: "hidden_size (dim)"
+  std::string message;      // a sentence
+  bool of_drafter = false;  // the model itself can be built all the same
 };
 
 enum class ConfigSpelling { kHuggingFace, kInference };
@@ -116,6 +120,8 @@ struct ConfigTraits {
   bool vision = false;  // vision_n_layers and the like
   bool engram = false;  // V4.1's nested text_config and engram_* fields
   bool has_scale_fmt = false;
+  // Fields of the releases in whose place there are only those of transformers (layer_types, rope_parameters, …).
+  std::vector<std::string> release_fields_lacking;
 };
 
 struct ConfigReading {
@@ -131,11 +137,13 @@ struct ConfigReading {
   bool unsupported() const;
 };
 
-// What the tensors themselves say, used for fields that config.json lost. Nothing here overrides the config.
+// What the tensors themselves say, used for fields that config.json lost. Where n_routed_experts is another than the
+// config's, reading goes on with this one, and an issue says so; nothing else overrides the config.
 struct ConfigHints {
   std::vector<LayerAttention> layers;
-  std::optional<std::uint64_t> num_hash_layers;
+  std::optional<std::vector<bool>> hash_layers;
   std::optional<std::uint64_t> num_nextn_predict_layers;
+  std::optional<std::uint64_t> n_routed_experts;  // all routers and all experts agree on it
 };
 
 // Reads the text of a config.json in either spelling. Every missing field and every contradiction is listed in

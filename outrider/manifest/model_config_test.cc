@@ -66,6 +66,40 @@ TEST(ModelConfig, ReadsLayerTypes) {
   EXPECT_EQ(c.yarn->factor, 16);
 }
 
+// transformers names each layer's kind of experts: hash-routed layers need not be the first, and some branches list the
+// MTP block's, too.
+TEST(ModelConfig, ReadsHashRoutedLayersAnywhere) {
+  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  config.erase("num_hash_layers");
+  config["mlp_layer_types"] = {"moe", "hash_moe", "moe", "moe", "moe", "hash_moe"};
+  ConfigReading reading = read_config(config.dump());
+  EXPECT_TRUE(reading.sound());
+  EXPECT_THAT(reading.config.hash_layers, ::testing::ElementsAre(false, true, false, false, false, true));
+  EXPECT_FALSE(reading.config.num_hash_layers().has_value());
+  EXPECT_THAT(reading.traits.release_fields_lacking, ::testing::ElementsAre("num_hash_layers"));
+
+  config["mlp_layer_types"] = {"hash_moe", "hash_moe", "moe", "moe", "moe", "moe", "moe"};
+  reading = read_config(config.dump());
+  EXPECT_TRUE(reading.sound());
+  EXPECT_EQ(reading.config.num_hash_layers(), 2U);
+
+  for (const nlohmann::json& types : {nlohmann::json{"moe"}, nlohmann::json{"moe", "moe", "moe", "moe", "moe", "dense"},
+                                      nlohmann::json{"moe", "moe", "moe", "moe", "moe", "moe", "hash_moe"}}) {
+    config["mlp_layer_types"] = types;
+    EXPECT_FALSE(read_config(config.dump()).sound()) << types;
+  }
+}
+
+TEST(ModelConfig, TheTensorsNumberOfExpertsIsReadOnWithAndReported) {
+  const std::string config = testing::config_json("tiny", testing::Family::kBf16);
+  ConfigHints hints;
+  hints.n_routed_experts = 3;
+  const ConfigReading reading = read_config(config, hints);
+  EXPECT_THAT(fields(reading, ConfigIssue::Kind::kContradiction), ::testing::ElementsAre("n_routed_experts"));
+  EXPECT_EQ(reading.config.n_routed_experts, 3U);
+  EXPECT_TRUE(reading.shapes_known);
+}
+
 TEST(ModelConfig, ValuesThatDeepSeekV4DoesNotHave) {
   const nlohmann::json whole = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
   for (const char* change :

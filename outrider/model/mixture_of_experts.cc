@@ -38,9 +38,9 @@ void router_scores(std::span<float> logits, std::string_view scoring_func) {
 // The experts that tokens go to, in order of their numbers.
 std::vector<Work> route(const ModelConfig& config, const BlockWeights& weights, std::span<const std::uint32_t> tokens,
                         Rows& scores) {
-  std::vector<Work> by_expert(config.n_routed_experts);
+  std::vector<Work> by_expert(weights.experts.size());
   const std::size_t count = config.num_experts_per_tok;
-  std::vector<float> biased(config.n_routed_experts);
+  std::vector<float> biased(weights.experts.size());
   std::vector<std::uint32_t> chosen;
   for (std::size_t t = 0; t < scores.rows(); ++t) {
     router_scores(scores[t], config.scoring_func);
@@ -118,7 +118,7 @@ Rows mixture_of_experts(const Compute& compute, const ModelConfig& config, const
                         std::span<const std::uint32_t> tokens, const Rows& x) {
   Work shared;
   shared.weights = &weights.shared_experts;
-  Rows scores(x.rows(), config.n_routed_experts);
+  Rows scores(x.rows(), weights.experts.size());
   std::vector<Product> products = {{weights.gate, x, scores, ProductKind::kFloat}};
   add_up_products(shared, x, products);
   multiply(compute, products);

@@ -94,6 +94,12 @@ Model::Model(std::shared_ptr<const Weights> weights, ModelOptions options)
       compute_{options.kernels != nullptr ? *options.kernels : default_kernels(), pool_, options.mode, &weight_bytes_} {
   options_.kernels = &compute_.kernels;
   check_shapes(config(), options.mode);
+  for (const MtpWeights& mtp : weights_.mtp) {
+    require(config().num_experts_per_tok <= mtp.block.experts.size(),
+            fmt::format("An MTP block has {} experts, fewer than num_experts_per_tok {} of config.json. Run the model "
+                        "with --no-speculation.",
+                        mtp.block.experts.size(), config().num_experts_per_tok));
+  }
 }
 
 std::uint64_t Model::sequence_bytes(const SequenceLimits& limits) const {

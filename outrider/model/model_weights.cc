@@ -86,7 +86,7 @@ class Loader {
     } else {
       b.gate_bias = floats(block, Slot::kGateBias);
     }
-    for (std::int32_t e = 0; e < static_cast<std::int32_t>(config.n_routed_experts); ++e) {
+    for (std::int32_t e = 0; e < static_cast<std::int32_t>(manifest().experts(block)); ++e) {
       b.experts.push_back(
           {linear(block, Slot::kExpertW1, e), linear(block, Slot::kExpertW2, e), linear(block, Slot::kExpertW3, e)});
     }
@@ -101,7 +101,7 @@ class Loader {
     const ParameterId table = id(block, Slot::kGateTid2Eid);
     const std::span<const std::byte> bytes = weights_.bytes(table);
     const ParameterShape& shape = manifest()[table].shape;
-    const std::uint64_t experts = manifest().config().n_routed_experts;
+    const std::uint64_t experts = manifest().experts(block);
     const std::uint64_t width = bytes.size() / shape.elements();
     std::vector<std::uint32_t> values(shape.elements());
     for (std::size_t i = 0; i < values.size(); ++i) {

@@ -1,10 +1,13 @@
 // The bundled model in every storage form and naming that people publish.
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
+#include "outrider/binding/open_plan.h"
+#include "outrider/testing/error_message.h"
 #include "tests/model/golden.h"
 
 namespace outrider {
@@ -36,14 +39,19 @@ TEST_P(SoundVariant, GivesFiniteLogits) {
       EXPECT_TRUE(std::all_of(logits.begin(), logits.end(), [](float v) { return std::isfinite(v); }));
       EXPECT_TRUE(logits.empty() || *std::max_element(logits.begin(), logits.end()) != 0.0F);
     }
-    EXPECT_EQ(got.mtp_logits.empty(), std::string_view(GetParam()) == "huggingface-saved");
+    const std::string name = GetParam();
+    EXPECT_EQ(got.mtp_logits.empty(), name == "huggingface-saved" || name == "transformers-saved" ||
+                                          name == "transformers-saved-again" || name == "transformers-saved-quantised");
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SoundVariant,
                          ::testing::Values("official", "bf16", "float32", "huggingface", "huggingface-saved",
                                            "v3-names", "w4a16", "w4a16-aliases", "nvfp4", "nvfp4-modelopt", "fp8",
-                                           "pruned", "scattered"),
+                                           "pruned", "scattered", "transformers-saved", "transformers-saved-again",
+                                           "transformers-saved-with-mtp", "transformers-saved-quantised",
+                                           "transformers-config", "hc-head-dotted", "wrapped",
+                                           "drafter-with-more-experts"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -53,7 +61,9 @@ INSTANTIATE_TEST_SUITE_P(All, SoundVariant,
 // FP4 and FP8 with power-of-two scales are exact in BF16 and F32: the same model under other names and forms.
 TEST(Variants, TheSameValuesGiveTheSameLogits) {
   const Outcome official = run("official", NumericMode::kExact);
-  for (const char* name : {"bf16", "float32", "huggingface", "huggingface-saved", "v3-names", "scattered"}) {
+  for (const char* name : {"bf16", "float32", "huggingface", "huggingface-saved", "v3-names", "scattered",
+                           "transformers-saved", "transformers-saved-again", "transformers-saved-with-mtp",
+                           "transformers-saved-quantised", "transformers-config", "hc-head-dotted", "wrapped"}) {
     const Outcome other = run(name, NumericMode::kExact);
     EXPECT_LT(largest_difference(other.logits, official.logits), 1e-4) << name;
     if (other.mtp_logits.empty()) continue;
@@ -68,6 +78,22 @@ TEST(Variants, OtherFormsComeClose) {
     const double distance = testing::relative_distance(run(name, NumericMode::kExact).logits, official.logits);
     EXPECT_LT(distance, 0.3) << name;
     fmt::print("{}: relative distance {:.4f}\n", name, distance);
+  }
+}
+
+// The model runs without it, as it does with it.
+TEST(Variants, ADrafterThatCannotBeUsedStopsOnlyWhoWantsIt) {
+  for (const char* name : {"mtp-incomplete", "drafter-with-too-few-experts"}) {
+    const auto path = testing::variant(name);
+    const std::string message = testing::error_message(
+        [&] { Model(std::make_shared<const Weights>(open_plan(path)), ModelOptions{NumericMode::kExact}); });
+    EXPECT_THAT(message, ::testing::HasSubstr("--no-speculation")) << name;
+    const Model model(std::make_shared<const Weights>(open_plan(path, DrafterLoading::kSkip)),
+                      ModelOptions{NumericMode::kExact});
+    EXPECT_EQ(model.mtp_blocks(), 0U);
+    Sequence sequence = model.new_sequence({kTokens.size(), 0});
+    const Outcome got = advance(model, sequence, kTokens, 0, kTokens.size() - 1);
+    EXPECT_LT(largest_difference(got.logits, run("official", NumericMode::kExact).logits), 1e-4) << name;
   }
 }
 

@@ -349,6 +349,54 @@ def mtp_initial_values(base, parameters):
     return out
 
 
+def with_experts(base: Artifact, tensors: dict[str, Tensor], keep: int) -> dict[str, Tensor]:
+    """The experts below `keep` and the router's rows for them."""
+    out = {}
+    for name, t in tensors.items():
+        expert = re.search(r"\.experts\.(\d+)\.", name)
+        if expert and int(expert[1]) >= keep:
+            continue
+        if re.search(r"ffn\.gate\.(weight|bias)$", name):
+            t = Tensor(t.dtype, (keep, *t.shape[1:]), t.data[: len(t.data) // t.shape[0] * keep])
+        out[name] = t
+    return out
+
+
+@variant("expert-count-forgotten", "OUT021", "n_routed_experts", 1)
+def expert_count_forgotten(base, parameters):
+    out = sound.pruned(base, parameters)
+    out.config["n_routed_experts"] = base.config["n_routed_experts"]
+    return out
+
+
+@variant("drafter-with-more-experts", "OUT042", "mtp.0", 0)
+def drafter_with_more_experts(base, parameters):
+    out = sound.pruned(base, parameters)
+    out.tensors |= {n: t for n, t in base.tensors.items() if n.startswith("mtp.")}
+    return out
+
+
+@variant("mtp-incomplete", "OUT030", "mtp.0.e_proj", 1)
+def mtp_incomplete(base, parameters):
+    return dropped(base, r"^mtp\.0\.e_proj\.")
+
+
+@variant("drafter-with-too-few-experts", "OUT021", "mtp.0", 1)
+def drafter_with_too_few_experts(base, parameters):
+    out = base.copy()
+    mtp = {n: t for n, t in base.tensors.items() if n.startswith("mtp.")}
+    out.tensors = {n: t for n, t in base.tensors.items() if n not in mtp} | with_experts(base, mtp, 1)
+    return out
+
+
+@variant("experts-pruned-unevenly", "OUT021", "layers.3", 1)
+def experts_pruned_unevenly(base, parameters):
+    out = base.copy()
+    layer = {n: t for n, t in base.tensors.items() if n.startswith("layers.3.")}
+    out.tensors = {n: t for n, t in base.tensors.items() if n not in layer} | with_experts(base, layer, 6)
+    return out
+
+
 @variant("exploded-tensor", "OUT039", "shared_experts", 1)  # (25)
 def exploded_tensor(base, parameters):
     out = sound.bf16(base, parameters)

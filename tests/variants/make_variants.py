@@ -16,9 +16,12 @@ from pathlib import Path
 import forms
 import random_models
 import sound
+import transformers_saved
 from artifact import Artifact
 from broken import BROKEN
+from trained import TRAINED
 
+SOUND = sound.SOUND | transformers_saved.SAVED
 BUNDLED = Path(__file__).resolve().parents[2] / "models" / "deepseek-v4-kjv"
 QUANTIZATION = {
     "activation_scheme": "dynamic",
@@ -40,7 +43,7 @@ def random_artifact(shape: str, in_float32: bool) -> Artifact:
 
 def all_names() -> list[str]:
     shapes = [f"random-{shape}{form}" for shape in random_models.SHAPES for form in ("", "-float32")]
-    return [*sound.SOUND, *BROKEN, *shapes]
+    return [*SOUND, *BROKEN, *TRAINED, *shapes]
 
 
 class Maker:
@@ -55,7 +58,7 @@ class Maker:
         if self._base is None:
             self._base = Artifact.read(self._model)
             self._parameters = forms.read_official(self._base.tensors)
-        make = sound.SOUND[name] if name in sound.SOUND else BROKEN[name].make
+        make = SOUND[name] if name in SOUND else (BROKEN | TRAINED)[name].make
         return make(self._base, self._parameters)
 
 

@@ -86,12 +86,24 @@ SHAPES: dict[str, dict] = {
     },
     "tight-clamp": {"swiglu_limit": 0.75, "compress_ratios": [0, 4, 0], "num_hidden_layers": 2},
     "sigmoid": {"scoring_func": "sigmoid", "compress_ratios": [0, 4, 0], "num_hidden_layers": 2},
+    "hash-routed-last": {
+        "mlp_layer_types": ["moe", "moe", "hash_moe"],
+        "num_hash_layers": None,
+        "compress_ratios": [0, 4, 128, 0],
+        "num_hidden_layers": 3,
+    },
     "no-mtp": {"num_nextn_predict_layers": 0, "compress_ratios": [0, 4, 128], "num_hidden_layers": 3},
 }
 
 
 def config_of(shape: str) -> dict:
-    return {**BASE, **SHAPES[shape]}
+    return {k: v for k, v in {**BASE, **SHAPES[shape]}.items() if v is not None}
+
+
+def hashes(config: dict, layer: int) -> bool:
+    """Whether the layer's experts are chosen by token id."""
+    types = config.get("mlp_layer_types")
+    return types[layer] == "hash_moe" if types else layer < config["num_hash_layers"]
 
 
 def shapes(config: dict) -> dict[str, tuple[int, ...]]:
@@ -99,7 +111,7 @@ def shapes(config: dict) -> dict[str, tuple[int, ...]]:
     d, v, s = config["hidden_size"], config["vocab_size"], config["hc_mult"]
     out = {"embed.weight": (v, d)}
     for i in range(config["num_hidden_layers"]):
-        out |= {f"layers.{i}.{k}": n for k, n in _block(config, i, i < config["num_hash_layers"]).items()}
+        out |= {f"layers.{i}.{k}": n for k, n in _block(config, i, hashes(config, i)).items()}
     out |= {"norm.weight": (d,), "head.weight": (v, d)}
     head = {"hc_head_fn": (s, s * d), "hc_head_base": (s,), "hc_head_scale": (1,)}
     out |= head
