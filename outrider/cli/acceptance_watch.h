@@ -27,7 +27,7 @@ class AcceptanceWatch {
 
   // Of the last step.
   void add(const Generation& generation);
-  // Empty while all is well: then a warning of several lines, without a line feed at the end.
+  // Empty while all is well, else a warning of several lines, without a line feed at the end.
   std::string warning();
 
  private:

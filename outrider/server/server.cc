@@ -6,7 +6,9 @@
 #include <csignal>
 #include <ctime>
 #include <mutex>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "outrider/server/metrics.h"
 #include "outrider/server/periodic_report.h"
@@ -58,13 +60,14 @@ struct Server::Parts : EngineObserver {
     const std::lock_guard lock(guard_mutex);
     return guard.suspect() ? guard.reason() : std::string();
   }
-  void warn_once() {
-    if (warned) return;
+  // Tells the log when drafts are no longer accepted, and when they are again.
+  void log_acceptance() {
     const std::string reason = suspicion();
-    if (reason.empty()) return;
-    warned = true;
+    if (reason.empty() == std::exchange(healthy, reason.empty())) return;
+    if (reason.empty()) return log.info("Drafts are accepted again.");
+    if (options.explain_acceptance) causes = std::exchange(options.explain_acceptance, nullptr)();
     nlohmann::ordered_json fields;
-    if (options.explain_acceptance) fields["likely_causes"] = options.explain_acceptance();
+    if (!causes.empty()) fields["likely_causes"] = causes;
     log.warning(reason + " Texts are right all the same; they only come slower.", fields);
   }
 
@@ -74,7 +77,8 @@ struct Server::Parts : EngineObserver {
   PeriodicReport report;
   mutable std::mutex guard_mutex;
   AcceptanceGuard guard;
-  bool warned = false;
+  bool healthy = true;              // as the log was told last
+  std::vector<std::string> causes;  // of rejected drafts, once they were looked for
   std::atomic<bool> stopping = false;
   Engine engine;
   Api api;
@@ -113,7 +117,7 @@ void Server::run() {
     const timespec wait = {1, 0};
     const int signal = sigtimedwait(&set, nullptr, &wait);
     if (signal == SIGINT || signal == SIGTERM) break;
-    p.warn_once();
+    p.log_acceptance();
     if (std::chrono::steady_clock::now() - last >= interval) report();
   }
   p.log.info("Shutting down: no more requests are taken; those that are there are finished.",
@@ -124,7 +128,7 @@ void Server::run() {
   p.http.shut_down();
   p.http.wait_closed(5000);
   report();
-  p.warn_once();
+  p.log_acceptance();
   if (cancelled != 0) p.log.warning("Requests were cut short.", {{"requests", cancelled}});
   p.log.info("Stopped.");
 }

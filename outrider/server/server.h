@@ -21,7 +21,7 @@ struct ServerOptions {
   std::chrono::seconds shutdown_timeout{30};
   std::chrono::seconds report_interval{10};
   std::optional<AcceptanceExpectation> expected_acceptance;
-  bool fail_on_suspect = false;  // /health answers 503 when the guard has spoken up
+  bool fail_on_suspect = false;  // /health answers 503 while the guard has a reason
   // Looks for what explains that drafts are rejected: sentences, for the log. May be empty; is called once.
   std::function<std::vector<std::string>()> explain_acceptance;
 };
