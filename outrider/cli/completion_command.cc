@@ -6,6 +6,7 @@
 #include <string>
 
 #include "outrider/cli/command_tree.h"
+#include "outrider/cli/vllm_flags.h"
 
 namespace outrider {
 
@@ -29,6 +30,11 @@ void add_completion_command(CLI::App& app, int& status) {
   CLI::App* man = app.add_subcommand("man-page", "Print the manual page")->group("");
   man->callback([&app, &status] {
     fmt::print("{}", man_page(describe_commands(app), OUTRIDER_VERSION));
+    status = 0;
+  });
+  CLI::App* flags = app.add_subcommand("vllm-flags", "Print what becomes of vLLM's flags")->group("");
+  flags->callback([&status] {
+    fmt::print("{}", vllm_flags_markdown());
     status = 0;
   });
 }

@@ -9,10 +9,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "outrider/cli/bench_command.h"
 #include "outrider/cli/check_command.h"
+#include "outrider/cli/command_words.h"
 #include "outrider/cli/completion_command.h"
 #include "outrider/cli/convert_command.h"
 #include "outrider/cli/flush_output.h"
@@ -75,6 +77,19 @@ void require_command(const CLI::App& app, std::span<char* const> words) {
   }
 }
 
+// What the command line has beyond what its command takes, in the order it was given.
+std::string unexpected_words(const CLI::App& app) {
+  const CLI::App* command = &app;
+  std::string path = app.get_name();
+  for (auto below = app.get_subcommands(); !below.empty(); below = command->get_subcommands()) {
+    command = below[0];
+    path += " " + command->get_name();
+  }
+  std::vector<std::string> words;
+  for (const std::string& word : app.remaining(true)) words.push_back(outrider::printable(word));
+  return fmt::format("`{}` does not take {}. `{} --help` lists what it takes.", path, fmt::join(words, " "), path);
+}
+
 int run(int argc, char** argv) {
   // Never destroyed: the process ends with it.
   CLI::App& app = *new CLI::App(
@@ -88,7 +103,11 @@ int run(int argc, char** argv) {
   if (commands.size() > 1) outrider::add_completion_command(app, status);
   try {
     require_command(app, {argv, static_cast<std::size_t>(argc)});
-    app.parse(argc, argv);
+    std::vector<std::string> words = outrider::command_words(app, {argv + 1, argv + std::max(argc, 1)});
+    std::ranges::reverse(words);  // as CLI11 takes them
+    app.parse(std::move(words));
+  } catch (const CLI::ExtrasError&) {
+    throw outrider::Error(unexpected_words(app));
   } catch (const CLI::ParseError& e) {
     // Help and version leave with 0, a wrong command line with 2.
     if (app.exit(e) != 0) status = 2;

@@ -38,12 +38,18 @@ void add_chunk_option(CLI::App& command, std::size_t& chunk) {
       ->capture_default_str();
 }
 
-std::size_t SpeculationArguments::num_speculative_tokens(const CompletePlan& plan, const std::string& path) const {
+void SpeculationArguments::tell_note(const std::string& note) {
+  tell("outrider: {}\n", note);
+}
+
+std::size_t SpeculationArguments::num_speculative_tokens(const CompletePlan& plan, const std::string& path,
+                                                         const std::function<void(const std::string&)>& note) const {
   if (none) return 0;
   const bool mtp = plan.manifest().drafter() == DrafterKind::kMtp;
   if (config.empty()) return mtp ? 1 : 0;
-  const std::size_t count = parse_speculative_config(config);
-  if (mtp) return count;
+  const SpeculativeConfig asked = parse_speculative_config(config, path);
+  for (const std::string& each : asked.notes) note(each);
+  if (mtp) return asked.num_speculative_tokens;
   throw Error(fmt::format(
       "{}: speculation was asked for, but {}. Leave --speculative-config out to run the model without it.", path,
       plan.manifest().drafter() == DrafterKind::kDspark

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -31,8 +32,11 @@ struct SpeculationArguments {
 
   DrafterLoading drafter() const { return none ? DrafterLoading::kSkip : DrafterLoading::kLoad; }
   // How many tokens to draft; without being told, one where the checkpoint at `path` has an MTP block. Throws Error
-  // where it has none and --speculative-config was given.
-  std::size_t num_speculative_tokens(const CompletePlan& plan, const std::string& path) const;
+  // where it has none and --speculative-config was given, and for what that asks for in vain; `note` is told of what in
+  // it changes nothing, a sentence each.
+  std::size_t num_speculative_tokens(const CompletePlan& plan, const std::string& path,
+                                     const std::function<void(const std::string&)>& note = tell_note) const;
+  static void tell_note(const std::string& note);  // on standard error
 };
 
 // Adds --speculative-config and --no-speculation, which go to `arguments`.

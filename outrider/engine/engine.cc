@@ -189,6 +189,7 @@ void Engine::admit(Waiting waiting) {
   Request& request = waiting.submission.request;
   try {
     ProcessedText text = pool_.take(request.prompt);
+    if (!options_.prefix_caching) text.clear();
     Generation generation(model_, std::move(text), std::move(request.prompt), request.params);
     if (request.mask != nullptr) generation.constrain(std::move(request.mask));
     const RequestId id = waiting.id;

@@ -26,6 +26,7 @@ struct EngineOptions {
   std::uint64_t max_model_len = 0;           // tokens of a prompt and what follows it
   std::size_t max_waiting = 256;             // requests beyond the running ones
   std::size_t num_speculative_tokens = 0;
+  bool prefix_caching = true;  // a prompt goes on from a known text that it begins with
 };
 
 // No room: try again later.

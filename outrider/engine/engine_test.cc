@@ -172,6 +172,20 @@ TEST(Engine, TheLeastRecentlyUsedTextIsForgottenFirst) {
   EXPECT_LE(cached("Moses spake unto the children of Israel"), 1U);
 }
 
+TEST(Engine, WithoutPrefixCachingEveryPromptIsProcessed) {
+  EngineOptions opts = options();
+  opts.prefix_caching = false;
+  Engine engine(model(), bundled_tokenizer(), opts);
+  std::string first;
+  for (int turn = 0; turn < 2; ++turn) {
+    Answer answer;
+    submit(engine, request("In the beginning God created the heaven and the earth", 8), answer);
+    EXPECT_EQ(answer.wait().cached_tokens, 0U);
+    if (turn == 0) first = answer.text();
+    EXPECT_EQ(answer.text(), first);
+  }
+}
+
 TEST(Engine, CancelledRequestsEndAndMakeRoom) {
   EngineOptions opts = options();
   opts.max_num_seqs = 1;

@@ -216,7 +216,7 @@ HttpResponse Api::tokenize(const ordered_json& body) const {
   check_model(fields);
   std::vector<TokenId> ids;
   if (fields.find("messages") != nullptr) {
-    ids = chat_prompt(body, tokenizer_, options_.defaults.encoding).ids;
+    ids = chat_prompt(body, tokenizer_, options_.defaults.encoding, options_.defaults.chat_template_kwargs).ids;
   } else {
     const std::optional<std::string> prompt = fields.text("prompt");
     if (!prompt) fields.wrong_type("prompt", "a string (or \"messages\", a list of them)");

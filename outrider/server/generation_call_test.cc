@@ -306,5 +306,37 @@ TEST(GenerationRequest, UnderstandsHowMuchToThink) {
               ::testing::EndsWith("</think>"));
 }
 
+TEST(GenerationRequest, GoesByTheServersDefaultsWhereItSaysNothing) {
+  const auto prompt = [](const std::string& fields, const std::string& defaults) {
+    const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";
+    return bundled_tokenizer().decode(
+        chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), EncodingRelease::kPreview,
+                    read_chat_template_kwargs(defaults, "test"))
+            .ids,
+        false);
+  };
+  const std::string thinking = R"({"thinking":true,"reasoning_effort":"max"})";
+  EXPECT_EQ(prompt("", thinking),
+            prompt(R"(,"chat_template_kwargs":{"thinking":true,"reasoning_effort":"max"})", "{}"));
+  EXPECT_EQ(prompt(R"(,"chat_template_kwargs":{"thinking":false})", thinking), prompt("", "{}"));
+  EXPECT_EQ(prompt(R"(,"chat_template_kwargs":{"enable_thinking":false})", thinking), prompt("", "{}"));
+  EXPECT_EQ(prompt(R"(,"reasoning_effort":"none")", thinking), prompt("", "{}"));
+  EXPECT_EQ(prompt(R"(,"reasoning_effort":"high")", thinking), prompt(R"(,"reasoning_effort":"high")", "{}"));
+  EXPECT_EQ(prompt(R"(,"reasoning_effort":"high")", R"({"thinking":false})"),
+            prompt(R"(,"reasoning_effort":"high")", "{}"));
+  EXPECT_THROW(read_chat_template_kwargs(R"({"thinking":"yes"})", "test"), Error);
+  EXPECT_THROW(read_chat_template_kwargs("[]", "test"), Error);
+}
+
+TEST(OverrideSampling, TakesWhatAGenerationConfigMayHave) {
+  SamplingParams sampling;
+  override_sampling(R"({"temperature":0.5,"top_k":-1,"min_p":0.1})", "test", sampling);
+  EXPECT_EQ(sampling.temperature, 0.5);
+  EXPECT_EQ(sampling.top_k, 0U);
+  EXPECT_EQ(sampling.min_p, 0.1);
+  EXPECT_THROW(override_sampling(R"({"max_new_tokens":5})", "test", sampling), Error);
+  EXPECT_THROW(override_sampling(R"({"top_p":5})", "test", sampling), Error);
+}
+
 }  // namespace
 }  // namespace outrider

@@ -1,6 +1,7 @@
 #include "outrider/server/generation_request.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/util/bounded_json.h"
 #include "outrider/util/file_reader.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {
@@ -146,6 +148,24 @@ bool uses_tools(const Fields& fields) {
   return tools != nullptr && !tools->empty() && (choice == nullptr || *choice != "none");
 }
 
+constexpr std::string_view kGenerationConfigFields[] = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"};
+
+void read_generation_config(const nlohmann::ordered_json& config, const std::string& where, SamplingParams& sampling) {
+  const Fields fields(config);
+  try {
+    sampling.temperature = fields.number("temperature").value_or(sampling.temperature);
+    sampling.top_p = fields.number("top_p").value_or(sampling.top_p);
+    sampling.min_p = fields.number("min_p").value_or(sampling.min_p);
+    sampling.repetition_penalty = fields.number("repetition_penalty").value_or(sampling.repetition_penalty);
+    if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
+      sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(*top_k, 0));
+    }
+    validate(sampling);
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: {}", where, e.what()));
+  }
+}
+
 }  // namespace
 
 SamplingParams default_sampling(const std::string& directory) {
@@ -153,22 +173,39 @@ SamplingParams default_sampling(const std::string& directory) {
   sampling.temperature = 1;
   const std::filesystem::path path = std::filesystem::path(directory) / "generation_config.json";
   std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return sampling;
+  if (directory.empty() || !std::filesystem::exists(path, ignored)) return sampling;
   const nlohmann::ordered_json config =
       parse_bounded_json(read_text_file(path, std::uint64_t{1} << 20), path.string(), kRestoreTheFile);
   if (!config.is_object()) throw Error(fmt::format("{}: a JSON object is expected.", path.string()));
-  const Fields fields(config);
-  try {
-    sampling.temperature = fields.number("temperature").value_or(sampling.temperature);
-    sampling.top_p = fields.number("top_p").value_or(sampling.top_p);
-    sampling.repetition_penalty = fields.number("repetition_penalty").value_or(sampling.repetition_penalty);
-    sampling.top_k = static_cast<std::uint32_t>(
-        std::max<std::int64_t>(fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max()).value_or(0), 0));
-    validate(sampling);
-  } catch (const Error& e) {
-    throw Error(fmt::format("{}: {}", path.string(), e.what()));
-  }
+  read_generation_config(config, path.string(), sampling);
   return sampling;
+}
+
+void override_sampling(std::string_view json, const std::string& where, SamplingParams& sampling) {
+  const nlohmann::ordered_json config = parse_bounded_json(json, where);
+  if (!config.is_object()) throw Error(fmt::format("{}: a JSON object is expected.", where));
+  for (const auto& [key, value] : config.items()) {
+    if (std::ranges::find(kGenerationConfigFields, key) == std::end(kGenerationConfigFields)) {
+      throw Error(fmt::format("{}: \"{}\" is not taken; {} are.", where, printable(key),
+                              fmt::join(kGenerationConfigFields, ", ")));
+    }
+  }
+  read_generation_config(config, where, sampling);
+}
+
+nlohmann::ordered_json read_chat_template_kwargs(std::string_view json, const std::string& where) {
+  nlohmann::ordered_json kwargs = parse_bounded_json(json, where);
+  if (!kwargs.is_object()) throw Error(fmt::format("{}: a JSON object is expected.", where));
+  try {
+    const Fields fields(kwargs);
+    for (const char* name : {"thinking", "enable_thinking", "drop_thinking"}) fields.flag(name);
+    if (const auto effort = fields.text("reasoning_effort"); effort && *effort != "none") {
+      reasoning_effort(*effort, EncodingRelease::kPreview);
+    }
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: {}", where, e.what()));
+  }
+  return kwargs;
 }
 
 GenerationRequest read_completion_request(const Fields& fields, const Tokenizer& tokenizer,
@@ -205,7 +242,8 @@ GenerationRequest read_completion_request(const Fields& fields, const Tokenizer&
   return request;
 }
 
-ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release) {
+ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release,
+                       nlohmann::ordered_json default_kwargs) {
   const Fields fields(body);
   const nlohmann::ordered_json* given = fields.find("messages");
   if (given == nullptr || !given->is_array()) fields.wrong_type("messages", "a list of messages");
@@ -231,18 +269,22 @@ ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& toke
   encoding.release = release;
   std::optional<std::string> effort = fields.text("reasoning_effort");
   std::optional<bool> thinking;
-  if (const auto kwargs = fields.object("chat_template_kwargs")) {
-    thinking = kwargs->flag("thinking");
-    if (!thinking) thinking = kwargs->flag("enable_thinking");
-    if (!effort) effort = kwargs->text("reasoning_effort");
-    encoding.drop_thinking = kwargs->flag("drop_thinking").value_or(true);
-  }
-  if (effort == "none") {
-    effort.reset();
-    if (!thinking) thinking = false;
-  }
-  // Whoever asks for an effort wants the model to think.
-  if (thinking.value_or(effort.has_value())) encoding.thinking_mode = ThinkingMode::kThinking;
+  std::optional<bool> drop_thinking;
+  const auto read_kwargs = [&](const Fields& kwargs) {
+    if (!thinking) thinking = kwargs.flag("thinking");
+    if (!thinking) thinking = kwargs.flag("enable_thinking");
+    if (!effort) effort = kwargs.text("reasoning_effort");
+    // Whoever asks for an effort wants the model to think.
+    if (!thinking && effort) thinking = effort != "none";
+    if (!drop_thinking) drop_thinking = kwargs.flag("drop_thinking");
+  };
+  const auto kwargs = fields.object("chat_template_kwargs");
+  read_kwargs(kwargs ? *kwargs : Fields(nlohmann::ordered_json::object()));
+  if (thinking == false) default_kwargs.erase("reasoning_effort");
+  read_kwargs(Fields(default_kwargs));
+  if (effort == "none") effort.reset();
+  if (thinking.value_or(false)) encoding.thinking_mode = ThinkingMode::kThinking;
+  encoding.drop_thinking = drop_thinking.value_or(true);
   if (effort) encoding.reasoning_effort = reasoning_effort(*effort, release);
   try {
     return {chat_prompt_ids(tokenizer, encode_messages(messages, encoding)), encoding.thinking_mode};
@@ -258,7 +300,7 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
   const Fields fields(body);
   GenerationRequest request = read_common(fields, defaults);
   request.chat = true;
-  ChatPrompt prompt = chat_prompt(body, tokenizer, defaults.encoding);
+  ChatPrompt prompt = chat_prompt(body, tokenizer, defaults.encoding, defaults.chat_template_kwargs);
   request.thinking_mode = prompt.thinking_mode;
   request.parse_tools = uses_tools(fields);
   // Where </think> and DSML are special tokens, they must be seen to be taken apart.

@@ -19,11 +19,18 @@ struct RequestDefaults {
   std::uint64_t max_model_len = 0;
   std::vector<TokenId> end_tokens;  // that end a text, unless ignore_eos is asked for
   EncodingRelease encoding = EncodingRelease::kPreview;
+  nlohmann::ordered_json chat_template_kwargs = nlohmann::ordered_json::object();  // of chats; a request's come first
 };
 
-// The defaults of a checkpoint's generation_config.json: temperature, top_p, top_k, repetition_penalty; OpenAI's where
-// there is none. Throws Error where it is no JSON object, or a value of it is out of range.
+// The defaults of a directory's generation_config.json: temperature, top_p, top_k, min_p, repetition_penalty; OpenAI's
+// where there is none, or `directory` is empty. Throws Error where it is no JSON object, or a value of it is out of
+// range.
 SamplingParams default_sampling(const std::string& directory);
+// Puts the values of a JSON object with such fields into `sampling`. Throws Error, which begins with `where`, for other
+// fields, and values out of range.
+void override_sampling(std::string_view json, const std::string& where, SamplingParams& sampling);
+// What requests may have as chat_template_kwargs, of a JSON object. Throws Error, which begins with `where`.
+nlohmann::ordered_json read_chat_template_kwargs(std::string_view json, const std::string& where);
 
 // A request for completions or for a chat's answer, understood and checked.
 struct GenerationRequest {
@@ -57,6 +64,7 @@ struct ChatPrompt {
   std::vector<TokenId> ids;
   ThinkingMode thinking_mode = ThinkingMode::kChat;
 };
-ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release);
+ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release,
+                       nlohmann::ordered_json default_kwargs = nlohmann::ordered_json::object());
 
 }  // namespace outrider

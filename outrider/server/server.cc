@@ -109,6 +109,7 @@ void Server::run() {
   const auto interval = p.options.report_interval;
   auto last = std::chrono::steady_clock::now();
   const auto report = [&] {
+    if (!p.options.log_stats) return;
     const auto now = std::chrono::steady_clock::now();
     const double seconds = std::chrono::duration<double>(now - std::exchange(last, now)).count();
     for (const std::string& line : p.report.lines(seconds)) p.log.info(line);

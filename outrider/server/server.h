@@ -20,6 +20,7 @@ struct ServerOptions {
   ApiOptions api;
   std::chrono::seconds shutdown_timeout{30};
   std::chrono::seconds report_interval{10};
+  bool log_stats = true;  // vLLM's lines, each report_interval
   std::optional<AcceptanceExpectation> expected_acceptance;
   bool fail_on_suspect = false;  // /health answers 503 while the guard has a reason
   // Looks for what explains that drafts are rejected: sentences, for the log. May be empty; is called once.

@@ -250,8 +250,8 @@ def test_logs_can_be_json(serve):
 
 
 @pytest.mark.parametrize("options, because", [
-    (["--speculative-config", '{"method":"mtp","num_speculative_tokens":1,"draft_tensor_parallel_size":1}'],
-     "draft_tensor_parallel_size"),
+    (["--speculative-config", '{"method":"mtp","num_speculative_tokens":1,"rejection_sample_method":"block"}'],
+     "rejection_sample_method"),
     (["--speculative-config", '{"method":"eagle"}'], "eagle"),
     (["--max-model-len", "2000000"], "1048576"),
     (["--max-num-seqs", "4096", "--max-num-batched-tokens", "10000", "--max-model-len", "1048576"], "--max-model-len"),

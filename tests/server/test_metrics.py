@@ -85,6 +85,29 @@ def test_a_random_head_shows(serve, variants):
     assert error.value.code == 503 and json.load(error.value)["status"] == "degraded"
 
 
+def test_the_guard_sees_collapse_and_recovery_whenever_they_come(serve, variants):
+    """A random head agrees with the model where a bias leaves one token only."""
+    server = serve("--max-model-len", 512, model=variants("mtp-head-random"))
+    client = server.client()
+
+    def suspect_after(**bias):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda prompt: client.completions.create(model="kjv", prompt=prompt, max_tokens=64, temperature=0,
+                                                                   extra_body={"ignore_eos": True}, **bias), PROMPTS[:20]))
+        time.sleep(1.5)  # the log looks once a second
+        suspect = server.metrics()["outrider:spec_decode_suspect"]
+        assert json.loads(server.get("/health"))["status"] == ("degraded" if suspect else "ok")
+        return suspect
+
+    for _ in range(2):
+        assert suspect_after(logit_bias={"300": 100}) == 0
+        assert suspect_after() == 1
+    assert suspect_after(logit_bias={"300": 100}) == 0
+    assert server.stop() == 0
+    told = [line for line in server.log if "first drafts" in line or "accepted again" in line]
+    assert ["WARNING" in line for line in told] == [True, False, True, False]
+
+
 def prometheus_binary():
     unpacked = ROOT / "build/prometheus/usr/bin/prometheus"
     return shutil.which("prometheus") or (str(unpacked) if unpacked.exists() else None)
