@@ -62,7 +62,7 @@ void add_speculation_options(CLI::App& command, SpeculationArguments& arguments)
                      .add_option("--speculative-config", arguments.config,
                                  R"(JSON: {"method": "mtp", "num_speculative_tokens": 1..8})")
                      ->check([](const std::string& json) { return json.empty() ? "an empty text is no JSON" : ""; });
-  command.add_flag("--no-speculation", arguments.none, "Draft nothing")->excludes(config);
+  command.add_flag("--no-speculation", arguments.none, "Draft nothing, and load no drafter")->excludes(config);
 }
 
 std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options) {
