@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace outrider {
@@ -38,7 +39,7 @@ Resolver::Resolver(BindingReport& report) : report_(report) {
 void Resolver::fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, std::string detail,
                      std::optional<Component> companion) {
   auto& list = parameter(p).block.kind == BlockKind::kDspark ? drafter_faults : faults;
-  list.push_back({kind, p, t, std::move(detail), companion});
+  list.push_back({kind, p, t, std::move(detail), companion, false});
 }
 
 void Resolver::release(Binding& b, std::initializer_list<Component> keep, TensorUse reason, ParameterId p,
@@ -152,11 +153,22 @@ bool Resolver::expect_shape(ParameterId p, TensorId t, std::initializer_list<std
   return false;
 }
 
+void Resolver::transposed_fault(ParameterId p, TensorId t, std::string detail) {
+  fault(FaultKind::kWrongShape, p, t, std::move(detail));
+  (parameter(p).block.kind == BlockKind::kDspark ? drafter_faults : faults).back().transposed = true;
+}
+
 bool Resolver::expect_parameter_shape(ParameterId p, TensorId t) {
   const ParameterShape& want = parameter(p).shape;
   const auto& have = tensor(t).shape;
   const auto shape = want.span();
   if (same_shape(have, shape)) return true;
+  if (want.rank == 2 && have.size() == 2 && have[0] == shape[1] && have[1] == shape[0]) {
+    transposed_fault(p, t,
+                     fmt::format("{} is transposed: stored {}, expected {}", report_.stored_name(t), shape_text(have),
+                                 shape_text(shape)));
+    return false;
+  }
   fault(FaultKind::kWrongShape, p, t,
         fmt::format("{} is {}, but by config.json {} is {}", report_.stored_name(t), shape_text(have),
                     parameter(p).name(), shape_text(shape)));
@@ -199,7 +211,13 @@ void Resolver::resolve_stacked(ParameterId p, Binding& b) {
   const std::uint64_t cols = gate_up ? c.hidden_size : c.moe_intermediate_size;
   const auto& shape = tensor(t).shape;
   const bool fits = shape.size() == 3 && shape[0] == c.n_routed_experts && shape[1] == rows && shape[2] == cols;
-  if (!fits && first) {
+  if (!fits && first && shape.size() == 3 && shape[0] == c.n_routed_experts && shape[1] == cols && shape[2] == rows) {
+    transposed_fault(
+        p, t,
+        fmt::format("{} is transposed: stored {}, expected {} (it is {}, not {})", report_.stored_name(t),
+                    gate_up ? "[E, D, 2*width]" : "[E, width, D]", gate_up ? "[E, 2*width, D]" : "[E, D, width]",
+                    shape_text(shape), shape_text(std::array<std::uint64_t, 3>{shape[0], rows, cols})));
+  } else if (!fits && first) {
     expect_shape(p, t, {c.n_routed_experts, rows, cols}, FaultKind::kWrongShape, "the stack of all experts");
   }
   const bool plain = is_plain_float(tensor(t).dtype);

@@ -31,6 +31,7 @@ class Resolver {
   void fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, std::string detail,
              std::optional<Component> companion = std::nullopt);
   bool has(const Binding& b, Component c) const { return b.tensors[static_cast<std::size_t>(c)] >= 0; }
+  void transposed_fault(ParameterId p, TensorId t, std::string detail);
   // Releases the components outside of `keep` with a reason.
   void release(Binding& b, std::initializer_list<Component> keep, TensorUse reason, ParameterId p, bool is_fault);
   std::string weight_description(const Binding& b) const;

@@ -53,6 +53,7 @@ enum class Code {
   kExplodedTensor,
   kOutsideModel,
   // drafter
+  kDrafterOwnHead,
   kMtpSharesHead,
   kMtpDropped,
   kDsparkDrafter,
@@ -78,6 +79,7 @@ enum class Code {
   kHashTableRange,
   kAliasDiffers,
   kMtpInitialValues,
+  kIdenticalExperts,
   // against a source (--reference)
   kReferenceDtype,
   kReferenceLost,
