@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
 
 #include "outrider/util/parallel.h"
@@ -75,14 +76,12 @@ std::optional<ParameterId> MisplacedFinder::sibling(const BindingReport& binding
 }
 
 MisplacedFinder::Sketch MisplacedFinder::sketch(const ParameterValues& values, std::uint64_t first_row) const {
-  Sketch out;
   const std::uint64_t cols = values.cols();
-  out.rows.resize(2 * values.rows());
-  out.cols.resize(2 * cols);
-  std::vector<float> weights(2 * cols);
+  Sketch out{std::vector<float>(2 * values.rows()), std::vector<float>(2 * cols)};
+  std::vector<float> weights[2] = {std::vector<float>(cols), std::vector<float>(cols)};
+  std::vector<float> sums[2] = {std::vector<float>(cols), std::vector<float>(cols)};
   for (std::uint64_t c = 0; c < cols; ++c) {
-    weights[2 * c] = sign(c, 0);
-    weights[2 * c + 1] = sign(c, 1);
+    for (const unsigned which : {0U, 1U}) weights[which][c] = sign(c, which);
   }
   values.for_each_piece([&](std::uint64_t at, std::span<const float> piece) {
     std::uint64_t row = at / cols;
@@ -91,21 +90,33 @@ MisplacedFinder::Sketch MisplacedFinder::sketch(const ParameterValues& values, s
       const std::size_t end = std::min<std::size_t>(piece.size(), i + (cols - col));
       const float row_0 = sign(first_row + row, 0);
       const float row_1 = sign(first_row + row, 1);
-      float sum_0 = 0;
-      float sum_1 = 0;
-      for (; i < end; ++i, ++col) {
-        const float v = std::isfinite(piece[i]) ? piece[i] : 0.0F;
-        sum_0 += v * weights[2 * col];
-        sum_1 += v * weights[2 * col + 1];
-        out.cols[2 * col] += v * row_0;
-        out.cols[2 * col + 1] += v * row_1;
+      // On lanes that the compiler makes vectors of.
+      constexpr std::size_t kLanes = 8;
+      float sum_0[kLanes] = {};
+      float sum_1[kLanes] = {};
+      const auto add = [&](std::size_t lane) {
+        const float value = piece[i + lane];
+        const float v = std::abs(value) <= std::numeric_limits<float>::max() ? value : 0.0F;
+        sum_0[lane] += v * weights[0][col + lane];
+        sum_1[lane] += v * weights[1][col + lane];
+        sums[0][col + lane] += v * row_0;
+        sums[1][col + lane] += v * row_1;
+      };
+      for (; i + kLanes <= end; i += kLanes, col += kLanes) {
+        for (std::size_t lane = 0; lane < kLanes; ++lane) add(lane);
       }
-      out.rows[2 * row] += sum_0;
-      out.rows[2 * row + 1] += sum_1;
+      for (; i < end; ++i, ++col) add(0);
+      for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        out.rows[2 * row] += sum_0[lane];
+        out.rows[2 * row + 1] += sum_1[lane];
+      }
       ++row;
       col = 0;
     }
   });
+  for (std::uint64_t c = 0; c < cols; ++c) {
+    for (const unsigned which : {0U, 1U}) out.cols[2 * c + which] = sums[which][c];
+  }
   return out;
 }
 

@@ -10,10 +10,11 @@
 namespace outrider {
 namespace {
 
-std::uint32_t load_word(const std::byte* at) {
-  std::uint32_t word = 0;
-  std::memcpy(&word, at, sizeof(word));
-  return word;
+template <typename T>
+T load(const std::byte* at) {
+  T value;
+  std::memcpy(&value, at, sizeof(T));
+  return value;
 }
 
 bool is_float(Dtype dtype) {
@@ -73,12 +74,12 @@ std::optional<ParameterValues> ParameterValues::of(const BindingReport& binding,
     out.block_cols_ = given ? quantization->weight_block_size[1] : 128;
   }
   if (out.block_rows_ == 0 || out.block_cols_ == 0) return std::nullopt;
-  if (const std::byte* at = whole(Component::kWeightGlobalScale)) out.global_scale_ = 1 / load_float(Dtype::kF32, at);
-  if (const std::byte* at = whole(Component::kWeightScale2)) out.global_scale_ = load_float(Dtype::kF32, at);
+  if (const std::byte* at = whole(Component::kWeightGlobalScale)) out.global_scale_ = 1 / load<float>(at);
+  if (const std::byte* at = whole(Component::kWeightScale2)) out.global_scale_ = load<float>(at);
   out.zero_points_ = whole(Component::kWeightZeroPoint);
   if (const std::byte* at = whole(Component::kWeightGIdx)) {
     out.groups_.resize(out.cols_);
-    for (std::uint64_t i = 0; i < out.cols_; ++i) out.groups_[i] = load_word(at + 4 * i);
+    for (std::uint64_t i = 0; i < out.cols_; ++i) out.groups_[i] = load<std::uint32_t>(at + 4 * i);
     // All -1: written by quantizers that did not reorder.
     if (std::ranges::all_of(out.groups_, [](std::uint32_t g) { return g == 0xffffffffU; })) out.groups_.clear();
     if (std::ranges::any_of(out.groups_, [&](std::uint32_t g) { return g >= out.scale_cols_; })) return std::nullopt;
@@ -108,10 +109,10 @@ void ParameterValues::read_row(std::uint64_t row, std::uint64_t col, std::uint64
         std::memcpy(out, at, count * size);
         return;
       case Dtype::kBF16:
-        for (std::uint64_t i = 0; i < count; ++i) out[i] = load_float(Dtype::kBF16, at + 2 * i);
+        for (std::uint64_t i = 0; i < count; ++i) out[i] = bf16_to_float(load<std::uint16_t>(at + 2 * i));
         return;
       default:
-        for (std::uint64_t i = 0; i < count; ++i) out[i] = load_float(codes_->dtype, at + size * i);
+        for (std::uint64_t i = 0; i < count; ++i) out[i] = f16_to_float(load<std::uint16_t>(at + 2 * i));
         return;
     }
   }
@@ -123,7 +124,7 @@ void ParameterValues::read_row(std::uint64_t row, std::uint64_t col, std::uint64
     const float factor = scale(row / block_rows_ * scale_cols_ + group) * global_scale_;
     float zero = 8;
     if (zero_points_ != nullptr) {
-      const std::uint32_t word = load_word(zero_points_ + 4 * (row / 8 * scale_cols_ + group));
+      const std::uint32_t word = load<std::uint32_t>(zero_points_ + 4 * (row / 8 * scale_cols_ + group));
       zero = static_cast<float>(word >> (row % 8 * 4) & 15U);
     }
     for (; i < end; ++i) {

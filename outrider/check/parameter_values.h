@@ -40,7 +40,7 @@ class ParameterValues {
       drop(at, count);
     }
   }
-  static constexpr std::uint64_t kPiece = 64 << 10;  // elements
+  static constexpr std::uint64_t kPiece = 128 << 10;  // elements
 
  private:
   ParameterValues(const TensorData& data, const TensorInfo& codes) : data_(&data), codes_(&codes) {}

@@ -115,9 +115,8 @@ class Comparison {
     Tolerance tolerance;
     if (same_form) {
       bool same_dtype = true;
-      // Companions that are no part of the values: scales of activations.
-      std::optional<TensorId> beside;
-      ValueDifference of_beside;
+      std::optional<Component> differs;
+      std::optional<Component> beside;  // companions that are no part of the values: scales of activations
       for (std::size_t c = 0; c < kComponentCount; ++c) {
         if (a.tensors[c] < 0 || b.tensors[c] < 0) continue;
         const auto component = static_cast<Component>(c);
@@ -126,25 +125,23 @@ class Comparison {
         if (mine != source) {
           same_dtype = false;
           tolerance = tolerance_of(mine, source);
-          continue;
+        } else if (count_different_bytes(job, component, true) != 0) {
+          std::optional<Component>& first = is_value(component) ? differs : beside;
+          if (!first) first = component;
         }
-        const std::uint64_t different = different_elements(job, component);
-        if (different == 0) continue;
-        std::optional<TensorId>& tensor = is_value(component) ? job.differs : beside;
-        if (!tensor) tensor = static_cast<TensorId>(a.tensors[c]);
-        ValueDifference& count = is_value(component) ? job.difference : of_beside;
-        count.different += different;
-        count.elements += ours_.slice(job.own, component).bytes * 8 / dtype_bits(mine);
       }
-      if (!job.differs && same_dtype) {
-        job.differs = beside;
-        job.difference = of_beside;
+      if (!differs && same_dtype) {
+        if (beside) count(job, *beside);
         return;
       }
+      if (differs) job.differs = *a.tensor(*differs);
     }
     const auto own = ParameterValues::of(ours_, our_data_, job.own);
     const auto reference = ParameterValues::of(theirs_, their_data_, job.reference);
-    if (!own || !reference || own->elements() != reference->elements()) return;
+    if (!own || !reference || own->elements() != reference->elements()) {
+      if (job.differs) count(job, ours_.names[*job.differs].component);
+      return;
+    }
     job.difference = same_form ? compare_values(*own, *reference, tolerance) : compare_sample(*own, *reference);
     job.measured = true;
     const bool differs = same_form ? job.difference.different != 0
@@ -156,8 +153,14 @@ class Comparison {
     }
   }
 
-  // Elements of one component whose bytes differ.
-  std::uint64_t different_elements(const Job& job, Component component) const {
+  void count(Job& job, Component component) const {
+    job.differs = *ours_.bindings[job.own].tensor(component);
+    job.difference.different = count_different_bytes(job, component, false);
+    job.difference.elements = ours_.slice(job.own, component).bytes * 8 / dtype_bits(ours_.tensor(*job.differs).dtype);
+  }
+
+  // Elements of one component whose bytes differ; with `any`, no more than one.
+  std::uint64_t count_different_bytes(const Job& job, Component component, bool any) const {
     const TensorSlice mine = ours_.slice(job.own, component);
     const TensorSlice source = theirs_.slice(job.reference, component);
     const TensorInfo& a = ours_.tensor(mine.tensor);
@@ -166,12 +169,12 @@ class Comparison {
     const std::uint64_t size = std::max(1U, dtype_bits(a.dtype) / 8);
     constexpr std::uint64_t kPiece = 1 << 20;
     std::uint64_t different = 0;
-    for (std::uint64_t at = 0; at < mine.bytes; at += kPiece) {
+    for (std::uint64_t at = 0; at < mine.bytes && !(any && different != 0); at += kPiece) {
       const std::uint64_t bytes = std::min(kPiece, mine.bytes - at);
       const auto x = our_data_.piece(a, mine.begin + at, bytes);
       const auto y = their_data_.piece(b, source.begin + at, bytes);
       if (std::memcmp(x.data(), y.data(), bytes) != 0) {
-        for (std::uint64_t i = 0; i + size <= bytes; i += size) {
+        for (std::uint64_t i = 0; i + size <= bytes && !(any && different != 0); i += size) {
           different += std::memcmp(x.data() + i, y.data() + i, size) != 0;
         }
       }
@@ -224,7 +227,8 @@ class Comparison {
   }
 
   std::string sizes(const Group& group) const {
-    return group.measured ? group.difference.text()
+    const bool sampled = !stored_alike(*group.jobs[0]);
+    return group.measured ? group.difference.text() + (sampled ? ", of a sample, as the storage forms differ" : "")
                           : fmt::format("in {} of {} values", grouped(group.difference.different),
                                         grouped(group.difference.elements));
   }
