@@ -9,7 +9,7 @@
 #include <cstring>
 #include <limits>
 
-#include "outrider/model/number_formats.h"
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/util/error.h"
 
 namespace outrider {

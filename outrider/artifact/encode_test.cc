@@ -7,8 +7,8 @@
 #include <cstring>
 #include <random>
 
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/checkpoint/tensor_info.h"
-#include "outrider/model/number_formats.h"
 #include "outrider/util/error.h"
 
 namespace outrider {

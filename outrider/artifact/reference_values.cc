@@ -6,11 +6,10 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "outrider/check/context.h"
+#include "outrider/check/value_difference.h"
 #include "outrider/check/value_scan.h"
-#include "outrider/model/linear.h"
 
 namespace outrider {
 namespace {
@@ -60,20 +59,6 @@ bool is_rounded(Dtype dtype, double stored, double value) {
   return std::abs(stored - value) < spacing;
 }
 
-struct Difference {
-  double squares = 0;  // of the differences
-  double total = 0;    // of the reference's values
-
-  void add(std::span<const float> ours, std::span<const float> theirs) {
-    for (std::size_t i = 0; i < theirs.size(); ++i) {
-      const double difference = double{ours[i]} - double{theirs[i]};
-      squares += difference * difference;
-      total += double{theirs[i]} * double{theirs[i]};
-    }
-  }
-  double relative() const { return total == 0 ? (squares == 0 ? 0 : INFINITY) : std::sqrt(squares / total); }
-};
-
 }  // namespace
 
 ReferenceValues::ReferenceValues(const CheckReport& ours, const CheckReport& reference)
@@ -119,30 +104,19 @@ std::optional<std::string> ReferenceValues::objection(std::optional<ParameterId>
     return fmt::format("{} is not the reference's tensor rounded to {}: its values are other ones", name,
                        dtype_name(mine.dtype));
   }
-  if (ours_.plan == nullptr || !ours || ours_.binding->bindings[*ours].shared) {
+  const BindingReport& here = *ours_.binding;
+  const auto a = ours && !here.bindings[*ours].shared ? ParameterValues::of(here, our_data_, *ours) : std::nullopt;
+  const auto b = ParameterValues::of(*reference_.binding, their_data_, theirs);
+  if (!a || !b) {
     return fmt::format("{} is stored in another form or shape than in the reference, so its values cannot be compared",
                        name);
   }
-  if (our_weights_ == nullptr) {
-    our_weights_ = std::make_unique<const Weights>(ours_.plan);
-    their_weights_ = std::make_unique<const Weights>(reference_.plan);
-  }
-  const Linear a(*our_weights_, *ours);
-  const Linear b(*their_weights_, theirs);
-  std::vector<float> x(padded(a.cols()));
-  std::vector<float> y(padded(b.cols()));
-  std::vector<float> scratch;
-  Difference difference;
-  for (std::size_t row = 0; row < b.rows(); ++row) {
-    a.decode(scalar_kernels(), row, x.data(), scratch);
-    b.decode(scalar_kernels(), row, y.data(), scratch);
-    difference.add(x, std::span(y).first(b.cols()));
-  }
-  const double error = difference.relative();
-  if (error <= std::max(rounding_error(a.form()), rounding_error(b.form())))
-    return std::nullopt;  // NaN is no agreement
-  return fmt::format("{} differs from the reference by {:.1f}% of its size, more than its storage form explains", name,
-                     100 * error);
+  const double error = compare_values(*a, *b).relative();
+  const double bound =
+      std::max(rounding_error(here.bindings[*ours].form), rounding_error(reference_.binding->bindings[theirs].form));
+  if (error <= bound) return std::nullopt;  // NaN is no agreement
+  return fmt::format("{} differs from the reference by {} of its size, more than its storage form explains", name,
+                     percent_text(error));
 }
 
 bool ReferenceValues::same_but_for_rounding(const TensorInfo& own, const TensorInfo& source) const {

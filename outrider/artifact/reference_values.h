@@ -1,11 +1,9 @@
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 
-#include "outrider/binding/weights.h"
 #include "outrider/check/check.h"
 #include "outrider/check/tensor_data.h"
 
@@ -36,9 +34,6 @@ class ReferenceValues {
   const CheckReport& reference_;
   TensorData our_data_;
   TensorData their_data_;
-  // Mapped when they are first needed.
-  mutable std::unique_ptr<const Weights> our_weights_;
-  mutable std::unique_ptr<const Weights> their_weights_;
 };
 
 }  // namespace outrider

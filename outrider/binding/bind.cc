@@ -103,7 +103,7 @@ class Binder {
            keys[first] == keys[t]
                ? fmt::format("stored twice, in {} and in {}", first_file, second_file)
                : fmt::format("stored twice, as {} and as {}", checkpoint_.name(first), checkpoint_.name(t)),
-           std::nullopt});
+           std::nullopt, false});
       return;
     }
     at = static_cast<std::int32_t>(t);
@@ -136,7 +136,7 @@ class Binder {
   std::vector<BindingFault> claim_faults_;
 };
 
-// Head and embedding of an MTP block: without their own copy, the model's.
+// Head and embedding of a drafting block: without their own, the model's.
 void fall_back(BindingReport& report) {
   for (ParameterId p = 0; p < report.bindings.size(); ++p) {
     Binding& b = report.bindings[p];
@@ -217,7 +217,7 @@ class Proof {
       report_.faults.push_back(
           {BindingFault::Kind::kBoundTwice, 0, t,
            fmt::format("{} has {} bytes but parameters claim {}", report_.stored_name(t), tensors[t].bytes(), claimed),
-           std::nullopt});
+           std::nullopt, false});
     }
   }
 
@@ -238,7 +238,7 @@ class Proof {
         // One fault for a stack of experts stands for all its slices, one for a shared tensor for all who share it.
         const bool elsewhere = b.part != ExpertPart::kNone || manifest[p].falls_back_to;
         if (!faulty_[p] && (!elsewhere || report_.faults.empty())) {
-          part.faults.push_back({BindingFault::Kind::kMissing, p, std::nullopt, "was not bound", std::nullopt});
+          part.faults.push_back({BindingFault::Kind::kMissing, p, std::nullopt, "was not bound", std::nullopt, false});
         }
         continue;
       }
@@ -259,7 +259,7 @@ class Proof {
       if (covered < elements || (covered != elements && bits != 4)) {
         part.faults.push_back({BindingFault::Kind::kWrongShape, p, t,
                                fmt::format("{} covers {} of {} elements", report_.stored_name(t), covered, elements),
-                               std::nullopt});
+                               std::nullopt, false});
       }
     }
   }

@@ -49,6 +49,7 @@ struct BindingFault {
   std::optional<TensorId> tensor;
   std::string detail;                  // a sentence
   std::optional<Component> companion;  // kMissingCompanion: which, where only one would do
+  bool transposed = false;             // kWrongShape: the last two dimensions are exchanged
 };
 
 // What becomes of a tensor. Everything but kUsed is a reason for not using it.

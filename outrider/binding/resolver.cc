@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace outrider {
@@ -37,8 +38,7 @@ Resolver::Resolver(BindingReport& report) : report_(report) {
 
 void Resolver::fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, std::string detail,
                      std::optional<Component> companion) {
-  auto& list = parameter(p).block.kind == BlockKind::kDspark ? drafter_faults : faults;
-  list.push_back({kind, p, t, std::move(detail), companion});
+  faults_of(p).push_back({kind, p, t, std::move(detail), companion, false});
 }
 
 void Resolver::release(Binding& b, std::initializer_list<Component> keep, TensorUse reason, ParameterId p,
@@ -152,11 +152,22 @@ bool Resolver::expect_shape(ParameterId p, TensorId t, std::initializer_list<std
   return false;
 }
 
+void Resolver::transposed_fault(ParameterId p, TensorId t, std::string detail) {
+  fault(FaultKind::kWrongShape, p, t, std::move(detail));
+  faults_of(p).back().transposed = true;
+}
+
 bool Resolver::expect_parameter_shape(ParameterId p, TensorId t) {
   const ParameterShape& want = parameter(p).shape;
   const auto& have = tensor(t).shape;
   const auto shape = want.span();
   if (same_shape(have, shape)) return true;
+  if (want.rank == 2 && have.size() == 2 && have[0] == shape[1] && have[1] == shape[0]) {
+    transposed_fault(p, t,
+                     fmt::format("{} is transposed: stored {}, expected {}", report_.stored_name(t), shape_text(have),
+                                 shape_text(shape)));
+    return false;
+  }
   fault(FaultKind::kWrongShape, p, t,
         fmt::format("{} is {}, but by config.json {} is {}", report_.stored_name(t), shape_text(have),
                     parameter(p).name(), shape_text(shape)));
@@ -197,7 +208,7 @@ void Resolver::resolve_stacked(ParameterId p, Binding& b) {
     b.bound = false;
     // One fault for the stack, not one for each expert's slice.
     const bool first = parameter(p).expert == 0 && parameter(p).slot != Slot::kExpertW3;
-    if (first) this->fault(fault->kind, p, fault->tensor, std::move(fault->detail), fault->companion);
+    if (first) faults_of(p).push_back(std::move(*fault));
   }
   const bool quantised = b.form != StorageForm::kPlain;
   release(b, {Component::kWeight, quantised ? Component::kWeightScaleInv : Component::kWeight}, TensorUse::kUnusedStray,
@@ -212,40 +223,63 @@ std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, 
                           std::string_view what) -> std::optional<BindingFault> {
     const std::span<const std::uint64_t> want(shape.begin(), shape.size());
     if (same_shape(tensor(of).shape, want)) return std::nullopt;
-    return BindingFault{kind, p, of,
+    return BindingFault{kind,
+                        p,
+                        of,
                         fmt::format("{} is {}, but {} is {}", report_.stored_name(of), shape_text(tensor(of).shape),
                                     what, shape_text(want)),
-                        std::nullopt};
+                        std::nullopt,
+                        false};
   };
   const auto codes = [&](std::uint64_t stored_cols) {
     return misfit(t, FaultKind::kWrongShape, {experts, rows, stored_cols}, "the stack of all experts");
   };
   if (is_plain_float(dtype)) {
     b.form = StorageForm::kPlain;
-    return codes(cols);
+    const std::array<std::uint64_t, 3> swapped = {experts, cols, rows};
+    if (rows == cols || !same_shape(tensor(t).shape, swapped)) return codes(cols);
+    const bool gate_up = b.part == ExpertPart::kStackedGateUp;
+    return BindingFault{
+        FaultKind::kWrongShape,
+        p,
+        t,
+        fmt::format("{} is transposed: stored {}, expected {} (it is {}, not {})", report_.stored_name(t),
+                    gate_up ? "[E, D, 2*width]" : "[E, width, D]", gate_up ? "[E, 2*width, D]" : "[E, D, width]",
+                    shape_text(tensor(t).shape), shape_text(std::array<std::uint64_t, 3>{experts, rows, cols})),
+        std::nullopt,
+        true};
   }
   const bool fp8 = dtype == Dtype::kF8E4M3;
   if (!fp8 && !is_byte(dtype) && dtype != Dtype::kF4) {
-    return BindingFault{FaultKind::kWrongDtype, p, t,
+    return BindingFault{FaultKind::kWrongDtype,
+                        p,
+                        t,
                         fmt::format("{} is {}; BF16, F16, F32, F8_E4M3 or packed FP4 is expected",
                                     report_.stored_name(t), dtype_name(dtype)),
-                        std::nullopt};
+                        std::nullopt,
+                        false};
   }
   b.form = fp8 ? StorageForm::kFp8Block : StorageForm::kMxfp4;
   if (!fp8) b.group_size = 32;
   if (auto fault = codes(fp8 || dtype == Dtype::kF4 ? cols : ceil_div(cols, 2))) return fault;
   const auto s = b.tensor(Component::kWeightScaleInv);
   if (!s) {
-    return BindingFault{FaultKind::kMissingCompanion, p, t,
+    return BindingFault{FaultKind::kMissingCompanion,
+                        p,
+                        t,
                         fmt::format("stored as {} ({}) but {}_scale_inv is not in the checkpoint",
                                     storage_form_name(b.form), dtype_name(dtype), report_.stored_name(t)),
-                        Component::kWeightScaleInv};
+                        Component::kWeightScaleInv,
+                        false};
   }
   const Dtype scale = tensor(*s).dtype;
   if (scale != Dtype::kF8E8M0 && scale != Dtype::kU8 && !(fp8 && is_scale_float(scale))) {
-    return BindingFault{FaultKind::kWrongCompanion, p, *s,
+    return BindingFault{FaultKind::kWrongCompanion,
+                        p,
+                        *s,
                         fmt::format("{} is {}; F8_E8M0 is expected", report_.stored_name(*s), dtype_name(scale)),
-                        std::nullopt};
+                        std::nullopt,
+                        false};
   }
   // w1 and w3 share no block of scales where the width is a multiple of the block's rows.
   const std::uint64_t block_rows = fp8 ? block_rows_ : 1;

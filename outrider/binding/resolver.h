@@ -28,9 +28,13 @@ class Resolver {
   const TensorInfo& tensor(TensorId t) const { return report_.checkpoint->tensors()[t]; }
   const Parameter& parameter(ParameterId p) const { return (*report_.manifest)[p]; }
   void use(TensorId t, TensorUse how) { report_.uses[t] = how; }
+  std::vector<BindingFault>& faults_of(ParameterId p) {
+    return parameter(p).block.kind == BlockKind::kDspark ? drafter_faults : faults;
+  }
   void fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, std::string detail,
              std::optional<Component> companion = std::nullopt);
   bool has(const Binding& b, Component c) const { return b.tensors[static_cast<std::size_t>(c)] >= 0; }
+  void transposed_fault(ParameterId p, TensorId t, std::string detail);
   // Releases the components outside of `keep` with a reason.
   void release(Binding& b, std::initializer_list<Component> keep, TensorUse reason, ParameterId p, bool is_fault);
   std::string weight_description(const Binding& b) const;

@@ -46,12 +46,19 @@ struct Gathered {
   std::vector<std::string> names;
   std::string first;
   std::size_t faults = 0;
+  std::size_t transposed = 0;
 };
+
+constexpr std::string_view kTranspose =
+    "Exchange the last two dimensions and save again (in PyTorch: tensor.transpose(-1, -2).contiguous()). Or: "
+    "`outrider "
+    "repair --reference SOURCE`.";
 
 void add_all(CheckContext& context, const std::map<Code, Gathered>& gathered) {
   for (const auto& [code, g] : gathered) {
     const std::size_t more = g.faults - 1;
-    context.add(code, g.first + (more == 0 ? "" : fmt::format("; and {} more", grouped(more))), g.names);
+    context.add(code, g.first + (more == 0 ? "" : fmt::format("; and {} more", grouped(more))), g.names,
+                g.transposed == g.faults ? std::string(kTranspose) : "");
   }
 }
 
@@ -92,6 +99,7 @@ void check_faults(CheckContext& context) {
     if (g.faults++ == 0) {
       g.first = fault.detail.starts_with(name) ? fault.detail : fmt::format("{}: {}", name, fault.detail);
     }
+    g.transposed += fault.transposed;
     // A companion is at odds with its weight: either may be the one to mend.
     const std::optional<std::string> weight = weight_name(binding, fault.parameter);
     const bool companion = fault.kind == FaultKind::kMissingCompanion || fault.kind == FaultKind::kWrongCompanion ||

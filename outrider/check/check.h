@@ -39,7 +39,7 @@ struct DrafterSummary {
   std::uint64_t announced = 0;  // num_nextn_predict_layers
   std::uint32_t blocks = 0;     // on disk
   std::uint64_t tensors = 0;
-  std::uint32_t own_heads = 0;  // blocks that store their own copy
+  std::uint32_t own_heads = 0;  // blocks or stages that store their own
   std::uint32_t own_embeddings = 0;
 };
 

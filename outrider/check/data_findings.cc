@@ -4,21 +4,44 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <set>
+#include <string_view>
 #include <thread>
+#include <tuple>
 
 #include "outrider/check/context.h"
+#include "outrider/check/parameter_values.h"
+#include "outrider/check/stack_text.h"
 #include "outrider/check/tensor_data.h"
+#include "outrider/check/value_difference.h"
 #include "outrider/check/value_scan.h"
 
 namespace outrider {
 namespace {
 
 struct Found {
-  std::vector<std::string> names;
+  std::vector<std::string> names;  // of tensors
   std::string first;
+  std::size_t count = 0;  // of tensors and of experts' parts of a stack
 };
+
+// What is scanned by itself: a tensor, or one expert's part of a stack.
+struct Item {
+  TensorId tensor = 0;
+  std::uint64_t begin = 0;  // bytes of the tensor
+  std::uint64_t bytes = 0;
+  std::optional<StackPart> part;
+};
+
+// Of the first bytes of an expert's codes: experts that agree in them are compared whole.
+constexpr std::uint64_t kGlance = 4096;
+std::uint64_t hash_of(std::span<const std::byte> bytes) {
+  return std::hash<std::string_view>{}({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
 
 bool is_scale(Component c) {
   switch (c) {
@@ -35,53 +58,83 @@ bool is_scale(Component c) {
 
 class Scan {
  public:
-  explicit Scan(CheckContext& context)
-      : context_(context),
-        data_(context.checkpoint()),
-        stats_(context.checkpoint().tensors().size()),
-        out_of_range_(stats_.size()) {}
+  explicit Scan(CheckContext& context) : context_(context), data_(context.checkpoint()) {}
 
   void run() {
     const auto start = std::chrono::steady_clock::now();
     const auto& tensors = context_.checkpoint().tensors();
-    // In the order of the files, so that the disk reads forward.
     for (TensorId t = 0; t < tensors.size(); ++t) {
       if (!data_.readable(tensors[t]) || !(context_.options.data || of_drafter(t))) continue;
-      order_.push_back(t);
+      add_items(t);
       total_ += tensors[t].bytes();
     }
-    std::sort(order_.begin(), order_.end(), [&](TensorId a, TensorId b) {
-      return std::pair(tensors[a].file, tensors[a].begin) < std::pair(tensors[b].file, tensors[b].begin);
+    // In the order of the files, so that the disk reads forward.
+    std::sort(items_.begin(), items_.end(), [&](const Item& a, const Item& b) {
+      return std::tuple(tensors[a.tensor].file, tensors[a.tensor].begin, a.begin) <
+             std::tuple(tensors[b.tensor].file, tensors[b.tensor].begin, b.begin);
     });
+    stats_.resize(items_.size());
+    out_of_range_.resize(items_.size());
+    glances_.resize(items_.size());
     std::vector<std::jthread> threads;
     for (unsigned i = 0; i < std::max(1U, context_.options.threads); ++i) threads.emplace_back([this] { work(); });
     threads.clear();
     report();
-    compare_aliases();
+    find_identical_experts();
+    compare_own_heads();
     check_initial_values();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     context_.report.scan = ScanSummary{done_, seconds.count()};
   }
 
  private:
+  // A stack of experts is many: each has a fault of its own.
+  void add_items(TensorId t) {
+    const TensorInfo& tensor = context_.checkpoint().tensors()[t];
+    const TensorName& name = context_.binding().names[t];
+    const bool stack = name.kind == TensorName::Kind::kParameter && name.part != ExpertPart::kNone &&
+                       tensor.shape.size() == 3 && tensor.shape[0] != 0 && tensor.bytes() % tensor.shape[0] == 0;
+    if (!stack) {
+      items_.push_back({t, 0, tensor.bytes(), std::nullopt});
+      return;
+    }
+    const bool down = name.part == ExpertPart::kStackedDown;
+    const std::uint64_t each = tensor.bytes() / tensor.shape[0];
+    // Halves are gate and up where the shape is right; what is not bound is scanned expert by expert.
+    const auto first = context_.binding().manifest->find(name.block, Slot::kExpertW1, 0);
+    const bool halves = !down && first && context_.binding().bindings[*first].bound;
+    for (std::uint64_t e = 0; e < tensor.shape[0]; ++e) {
+      const auto expert = static_cast<std::int32_t>(e);
+      if (halves) {
+        items_.push_back({t, e * each, each / 2, StackPart{expert, Slot::kExpertW1}});
+        items_.push_back({t, e * each + each / 2, each - each / 2, StackPart{expert, Slot::kExpertW3}});
+      } else {
+        items_.push_back({t, e * each, each, StackPart{expert, Slot::kExpertW2}});
+      }
+    }
+  }
+
   void work() {
     while (true) {
       const std::size_t at = next_++;
-      if (at >= order_.size()) return;
-      const TensorId t = order_[at];
-      const TensorInfo& tensor = context_.checkpoint().tensors()[t];
-      const TensorName& name = context_.binding().names[t];
+      if (at >= items_.size()) return;
+      const Item& item = items_[at];
+      const TensorInfo& tensor = context_.checkpoint().tensors()[item.tensor];
+      const TensorName& name = context_.binding().names[item.tensor];
       const bool parameter = name.kind == TensorName::Kind::kParameter;
       const bool int4 = parameter && name.component == Component::kWeightPacked;
       const bool table = parameter && name.slot == Slot::kGateTid2Eid;
       // U8 in a scale's place holds E8M0 exponents, not pairs of FP4 codes.
       const bool exponents = parameter && is_scale(name.component) && tensor.dtype == Dtype::kU8;
       const Dtype dtype = exponents ? Dtype::kF8E8M0 : tensor.dtype;
-      data_.read(tensor, [&](std::span<const std::byte> bytes) {
-        stats_[t].add(scan_values(dtype, bytes, int4));
+      bool first = true;
+      data_.read(tensor, item.begin, item.bytes, [&](std::span<const std::byte> bytes) {
+        if (first) glances_[at] = hash_of(bytes.first(std::min<std::size_t>(bytes.size(), kGlance)));
+        first = false;
+        stats_[at].add(scan_values(dtype, bytes, int4));
         if (table && (tensor.dtype == Dtype::kI64 || tensor.dtype == Dtype::kI32)) {
-          out_of_range_[t] += count_out_of_range(tensor.dtype, bytes,
-                                                 static_cast<std::int64_t>(context_.reading().config.n_routed_experts));
+          out_of_range_[at] += count_out_of_range(
+              tensor.dtype, bytes, static_cast<std::int64_t>(context_.reading().config.n_routed_experts));
         }
         const std::uint64_t done = done_ += bytes.size();
         if (context_.options.progress) {
@@ -99,86 +152,222 @@ class Scan {
 
   std::string stored_name(TensorId t) const { return context_.checkpoint().name(t); }
 
-  void found(Code code, TensorId tensor, std::string message) {
+  // As findings name it: "layers.0.attn.wq_a.weight", "model.layers.3.mlp.experts.down_proj, expert 5".
+  std::string name_of(const Item& item) const {
+    const std::string name = stored_name(item.tensor);
+    if (!item.part) return name;
+    return fmt::format("{}, {}", name, parts_text({&*item.part, 1}, context_.checkpoint().tensors()[item.tensor]));
+  }
+
+  void found(Code code, const Item& item, std::string message) {
     Found& f = found_[code];
-    if (f.names.empty()) f.first = std::move(message);
-    f.names.push_back(stored_name(tensor));
+    if (f.count++ == 0) f.first = std::move(message);
+    std::string name = stored_name(item.tensor);
+    if (f.names.empty() || f.names.back() != name) f.names.push_back(std::move(name));
   }
 
   void report() {
-    for (TensorId t = 0; t < stats_.size(); ++t) {
-      const TensorName& name = context_.binding().names[t];
-      const ValueStats& s = stats_[t];
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      const Item& item = items_[i];
+      const TensorName& name = context_.binding().names[item.tensor];
+      const ValueStats& s = stats_[i];
       if (s.elements == 0 || name.kind != TensorName::Kind::kParameter) continue;
       if (is_scale(name.component)) {
-        report_scale(t, s);
+        report_scale(item, s);
         continue;
       }
       if (s.nan + s.infinite != 0) {
-        found(Code::kNotANumber, t,
-              fmt::format("{} has {} NaN and {} infinite of {} values", stored_name(t), grouped(s.nan),
+        found(Code::kNotANumber, item,
+              fmt::format("{} has {} NaN and {} infinite of {} values", name_of(item), grouped(s.nan),
                           grouped(s.infinite), grouped(s.elements)));
       }
       const Storage storage = parameter_spec(name.slot).storage;
       const bool may_be_zero = storage == Storage::kFloat32 || storage == Storage::kInteger;
       const bool codes = name.component == Component::kWeight || name.component == Component::kWeightPacked;
       if (s.nonzero == 0 && codes && !may_be_zero) {
-        found(Code::kAllZero, t, fmt::format("{}: all {} values are zero", stored_name(t), grouped(s.elements)));
+        found(Code::kAllZero, item, fmt::format("{}: all {} values are zero", name_of(item), grouped(s.elements)));
       }
-      if (out_of_range_[t] != 0) {
-        found(Code::kHashTableRange, t,
-              fmt::format("{}: {} entries are not expert numbers below n_routed_experts {}", stored_name(t),
-                          grouped(out_of_range_[t]), context_.reading().config.n_routed_experts));
+      if (out_of_range_[i] != 0) {
+        found(Code::kHashTableRange, item,
+              fmt::format("{}: {} entries are not expert numbers below n_routed_experts {}", name_of(item),
+                          grouped(out_of_range_[i]), context_.reading().config.n_routed_experts));
       }
     }
     for (const auto& [code, f] : found_) {
-      context_.add(code,
-                   f.first + (f.names.size() == 1 ? "" : fmt::format("; and {} more", grouped(f.names.size() - 1))),
-                   f.names);
+      context_.add(code, f.first + (f.count == 1 ? "" : fmt::format("; and {} more", grouped(f.count - 1))), f.names);
     }
   }
 
-  void report_scale(TensorId t, const ValueStats& s) {
-    const Dtype dtype = context_.checkpoint().tensors()[t].dtype;
+  void report_scale(const Item& item, const ValueStats& s) {
+    const Dtype dtype = context_.checkpoint().tensors()[item.tensor].dtype;
     const bool exponent = dtype == Dtype::kF8E8M0 || dtype == Dtype::kU8;
     if (s.nonzero == 0) {
-      found(Code::kScalesCast, t, fmt::format("{}: all {} scales have code 0", stored_name(t), grouped(s.elements)));
+      found(Code::kScalesCast, item, fmt::format("{}: all {} scales have code 0", name_of(item), grouped(s.elements)));
     } else if (exponent && s.all_ones) {
-      found(Code::kScalesCast, t,
-            fmt::format("{}: all {} scales have code 0xFF, which is NaN", stored_name(t), grouped(s.elements)));
+      found(Code::kScalesCast, item,
+            fmt::format("{}: all {} scales have code 0xFF, which is NaN", name_of(item), grouped(s.elements)));
     } else if (s.nan + s.infinite + s.negative != 0 || (!exponent && s.nonzero != s.elements)) {
-      found(Code::kBadScale, t,
-            fmt::format("{}: of {} scales {} are NaN or infinite, {} zero, {} negative", stored_name(t),
+      found(Code::kBadScale, item,
+            fmt::format("{}: of {} scales {} are NaN or infinite, {} zero, {} negative", name_of(item),
                         grouped(s.elements), grouped(s.nan + s.infinite),
                         grouped(exponent ? 0 : s.elements - s.nonzero), grouped(s.negative)));
     }
   }
 
-  // A block's own head and embedding against the model's, which they should repeat.
-  void compare_aliases() {
-    const BindingReport& binding = context_.binding();
-    std::vector<std::string> differ;
-    std::string first;
-    for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
-      const Parameter& parameter = (*binding.manifest)[p];
-      if (!parameter.falls_back_to) continue;
-      const Binding& own = binding.bindings[p];
-      const Binding& shared = binding.bindings[*parameter.falls_back_to];
-      if (!own.bound || own.shared || !shared.bound || own.form != StorageForm::kPlain ||
-          shared.form != StorageForm::kPlain)
-        continue;
-      const TensorId a = *own.tensor(Component::kWeight);
-      const TensorId b = *shared.tensor(Component::kWeight);
-      const std::optional<std::uint64_t> different =
-          count_different(data_, binding.tensor(a), data_, binding.tensor(b));
-      if (!different || *different == 0) continue;
-      differ.push_back(binding.stored_name(a));
-      if (first.empty()) {
-        first = fmt::format("{} differs from {} in {} of {} values", binding.stored_name(a), binding.stored_name(b),
-                            grouped(*different), grouped(parameter.shape.elements()));
+  bool same_bytes(const Item& a, const Item& b) const {
+    if (a.bytes != b.bytes) return false;
+    const TensorInfo& x = context_.checkpoint().tensors()[a.tensor];
+    const TensorInfo& y = context_.checkpoint().tensors()[b.tensor];
+    constexpr std::uint64_t kPiece = 1 << 20;
+    bool same = true;
+    for (std::uint64_t at = 0; at < a.bytes && same; at += kPiece) {
+      const std::uint64_t bytes = std::min(kPiece, a.bytes - at);
+      same = std::ranges::equal(data_.piece(x, a.begin + at, bytes), data_.piece(y, b.begin + at, bytes));
+      data_.drop(x, a.begin + at, bytes);
+      data_.drop(y, b.begin + at, bytes);
+    }
+    return same;
+  }
+
+  // Experts of one block whose codes are the same, byte for byte.
+  void find_identical_experts() {
+    struct Key {
+      std::size_t block;
+      Slot slot;
+      std::uint64_t glance;
+      auto operator<=>(const Key&) const = default;
+    };
+    const Manifest& manifest = *context_.binding().manifest;
+    std::map<Key, std::vector<std::size_t>> alike;  // items
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      const TensorName& name = context_.binding().names[items_[i].tensor];
+      const bool codes = name.kind == TensorName::Kind::kParameter && is_expert(name.slot) &&
+                         (name.component == Component::kWeight || name.component == Component::kWeightPacked);
+      const auto block = manifest.block_position(name.block);
+      if (!codes || !block || stats_[i].nonzero == 0) continue;
+      const Slot slot = items_[i].part ? items_[i].part->slot : name.slot;
+      if (slot == Slot::kExpertW2 && name.slot != slot) continue;  // a stack of another shape: whole experts
+      alike[{*block, slot, glances_[i]}].push_back(i);
+    }
+    const auto expert = [&](std::size_t i) {
+      return items_[i].part ? items_[i].part->expert : context_.binding().names[items_[i].tensor].expert;
+    };
+    // By block and experts: what they share.
+    std::map<std::pair<std::size_t, std::vector<std::int32_t>>, std::vector<std::size_t>> identical;
+    for (auto& [key, members] : alike) {
+      while (members.size() > 1) {
+        std::vector<std::size_t> same = {members[0]};
+        std::erase_if(members, [&](std::size_t i) {
+          if (i == same[0]) return true;
+          if (!same_bytes(items_[same[0]], items_[i])) return false;
+          same.push_back(i);
+          return true;
+        });
+        if (same.size() < 2) continue;
+        std::vector<std::int32_t> experts;
+        for (const std::size_t i : same) experts.push_back(expert(i));
+        std::ranges::sort(experts);
+        auto& items = identical[{key.block, std::move(experts)}];
+        items.insert(items.end(), same.begin(), same.end());
       }
     }
-    if (!differ.empty()) context_.add(Code::kAliasDiffers, first, differ);
+    if (identical.empty()) return;
+    std::vector<std::string> names;
+    std::string message;
+    for (const auto& [which, items] : identical) {
+      std::set<Slot> slots;
+      for (const std::size_t i : items) {
+        std::string name = stored_name(items_[i].tensor);
+        if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
+        slots.insert(items_[i].part ? items_[i].part->slot : context_.binding().names[items_[i].tensor].slot);
+      }
+      if (!message.empty()) continue;
+      std::vector<std::string_view> parts;
+      for (const Slot slot : slots) {
+        parts.push_back(slot == Slot::kExpertW1 ? "gate (w1)" : slot == Slot::kExpertW2 ? "down (w2)" : "up (w3)");
+      }
+      message =
+          fmt::format("experts {} of {} have the same {}, byte for byte", numbers_text(which.second),
+                      block_name(context_.binding().names[items_[items[0]].tensor].block), fmt::join(parts, ", "));
+    }
+    if (identical.size() > 1) message += fmt::format("; and {} more", count_text(identical.size() - 1, "such group"));
+    context_.add(Code::kIdenticalExperts, std::move(message), names);
+  }
+
+  // A drafting block's own head and embedding against the model's. An MTP block of the release has none, or copies;
+  // what differs was trained on purpose, or is damaged. A DSpark drafter may well have its own.
+  void compare_own_heads() {
+    const BindingReport& binding = context_.binding();
+    std::vector<std::string> differ;
+    std::vector<std::string> initial;
+    std::string message;
+    std::string initial_message;
+    const bool dspark = binding.manifest->drafter() == DrafterKind::kDspark;
+    for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
+      const Parameter& parameter = (*binding.manifest)[p];
+      if (!parameter.falls_back_to || binding.bindings[p].shared) continue;
+      const auto own = ParameterValues::of(binding, data_, p);
+      const auto shared = ParameterValues::of(binding, data_, *parameter.falls_back_to);
+      if (!own || !shared || own->elements() != shared->elements()) continue;
+      const ValueDifference difference = compare_values(*own, *shared);
+      if (difference.different == 0) continue;
+      const std::string name = weight_name(p);
+      differ.push_back(name);
+      message += fmt::format("{}{} differs from {} {}", message.empty() ? "" : "; ", name,
+                             weight_name(*parameter.falls_back_to), difference.text());
+      if (std::abs(difference.cosine()) < 0.05 && looks_initial(*own)) {
+        initial.push_back(name);
+        initial_message += fmt::format("{}{}", initial_message.empty() ? "" : ", ", name);
+      }
+    }
+    if (!differ.empty()) {
+      context_.add(dspark ? Code::kDrafterOwnHead : Code::kAliasDiffers, std::move(message), differ);
+    }
+    if (!initial.empty()) {
+      context_.add(
+          Code::kMtpInitialValues,
+          fmt::format("{}: values spread evenly over all rows, as at initialisation, and nothing in common with "
+                      "the model's",
+                      initial_message),
+          initial);
+    }
+  }
+
+  std::string weight_name(ParameterId p) const {
+    const Binding& b = context_.binding().bindings[p];
+    return stored_name(*b.tensor(b.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked));
+  }
+
+  // Whether values are drawn from one distribution, all rows alike. Training gives tokens that are frequent and rare
+  // rows of very different size; of independent values, those of a row's norm are spread by sqrt((kurtosis - 1) / 4
+  // columns).
+  static bool looks_initial(const ParameterValues& values) {
+    std::vector<double> rows(values.rows());
+    double sum = 0;
+    double squares = 0;
+    double fourths = 0;
+    values.for_each_piece([&](std::uint64_t at, std::span<const float> piece) {
+      for (std::size_t i = 0; i < piece.size(); ++i) {
+        const double v = piece[i];
+        const double square = v * v;
+        sum += v;
+        squares += square;
+        fourths += square * square;
+        rows[(at + i) / values.cols()] += square;
+      }
+    });
+    const auto n = static_cast<double>(values.elements());
+    if (!std::isfinite(fourths) || squares == 0) return false;
+    const double kurtosis = fourths * n / (squares * squares);
+    double mean = 0;
+    for (double& row : rows) mean += row = std::sqrt(row);
+    mean /= static_cast<double>(rows.size());
+    double variance = 0;
+    for (const double row : rows) variance += (row - mean) * (row - mean);
+    const double spread = std::sqrt(variance / static_cast<double>(rows.size())) / mean;
+    const double expected = std::sqrt(std::max(0.0, kurtosis - 1) / (4 * static_cast<double>(values.cols())));
+    const double off_centre = std::abs(sum) / std::sqrt(n * squares);
+    return kurtosis < 3.3 && spread > expected / 1.5 && spread < expected * 1.5 && off_centre < 5 / std::sqrt(n);
   }
 
   // A block that was never loaded: every norm's gains are exactly 1, and projections look like N(0, 0.02).
@@ -233,9 +422,10 @@ class Scan {
 
   CheckContext& context_;
   TensorData data_;
-  std::vector<ValueStats> stats_;
-  std::vector<std::uint64_t> out_of_range_;
-  std::vector<TensorId> order_;
+  std::vector<Item> items_;
+  std::vector<ValueStats> stats_;            // by item
+  std::vector<std::uint64_t> out_of_range_;  // by item
+  std::vector<std::uint64_t> glances_;       // by item
   std::map<Code, Found> found_;
   std::atomic<std::size_t> next_ = 0;
   std::atomic<std::uint64_t> done_ = 0;

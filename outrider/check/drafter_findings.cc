@@ -26,10 +26,20 @@ bool every_file_was_read(const Checkpoint& checkpoint) {
   });
 }
 
+void count_own_heads(CheckContext& context) {
+  const BindingReport& binding = context.binding();
+  DrafterSummary& summary = context.report.drafter;
+  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
+    const Parameter& parameter = (*binding.manifest)[p];
+    const Binding& b = binding.bindings[p];
+    if (!parameter.falls_back_to || !b.bound || b.shared) continue;
+    ++(parameter.slot == Slot::kHead ? summary.own_heads : summary.own_embeddings);
+  }
+}
+
 void check_mtp(CheckContext& context) {
   const BindingReport& binding = context.binding();
   const Manifest& manifest = *binding.manifest;
-  DrafterSummary& summary = context.report.drafter;
   std::vector<std::string> absent;
   std::vector<std::string> quantised;
   // The coarsest form of each module group in the model, to hold the block's against.
@@ -46,13 +56,7 @@ void check_mtp(CheckContext& context) {
   for (ParameterId p = first; p < end; ++p) {
     const Parameter& parameter = manifest[p];
     const Binding& b = binding.bindings[p];
-    if (parameter.falls_back_to) {
-      if (b.shared || !b.bound) {
-        if (b.shared) absent.push_back(parameter.name());
-      } else {
-        ++(parameter.slot == Slot::kHead ? summary.own_heads : summary.own_embeddings);
-      }
-    }
+    if (parameter.falls_back_to && b.shared) absent.push_back(parameter.name());
     if (!b.bound || b.shared) continue;
     const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
     const std::string name = binding.stored_name(*t);
@@ -141,6 +145,7 @@ void check_drafter(CheckContext& context) {
   }
   if (context.report.binding == nullptr) return;
   check_drafter_experts(context);
+  count_own_heads(context);
   if (context.binding().manifest->drafter() == DrafterKind::kMtp) check_mtp(context);
 }
 

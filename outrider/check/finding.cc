@@ -140,6 +140,11 @@ constexpr FindingKind kKinds[] = {
      "Prune the drafter as the model was pruned, or drop mtp.* and set num_nextn_predict_layers to 0. Outrider reads "
      "the drafter's own number."},
 
+    {Code::kDrafterOwnHead, "OUT043", "drafter-own-head", kNote, false,
+     "the drafter has a head or embedding of its own, trained apart",
+     "Engines that give every drafter the model's head and embedding draft from the wrong one; where both are loaded "
+     "into one parameter, the order of the files decides (vllm-ascend issue 17094).",
+     "Nothing to do here: it is part of the drafter. Use an engine that loads it, and keep it when converting."},
     {Code::kMtpSharesHead, "OUT050", "mtp-shares-head", kNote, false,
      "the MTP head and embedding are stored at the top only",
      "Sound here, and how every official release is stored. vLLM builds whose loader fills the MTP head from mtp.N.* "
@@ -218,12 +223,21 @@ constexpr FindingKind kKinds[] = {
     {Code::kHashTableRange, "OUT074", "hash-table-range", kError, false,
      "expert numbers out of range in a hash-routing table", "Memory read out of bounds, or tokens without experts.",
      "Renumber the table for the experts that were kept; a pruned model needs its own."},
-    {Code::kAliasDiffers, "OUT075", "alias-differs", kError, false,
+    {Code::kAliasDiffers, "OUT075", "alias-differs", kWarning, false,
      "the MTP block's own head or embedding differs from the model's",
-     "Drafts come from another head than the model's: acceptance falls, or is zero.",
-     "Copy the model's head and embedding over it, unless the head was trained on purpose."},
-    {Code::kMtpInitialValues, "OUT076", "mtp-initial-values", kError, false, "the MTP block holds initial values",
-     "Nothing was loaded before it was saved: 0% acceptance.", "Take the mtp.* tensors from the source."},
+     "If it is damaged, acceptance falls, or is zero. If it was trained on purpose, engines that put the model's in "
+     "its "
+     "place accept less.",
+     "Run `outrider check --data --probe`: where drafts are accepted, it was trained on purpose and belongs there. "
+     "Where "
+     "they are not, take it from the source."},
+    {Code::kMtpInitialValues, "OUT076", "mtp-initial-values", kError, false, "the drafter holds initial values",
+     "Nothing was loaded before it was saved: 0% acceptance.", "Take the tensors from the source."},
+    {Code::kIdenticalExperts, "OUT077", "identical-experts", kWarning, false, "experts of a layer hold the same values",
+     "One was copied over another: what that one knew is lost, and the router sends tokens to it all the same. Text "
+     "degrades without an error.",
+     "Compare with the source: `outrider check --reference SOURCE`. (Models made of a dense one begin with equal "
+     "experts.)"},
 
     {Code::kReferenceDtype, "OUT080", "reference-dtype", kWarning, false, "another dtype than in the reference",
      "Precision was lost if it is narrower.",

@@ -56,6 +56,7 @@ enum class Code {
   kTransformersRename,
   kDrafterExperts,
   // drafter
+  kDrafterOwnHead,
   kMtpSharesHead,
   kMtpDropped,
   kDsparkDrafter,
@@ -81,6 +82,7 @@ enum class Code {
   kHashTableRange,
   kAliasDiffers,
   kMtpInitialValues,
+  kIdenticalExperts,
   // against a source (--reference)
   kReferenceDtype,
   kReferenceLost,

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <tuple>
 #include <type_traits>
 
 #include "outrider/binding/weights.h"
@@ -19,6 +21,7 @@
 namespace outrider {
 namespace {
 
+using ::testing::AllOf;
 using testing::Family;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -99,6 +102,21 @@ void patch(const std::filesystem::path& directory, const std::string& tensor,
   std::string bytes = testing::read_file(file.path);
   change(std::as_writable_bytes(std::span(bytes)).subspan(file.data_start + t->begin, t->bytes()));
   write_file(file.path, bytes);
+}
+
+// A BF16 tensor's values with other last bits, to another tensor of BF16 or F32: as further training leaves them.
+void train(const std::filesystem::path& directory, const std::string& from, const std::string& to) {
+  std::string values;
+  patch(directory, from,
+        [&](std::span<std::byte> bytes) { values.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size()); });
+  patch(directory, to, [&](std::span<std::byte> bytes) {
+    const std::size_t size = bytes.size() / (values.size() / 2);
+    std::ranges::fill(bytes, std::byte{0});
+    for (std::size_t i = 0; i < values.size() / 2; ++i) {
+      bytes[i * size + size - 2] = static_cast<std::byte>(values[2 * i] ^ (i % 3 == 0 ? 2 : 0));
+      bytes[i * size + size - 1] = static_cast<std::byte>(values[2 * i + 1]);
+    }
+  });
 }
 
 CheckReport check_data(const std::filesystem::path& directory) {
@@ -328,8 +346,87 @@ TEST(Findings, AliasThatLies) {
   EXPECT_EQ(find(check_data(dir.path()), Code::kAliasDiffers), nullptr);
   patch(dir.path(), "mtp.0.head.weight", [](std::span<std::byte> bytes) { bytes[7] ^= std::byte{1}; });
   const CheckReport report = check_data(dir.path());
-  expect(report, Code::kAliasDiffers, 1, "mtp.0.head.weight");
-  EXPECT_THAT(find(report, Code::kAliasDiffers)->message, HasSubstr("in 1 of"));
+  expect(report, Code::kAliasDiffers, 0, "mtp.0.head.weight");
+  EXPECT_THAT(find(report, Code::kAliasDiffers)->message,
+              AllOf(HasSubstr("in 1 of"), HasSubstr("relative error"), HasSubstr("largest difference")));
+  // A dead head is no matter of training.
+  patch(dir.path(), "mtp.0.head.weight", [](std::span<std::byte> bytes) { std::ranges::fill(bytes, std::byte{0}); });
+  expect(check_data(dir.path()), Code::kAllZero, 1, "mtp.0.head.weight");
+}
+
+// The drafting block's own head and embedding count, in whatever order files hold them and the model's.
+TEST(Findings, OwnHeadsWinInAnyOrderOfFiles) {
+  for (const Family family : {Family::kBf16, Family::kDspark}) {
+    const bool dspark = family == Family::kDspark;
+    const std::string own_embed = dspark ? "mtp.0.embed.weight" : "mtp.0.emb.tok_emb.weight";
+    const std::string own_head = dspark ? "mtp.2.head.weight" : "mtp.0.head.weight";
+    for (int order = 0; order < 4; ++order) {
+      Artifact a = artifact(family, !dspark);
+      if (dspark) {
+        a.tensors.push_back({own_embed, Dtype::kBF16, {128, 256}});
+        a.tensors.push_back({own_head, Dtype::kBF16, {128, 256}});
+      }
+      if (order % 2 == 1) std::ranges::reverse(a.tensors);
+      for (auto& t : a.tensors) t.file = "model-00002-of-00003.safetensors";
+      const bool first = order / 2 == 0;
+      for (const std::string& name : {own_embed, own_head}) {
+        a[name].file = first ? "model-00001-of-00003.safetensors" : "model-00003-of-00003.safetensors";
+      }
+      TempDir dir;
+      a.write(dir.path());
+      if (dspark) train(dir.path(), "embed.weight", own_embed);
+      const CheckReport report = check_data(dir.path());
+      ASSERT_NE(report.plan, nullptr) << all(report);
+      EXPECT_EQ(report.exit_status(true), 0) << all(report);
+      EXPECT_EQ(report.drafter.own_heads, 1U);
+      EXPECT_EQ(report.drafter.own_embeddings, 1U);
+      const Manifest& manifest = report.plan->manifest();
+      const BlockKind kind = dspark ? BlockKind::kDspark : BlockKind::kMtp;
+      for (const auto& [name, slot, stage] :
+           {std::tuple(own_embed, Slot::kEmbed, 0U), {own_head, Slot::kHead, dspark ? 2U : 0U}}) {
+        const auto p = manifest.find({kind, stage}, slot);
+        ASSERT_TRUE(p);
+        const Binding& b = report.plan->binding(*p);
+        EXPECT_FALSE(b.shared);
+        EXPECT_EQ(report.binding->stored_name(*b.tensor(Component::kWeight)), name);
+      }
+    }
+  }
+}
+
+TEST(Findings, DsparkDrafterWithItsOwnHead) {
+  for (const auto& [embed, head] : {std::pair("mtp.0.embed.weight", "mtp.2.head.weight"),
+                                    {"mtp.0.emb.tok_emb.weight", "mtp.2.lm_head.weight"},
+                                    {"mtp.1.embed_tokens.weight", "mtp.0.head.weight"}}) {
+    SCOPED_TRACE(embed);
+    Artifact a = artifact(Family::kDspark);
+    a.tensors.push_back({embed, Dtype::kBF16, {128, 256}, a.tensors[0].file});
+    a.tensors.push_back({head, Dtype::kF32, {128, 256}, a.tensors[0].file});
+    TempDir dir;
+    a.write(dir.path());
+    const CheckReport report = check_path(dir.path());
+    EXPECT_EQ(report.exit_status(), 0) << all(report);
+    for (const Code code : {Code::kOutsideModel, Code::kUnknownTensor, Code::kDrafterIncomplete})
+      EXPECT_FALSE(report.has(code)) << all(report);
+    EXPECT_THAT(report_text(report, 200, false, false), HasSubstr("own embedding, own head"));
+    // Random numbers are no training.
+    expect(check_data(dir.path()), Code::kMtpInitialValues, 1,
+           std::string(head) == "mtp.2.lm_head.weight" ? head : embed);
+    train(dir.path(), "embed.weight", embed);
+    train(dir.path(), "head.weight", head);
+    expect(check_data(dir.path()), Code::kDrafterOwnHead, 0, embed);
+    expect(check_data(dir.path()), Code::kDrafterOwnHead, 0, head);
+    EXPECT_THAT(parameter_map(report), HasSubstr(std::string(head) + "\tF32\n"));
+    a.tensors.back().shape = {127, 256};
+    expect(a.check(), Code::kDrafterIncomplete, 0, head);
+    a.tensors.back().shape = {128, 256};
+    a.tensors.back().dtype = Dtype::kI64;
+    expect(a.check(), Code::kDrafterIncomplete, 0, head);
+  }
+  // Without its own it is shared: nothing is missing, and the map has no line for it.
+  const CheckReport shared = artifact(Family::kDspark).check();
+  EXPECT_EQ(shared.drafter.own_heads, 0U);
+  EXPECT_THAT(parameter_map(shared), Not(HasSubstr("mtp.0.embed.weight")));
 }
 
 // Row 11.
@@ -546,6 +643,56 @@ TEST(Findings, HalfAnExpert) {
   expect(gone, Code::kFusedPartMissing, 1, "model.layers.1.mlp.experts.gate_up_proj");
 }
 
+TEST(Findings, TransposedByShape) {
+  Artifact stack = artifact(Family::kHuggingFace);
+  std::swap(stack["model.layers.1.mlp.experts.down_proj"].shape[1],
+            stack["model.layers.1.mlp.experts.down_proj"].shape[2]);
+  const CheckReport report = stack.check();
+  expect(report, Code::kWrongShape, 1, "model.layers.1.mlp.experts.down_proj");
+  EXPECT_THAT(find(report, Code::kWrongShape)->message,
+              HasSubstr("transposed: stored [E, width, D], expected [E, D, width] (it is [4, 128, 256], not [4, 256, "
+                        "128])"));
+  EXPECT_THAT(find(report, Code::kWrongShape)->remedy, HasSubstr("transpose(-1, -2)"));
+  Artifact one = artifact(Family::kBf16);
+  std::swap(one["layers.1.attn.wq_a.weight"].shape[0], one["layers.1.attn.wq_a.weight"].shape[1]);
+  EXPECT_THAT(find(one.check(), Code::kWrongShape)->message, HasSubstr("is transposed: stored [256, 128]"));
+}
+
+// Each expert of a stack is looked at by itself.
+TEST(Findings, FaultyValuesInAStack) {
+  TempDir dir;
+  const Artifact a = artifact(Family::kHuggingFace);
+  const std::string gate_up = "model.layers.1.mlp.experts.gate_up_proj";  // [4, 256, 256] in BF16
+  constexpr std::size_t kHalf = 2 * 128 * 256;
+  const auto with = [&](const std::function<void(std::span<std::byte>)>& change, Code code, const std::string& text) {
+    a.write(dir.path());
+    patch(dir.path(), gate_up, change);
+    const CheckReport report = check_data(dir.path());
+    expect(report, code, finding_kind(code).severity == Severity::kError ? 1 : 0, gate_up);
+    EXPECT_THAT(find(report, code)->message, HasSubstr(text));
+  };
+  with([](std::span<std::byte> bytes) { bytes[5 * kHalf + 1] = bytes[5 * kHalf] = std::byte{0xff}; }, Code::kNotANumber,
+       gate_up + ", up (w3) of expert 2 has 1 NaN");
+  with([](std::span<std::byte> bytes) { std::ranges::fill(bytes.subspan(6 * kHalf, kHalf), std::byte{0}); },
+       Code::kAllZero, gate_up + ", gate (w1) of expert 3: all 32,768 values are zero");
+  with([](std::span<std::byte> bytes) { std::memcpy(&bytes[2 * kHalf], bytes.data(), 2 * kHalf); },
+       Code::kIdenticalExperts, "experts 0 and 1 of layers.1 have the same gate (w1), up (w3), byte for byte");
+}
+
+TEST(Findings, ExpertThatIsACopyOfAnother) {
+  TempDir dir;
+  artifact().write(dir.path());
+  EXPECT_FALSE(check_data(dir.path()).has(Code::kIdenticalExperts));
+  std::string source;
+  patch(dir.path(), "layers.3.ffn.experts.1.w2.weight",
+        [&](std::span<std::byte> bytes) { source.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size()); });
+  patch(dir.path(), "layers.3.ffn.experts.2.w2.weight",
+        [&](std::span<std::byte> bytes) { std::memcpy(bytes.data(), source.data(), bytes.size()); });
+  const CheckReport report = check_data(dir.path());
+  expect(report, Code::kIdenticalExperts, 0, "layers.3.ffn.experts.2.w2.weight");
+  EXPECT_EQ(report.exit_status(true), 1);
+}
+
 // Row 17.
 TEST(Findings, MtpProjectionsCast) {
   Artifact a = artifact(Family::kBf16);
@@ -742,6 +889,94 @@ TEST(Findings, Reference) {
   for (const TensorPattern& p : find(compared, Code::kReferenceLost)->tensors) {
     EXPECT_THAT(p.pattern, ::testing::StartsWith("mtp."));
   }
+}
+
+// BF16 values as a test changes them: a stack [4, rows, cols], or a matrix.
+std::vector<std::uint16_t> values_of(std::span<const std::byte> bytes) {
+  std::vector<std::uint16_t> out(bytes.size() / 2);
+  std::memcpy(out.data(), bytes.data(), bytes.size());
+  return out;
+}
+
+TEST(Findings, ReferenceSaysWhereValuesHaveGone) {
+  TempDir source;
+  TempDir copy;
+  const Artifact a = artifact(Family::kHuggingFace);
+  a.write(source.path());
+  CheckOptions options;
+  options.reference = source.path();
+  const std::string stack = "model.layers.3.mlp.experts.gate_up_proj";  // [4, 256, 256]: 2*width is D
+  // `from`: which element of the stack, by expert, row and column, stands at another.
+  using Index = std::array<std::size_t, 3>;
+  const auto with = [&](const std::function<Index(Index)>& from, const std::string& text) {
+    SCOPED_TRACE(text);
+    a.write(copy.path());
+    patch(copy.path(), stack, [&](std::span<std::byte> bytes) {
+      const std::vector<std::uint16_t> values = values_of(bytes);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const Index at = from({i / 65536, i / 256 % 256, i % 256});
+        std::memcpy(&bytes[2 * i], &values[(at[0] * 256 + at[1]) * 256 + at[2]], 2);
+      }
+    });
+    const CheckReport report = check_path(copy.path(), options);
+    expect(report, Code::kReferenceValues, 0, stack);
+    EXPECT_THAT(all(report), HasSubstr(text));
+    EXPECT_FALSE(find(report, Code::kReferenceValues)->remedy.empty());
+  };
+  with([](Index i) { return Index{i[0], i[2], i[1]}; }, "is transposed in all 4 experts");
+  with([](Index i) { return Index{i[0], (i[1] + 128) % 256, i[2]}; }, "has gate and up exchanged in all 4 experts");
+  with(
+      [](Index i) {
+        return Index{i[0], i[1] % 2 * 128 + i[1] / 2, i[2]};
+      },
+      "rows interleaved in all 4 experts, 1 at a time, not");
+  with([](Index i) { return Index{i[0], (i[1] + 1) % 2 * 128 + i[1] / 2, i[2]}; }, "1 at a time, up's first");
+  with([](Index i) { return Index{i[0], i[1] / 32 % 2 * 128 + i[1] / 64 * 32 + i[1] % 32, i[2]}; }, "32 at a time");
+  with([](Index i) { return Index{(i[0] + 1) % 4, i[1], i[2]}; }, "expert 0 of layers.3 holds expert 1's values");
+  with([](Index i) { return Index{i[0], std::min<std::size_t>(i[1] / 128 * 128 + 127, i[1] + 5), i[2]}; }, "row r + 5");
+}
+
+TEST(Findings, ReferenceOfAnotherDtype) {
+  TempDir source;
+  TempDir copy;
+  Artifact wide = artifact(Family::kBf16);
+  for (auto& t : wide.tensors) {
+    if (t.name == "layers.3.attn.wq_a.weight") t.dtype = Dtype::kF32;
+  }
+  wide.write(source.path());
+  CheckOptions options;
+  options.reference = source.path();
+  const Artifact narrow = artifact(Family::kBf16);
+  narrow.write(copy.path());
+  std::vector<float> values(128 * 256);
+  patch(source.path(), "layers.3.attn.wq_a.weight",
+        [&](std::span<std::byte> bytes) { std::memcpy(values.data(), bytes.data(), bytes.size()); });
+  // Rounding to BF16 (here: toward zero) is another dtype, and no other values.
+  patch(copy.path(), "layers.3.attn.wq_a.weight", [&](std::span<std::byte> bytes) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      std::memcpy(&bytes[2 * i], reinterpret_cast<const char*>(&values[i]) + 2, 2);
+    }
+  });
+  const CheckReport rounded = check_path(copy.path(), options);
+  expect(rounded, Code::kReferenceDtype, 0, "layers.3.attn.wq_a.weight");
+  EXPECT_FALSE(rounded.has(Code::kReferenceValues)) << all(rounded);
+  patch(copy.path(), "layers.3.attn.wq_a.weight", [](std::span<std::byte> bytes) { bytes[3] ^= std::byte{0x80}; });
+  const CheckReport changed = check_path(copy.path(), options);
+  expect(changed, Code::kReferenceValues, 0, "layers.3.attn.wq_a.weight");
+  EXPECT_THAT(all(changed), HasSubstr("in 1 of 32,768 values"));
+}
+
+// The reference's own trained head is part of it; a copy of the model's is not.
+TEST(Findings, OwnHeadThatTheReferenceHas) {
+  TempDir source;
+  TempDir copy;
+  artifact(Family::kBf16).write(copy.path());
+  CheckOptions options;
+  options.reference = source.path();
+  artifact(Family::kBf16, true).write(source.path());
+  EXPECT_FALSE(check_path(copy.path(), options).has(Code::kReferenceLost));
+  patch(source.path(), "mtp.0.head.weight", [](std::span<std::byte> bytes) { bytes[7] ^= std::byte{1}; });
+  expect(check_path(copy.path(), options), Code::kReferenceLost, 1, "mtp.0.head.weight");
 }
 
 // Nothing but bind() makes a plan, and nothing but a plan gives weights.

@@ -59,7 +59,11 @@ std::string drafter_line(const DrafterSummary& d) {
     case DrafterKind::kNone:
       return d.announced == 0 ? "none" : fmt::format("none ({} announced by config.json)", d.announced);
     case DrafterKind::kDspark:
-      return fmt::format("DSpark, {} stages, {} tensors (no MTP block)", d.blocks, grouped(d.tensors));
+      return fmt::format("DSpark, {} stages, {} tensors (no MTP block){}{}", d.blocks, grouped(d.tensors),
+                         d.own_embeddings != 0 ? "; own embedding" : "",
+                         d.own_heads == 0        ? ""
+                         : d.own_embeddings != 0 ? ", own head"
+                                                 : "; own head");
     case DrafterKind::kMtp:
       return fmt::format("{}, {} tensors; head: {}, embedding: {}", count_text(d.blocks, "block"), grouped(d.tensors),
                          copies(d.own_heads, d.blocks), copies(d.own_embeddings, d.blocks));
@@ -249,6 +253,7 @@ std::string parameter_map(const CheckReport& report) {
   for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
     const Parameter& parameter = (*binding.manifest)[p];
     const Binding& b = binding.bindings[p];
+    if (b.shared && parameter.block.kind == BlockKind::kDspark) continue;  // stages have none of their own, as a rule
     out += parameter.name();
     const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
     if (!b.bound || !t) {

@@ -39,11 +39,12 @@ void TensorData::drop(const TensorInfo& tensor, std::uint64_t begin, std::uint64
   files_[tensor.file].drop(checkpoint_.files()[tensor.file].data_start + tensor.begin + begin, bytes);
 }
 
-void TensorData::read(const TensorInfo& tensor, const std::function<void(std::span<const std::byte>)>& visit) const {
-  for (std::uint64_t at = 0; at < tensor.bytes(); at += kPiece) {
-    const std::uint64_t bytes = std::min(kPiece, tensor.bytes() - at);
-    visit(piece(tensor, at, bytes));
-    drop(tensor, at, bytes);
+void TensorData::read(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t bytes,
+                      const std::function<void(std::span<const std::byte>)>& visit) const {
+  for (std::uint64_t at = 0; at < bytes; at += kPiece) {
+    const std::uint64_t count = std::min(kPiece, bytes - at);
+    visit(piece(tensor, begin + at, count));
+    drop(tensor, begin + at, count);
   }
 }
 

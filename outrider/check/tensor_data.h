@@ -20,8 +20,13 @@ class TensorData {
 
   // Whether the file is there and long enough.
   bool readable(const TensorInfo& tensor) const;
-  // Calls `visit` with consecutive pieces of at most 4 MiB, each a multiple of 8 bytes but the last.
-  void read(const TensorInfo& tensor, const std::function<void(std::span<const std::byte>)>& visit) const;
+  // Calls `visit` with consecutive pieces of bytes [begin, begin + bytes), each of at most 4 MiB and a multiple of 8
+  // bytes but the last.
+  void read(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t bytes,
+            const std::function<void(std::span<const std::byte>)>& visit) const;
+  void read(const TensorInfo& tensor, const std::function<void(std::span<const std::byte>)>& visit) const {
+    read(tensor, 0, tensor.bytes(), visit);
+  }
   std::span<const std::byte> piece(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t bytes) const;
   void drop(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t bytes) const;
 

@@ -69,6 +69,27 @@ TEST(CheckCommand, ExitsWithOneOnErrorsAndWithStrictOnWarnings) {
   EXPECT_EQ(outrider("check --strict '" + warned.path().string() + "'").exit_status, 1);
 }
 
+TEST(CheckCommand, ComparesValuesWithAReference) {
+  TempDir source;
+  TempDir copy;
+  testing::write_tiny_checkpoint(source.path(), {.family = Family::kHuggingFace, .shards = 2});
+  testing::write_tiny_checkpoint(copy.path(), {.family = Family::kHuggingFace, .shards = 3});
+  const std::string compare =
+      "check '" + copy.path().string() + "' --data --reference '" + source.path().string() + "'";
+  const ProcessResult same = outrider(compare);
+  EXPECT_EQ(same.exit_status, 0) << same.output;
+  EXPECT_THAT(same.output, Not(HasSubstr("OUT08")));
+  // The last expert's last values.
+  const std::filesystem::path last = copy / "model-00003-of-00003.safetensors";
+  std::string bytes = testing::read_file(last);
+  std::memset(bytes.data() + bytes.size() - 64, 0x3c, 64);
+  write_file(last, bytes);
+  const ProcessResult changed = outrider(compare);
+  EXPECT_EQ(changed.exit_status, 0) << changed.output;
+  EXPECT_THAT(changed.output, HasSubstr("OUT082 warning"));
+  EXPECT_THAT(changed.output, HasSubstr("relative error"));
+}
+
 TEST(CheckCommand, HelpAndWrongCommandLines) {
   EXPECT_EQ(outrider("--help").exit_status, 0);
   EXPECT_THAT(outrider("check --help").output, HasSubstr("Exit status"));

@@ -15,7 +15,7 @@ bool has_slot(Slot slot, Block block, const LayerAttention& attention, const Mod
   switch (slot) {
     case Slot::kEmbed:
     case Slot::kHead:
-      return top || mtp;
+      return top || mtp || dspark;
     case Slot::kFinalNorm:
     case Slot::kHcHeadFn:
     case Slot::kHcHeadBase:
@@ -104,7 +104,7 @@ void Manifest::add_block(Block block, const LayerAttention& attention, const Mod
     p.slot = spec.slot;
     p.block = block;
     p.shape = spec.shape(config, attention);
-    if (block.kind == BlockKind::kMtp && (spec.slot == Slot::kEmbed || spec.slot == Slot::kHead)) {
+    if (block.kind != BlockKind::kTop && (spec.slot == Slot::kEmbed || spec.slot == Slot::kHead)) {
       p.falls_back_to = static_cast<ParameterId>(blocks_[0].first[static_cast<std::size_t>(spec.slot)]);
     }
     parameters_.push_back(p);

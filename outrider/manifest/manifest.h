@@ -24,8 +24,8 @@ struct Parameter {
   Block block;
   std::int32_t expert = -1;  // -1 outside of the routed experts
   ParameterShape shape;
-  // The parameter whose tensor serves this one when it has none of its own: an MTP block shares head and embedding
-  // with the model.
+  // The parameter whose tensor serves this one when it has none of its own: a drafting block shares head and embedding
+  // with the model, but may have its own, which then counts, in whatever order files are loaded.
   std::optional<ParameterId> falls_back_to;
 
   const ParameterSpec& spec() const { return parameter_spec(slot); }

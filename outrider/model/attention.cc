@@ -3,8 +3,8 @@
 #include <optional>
 #include <vector>
 
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/model/block.h"
-#include "outrider/model/number_formats.h"
 #include "outrider/model/rope.h"
 
 namespace outrider {

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/model/kernels.h"
-#include "outrider/model/number_formats.h"
 
 // The reference for the other paths, in plain C++ for any x86-64.
 

@@ -10,7 +10,7 @@
 #include <numeric>
 #include <utility>
 
-#include "outrider/model/number_formats.h"
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/util/error.h"
 
 namespace outrider {

@@ -7,7 +7,7 @@
 #include <deque>
 #include <utility>
 
-#include "outrider/model/number_formats.h"
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/util/error.h"
 
 namespace outrider {

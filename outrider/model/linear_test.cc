@@ -11,7 +11,7 @@
 #include <set>
 
 #include "outrider/binding/open_plan.h"
-#include "outrider/model/number_formats.h"
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "outrider/model/number_formats.h"
+#include "outrider/checkpoint/number_formats.h"
 
 namespace outrider {
 namespace {

@@ -7,7 +7,7 @@
 #include <limits>
 #include <new>
 
-#include "outrider/model/number_formats.h"
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/util/error.h"
 #include "outrider/util/saturating.h"
 

@@ -80,6 +80,21 @@ TEST(Probe, FindsARandomHeadAndSaysWhy) {
   EXPECT_THAT(result.output, HasSubstr("OUT075"));
 }
 
+// Of a head of the MTP block's own, a run tells whether it was trained or damaged.
+TEST(Probe, FindsThatAHeadWasTrainedOnPurpose) {
+  const ProcessResult without = run(outrider("check", variant("mtp-head-trained")) + "--data");
+  EXPECT_EQ(without.exit_status, 0) << without.output;
+  EXPECT_THAT(without.output, AllOf(HasSubstr("OUT075 warning"), HasSubstr("--probe")));
+  const ProcessResult with = run(outrider("check", variant("mtp-head-trained")) + "--data --probe --strict");
+  EXPECT_EQ(with.exit_status, 0) << with.output;
+  EXPECT_THAT(with.output, AllOf(HasSubstr("OUT043 note"), HasSubstr("relative error 2.0%"), HasSubstr("on purpose"),
+                                 Not(HasSubstr("OUT075"))));
+  const ProcessResult too_few =
+      run(outrider("check", variant("mtp-head-random")) + "--data --probe --expect-acceptance 0.01");
+  EXPECT_EQ(too_few.exit_status, 1) << too_few.output;
+  EXPECT_THAT(too_few.output, AllOf(HasSubstr("OUT075 warning"), HasSubstr("OUT076 error")));
+}
+
 TEST(Probe, RunsNothingThatIsNotComplete) {
   const ProcessResult result = run(outrider("check", variant("no-head")) + "--probe");
   EXPECT_EQ(result.exit_status, 1) << result.output;

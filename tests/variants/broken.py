@@ -29,7 +29,7 @@ class Broken:
     names: str
     status: int
     data: bool = False  # only values show it
-    reference: bool = False  # compared with the sound original
+    reference: bool | str = False  # compared with the sound original, or with the sound variant of this name
 
 
 BROKEN: dict[str, Broken] = {}
@@ -192,10 +192,45 @@ def random_head(base: Artifact, parameters: Parameters) -> Tensor:
     return forms.bf16(uniform("mtp head", head.shape) * head.std())
 
 
-@variant("mtp-head-random", "OUT075", "mtp.0.head.weight", 1, data=True)  # (1) as an engine sees it, and (10)
+@variant("mtp-head-random", "OUT076", "mtp.0.head.weight", 1, data=True)  # (1) as an engine sees it, and (10)
 def mtp_head_random(base, parameters):
     out = base.copy()
     out.tensors = sound.with_aliases(out.tensors, random_head(base, parameters))
+    return out
+
+
+def moved(name: str, value: np.ndarray, share: float) -> Tensor:
+    """Values that further training has moved by a share of their spread."""
+    noise = uniform(f"training of {name}", value.shape) * np.float32(3**0.5 * share) * value.std()
+    return forms.bf16(value + noise)
+
+
+@variant("mtp-head-trained", "OUT075", "relative error 2.0%", 0, data=True)
+def mtp_head_trained(base, parameters):
+    out = base.copy()
+    out.tensors = sound.with_aliases(out.tensors, moved("mtp head", parameters["head.weight"], 0.02))
+    return out
+
+
+@variant("mtp-head-zero", "OUT071", "mtp.0.head.weight", 1, data=True)
+def mtp_head_zero(base, parameters):
+    out = base.copy()
+    out.tensors = sound.with_aliases(out.tensors, filled(out.tensors["head.weight"], 0))
+    return out
+
+
+@variant("dspark-own-head", "OUT043", "mtp.2.head.weight", 0, data=True)
+def dspark_own_head(base, parameters):
+    out = dspark_drafter(base, parameters)
+    out.tensors["mtp.0.embed.weight"] = moved("own embedding", parameters["embed.weight"], 0.5)
+    out.tensors["mtp.2.head.weight"] = moved("own head", parameters["head.weight"], 0.5)
+    return out
+
+
+@variant("dspark-own-head-of-another-shape", "OUT059", "mtp.2.lm_head.weight", 0)
+def dspark_own_head_shape(base, parameters):
+    out = dspark_drafter(base, parameters)
+    out.tensors["mtp.2.lm_head.weight"] = forms.bf16(parameters["head.weight"][:-1])
     return out
 
 
@@ -405,6 +440,121 @@ def exploded_tensor(base, parameters):
     for row, values in enumerate(parameters[name]):
         out.tensors[f"layers.1.ffn.shared_experts.{row}.w2.weight.weight"] = forms.bf16(values)
     return out
+
+
+DOWN = "model.layers.3.mlp.experts.down_proj"
+GATE_UP = "model.layers.3.mlp.experts.gate_up_proj"
+
+
+def stack_changed(base: Artifact, parameters: Parameters, name: str, change: Callable[[np.ndarray], object]) -> Artifact:
+    """Stacked experts as save_pretrained writes them, of which one stack goes through `change`, in place or returned."""
+    out = sound.huggingface_saved(base, parameters)
+    values = forms.values(out.tensors[name]).copy()
+    result = change(values)
+    out.tensors[name] = forms.bf16(values if result is None else result)
+    return out
+
+
+def assign(*index, value):
+    def change(stack: np.ndarray) -> None:
+        stack[index] = value
+
+    return change
+
+
+@variant("stack-expert-not-a-number", "OUT070", "down_proj, expert 5", 1, data=True)
+def stack_expert_not_a_number(base, parameters):
+    out = stack_changed(base, parameters, DOWN, lambda stack: None)
+    t = out.tensors[DOWN]
+    at = 2 * 5 * t.shape[1] * t.shape[2]
+    out.tensors[DOWN] = Tensor(t.dtype, t.shape, t.data[:at] + b"\xc0\x7f" + t.data[at + 2 :])
+    return out
+
+
+@variant("stack-expert-all-zero", "OUT071", "gate_up_proj, up (w3) of expert 2", 1, data=True)
+def stack_expert_all_zero(base, parameters):
+    return stack_changed(base, parameters, GATE_UP, assign(2, slice(128, None), value=0))
+
+
+@variant("stack-expert-copied", "OUT077", "experts 1 and 6 of layers.3 have the same down (w2)", 0, data=True)
+def stack_expert_copied(base, parameters):
+    def change(stack):
+        stack[6] = stack[1]
+
+    return stack_changed(base, parameters, DOWN, change)
+
+
+@variant("expert-copied", "OUT077", "experts 3 and 4 of layers.2 have the same gate (w1), down (w2), up (w3)", 0, data=True)
+def expert_copied(base, parameters):
+    first = "layers.2.ffn.experts.3."
+    copies = {n.replace(".3.", ".4."): t for n, t in base.tensors.items() if n.startswith(first)}
+    return replaced(base, **copies)
+
+
+@variant("stack-transposed", "OUT032", "transposed: stored [E, width, D], expected [E, D, width]", 1)
+def stack_transposed(base, parameters):
+    return stack_changed(base, parameters, DOWN, lambda stack: stack.transpose(0, 2, 1))
+
+
+def beside_bf16(name: str, what: str):
+    """Stacks against a source with one tensor an expert. (1: save_pretrained dropped the MTP block, too.)"""
+    return variant(name, "OUT082", what, 1, reference="bf16")
+
+
+@beside_bf16("stack-of-noise-beside-the-source", "model.layers.3.mlp.experts.down_proj differs from the reference in all 8 experts")
+def stack_of_noise(base, parameters):
+    return stack_changed(base, parameters, DOWN, lambda stack: uniform("noise", stack.shape) * stack.std())
+
+
+@beside_bf16("stack-transposed-beside-the-source", "gate_up_proj is transposed in all 8 experts")  # square: 2*width is D
+def stack_transposed_square(base, parameters):
+    return stack_changed(base, parameters, GATE_UP, lambda stack: stack.transpose(0, 2, 1))
+
+
+@beside_bf16("stack-up-first-beside-the-source", "gate_up_proj has gate and up exchanged in all 8 experts")
+def stack_up_first(base, parameters):
+    return stack_changed(base, parameters, GATE_UP, lambda stack: np.roll(stack, 128, 1))
+
+
+@beside_bf16("stack-interleaved-beside-the-source", "has gate's and up's rows interleaved in all 8 experts, 1 at a time")
+def stack_interleaved(base, parameters):
+    def change(stack):
+        halves = stack.reshape(stack.shape[0], 2, 128, -1)
+        return halves.transpose(0, 2, 1, 3).reshape(stack.shape)
+
+    return stack_changed(base, parameters, GATE_UP, change)
+
+
+@beside_bf16("stack-permuted-beside-the-source", "expert 1 of layers.3 holds expert 4's values")
+def stack_permuted(base, parameters):
+    def change(stack):
+        stack[[1, 4]] = stack[[4, 1]]
+
+    return stack_changed(base, parameters, GATE_UP, change)
+
+
+@beside_bf16("stack-shifted-beside-the-source", "row r holds the reference's row r + 3")
+def stack_shifted(base, parameters):
+    return stack_changed(base, parameters, DOWN, lambda stack: np.roll(stack, -3, 1))
+
+
+@variant("experts-permuted-beside-the-source", "OUT082", "expert 0 of layers.4 holds expert 7's values", 0, reference=True)
+def experts_permuted(base, parameters):
+    renamed = {}
+    for name, t in sound.w4a16(base, parameters).tensors.items():
+        match = re.match(r"layers\.4\.ffn\.experts\.([07])\.", name)
+        other = match and name.replace(f"experts.{match[1]}.", f"experts.{7 - int(match[1])}.")
+        renamed[other or name] = t
+    out = sound.w4a16(base, parameters)
+    out.tensors = renamed
+    return out
+
+
+@variant("projections-exchanged-beside-the-source", "OUT082", "mtp.0.e_proj.weight holds the values of mtp.0.h_proj", 0, reference=True)
+def projections_exchanged(base, parameters):
+    names = [f"mtp.0.{p}_proj.{part}" for p in "eh" for part in ("weight", "scale")]
+    other = {"e": "h", "h": "e"}
+    return replaced(base, **{n: base.tensors[f"mtp.0.{other[n[6]]}{n[7:]}"] for n in names})
 
 
 @variant("values-changed-beside-the-source", "OUT082", "layers.3.attn.kv_norm.weight", 0, reference=True)

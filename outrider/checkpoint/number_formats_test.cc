@@ -1,4 +1,4 @@
-#include "outrider/model/number_formats.h"
+#include "outrider/checkpoint/number_formats.h"
 
 #include <gtest/gtest.h>
 

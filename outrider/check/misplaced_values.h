@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "outrider/binding/plan.h"
+#include "outrider/check/tensor_data.h"
+#include "outrider/check/value_difference.h"
+
+namespace outrider {
+
+// A parameter that differs from the reference's and yet holds its values, in another place.
+struct Misplaced {
+  enum class Kind {
+    kTransposed,
+    kGateUpSwapped,   // w1 holds w3's values, or w3 w1's
+    kInterleaved,     // rows of w1 and w3 in turn, `by` at a time
+    kUpInterleaved,   // the same, w3's first
+    kOtherParameter,  // `from`'s values: another expert's, another projection's
+    kShifted,         // row r holds row r + `by`
+    kScaled,          // every value times `factor`
+  };
+  Kind kind = Kind::kTransposed;
+  ParameterId from = 0;
+  std::int64_t by = 0;
+  double factor = 1;
+};
+
+// Finds such places. Values are known by sketches, the products of rows and columns with two random vectors, so that
+// rounding to another dtype or a few damaged rows hide nothing, and memory stays small: two floats for a row or column.
+class MisplacedFinder {
+ public:
+  // All must outlive it. `same_experts`: expert numbers mean the same on both sides.
+  MisplacedFinder(const BindingReport& own, const TensorData& own_data, const BindingReport& reference,
+                  const TensorData& reference_data, unsigned threads)
+      : own_(own), own_data_(own_data), reference_(reference), reference_data_(reference_data), threads_(threads) {}
+
+  // What became of our parameters, each with its counterpart in the reference, all of one block of the model. By
+  // position; nothing where the values are not the reference's.
+  struct Pair {
+    ParameterId own;
+    ParameterId reference;
+    const ValueDifference* difference;
+  };
+  std::vector<std::optional<Misplaced>> find(const std::vector<Pair>& pairs) const;
+
+ private:
+  struct Sketch {
+    std::vector<float> rows;  // two for each row
+    std::vector<float> cols;  // two for each column
+  };
+  using Sketches = std::map<ParameterId, Sketch>;
+
+  Sketch sketch(const ParameterValues& values, std::uint64_t first_row) const;
+  Sketches sketch_all(const BindingReport& binding, const TensorData& data, const std::vector<ParameterId>& ids) const;
+  // The reference's parameters that `id`'s values may have been taken for: experts of the block, else what has its
+  // shape.
+  std::vector<ParameterId> family(ParameterId id) const;
+  std::optional<Misplaced> place(const Pair& pair, const Sketches& own, const Sketches& reference) const;
+  std::optional<ParameterId> sibling(const BindingReport& binding, ParameterId id) const;
+
+  const BindingReport& own_;
+  const TensorData& own_data_;
+  const BindingReport& reference_;
+  const TensorData& reference_data_;
+  unsigned threads_;
+};
+
+}  // namespace outrider

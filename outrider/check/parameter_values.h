@@ -1,0 +1,67 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "outrider/binding/plan.h"
+#include "outrider/check/tensor_data.h"
+
+namespace outrider {
+
+// The values of one bound parameter as floats, in whatever form it is stored (docs/storage-forms.md): a stack's slice,
+// codes times scales. Reads any range of elements, row by row; nothing is copied before it is read. For diagnosis.
+class ParameterValues {
+ public:
+  // Nothing where it is no float parameter, is not bound, or lies beyond the end of its file. `data` must outlive it.
+  static std::optional<ParameterValues> of(const BindingReport& binding, const TensorData& data, ParameterId id);
+
+  std::uint64_t rows() const { return rows_; }  // 1 for a vector
+  std::uint64_t cols() const { return cols_; }
+  std::uint64_t elements() const { return rows_ * cols_; }
+
+  // Elements [begin, begin + count), in the order of rows.
+  void read(std::uint64_t begin, std::uint64_t count, float* out) const;
+  // Gives back the memory of what was read.
+  void drop(std::uint64_t begin, std::uint64_t count) const;
+
+  // Calls visit(begin, floats) for consecutive pieces of all elements, a bounded number at a time, and gives their
+  // memory back.
+  template <typename Visit>
+  void for_each_piece(const Visit& visit) const {
+    std::vector<float> piece(std::min(kPiece, elements()));
+    for (std::uint64_t at = 0; at < elements(); at += kPiece) {
+      const std::uint64_t count = std::min(kPiece, elements() - at);
+      read(at, count, piece.data());
+      visit(at, std::span<const float>(piece.data(), count));
+      drop(at, count);
+    }
+  }
+  static constexpr std::uint64_t kPiece = 128 << 10;  // elements
+
+ private:
+  ParameterValues(const TensorData& data, const TensorInfo& codes) : data_(&data), codes_(&codes) {}
+  void read_row(std::uint64_t row, std::uint64_t col, std::uint64_t count, float* out) const;
+  float scale(std::uint64_t at) const;
+
+  const TensorData* data_;
+  const TensorInfo* codes_;
+  std::uint64_t begin_ = 0;  // of the parameter's codes in the tensor
+  StorageForm form_ = StorageForm::kPlain;
+  std::uint64_t rows_ = 0;
+  std::uint64_t cols_ = 0;
+  std::uint64_t row_bytes_ = 0;
+  const TensorInfo* scales_ = nullptr;
+  const std::byte* scale_bytes_ = nullptr;
+  std::uint64_t block_rows_ = 1;  // that share a scale
+  std::uint64_t block_cols_ = 1;
+  std::uint64_t scale_cols_ = 0;
+  float global_scale_ = 1;
+  const std::byte* zero_points_ = nullptr;
+  std::vector<std::uint32_t> groups_;  // by column, where columns are not in order of their groups
+};
+
+}  // namespace outrider

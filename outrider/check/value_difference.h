@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "outrider/check/parameter_values.h"
+
+namespace outrider {
+
+// How far values differ from others that they should equal. Values that are NaN or infinite on one side count as
+// different and enter no sum.
+struct ValueDifference {
+  std::uint64_t elements = 0;
+  std::uint64_t different = 0;
+  std::uint64_t not_finite = 0;  // NaN or infinite, of those that differ
+  double squares = 0;            // sum of (a - b)^2
+  double own_squares = 0;        // of a^2
+  double reference_squares = 0;  // of b^2
+  double product = 0;            // of a * b
+  double largest = 0;            // |a - b|
+
+  double relative() const;  // ||a - b|| / ||b||; infinite where b is zero
+  double cosine() const;    // of the angle between a and b; 0 where one is zero
+  void add(const ValueDifference& other);
+  // "in 4,096 of 32,768 values (relative error 2.0%, largest difference 0.013)"
+  std::string text() const;
+};
+
+// "2.0%", "0.0031%", "142%"
+std::string percent_text(double share);
+
+// By how much a value may be off without counting as different: what rounding explains.
+struct Tolerance {
+  double relative = 0;
+  double absolute = 0;
+};
+
+// Both have the same number of elements.
+ValueDifference compare_values(const ParameterValues& own, const ParameterValues& reference, Tolerance tolerance = {});
+// Of a few thousand values from all over it: enough to tell rounding from other values.
+ValueDifference compare_sample(const ParameterValues& own, const ParameterValues& reference);
+
+}  // namespace outrider
