@@ -10,6 +10,7 @@
 #include "outrider/artifact/huggingface_config.h"
 #include "outrider/artifact/quantization_config.h"
 #include "outrider/artifact/shards.h"
+#include "outrider/check/report.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
@@ -170,9 +171,9 @@ ConvertPlan plan_convert(const fs::path& directory, const ConvertOptions& option
   plan.before = std::make_shared<const CheckReport>(check_path(directory, with));
   if (plan.before->plan == nullptr) {
     throw Error(
-        fmt::format("{}: is not complete, so its tensors cannot all be named. Run `outrider check` on it, and "
+        fmt::format("{}: is not complete, so its tensors cannot all be named:{}\nRun `outrider check` on it, and "
                     "`outrider repair`.",
-                    printable(directory.string(), 4096)));
+                    printable(directory.string(), 4096), incomplete_text(*plan.before)));
   }
   plan.artifact.checkpoint = plan.before->checkpoint;
   Converter converter(*plan.before, options, plan);

@@ -18,7 +18,7 @@ constexpr std::uint64_t kShardBytes = 5'000'000'000;
 Draft::Draft(std::shared_ptr<const Checkpoint> checkpoint) : checkpoint_(std::move(checkpoint)) {
   for (const ShardFile& file : checkpoint_->files()) {
     sources_.push_back(file.path);
-    files_.push_back(!file.present ? FileState::kDropped : file.in_index ? FileState::kKept : FileState::kStray);
+    files_.push_back(!file.present ? FileState::kDropped : file.used ? FileState::kKept : FileState::kStray);
   }
   const std::vector<TensorInfo>& tensors = checkpoint_->tensors();
   edit_of_.assign(tensors.size(), kUnchanged);

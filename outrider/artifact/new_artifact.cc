@@ -71,6 +71,7 @@ class Writer {
     std::uint64_t copies = 0;
     for (const KeptFile& file : artifact_.kept) {
       std::error_code error;
+      make_folder_of(file.name);
       if (in_place_ && fs::is_symlink(fs::symlink_status(file.from, error))) {
         fs::copy_symlink(file.from, directory_ / file.name);
         continue;
@@ -86,7 +87,10 @@ class Writer {
     for (const KeptFile* file : to_copy) {
       clone_file(file->from, directory_ / file->name, false, [&](std::uint64_t bytes) { done(bytes); });
     }
-    for (const NewShard& shard : artifact_.shards) write_shard(shard);
+    for (const NewShard& shard : artifact_.shards) {
+      make_folder_of(shard.name);
+      write_shard(shard);
+    }
     for (const auto& [name, text] : artifact_.texts) write_synced(directory_ / name, text);
     if (artifact_.with_index) {
       SyncedFile file(directory_ / kIndexFileName);
@@ -98,6 +102,12 @@ class Writer {
   }
 
  private:
+  // An index may name files in directories below.
+  void make_folder_of(const std::string& name) const {
+    const fs::path folder = (directory_ / name).parent_path();
+    if (folder != directory_) fs::create_directories(folder);
+  }
+
   void done(std::uint64_t bytes) {
     done_ += bytes;
     if (progress_) progress_(done_, total_);

@@ -14,6 +14,7 @@
 #include "outrider/artifact/quantization_config.h"
 #include "outrider/artifact/shards.h"
 #include "outrider/check/context.h"
+#include "outrider/check/report.h"
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/model/linear.h"
 #include "outrider/util/error.h"
@@ -403,8 +404,8 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   with.threads = options.threads;
   const CheckReport before = check_path(source, with);
   if (before.plan == nullptr) {
-    throw Error(fmt::format("{}: is not complete. Run `outrider check` on it, and `outrider repair`.",
-                            printable(source.string(), 4096)));
+    throw Error(fmt::format("{}: is not complete:{}\nRun `outrider check` on it, and `outrider repair`.",
+                            printable(source.string(), 4096), incomplete_text(before)));
   }
   const std::vector<Shard> shards = Planner(*before.plan, options).run();
   NewArtifact artifact;

@@ -63,14 +63,18 @@ void widen_head(RepairContext& context) {
 void add_copies(RepairContext& context, const Manifest& manifest) {
   if (manifest.drafter() != DrafterKind::kMtp || !context.wants(Code::kMtpSharesHead)) return;
   std::vector<std::string> names;
+  std::vector<std::string> taken;
   std::string example;
   std::uint64_t bytes = 0;
+  std::uint64_t bytes_taken = 0;
   const auto [first, end] = manifest.parameters_of(manifest.blocks() - manifest.drafter_blocks(), manifest.blocks());
   for (ParameterId p = first; p < end; ++p) {
     const Parameter& parameter = manifest[p];
     if (!parameter.falls_back_to || in_draft(context, parameter, Component::kWeight) ||
         in_draft(context, parameter, Component::kWeightPacked))
       continue;
+    // A head that was trained apart is not the model's.
+    if (context.restore(Code::kMtpSharesHead, parameter, taken, bytes_taken)) continue;
     for (std::size_t c = 0; c < kComponentCount; ++c) {
       const auto component = static_cast<Component>(c);
       const auto source = in_draft(context, manifest[*parameter.falls_back_to], component);
@@ -87,6 +91,11 @@ void add_copies(RepairContext& context, const Manifest& manifest) {
     }
   }
   if (!names.empty()) context.act(Code::kMtpSharesHead, "add " + example, names, bytes);
+  if (!taken.empty()) {
+    context.act(Code::kMtpSharesHead,
+                fmt::format("take {} of the MTP block's own from the reference", count_text(taken.size(), "tensor")),
+                taken, bytes_taken);
+  }
 }
 
 }  // namespace

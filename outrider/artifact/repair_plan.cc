@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "outrider/artifact/repair_context.h"
+#include "outrider/check/report.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
@@ -39,6 +40,7 @@ constexpr Repair kRepairs[] = {
     {Code::kDuplicateTensor, Remedy::kUnasked, false},
     {Code::kStrayFile, Remedy::kUnasked, false},
     {Code::kIndexTotalSize, Remedy::kUnasked, false},
+    {Code::kIndexMissing, Remedy::kUnasked, false},
     {Code::kConfigFieldMissing, Remedy::kUnasked, true},
     {Code::kConfigContradiction, Remedy::kUnasked, true},
     {Code::kQuantizationConfigMismatch, Remedy::kUnasked, false},
@@ -175,8 +177,12 @@ void list_remaining(const CheckReport& report, const CheckReport* reference, con
     if (!is_seen_in_files_only(finding.id) || acted(finding.id)) continue;
     if (reference == nullptr || holds_beside(*reference, finding.id, *plan.after)) stays(finding);
   }
+  // What follows from files that are not there is said of the files; the list of tensors does not know them.
+  const bool files_lack =
+      report.has(Code::kShardMissing) || report.has(Code::kShardUnreadable) || report.has(Code::kNotAShard);
   for (const Finding& finding : plan.after->findings) {
-    if (!is_seen_in_files_only(finding.id)) stays(finding);
+    const bool follows = files_lack && !report.has(finding.id);
+    if (!is_seen_in_files_only(finding.id) && !follows) stays(finding);
   }
 }
 
@@ -211,8 +217,8 @@ RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) 
     with.threads = options.threads;
     reference = std::make_shared<const CheckReport>(check_path(*options.reference, with));
     if (reference->plan == nullptr) {
-      throw Error(fmt::format("{}: is not complete, so nothing can be taken from it. Run `outrider check` on it.",
-                              printable(options.reference->string(), 4096)));
+      throw Error(fmt::format("{}: is not complete, so nothing can be taken from it:{}\nRun `outrider check` on it.",
+                              printable(options.reference->string(), 4096), incomplete_text(*reference)));
     }
   }
   // config.json first: what the tensors lack is known by it.

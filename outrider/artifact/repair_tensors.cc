@@ -24,7 +24,7 @@ bool only_repeats(RepairContext& context, std::uint32_t file) {
   }
   std::size_t repeated = 0;
   for (TensorId t = 0; t < binding.uses.size(); ++t) {
-    if (!context.report.checkpoint->files()[binding.tensor(t).file].in_index) continue;
+    if (!context.report.checkpoint->files()[binding.tensor(t).file].used) continue;
     const auto stray = in_index.find(binding.stored_name(t));
     if (stray == in_index.end()) continue;
     if (!context.same_values(stray->second, t)) return false;
@@ -36,7 +36,7 @@ bool only_repeats(RepairContext& context, std::uint32_t file) {
 // Files that the index does not name: taken in where their tensors are lacking. They are dropped where they repeat
 // what is there, else only when asked to: they may be all that is left of something.
 void settle_stray_files(RepairContext& context) {
-  if (!context.found(Code::kStrayFile)) return;
+  if (!context.found(Code::kStrayFile) && !context.found(Code::kTensorNotInIndex)) return;
   const BindingReport& binding = context.binding();
   const std::vector<ShardFile>& files = context.report.checkpoint->files();
   std::vector<std::uint8_t> lacking(files.size());
@@ -50,7 +50,7 @@ void settle_stray_files(RepairContext& context) {
     (needed ? lacking : other)[binding.tensor(t).file] = 1;
   }
   for (std::uint32_t f = 0; f < files.size(); ++f) {
-    if (files[f].in_index || !files[f].present) continue;
+    if (files[f].used || !files[f].present) continue;
     const std::string holds = count_text(files[f].tensor_count, "tensor");
     if (lacking[f] != 0 && other[f] == 0) {
       context.draft.adopt_file(f);
@@ -103,12 +103,13 @@ void drop_repetitions(RepairContext& context) {
 void repair_files(RepairContext& context) {
   settle_stray_files(context);
   drop_repetitions(context);
-  bool index = false;
-  for (const Code code :
-       {Code::kIndexNamesAbsentTensor, Code::kTensorInOtherShard, Code::kTensorNotInIndex, Code::kIndexTotalSize}) {
-    if (index || !context.found(code)) continue;
-    context.act(code, "rebuild the index from the headers of the files");
-    index = true;
+  for (const Code code : {Code::kIndexNamesAbsentTensor, Code::kTensorInOtherShard, Code::kTensorNotInIndex,
+                          Code::kIndexTotalSize, Code::kIndexMissing}) {
+    if (context.found(code)) context.act(code, "rebuild the index from the headers of the files");
+  }
+  // The files that are not there are only called otherwise: nothing lacks.
+  if (context.found(Code::kShardMissing) && context.report.plan != nullptr) {
+    context.act(Code::kShardMissing, "rebuild the index from the headers of the files that are there");
   }
   if (context.found(Code::kUnalignedData) && context.options.only.contains(Code::kUnalignedData)) {
     const std::vector<ShardFile>& files = context.report.checkpoint->files();
@@ -372,6 +373,10 @@ void repair_missing(RepairContext& context) {
     if (r.names.empty()) continue;
     context.act(code, fmt::format("take {} from the reference", count_text(r.names.size(), "tensor")), r.names,
                 r.bytes);
+  }
+  if (all && !restored.empty() && context.found(Code::kShardMissing)) {
+    context.act(Code::kShardMissing,
+                "leave the missing files out; all that they should hold is taken from the reference");
   }
   // With all of it restored, damaged files are made new of what is whole in them.
   const std::vector<ShardFile>& files = context.report.checkpoint->files();

@@ -65,7 +65,7 @@ class Binder {
   void place(TensorId t) {
     const TensorInfo& info = tensor(t);
     const TensorName& name = out_.names[t];
-    if (!checkpoint_.files()[info.file].in_index) return use(t, TensorUse::kUnusedStrayFile);
+    if (!checkpoint_.files()[info.file].used) return use(t, TensorUse::kUnusedStrayFile);
     switch (name.kind) {
       case TensorName::Kind::kParameter:
         break;

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "outrider/binding/unread_files.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -25,12 +26,7 @@ bool lacks_only_its_drafter(const BindingReport& report) {
 std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path, DrafterLoading drafter) {
   auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(path));
   const std::string where = path.string();
-  if (checkpoint->config_json().empty()) {
-    throw Error(
-        fmt::format("{}: there is no config.json beside the weights, so nothing says which parameters the "
-                    "model has. Copy it from the source of the checkpoint.",
-                    where));
-  }
+  checkpoint->required_config_json();
   const bool skip = drafter == DrafterLoading::kSkip;
   const ModelReading read = read_model(*checkpoint);
   std::vector<ConfigIssue> issues = read.config.issues;
@@ -49,12 +45,11 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
     return std::make_shared<const CompletePlan>(std::move(*plan));
   }
   const auto& report = std::get<BindingReport>(result);
-  std::string message = fmt::format("{}: the checkpoint is not complete, so it cannot be run:", where);
-  for (const BindingFault& fault : report.faults) {
-    message += fmt::format("\n  {}: {}", (*report.manifest)[fault.parameter].name(), fault.detail);
-  }
-  message += "\n`outrider check` says more about each of these.";
-  throw Error(message.append(lacks_only_its_drafter(report) ? kRunsWithoutDrafter : ""));
+  throw Error(fmt::format("{}: the checkpoint is not complete, so it cannot be run:{}\n`outrider check` says more.{}",
+                          where,
+                          report.names_only ? "\n  none of the files that its index names is there. Download them."
+                                            : incomplete_text(report),
+                          lacks_only_its_drafter(report) ? kRunsWithoutDrafter : ""));
 }
 
 }  // namespace outrider

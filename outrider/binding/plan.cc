@@ -120,26 +120,25 @@ DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_
     bool in_drafter = false;
   };
   std::vector<Known> known(checkpoint.patterns().size());
-  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
-    const NameKey& key = checkpoint.keys()[t];
+  const auto add = [&](const NameKey& key) {
     Known& k = known[key.pattern];
-    if (k.first == key.first) {
-      scan.tensors += k.in_drafter;
-      continue;
-    }
-    const std::string name = checkpoint.name(t);
+    if (k.first == key.first) return k.in_drafter;
+    const std::string name = checkpoint.patterns().name(key);
     const std::optional<BlockOfName> block = drafter_block(name, num_hidden_layers);
     k = {key.first, block.has_value()};
-    if (!block) continue;
-    ++scan.tensors;
+    if (!block) return false;
     scan.blocks = std::max(scan.blocks, static_cast<std::uint32_t>(block->index + 1));
     mtp = mtp || begins_with_any(block->leaf, {"enorm.", "hnorm.", "e_proj.", "h_proj."});
     dspark = dspark || begins_with_any(block->leaf, {"main_proj.", "main_norm.", "markov_head.", "confidence_head."});
-  }
+    return true;
+  };
+  for (const NameKey& key : checkpoint.keys()) scan.tensors += add(key);
+  // What a missing file holds tells the kind, too.
+  for (const AbsentTensor& absent : checkpoint.absent()) add(absent.key);
   scan.both = mtp && dspark;
   if (dspark) {
     scan.kind = DrafterKind::kDspark;
-  } else if (scan.tensors != 0) {
+  } else if (scan.blocks != 0) {
     scan.kind = DrafterKind::kMtp;
   }
   return scan;
@@ -211,6 +210,12 @@ ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_
   std::vector<bool> seen(num_hidden_layers);
   std::vector<bool> hash_layers(num_hidden_layers);
   std::uint64_t mtp_blocks = 0;
+  for (const AbsentTensor& absent : checkpoint.absent()) {
+    const TensorName name = parse_tensor_name(checkpoint.patterns().name(absent.key), num_hidden_layers, false);
+    if (name.kind != TensorName::Kind::kParameter || name.block.index >= num_hidden_layers) continue;
+    if (name.block.kind == BlockKind::kMtp) mtp_blocks = std::max<std::uint64_t>(mtp_blocks, name.block.index + 1);
+    if (name.block.kind == BlockKind::kLayer && name.slot == Slot::kGateTid2Eid) hash_layers[name.block.index] = true;
+  }
   for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
     const TensorInfo& tensor = checkpoint.tensors()[t];
     const TensorName name = parse_tensor_name(checkpoint.name(t), num_hidden_layers, false);

@@ -77,7 +77,7 @@ void check_faults(CheckContext& context) {
   // Experts of which one part is missing and another is there (rows of a fused parameter).
   std::set<ParameterId> missing_experts;
   for (const BindingFault& fault : binding.faults) {
-    if (fault.kind == FaultKind::kMissing && manifest[fault.parameter].expert >= 0)
+    if (fault.kind == FaultKind::kMissing && manifest[fault.parameter].expert >= 0 && !context.unread->explain(fault))
       missing_experts.insert(fault.parameter);
   }
   const auto partial = [&](ParameterId p) {
@@ -110,16 +110,18 @@ void check_faults(CheckContext& context) {
   for (const BindingFault& fault : binding.faults) {
     const Parameter& parameter = manifest[fault.parameter];
     Code code = code_of(fault, parameter);
-    const bool told_with_the_file =
-        code == Code::kShardTruncated || (code == Code::kBoundTwice && context.report.has(Code::kDuplicateTensor) &&
-                                          fault.detail.starts_with("stored twice, in "));
+    const bool told_with_the_file = code == Code::kShardTruncated || context.unread->explain(fault) ||
+                                    (code == Code::kBoundTwice && context.report.has(Code::kDuplicateTensor) &&
+                                     fault.detail.starts_with("stored twice, in "));
     if (told_with_the_file) continue;
     if (fault.kind == FaultKind::kMissing && parameter.expert >= 0 && partial(fault.parameter)) {
       code = Code::kFusedPartMissing;
     }
     gather(fault, code);
   }
-  for (const BindingFault& fault : binding.drafter_faults) gather(fault, Code::kDrafterIncomplete);
+  for (const BindingFault& fault : binding.drafter_faults) {
+    if (!context.unread->explain(fault)) gather(fault, Code::kDrafterIncomplete);
+  }
   add_all(context, gathered);
 }
 
@@ -127,7 +129,8 @@ void check_unused(CheckContext& context) {
   const BindingReport& binding = context.binding();
   std::map<TensorUse, std::vector<std::string>> by_use;
   for (TensorId t = 0; t < binding.uses.size(); ++t) {
-    if (binding.uses[t] != TensorUse::kUsed) by_use[binding.uses[t]].push_back(binding.stored_name(t));
+    if (binding.uses[t] == TensorUse::kUsed || context.unread->explain(t)) continue;
+    by_use[binding.uses[t]].push_back(binding.stored_name(t));
   }
   // Compressor and indexer tensors in an MTP block have a finding of their own.
   std::vector<std::string> wrong_type;

@@ -60,12 +60,7 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
   CheckReport report;
   report.checkpoint = std::move(checkpoint);
   CheckContext context(report, options);
-  if (report.checkpoint->config_json().empty()) {
-    throw Error(
-        fmt::format("{}: there is no config.json beside the weights, so nothing says which parameters the model has. "
-                    "Copy it from the source of the checkpoint.",
-                    report.checkpoint->root().string()));
-  }
+  report.checkpoint->required_config_json();
   ModelReading read = read_model(*report.checkpoint);
   report.config = std::move(read.config);
   context.experts = std::move(read.experts);
@@ -91,6 +86,7 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
       classify();
     }
   }
+  if (report.binding != nullptr) context.unread.emplace(*report.binding);
   check_files(context);
   check_config(context);
   check_tokenizer(context);

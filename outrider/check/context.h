@@ -1,10 +1,12 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "outrider/binding/unread_files.h"
 #include "outrider/check/check.h"
 #include "outrider/check/storage_classes.h"
 
@@ -27,6 +29,7 @@ class CheckContext {
   const CheckOptions& options;
   DrafterScan drafter;
   ExpertCounts experts;
+  std::optional<UnreadFiles> unread;  // where there is a binding
 };
 
 // "1 tensor", "12,345 tensors".

@@ -56,7 +56,7 @@ void check_mtp(CheckContext& context) {
   for (ParameterId p = first; p < end; ++p) {
     const Parameter& parameter = manifest[p];
     const Binding& b = binding.bindings[p];
-    if (parameter.falls_back_to && b.shared) absent.push_back(parameter.name());
+    if (parameter.falls_back_to && b.shared && !context.unread->hold(p)) absent.push_back(parameter.name());
     if (!b.bound || b.shared) continue;
     const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
     const std::string name = binding.stored_name(*t);

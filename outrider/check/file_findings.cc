@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <regex>
+#include <set>
 #include <vector>
 
 #include "outrider/check/context.h"
+#include "outrider/checkpoint/unfinished_download.h"
 
 namespace outrider {
 namespace {
@@ -31,6 +34,52 @@ std::vector<std::string> cut_off(const Checkpoint& checkpoint, std::uint32_t fil
     if (tensor.file == file && shard.data_start + tensor.end > shard.file_bytes) names.push_back(checkpoint.name(t));
   }
   return names;
+}
+
+// The names of tensors that the index lists in a file, and that are in no other.
+std::vector<std::string> listed_in(const Checkpoint& checkpoint, std::uint32_t file) {
+  std::vector<std::string> names;
+  for (const AbsentTensor& absent : checkpoint.absent()) {
+    if (absent.file == file) names.push_back(checkpoint.patterns().name(absent.key));
+  }
+  return names;
+}
+
+// Of files named model-00001-of-00003.safetensors: those of the set that are not there.
+std::vector<std::string> numbered_but_absent(const Checkpoint& checkpoint) {
+  static const std::regex numbered(R"((.{0,200}-)(\d{5})-of-(\d{5})(\.safetensors))");
+  std::set<std::string> there;
+  std::smatch first;
+  for (const ShardFile& file : checkpoint.files()) {
+    if (first.empty()) std::regex_match(file.name, first, numbered);
+    there.insert(file.name);
+  }
+  std::vector<std::string> absent;
+  for (int i = 1; !first.empty() && i <= std::stoi(first[3]); ++i) {
+    std::string name = fmt::format("{}{:05}-of-{}{}", first.str(1), i, first.str(3), first.str(4));
+    if (!there.contains(name)) absent.push_back(std::move(name));
+  }
+  return absent;
+}
+
+// A file that the index does not name.
+void check_stray(CheckContext& context, std::uint32_t f) {
+  const ShardFile& file = context.checkpoint().files()[f];
+  const std::string tensors = count_text(file.tensor_count, "tensor");
+  const std::uint64_t lacking = context.unread ? context.unread->lacking_in(f) : 0;
+  if (lacking == 0) {
+    context.add(Code::kStrayFile,
+                fmt::format("{} ({}) is not named by the index; its tensors are not used", file.name, tensors));
+    return;
+  }
+  std::vector<std::string> names;
+  for (std::size_t t = 0; t < context.checkpoint().tensors().size(); ++t) {
+    if (context.checkpoint().tensors()[t].file == f) names.push_back(context.checkpoint().name(t));
+  }
+  context.add(Code::kTensorNotInIndex,
+              fmt::format("{} ({}) is not named by the index, and the model lacks {} of them", file.name, tensors,
+                          lacking == file.tensor_count ? "all" : grouped(lacking)),
+              names);
 }
 
 void check_disagreements(CheckContext& context) {
@@ -100,46 +149,61 @@ void check_sharding(CheckContext& context) {
 
 void check_files(CheckContext& context) {
   const Checkpoint& checkpoint = context.checkpoint();
-  std::vector<std::string> missing;
-  std::uint64_t tensors_in_missing = 0;
+  const std::uint64_t layers = context.reading().config.num_hidden_layers;
+  std::uint64_t missing = 0;
   std::vector<std::string> unaligned;
   for (std::uint32_t f = 0; f < checkpoint.files().size(); ++f) {
     const ShardFile& file = checkpoint.files()[f];
     if (!file.present) {
-      missing.push_back(file.name);
-      tensors_in_missing += file.tensor_count;
+      ++missing;
       continue;
     }
     if (file.fault) {
-      std::vector<std::string> names;
+      const std::string held = held_by_index(checkpoint, f, layers);
+      std::vector<std::string> names = listed_in(checkpoint, f);
       if (*file.fault == HeaderFault::kTruncated) names = cut_off(checkpoint, f);
-      context.add(code_of(*file.fault), file.problem, names);
+      context.add(code_of(*file.fault),
+                  file.problem + (held.empty() ? "" : fmt::format(" By the index it holds {}.", held)), names);
     } else if (!file.data_aligned) {
       unaligned.push_back(file.name);
     }
-    if (!file.in_index) {
-      context.add(Code::kStrayFile, fmt::format("{} ({}) is not named by the index; its tensors are not used",
-                                                file.name, count_text(file.tensor_count, "tensor")));
-    }
+    if (!file.used) check_stray(context, f);
   }
   if (checkpoint.names_only()) {
-    context.add(Code::kNamesOnly,
-                fmt::format("none of the {} is here: names were checked; dtypes, shapes and data could not be verified",
-                            count_text(missing.size(), "file that the index names", "files that the index names")));
-  } else if (!missing.empty()) {
-    std::string list;
-    for (std::size_t i = 0; i < missing.size() && i < 5; ++i) list += (i == 0 ? "" : ", ") + missing[i];
-    if (missing.size() > 5) list += fmt::format(", and {} more", missing.size() - 5);
-    context.add(Code::kShardMissing,
-                fmt::format("{} not there, with {} by the index: {}",
-                            missing.size() == 1 ? "1 file is" : fmt::format("{} files are", missing.size()),
-                            count_text(tensors_in_missing, "tensor"), list));
+    const std::string& why = checkpoint.files()[0].problem;
+    context.add(
+        Code::kNamesOnly,
+        fmt::format("none of the {} is here{}: names were checked; dtypes, shapes and data could not be verified",
+                    count_text(missing, "file that the index names", "files that the index names"),
+                    why.empty() ? "" : fmt::format(" ({}: {})", checkpoint.files()[0].name, why)));
+  } else if (missing != 0) {
+    std::vector<std::string> names;
+    for (const AbsentTensor& absent : checkpoint.absent()) {
+      if (!checkpoint.files()[absent.file].present) names.push_back(checkpoint.patterns().name(absent.key));
+    }
+    const bool all_elsewhere = context.report.plan != nullptr || (names.empty() && checkpoint.has_index());
+    context.add(Code::kShardMissing, missing_files_text(checkpoint, layers), names,
+                all_elsewhere
+                    ? "Rebuild the index from the headers of the files: `outrider repair`."
+                    : fmt::format("Download the missing files: `{}`. Or: `outrider repair --reference SOURCE`.",
+                                  download_command(checkpoint.root())));
   }
   if (!unaligned.empty()) {
     context.add(Code::kUnalignedData,
                 fmt::format("{}{}: the data of {} starts at an odd place", unaligned[0],
                             unaligned.size() == 1 ? "" : fmt::format(" and {} more", unaligned.size() - 1),
                             unaligned.size() == 1 ? "this file" : "these files"));
+  }
+  if (!checkpoint.has_index() && checkpoint.files().size() > 1) {
+    const std::vector<std::string> absent = numbered_but_absent(checkpoint);
+    const bool lacks = context.report.plan == nullptr && !absent.empty();
+    context.add(Code::kIndexMissing,
+                fmt::format("{} and no model.safetensors.index.json; what they hold is known from their headers{}",
+                            count_text(checkpoint.files().size(), "safetensors file"),
+                            lacks ? fmt::format(". By the numbers in their names, {} lacking: {}{}",
+                                                count_text(absent.size(), "file is", "files are"), absent[0],
+                                                absent.size() == 1 ? "" : ", …")
+                                  : ""));
   }
   check_disagreements(context);
   std::vector<std::string> duplicates;
@@ -155,7 +219,7 @@ void check_files(CheckContext& context) {
   const bool all_read = std::none_of(checkpoint.files().begin(), checkpoint.files().end(),
                                      [](const ShardFile& f) { return f.fault.has_value(); });
   const bool comparable =
-      !checkpoint.names_only() && missing.empty() && all_read && checkpoint.index_total_size().has_value();
+      !checkpoint.names_only() && missing == 0 && all_read && checkpoint.index_total_size().has_value();
   if (comparable && *checkpoint.index_total_size() != checkpoint.tensor_bytes()) {
     context.add(Code::kIndexTotalSize,
                 fmt::format("metadata.total_size is {}, the tensors have {} bytes",

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <unordered_map>
 
 namespace outrider {
 namespace {
@@ -22,9 +21,10 @@ constexpr FindingKind kKinds[] = {
      "Loaders report a header that is too large: the first bytes are text, read as a length.",
      "For a Git LFS pointer run `git lfs pull`; for a web page, download again with a token that may read the "
      "repository. Or: `outrider repair --reference SOURCE`."},
-    {Code::kShardMissing, "OUT004", "shard-missing", kError, false, "the index names files that are not there",
+    {Code::kShardMissing, "OUT004", "shard-missing", kError, false, "files of the checkpoint are not there",
      "Loaders that list the directory in place of the index run with what they find; the rest stays random.",
-     "Download the missing files. Or: `outrider repair --reference SOURCE`."},
+     "Download the missing files; where they are there under other names, `outrider repair` rebuilds the index. Or: "
+     "`outrider repair --reference SOURCE`."},
     {Code::kIndexNamesAbsentTensor, "OUT005", "index-names-absent-tensor", kError, false,
      "the index lists tensors that no file holds",
      "vLLM skips such names in silence: garbage text from a server that reports itself healthy (vllm issue 57108).",
@@ -37,12 +37,12 @@ constexpr FindingKind kKinds[] = {
      "Rebuild the index from the headers. Or: `outrider repair`."},
     {Code::kDuplicateTensor, "OUT008", "duplicate-tensor", kError, false, "a tensor is stored in two files",
      "Which copy wins depends on the order of loading.",
-     "Remove the copy that is wrong and rebuild the index. Or: `outrider repair`."},
+     "Remove the copy that is wrong and rebuild the index. Or, where the copies are the same: `outrider repair`."},
     {Code::kStrayFile, "OUT009", "stray-file", kWarning, false, "a safetensors file beside the index",
      "Engines that load every file in the directory load other weights than engines that go by the index.",
      "Delete the file, or add its tensors to the index. Or: `outrider repair`."},
     {Code::kNamesOnly, "OUT010", "names-only", kError, false, "only names could be checked",
-     "Nothing is known of dtypes, shapes and values.", "Run the check where the files are."},
+     "Nothing is known of dtypes, shapes and values.", "Download the files, or run the check where they are."},
     {Code::kUnalignedData, "OUT011", "unaligned-data", kNote, false, "tensor data does not begin at a multiple of 8",
      "Engines that map files cannot use wide loads, or copy each tensor; some refuse.",
      "Write the file again with a current safetensors library, which pads the header. Or: `outrider repair --only "
@@ -53,6 +53,9 @@ constexpr FindingKind kKinds[] = {
     {Code::kUnusualSharding, "OUT013", "unusual-sharding", kInfo, false, "experts of one layer lie in several files",
      "None where names come from the index; scripts that expect -of- names or whole layers per file miss parts.",
      "Nothing to do."},
+    {Code::kIndexMissing, "OUT014", "index-missing", kNote, false, "several files and no index",
+     "None in engines that load every file of the directory; transformers finds no model.",
+     "Write model.safetensors.index.json from the headers of the files. Or: `outrider repair`."},
 
     {Code::kConfigFieldMissing, "OUT020", "config-field-missing", kError, false, "config.json lost fields",
      "Engines fill in defaults of another model, or stop with an AttributeError: wrong attention on some layers.",
@@ -265,28 +268,6 @@ constexpr bool in_order() {
 }
 static_assert(in_order());
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
-// "layers.3.x" → "layers.*.x": whole dotted pieces that are numbers.
-std::string pattern_of(std::string_view name) {
-  std::string out;
-  out.reserve(name.size());
-  for (std::size_t i = 0; i < name.size();) {
-    std::size_t end = i;
-    while (end < name.size() && is_digit(name[end])) ++end;
-    const bool piece = end > i && (i == 0 || name[i - 1] == '.') && (end == name.size() || name[end] == '.');
-    if (piece) {
-      out += '*';
-      i = end;
-    } else {
-      out += name[i++];
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 std::string_view severity_name(Severity severity) {
@@ -308,22 +289,6 @@ std::span<const FindingKind> finding_kinds() {
 }
 const FindingKind& finding_kind(Code id) {
   return kKinds[static_cast<std::size_t>(id)];
-}
-
-std::vector<TensorPattern> tensor_patterns(std::span<const std::string> names) {
-  std::vector<TensorPattern> out;
-  std::unordered_map<std::string, std::size_t> at;
-  for (const std::string& name : names) {
-    const auto [it, added] = at.try_emplace(pattern_of(name), out.size());
-    if (added) out.push_back({it->first, 0, {}});
-    TensorPattern& pattern = out[it->second];
-    ++pattern.count;
-    if (pattern.examples.size() < 3) pattern.examples.push_back(name);
-  }
-  for (TensorPattern& pattern : out) {
-    if (pattern.count == 1) pattern.pattern = pattern.examples[0];
-  }
-  return out;
 }
 
 }  // namespace outrider

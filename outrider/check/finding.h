@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "outrider/checkpoint/tensor_patterns.h"
+
 namespace outrider {
 
 enum class Severity {
@@ -31,6 +33,7 @@ enum class Code {
   kUnalignedData,
   kIndexTotalSize,
   kUnusualSharding,
+  kIndexMissing,
   // config.json and tokenizer
   kConfigFieldMissing,
   kConfigContradiction,
@@ -105,15 +108,6 @@ struct FindingKind {
 };
 std::span<const FindingKind> finding_kinds();  // in order of code
 const FindingKind& finding_kind(Code id);
-
-// Names of tensors that differ only in numbers: "layers.*.ffn.experts.*.w1.weight", with how many there are.
-struct TensorPattern {
-  std::string pattern;  // the name itself where count is 1
-  std::uint64_t count = 0;
-  std::vector<std::string> examples;  // up to three names
-};
-// In order of first appearance; a name that occurs twice counts twice.
-std::vector<TensorPattern> tensor_patterns(std::span<const std::string> names);
 
 struct Finding {
   Code id;

@@ -443,7 +443,20 @@ TEST(Findings, FilesThatDisagreeWithTheIndex) {
   std::filesystem::remove(second);
   const CheckReport gone = check_path(dir.path());
   expect(gone, Code::kShardMissing, 1, "model-00002-of-00003.safetensors");
-  EXPECT_TRUE(gone.has(Code::kParameterMissing));
+  EXPECT_EQ(gone.count(Severity::kError), 1U) << all(gone);
+  EXPECT_THAT(find(gone, Code::kShardMissing)->message, HasSubstr("By the index it holds"));
+  EXPECT_EQ(gone.plan, nullptr);
+  write_file(second, "version https://git-lfs.github.com/spec/v1\n");
+  const CheckReport pointer = check_path(dir.path());
+  expect(pointer, Code::kNotAShard, 2, "model-00002-of-00003.safetensors");
+  EXPECT_EQ(pointer.count(Severity::kError), 1U) << all(pointer);
+  std::filesystem::remove(second);
+  write_file(dir / "renamed.safetensors", whole);
+  const CheckReport renamed = check_path(dir.path());
+  expect(renamed, Code::kShardMissing, 1, "renamed.safetensors");
+  EXPECT_EQ(renamed.count(Severity::kError), 1U) << all(renamed);
+  EXPECT_NE(renamed.plan, nullptr);
+  std::filesystem::remove(dir / "renamed.safetensors");
   write_file(second, whole);
 
   const std::filesystem::path index_path = dir / "model.safetensors.index.json";
@@ -466,6 +479,35 @@ TEST(Findings, FilesThatDisagreeWithTheIndex) {
   expect(check_path(dir.path()), Code::kStrayFile, 0, "stray.safetensors");
   std::filesystem::remove(index_path);
   expect(check_path(dir.path()), Code::kDuplicateTensor, 1);
+  std::filesystem::remove(dir / "stray.safetensors");
+  expect(check_path(dir.path()), Code::kIndexMissing, 0);
+  // An index that forgot a file which the model needs.
+  changed = index;
+  auto& map = changed["weight_map"];
+  for (auto it = map.begin(); it != map.end();) {
+    it = *it == "model-00002-of-00003.safetensors" ? map.erase(it) : std::next(it);
+  }
+  write_file(index_path, changed.dump());
+  const CheckReport stale = check_path(dir.path());
+  expect(stale, Code::kTensorNotInIndex, 1, "model-00002-of-00003.safetensors");
+  EXPECT_EQ(stale.count(Severity::kError), 1U) << all(stale);
+  EXPECT_EQ(find(stale, Code::kStrayFile), nullptr);
+}
+
+// For commands that refuse an incomplete checkpoint: files once, faults by pattern.
+TEST(Findings, IncompleteInAFewLines) {
+  TempDir dir;
+  artifact(Family::kBf16, false, "tiny", 3).write(dir.path());
+  std::filesystem::remove(dir / "model-00002-of-00003.safetensors");
+  const std::string missing = incomplete_text(check_path(dir.path()));
+  EXPECT_EQ(std::count(missing.begin(), missing.end(), '\n'), 1) << missing;
+  EXPECT_THAT(missing, HasSubstr("model-00002-of-00003.safetensors is not there. By the index it holds"));
+  Artifact a = artifact(Family::kBf16);
+  a.remove([](const std::string& name) { return name.find("experts.") != std::string::npos && name[0] == 'l'; });
+  const std::string faults = incomplete_text(a.check());
+  EXPECT_LE(std::count(faults.begin(), faults.end(), '\n'), 6) << faults;
+  EXPECT_THAT(faults,
+              HasSubstr("layers.0.ffn.experts.0.w1.weight: no tensor in the checkpoint is this parameter; and "));
 }
 
 TEST(Findings, NamesOnly) {

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
@@ -173,7 +174,8 @@ void check_groups(CheckContext& context, const QuantizationConfig& config) {
 void check_quantization_config(CheckContext& context) {
   const std::optional<QuantizationConfig>& config = context.reading().config.quantization;
   const BindingReport& binding = context.binding();
-  if (binding.names_only) return;
+  // Nothing on disk, nothing to disagree with.
+  if (binding.names_only || std::ranges::none_of(binding.bindings, &Binding::bound)) return;
   std::vector<std::string> quantised;
   std::vector<std::string> group_size;
   bool any_quantised = false;

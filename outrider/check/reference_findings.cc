@@ -118,7 +118,8 @@ void check_reference(CheckContext& context) {
     const bool held =
         a != nullptr && (a->bound || std::any_of(a->tensors.begin(), a->tensors.end(), [](auto t) { return t >= 0; }));
     if (!held) {
-      if (!parameter.falls_back_to) lost.push_back(parameter.name());
+      const bool told_with_the_file = p && context.unread->hold(*p);
+      if (!parameter.falls_back_to && !told_with_the_file) lost.push_back(parameter.name());
       continue;
     }
     if (!a->bound || !values) continue;

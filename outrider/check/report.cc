@@ -71,6 +71,12 @@ std::string drafter_line(const DrafterSummary& d) {
   return "";
 }
 
+// Those whose tensors are counted: all that are there, and where only the index is, what it names.
+std::size_t files_counted(const Checkpoint& checkpoint) {
+  if (checkpoint.names_only()) return checkpoint.files().size();
+  return static_cast<std::size_t>(std::ranges::count_if(checkpoint.files(), &ShardFile::present));
+}
+
 std::string verdict(const CheckReport& report, bool strict) {
   const auto counts = [&] {
     std::string out;
@@ -116,7 +122,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
   std::uint64_t parameters = 0;
   for (const GroupSummary& g : report.groups) parameters += g.elements;
   out += fmt::format("  contents   {} in {}, {}", count_text(checkpoint.tensors().size(), "tensor"),
-                     count_text(checkpoint.files().size(), "file"),
+                     count_text(files_counted(checkpoint), "file"),
                      checkpoint.names_only() ? "sizes unknown" : bytes_text(checkpoint.tensor_bytes()));
   if (parameters != 0) out += fmt::format(", {:.3g} billion parameters", static_cast<double>(parameters) / 1e9);
   out += "\n";
@@ -190,12 +196,9 @@ std::string report_json(const CheckReport& report, bool strict) {
   out["dialect"] = report.dialect;
   out["files"] = ordered_json::array();
   for (const ShardFile& f : checkpoint.files()) {
-    ordered_json file = {{"name", f.name},
-                         {"present", f.present},
-                         {"in_index", f.in_index},
-                         {"bytes", f.file_bytes},
-                         {"tensors", f.tensor_count}};
-    if (f.fault) file["problem"] = f.problem;
+    ordered_json file = {{"name", f.name}, {"present", f.present},  {"in_index", f.in_index},
+                         {"used", f.used}, {"bytes", f.file_bytes}, {"tensors", f.tensor_count}};
+    if (!f.problem.empty()) file["problem"] = f.problem;
     out["files"].push_back(std::move(file));
   }
   std::uint64_t parameters = 0;
@@ -244,6 +247,16 @@ std::string report_json(const CheckReport& report, bool strict) {
   }
   // Names in a checkpoint are arbitrary bytes in the worst case; JSON is UTF-8.
   return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string incomplete_text(const CheckReport& report) {
+  if (report.binding != nullptr && !report.binding->names_only) return incomplete_text(*report.binding);
+  std::string out;
+  for (const Finding& f : report.findings) {
+    if (f.kind().severity == Severity::kError)
+      out += fmt::format("\n  {} {}", f.kind().code, printable(f.message, 400));
+  }
+  return out;
 }
 
 std::string parameter_map(const CheckReport& report) {

@@ -11,7 +11,9 @@
 #include <unordered_map>
 #include <utility>
 
+#include "outrider/checkpoint/checkpoint_path.h"
 #include "outrider/checkpoint/index_file.h"
+#include "outrider/checkpoint/unfinished_download.h"
 #include "outrider/util/file_reader.h"
 #include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
@@ -23,9 +25,10 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxConfigBytes = 16 << 20;
 
+// Follows links. What cannot be looked at counts as there: opening it will tell why.
 bool is_there(const fs::path& path) {
   std::error_code error;
-  return fs::exists(fs::symlink_status(path, error));
+  return fs::status(path, error).type() != fs::file_type::not_found;
 }
 
 // The index of a directory: the usual name, or the only file that ends like it.
@@ -43,21 +46,6 @@ std::optional<fs::path> find_index(const fs::path& directory, const std::vector<
   }
   if (found.empty()) return std::nullopt;
   return directory / found[0];
-}
-
-std::vector<std::string> file_names(const fs::path& directory) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::directory_iterator it(directory, error);
-  for (const fs::directory_iterator end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename().string());
-  }
-  if (error) {
-    throw Error(fmt::format("{}: cannot be listed ({}). Check its permissions.", printable(directory.string(), 4096),
-                            error.message()));
-  }
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 // What one thread reads of one file.
@@ -179,37 +167,35 @@ bool keeps_tensors(HeaderFault fault) {
 }  // namespace
 
 Checkpoint Checkpoint::open(const fs::path& given, unsigned threads) {
-  return open_files(given, threads, RepeatedNames::kLeave);
+  return open_files(checkpoint_path(given), threads, RepeatedNames::kLeave);
 }
 
 Checkpoint Checkpoint::open_files(const fs::path& given, unsigned threads, RepeatedNames repeated) {
   Checkpoint out;
-  std::error_code error;
-  const fs::file_status status = fs::status(given, error);
-  const std::string shown = printable(given.string(), 4096);
-  if (!fs::exists(status)) {
-    throw Error(fmt::format(
-        "{}: {}. Give a checkpoint's directory, a .safetensors file or its index.", shown,
-        error && error != std::errc::no_such_file_or_directory ? error.message() : "no such file or directory"));
-  }
-
-  std::optional<fs::path> index_path;
-  const bool directory = fs::is_directory(status);
+  const bool directory = fs::is_directory(given);
   const bool is_index = !directory && given.filename().string().ends_with(".json");
   out.root_ = directory ? given : given.has_parent_path() ? given.parent_path() : fs::path(".");
   std::vector<std::string> names;
-  if (directory) {
-    names = file_names(given);
-    index_path = find_index(given, names);
-  } else if (is_index) {
-    names = file_names(out.root_);
-    index_path = given;
+  if (directory || is_index) names = names_in(out.root_);
+  std::optional<fs::path> index_path = directory ? find_index(given, names) : std::nullopt;
+  if (is_index) index_path = given;
+  if (index_path && !is_there(*index_path)) {
+    throw Error(
+        fmt::format("{}: is not there: {}. Download it again, or remove the link: without an index the "
+                    "*.safetensors files of the directory are read.",
+                    printable(index_path->string(), 4096), why_absent(*index_path)));
   }
 
   std::vector<fs::path> on_disk;
+  std::vector<std::string> lead_nowhere;
   if (directory || is_index) {
     for (const std::string& name : names) {
-      if (name.ends_with(".safetensors")) on_disk.push_back(out.root_ / name);
+      if (!name.ends_with(".safetensors")) continue;
+      if (is_there(out.root_ / name)) {
+        on_disk.push_back(out.root_ / name);
+      } else {
+        lead_nowhere.push_back(name);
+      }
     }
   } else {
     on_disk.push_back(given);
@@ -226,13 +212,17 @@ Checkpoint Checkpoint::open_files(const fs::path& given, unsigned threads, Repea
     ShardFile file;
     file.name = name;
     file.path = out.root_ / name;
-    file.in_index = in_index;
+    file.in_index = file.used = in_index;
     std::size_t at = kNotRead;
     if (const auto it = read_at.find(name); it != read_at.end()) {
       at = it->second;
       read_at.erase(it);
+    } else if (!is_inside(name)) {
+      file.problem = "it lies outside of the checkpoint's directory, where nothing is read";
     } else if (is_there(file.path)) {
       at = read.read_also(file.path);
+    } else {
+      file.problem = why_absent(file.path);
     }
     position.push_back(at);
     if (at != kNotRead) {
@@ -256,9 +246,15 @@ Checkpoint Checkpoint::open_files(const fs::path& given, unsigned threads, Repea
   for (const fs::path& path : on_disk) {
     if (read_at.contains(path.filename().string())) add_file(path.filename().string(), !index);
   }
+  // Without an index, the directory alone says what there should be.
+  for (const std::string& name : lead_nowhere) {
+    if (!index) add_file(name, true);
+  }
   if (out.files_.empty()) {
-    throw Error(fmt::format("{}: holds no .safetensors file and no {}. Give the directory that holds the checkpoint.",
-                            shown, kIndexFileName));
+    throw Error(
+        fmt::format("{}: holds no .safetensors file, and its index lists no tensor. Give the directory that holds "
+                    "the checkpoint.",
+                    printable(given.string(), 4096)));
   }
 
   std::vector<std::vector<std::uint32_t>> patterns;  // by reader: what its patterns are called here
@@ -304,9 +300,8 @@ Checkpoint Checkpoint::open_files(const fs::path& given, unsigned threads, Repea
     for (std::size_t t = begin; position[f] != f && t < file_of.size(); ++t) out.tensors_[t].file = f;
   }
 
-  const bool any_indexed =
-      std::any_of(out.files_.begin(), out.files_.end(), [](const ShardFile& f) { return f.in_index && f.present; });
-  out.names_only_ = index.has_value() && !any_indexed;
+  if (index) out.adopt_files(*index, file_of);
+  out.names_only_ = index && std::ranges::none_of(out.files_, &ShardFile::present);
   if (out.names_only_) {
     const std::vector<std::uint32_t> number = out.patterns_.add(index->patterns);
     for (const IndexFile::Entry& entry : index->weight_map) {
@@ -326,6 +321,47 @@ Checkpoint Checkpoint::open_files(const fs::path& given, unsigned threads, Repea
   return out;
 }
 
+// A file is taken where it holds tensors that the index lists in files which are not there, and none that it lists in
+// others. Where none of the index's files is there, what it lists need not be what the files hold: it may be the index
+// of the artifact that they were made of.
+void Checkpoint::adopt_files(const IndexFile& index, std::span<const std::uint32_t> file_of) {
+  const bool any_is_there = std::ranges::any_of(files_, [](const ShardFile& f) { return f.in_index && f.present; });
+  for (ShardFile& file : files_) {
+    // What cannot be read may be any of them.
+    if (!any_is_there && file.tensor_count == 0) file.used = true;
+  }
+  if (std::ranges::none_of(files_, [](const ShardFile& f) { return !f.in_index && f.tensor_count != 0; })) return;
+  if (any_is_there && std::ranges::all_of(files_, &ShardFile::present)) return;
+  const std::vector<std::uint32_t> number = patterns_.add(index.patterns);
+  std::vector<NameKey> listed;
+  listed.reserve(index.weight_map.size());
+  for (const IndexFile::Entry& entry : index.weight_map) {
+    listed.push_back({number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second});
+  }
+  KeyPositions entries;
+  entries.build(listed, patterns_.size(), [](std::uint32_t, std::uint32_t) {});
+  std::vector<bool> found(listed.size());  // in a file that is taken
+  for (std::size_t begin = 0; begin < file_of.size();) {
+    const std::uint32_t f = file_of[begin];
+    std::size_t end = begin;
+    bool fills = false;
+    bool repeats = false;
+    while (end < file_of.size() && file_of[end] == f) {
+      const auto entry = entries.find(listed, keys_[end++]);
+      if (!entry) continue;
+      const bool held = found[*entry] || files_[index.weight_map[*entry].shard].present;
+      (held ? repeats : fills) = true;
+    }
+    if (!files_[f].in_index && !repeats && (fills || !any_is_there)) {
+      files_[f].used = true;
+      for (std::size_t t = begin; t < end; ++t) {
+        if (const auto entry = entries.find(listed, keys_[t])) found[*entry] = true;
+      }
+    }
+    begin = end;
+  }
+}
+
 // Fills the table of names, and finds what is stored twice.
 bool Checkpoint::tabulate_names(std::span<const std::uint32_t> file_of) {
   bool unique = true;
@@ -333,7 +369,7 @@ bool Checkpoint::tabulate_names(std::span<const std::uint32_t> file_of) {
   // Stray files come last, so that they do not stand for a name that an indexed file has.
   positions_.build(keys_, patterns_.size(), [&](std::uint32_t first, std::uint32_t t) {
     unique = false;
-    if (names_only_ || !files_[file_of[t]].in_index) return;
+    if (names_only_ || !files_[file_of[t]].used) return;
     duplicates_.push_back({names.copy(patterns_.name(keys_[t])), files_[file_of[first]].name, files_[file_of[t]].name});
   });
   arenas_.push_back(std::move(names));
@@ -346,7 +382,7 @@ bool Checkpoint::agrees_with(const IndexFile& index, std::span<const std::uint32
                              std::span<const std::uint32_t> file_of, unsigned threads) const {
   // As many entries as tensors, each for a tensor of its own: then none is left. Tensors of stray files are not listed.
   std::size_t tensors = 0;
-  for (const ShardFile& file : files_) tensors += file.in_index && file.present ? file.tensor_count : 0;
+  for (const ShardFile& file : files_) tensors += file.used && file.present ? file.tensor_count : 0;
   if (index.weight_map.size() != tensors || !duplicates_.empty()) return false;
   constexpr std::size_t kParts = 2;
   // A bit for each tensor, by part of the index, for each has a thread.
@@ -395,6 +431,16 @@ void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint3
 
   const std::vector<std::uint32_t> number = patterns_.add(index.patterns);
   if (agrees_with(index, number, file_of, threads)) return;
+  // Tensors of files that stand in for others; a stray file that is not used may have their names, too.
+  std::vector<NameKey> in_place;
+  std::vector<std::uint32_t> in_place_at;
+  for (std::uint32_t t = 0; t < keys_.size(); ++t) {
+    if (files_[file_of[t]].in_index || !files_[file_of[t]].used) continue;
+    in_place.push_back(keys_[t]);
+    in_place_at.push_back(t);
+  }
+  KeyPositions in_place_positions;
+  in_place_positions.build(in_place, patterns_.size(), [](std::uint32_t, std::uint32_t) {});
   std::vector<bool> listed(keys_.size());
   for (const IndexFile::Entry& entry : index.weight_map) {
     const NameKey key{number[entry.tensor.pattern], entry.tensor.first, entry.tensor.second};
@@ -404,11 +450,18 @@ void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint3
       continue;
     }
     const ShardFile& claimed = files_[entry.shard];
-    if (!found || !files_[file_of[*found]].in_index) {
+    // That its file goes by another name is said of the file.
+    if (const auto at = in_place_positions.find(in_place, key); at && !claimed.present) {
+      listed[in_place_at[*at]] = true;
+      continue;
+    }
+    if (!found || !files_[file_of[*found]].used) {
       const bool unreadable = claimed.fault && !keeps_tensors(*claimed.fault);
       if (claimed.present && !unreadable) {
         disagreements_.push_back(
             {IndexDisagreement::Kind::kNowhere, names.copy(index.tensor(entry)), claimed.name, {}});
+      } else {
+        absent_.push_back({key, entry.shard});
       }
       continue;
     }
@@ -431,7 +484,7 @@ void Checkpoint::compare_with(const IndexFile& index, std::span<const std::uint3
   for (std::uint32_t t = 0; t < keys_.size(); ++t) {
     if (listed[t]) continue;
     const ShardFile& file = files_[file_of[t]];
-    if (!file.in_index) continue;
+    if (!file.used) continue;
     const std::string_view name = names.copy(patterns_.name(keys_[t]));
     if (twice.contains(name)) continue;
     disagreements_.push_back({IndexDisagreement::Kind::kNotInIndex, name, file.name, {}});
@@ -500,9 +553,18 @@ const TensorInfo* Checkpoint::find(std::string_view name) const {
 std::uint64_t Checkpoint::tensor_bytes() const {
   std::uint64_t sum = 0;
   for (const ShardFile& file : files_) {
-    if (file.in_index) sum += file.expected_bytes - file.data_start;
+    if (file.used) sum += file.expected_bytes - file.data_start;
   }
   return sum;
+}
+
+const std::string& Checkpoint::required_config_json() const {
+  if (!config_json_.empty()) return config_json_;
+  const std::string why = why_absent(root_ / "config.json");
+  throw Error(
+      fmt::format("{}: there is no config.json beside the weights{}, so nothing says which parameters the model "
+                  "has. Copy it from the source of the checkpoint.",
+                  printable(root_.string(), 4096), why.empty() ? "" : fmt::format(" ({})", why)));
 }
 
 std::optional<std::string> Checkpoint::side_file(std::string_view name, std::uint64_t max_bytes) const {

@@ -25,13 +25,14 @@ struct ShardFile {
   std::filesystem::path path;
   bool present = false;  // exists on disk
   bool in_index = true;  // named by the index, or there is no index
+  bool used = true;      // its tensors are the model's: in_index, or it is there in place of files that are not
   std::optional<HeaderFault> fault;
-  std::string problem;  // for a person, where fault is set
+  std::string problem;  // for a person: of a file with a fault; of one that is not there, why, where something tells
   std::uint64_t file_bytes = 0;
   std::uint64_t data_start = 0;
   std::uint64_t expected_bytes = 0;  // header, and all the tensors it announces
-  std::uint32_t tensor_count = 0;
-  bool data_aligned = true;  // data_start is a multiple of 8
+  std::uint32_t tensor_count = 0;    // by the index, where it is not there
+  bool data_aligned = true;          // data_start is a multiple of 8
 };
 
 // A name in the index whose entry does not agree with the headers.
@@ -47,6 +48,12 @@ struct IndexDisagreement {
   std::string_view other_file;  // kOtherShard: the file that holds it
 };
 
+// A tensor that the index lists in a file which is not there or cannot be read, and that is in no other either.
+struct AbsentTensor {
+  NameKey key;
+  std::uint32_t file = 0;  // position in Checkpoint::files()
+};
+
 // The same name in two headers, or twice in the index.
 struct DuplicateTensor {
   std::string_view tensor;
@@ -58,11 +65,12 @@ struct DuplicateTensor {
 // stop the reading: they are recorded, and the rest is read.
 class Checkpoint {
  public:
-  // `path`: a directory, a .safetensors file, or a model.safetensors.index.json. In a directory the shards are what
-  // model.safetensors.index.json names; files of the directory beside them are read too and marked in_index = false.
-  // Without an index: every *.safetensors file. Headers are read by up to `threads` threads.
-  // Throws Error when there is nothing to look at: no such path, no safetensors file and no index, an index that cannot
-  // be parsed.
+  // `path`: a directory, a .safetensors file, or a model.safetensors.index.json, or what checkpoint_path() takes for
+  // one. In a directory the shards are what model.safetensors.index.json names; files of the directory beside them are
+  // read too and marked in_index = false. Files that the index names and that are not there are looked for among those
+  // others, by the tensors; where none of them is there, the others are the model. Without an index: every
+  // *.safetensors file. Headers are read by up to `threads` threads.
+  // Throws Error when there is nothing to look at: as checkpoint_path() does, and where an index cannot be parsed.
   static Checkpoint open(const std::filesystem::path& path, unsigned threads = 2);
 
   // A checkpoint that exists only as a list (tests, listings from a hub). Offsets are assigned in order of the list;
@@ -91,16 +99,20 @@ class Checkpoint {
   // nullptr where absent; the first where there are several.
   const TensorInfo* find(std::string_view name) const;
 
-  // No shard of the index is on disk: names are known, dtypes, shapes and data are not.
+  // No safetensors file is on disk: names are known from the index, dtypes, shapes and data are not.
   bool names_only() const { return names_only_; }
   bool has_index() const { return has_index_; }
   std::optional<std::uint64_t> index_total_size() const { return index_total_size_; }
-  std::uint64_t tensor_bytes() const;  // of the files that the index names
+  std::uint64_t tensor_bytes() const;  // of the files that are used
   const std::vector<IndexDisagreement>& disagreements() const { return disagreements_; }
+  // In the order of the index; empty where names_only().
+  const std::vector<AbsentTensor>& absent() const { return absent_; }
   const std::vector<DuplicateTensor>& duplicates() const { return duplicates_; }
 
   // The text of config.json beside the weights; empty where there is none.
   const std::string& config_json() const { return config_json_; }
+  // The same; throws Error where there is none.
+  const std::string& required_config_json() const;
   // Reads on as if config.json held this.
   void set_config_json(std::string text) { config_json_ = std::move(text); }
   // The text of another file beside the weights, at most `max_bytes`; nothing where it is absent. Throws Error where it
@@ -109,6 +121,8 @@ class Checkpoint {
 
  private:
   static Checkpoint open_files(const std::filesystem::path& given, unsigned threads, RepeatedNames repeated);
+  // Decides which of the files that the index does not name stand in for those that are not there.
+  void adopt_files(const IndexFile& index, std::span<const std::uint32_t> file_of);
   // `file_of`: by tensor, a position in files_. False where a name stands twice, wherever.
   bool tabulate_names(std::span<const std::uint32_t> file_of);
   void compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of, unsigned threads);
@@ -122,6 +136,7 @@ class Checkpoint {
   std::vector<NameKey> keys_;
   std::vector<IndexDisagreement> disagreements_;
   std::vector<DuplicateTensor> duplicates_;
+  std::vector<AbsentTensor> absent_;
   NamePatterns patterns_;
   KeyPositions positions_;
   std::vector<Arena> arenas_;

@@ -159,7 +159,7 @@ class IndexParser {
       const auto shard = in.string();
       if (!shard) return false;
       // Tensors of a file mostly stand together.
-      if (out_.shards.empty() || out_.shards[last_shard_] != *shard) last_shard_ = shard_number(*shard, *tensor);
+      if (out_.shards.empty() || out_.shards[last_shard_] != *shard) last_shard_ = shard_number(*shard);
       add(out_.patterns.key(*tensor));
       remember({name_end, static_cast<std::size_t>(in.at() - name_end)}, in);
     } while (in.eat(','));
@@ -231,25 +231,29 @@ class IndexParser {
         fail(fmt::format("maps {} to something that is no file name. Rebuild it from the headers.", printable(key)));
       }
       // Tensors of a file mostly stand together.
-      if (out_.shards.empty() || out_.shards[last_shard_] != shard) last_shard_ = shard_number(shard, key);
+      if (out_.shards.empty() || out_.shards[last_shard_] != shard) last_shard_ = shard_number(shard);
       out_.weight_map.push_back({out_.patterns.key(key), last_shard_});
     }
   }
 
-  std::uint32_t shard_number(std::string_view shard, std::string_view tensor) {
+  static std::string normal(std::string_view shard) {
+    return shard.find('/') == std::string_view::npos ? std::string(shard)
+                                                     : std::filesystem::path(shard).lexically_normal().string();
+  }
+
+  std::uint32_t shard_number(std::string_view shard) {
     const auto known = numbers_.find(std::string(shard));
     if (known != numbers_.end()) return known->second;
-    const bool plain = !shard.empty() && shard != "." && shard != ".." &&
-                       shard.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
-    if (!plain) {
-      fail(fmt::format(
-          "maps {} to \"{}\", which is no plain file name; files outside of the checkpoint's directory are not read. "
-          "Rebuild the index.",
-          printable(tensor), printable(shard)));
+    if (shard.empty() || shard.find('\0') != std::string_view::npos) {
+      fail(fmt::format("maps tensors to \"{}\", a name that no file can have. Rebuild it from the headers.",
+                       printable(shard)));
     }
-    const auto number = static_cast<std::uint32_t>(out_.shards.size());
-    out_.shards.emplace_back(shard);
-    numbers_.emplace(out_.shards.back(), number);
+    const std::string name = normal(shard);
+    const auto next = static_cast<std::uint32_t>(out_.shards.size());
+    const auto [normal_spelling, added] = numbers_.emplace(name, next);
+    const std::uint32_t number = normal_spelling->second;
+    if (added) out_.shards.push_back(name);
+    numbers_.emplace(shard, number);
     return number;
   }
 
@@ -276,6 +280,13 @@ std::vector<std::string> IndexFile::repeated_keys() const {
     repeated.push_back(patterns.name(keys[position]));
   });
   return repeated;
+}
+
+bool is_inside(std::string_view shard) {
+  const std::filesystem::path path(shard);
+  const bool up = std::ranges::any_of(path, [](const std::filesystem::path& piece) { return piece == ".."; });
+  return path.has_filename() && path.filename() != "." && !path.is_absolute() && !up &&
+         shard.find('\0') == std::string_view::npos;
 }
 
 IndexFile parse_index(std::string_view json, const std::string& where) {

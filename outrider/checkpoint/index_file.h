@@ -24,7 +24,7 @@ struct IndexFile {
     std::uint32_t shard = 0;  // position in `shards`
   };
   std::vector<Entry> weight_map;            // in the order of the file
-  std::vector<std::string> shards;          // each file name once, in order of first appearance
+  std::vector<std::string> shards;          // each file once, without "./", in order of first appearance
   std::optional<std::uint64_t> total_size;  // metadata.total_size, bytes
   NamePatterns patterns;
 
@@ -33,9 +33,12 @@ struct IndexFile {
   std::vector<std::string> repeated_keys() const;
 };
 
+// Whether a file of an index lies in the checkpoint's directory or below it. Others ("/home/me/x", "../x") are never
+// opened.
+bool is_inside(std::string_view shard);
+
 // Validates the text of an index. Refuses, as an Error whose message begins with `where`: not UTF-8, not JSON, no
-// weight_map, values that are no strings, and shard names that are not plain file names (a path could lead out of
-// the checkpoint's directory).
+// weight_map, values that are no strings.
 IndexFile parse_index(std::string_view json, const std::string& where);
 IndexFile read_index(const std::filesystem::path& path);
 

@@ -1,5 +1,6 @@
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -18,14 +19,16 @@ std::optional<outrider::IndexFile> parse(const std::string& json) {
 
 }  // namespace
 
-// Any index either fails with an Error or maps names to plain file names, the same however it is read.
+// Any index either fails with an Error or maps names to files, the same however it is read.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string json(reinterpret_cast<const char*>(data), size);
   const auto index = parse(json);
   if (index) {
     for (const auto& entry : index->weight_map) {
-      if (entry.shard >= index->shards.size() || index->shards[entry.shard].find('/') != std::string::npos)
-        std::abort();
+      if (entry.shard >= index->shards.size()) std::abort();
+      const std::string& shard = index->shards[entry.shard];
+      const std::filesystem::path in = std::filesystem::path("root") / shard;
+      if (outrider::is_inside(shard) && !in.lexically_normal().string().starts_with("root/")) std::abort();
       index->tensor(entry);
     }
     index->repeated_keys();

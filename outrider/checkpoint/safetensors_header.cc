@@ -9,6 +9,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "outrider/checkpoint/gguf_header.h"
 #include "outrider/checkpoint/not_weights.h"
 #include "outrider/checkpoint/plain_json.h"
 #include "outrider/checkpoint/position_table.h"
@@ -480,6 +481,12 @@ SafetensorsHeader HeaderReader::read(const std::filesystem::path& path) {
     if (const auto impostor = recognise_impostor({first.data(), peek})) {
       fail(*impostor == Impostor::kHtml ? HeaderFault::kHtml : HeaderFault::kLfsPointer,
            std::string(impostor_advice(*impostor)));
+    }
+    const std::string_view begin(first.data(), peek);
+    if (is_gguf(begin) || begin.starts_with("PK\x03\x04")) {
+      fail(HeaderFault::kHeaderTooLarge,
+           fmt::format("is {} under a .safetensors name. Take the .safetensors file of the checkpoint.",
+                       is_gguf(begin) ? "a GGUF file" : "a ZIP archive, as PyTorch writes it,"));
     }
     if (peek < 8) {
       fail(HeaderFault::kEmpty,

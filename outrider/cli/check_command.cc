@@ -139,6 +139,7 @@ void add_check_command(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("check", "Prove what a DeepSeek-V4 checkpoint contains, and what it lacks");
   command->footer(
       "Reads config.json, the index and the headers of all files; values only with --data, --reference or --probe.\n"
+      "A model in the Hugging Face cache (models--OWNER--NAME) stands for its snapshot. Nothing is downloaded.\n"
       "Exit status: 0 sound; 1 findings of severity error; 2 something could not be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
   command->add_option("PATH", arguments->path, "Directory, .safetensors file or model.safetensors.index.json")

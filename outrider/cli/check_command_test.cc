@@ -104,6 +104,30 @@ TEST(CheckCommand, HelpAndWrongCommandLines) {
   EXPECT_EQ(outrider("check --json --map x").exit_status, 2);
 }
 
+// Whatever happens, standard output is one object where JSON was asked for.
+TEST(CheckCommand, FailuresAreJsonToo) {
+  TempDir dir;
+  write_sound(dir / "no-config");
+  std::filesystem::remove(dir / "no-config" / "config.json");
+  write_sound(dir / "no-tokenizer");
+  write_file(dir / "notes.json", "{");
+  for (const std::string& arguments :
+       {std::string("/nonexistent"), "'" + dir.path().string() + "'", "'" + (dir / "no-config").string() + "'",
+        "'" + (dir / "notes.json").string() + "'", "--probe '" + (dir / "no-tokenizer").string() + "'",
+        std::string("--nonsense x"), std::string("--map x"), std::string()}) {
+    const ProcessResult result = outrider("check --json " + arguments + " 2>/dev/null");
+    EXPECT_EQ(result.exit_status, 2) << arguments;
+    const auto parsed = nlohmann::json::parse(result.output, nullptr, false);
+    ASSERT_TRUE(parsed.is_object()) << arguments << "\n" << result.output;
+    EXPECT_EQ(parsed["exit_status"], 2);
+    EXPECT_EQ(parsed["sound"], false);
+    EXPECT_FALSE(parsed["error"].get<std::string>().empty());
+  }
+  const ProcessResult logits = outrider("logits --json --tokens 1 /nonexistent 2>/dev/null");
+  EXPECT_EQ(logits.exit_status, 2);
+  EXPECT_THAT(nlohmann::json::parse(logits.output)["error"], HasSubstr("no such file"));
+}
+
 // A clear sentence, exit status 2, bounded memory.
 TEST(CheckCommand, HostileFiles) {
   const auto le64 = [](std::uint64_t v) {
@@ -203,13 +227,18 @@ TEST(CheckCommand, HostileConfigIndexAndPaths) {
   with("config.json", R"({"hidden_size":1,"hidden_size":2})", "stands twice");
   with("config.json", std::string(17 << 20, ' '), "over the");
   with("model.safetensors.index.json", "", "JSON of an index");
-  with("model.safetensors.index.json", R"({"weight_map":{"a":"../../etc/passwd"}})", "no plain file name");
+  with("model.safetensors.index.json", R"({"weight_map":{"a":""}})", "a name that no file can have");
   with("model.safetensors.index.json", std::string(1'000'000, '{'), "JSON of an index");
   with("model.safetensors.index.json", "<html>", "web page");
   TempDir dir;
   EXPECT_EQ(outrider("check '" + (dir / "absent").string() + "'").exit_status, 2);
   EXPECT_EQ(outrider("check '" + dir.path().string() + "'").exit_status, 2);
   EXPECT_EQ(outrider("check /dev/null").exit_status, 2);
+  write_sound(dir.path());
+  write_file(dir / "model.safetensors.index.json", R"({"weight_map":{"a":"../../etc/passwd"}})");
+  const ProcessResult outside = outrider("check '" + dir.path().string() + "'");
+  EXPECT_EQ(outside.exit_status, 1);
+  EXPECT_THAT(outside.output, HasSubstr("OUT004"));
   write_sound(dir.path());
   std::filesystem::remove(dir / "config.json");
   EXPECT_THAT(outrider("check '" + dir.path().string() + "'").output, HasSubstr("no config.json"));

@@ -9,6 +9,7 @@
 
 #include "outrider/artifact/convert.h"
 #include "outrider/check/context.h"
+#include "outrider/checkpoint/checkpoint_path.h"
 #include "outrider/cli/flush_output.h"
 #include "outrider/cli/progress_bar.h"
 #include "outrider/cli/shard_size_option.h"
@@ -27,11 +28,12 @@ struct Arguments {
   std::uint64_t max_shard_size = 5'000'000'000;
 };
 
-int run(const Arguments& arguments) {
+int run(Arguments& arguments) {
   ConvertOptions options;
   options.to = arguments.to == "official" ? Dialect::kOfficial : Dialect::kHuggingFace;
   options.max_shard_bytes = arguments.max_shard_size;
   options.threads = std::min(usable_processors(), 8U);
+  arguments.directory = checkpoint_path(arguments.directory).string();
   const ConvertPlan plan = plan_convert(arguments.directory, options);
   fmt::print("{}: {}\n  {} renamed, {} stacked or unstacked; to write: {} in {}\n",
              printable(arguments.directory, 4096), plan.before->dialect, count_text(plan.renamed, "tensor"),

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -90,6 +91,23 @@ std::string unexpected_words(const CLI::App& app) {
   return fmt::format("`{}` does not take {}. `{} --help` lists what it takes.", path, fmt::join(words, " "), path);
 }
 
+// What failed, for a program that asked for JSON: standard output is one object then, too. Of `check`, the keys that
+// every report of it has.
+void print_failure(std::span<char* const> words, const std::string& message) {
+  const auto is = [](std::string_view what) { return [what](const char* word) { return word == what; }; };
+  if (std::ranges::none_of(words, is("--json"))) return;
+  nlohmann::ordered_json out;
+  if (words.size() > 1 && is("check")(words[1])) {
+    out = {{"schema_version", 1}, {"exit_status", 2}, {"sound", false}, {"complete", false}};
+    out["findings"] = nlohmann::ordered_json::array();
+  } else {
+    out = {{"exit_status", 2}};
+  }
+  out["error"] = message;
+  const std::string text = out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
 int run(int argc, char** argv) {
   // Never destroyed: the process ends with it.
   CLI::App& app = *new CLI::App(
@@ -110,7 +128,10 @@ int run(int argc, char** argv) {
     throw outrider::Error(unexpected_words(app));
   } catch (const CLI::ParseError& e) {
     // Help and version leave with 0, a wrong command line with 2.
-    if (app.exit(e) != 0) status = 2;
+    if (app.exit(e) != 0) {
+      status = 2;
+      print_failure({argv, static_cast<std::size_t>(argc)}, e.what());
+    }
   }
   outrider::flush_output();
   return status;
@@ -127,6 +148,7 @@ int main(int argc, char** argv) {
     status = run(argc, argv);
   } catch (const std::exception& e) {
     outrider::tell("outrider: {}\n", e.what());
+    print_failure({argv, static_cast<std::size_t>(argc)}, e.what());
   }
   // Without destructors: the system takes back at once what they would go through piece by piece, and threads that
   // still wait for work lose nothing under their feet.

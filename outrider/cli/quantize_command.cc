@@ -8,6 +8,7 @@
 
 #include "outrider/artifact/quantize.h"
 #include "outrider/check/context.h"
+#include "outrider/checkpoint/checkpoint_path.h"
 #include "outrider/cli/progress_bar.h"
 #include "outrider/cli/shard_size_option.h"
 #include "outrider/util/parallel.h"
@@ -36,7 +37,7 @@ int run(const Arguments& arguments) {
   options.max_shard_bytes = arguments.max_shard_size;
   options.threads = arguments.threads;
   ProgressBar bar("quantising");
-  const QuantizeResult result = quantize(arguments.source, arguments.output, options,
+  const QuantizeResult result = quantize(checkpoint_path(arguments.source), arguments.output, options,
                                          [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
   bar.clear();
   if (result.resumed) fmt::print("went on with what an interrupted run had finished\n");

@@ -11,6 +11,7 @@
 
 #include "outrider/artifact/repair.h"
 #include "outrider/check/context.h"
+#include "outrider/checkpoint/checkpoint_path.h"
 #include "outrider/cli/flush_output.h"
 #include "outrider/cli/progress_bar.h"
 #include "outrider/util/bytes_text.h"
@@ -89,7 +90,7 @@ void print_plan(const RepairPlan& plan, const Arguments& arguments) {
   }
 }
 
-int run(const Arguments& arguments) {
+int run(Arguments& arguments) {
   if (arguments.output.empty() != arguments.in_place && !arguments.dry_run) {
     throw Error("say where the repaired artifact goes: --output DIR, or --in-place.");
   }
@@ -99,7 +100,8 @@ int run(const Arguments& arguments) {
   options.head_in_float32 = arguments.widen_head;
   options.partial = arguments.partial;
   options.threads = std::min(usable_processors(), 8U);
-  if (!arguments.reference.empty()) options.reference = arguments.reference;
+  arguments.directory = checkpoint_path(arguments.directory).string();
+  if (!arguments.reference.empty()) options.reference = checkpoint_path(arguments.reference);
   const RepairPlan plan = plan_repair(arguments.directory, options);
   print_plan(plan, arguments);
   if (plan.empty()) {

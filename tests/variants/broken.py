@@ -262,6 +262,57 @@ def tensor_not_in_the_index(base, parameters):
     return damaged(base, edited_index(lambda weight_map: weight_map.pop("layers.0.attn.wq_a.weight")))
 
 
+def renamed_in_the_index(old: str, new: str) -> Callable[[Path], None]:
+    def edit(weight_map):
+        weight_map.update({name: file.replace(old, new) for name, file in weight_map.items()})
+
+    return edited_index(edit)
+
+
+@variant("index-of-another-upload", "OUT004", "all 585 tensors are in 3 files that the index does not name", 1)  # (11)
+def index_of_another_upload(base, parameters):
+    return damaged(base, renamed_in_the_index("of-00003", "of-00046"))
+
+
+@variant("renamed-shard", "OUT004", "is in 1 file that the index does not name: model-00002-of-00003.safetensors", 1)
+def renamed_shard(base, parameters):
+    return damaged(base, renamed_in_the_index("00002-of-00003", "00002-of-00046"))
+
+
+@variant("missing-shard", "OUT004", "model-00002-of-00003.safetensors is not there. By the index it holds", 1)  # (11)
+def missing_shard(base, parameters):
+    return damaged(base, lambda d: (d / "model-00002-of-00003.safetensors").unlink())
+
+
+@variant("shard-whose-link-leads-nowhere", "OUT004", "1234.incomplete lies beside it", 1)
+def shard_whose_link_leads_nowhere(base, parameters):
+    def damage(directory: Path) -> None:
+        shard = first_shard(directory)
+        shard.rename(directory / "1234.incomplete")
+        shard.symlink_to("1234")
+
+    return damaged(base, damage)
+
+
+@variant("index-without-a-shard", "OUT007", "the model lacks all of them", 1)  # (11)
+def index_without_a_shard(base, parameters):
+    def edit(weight_map):
+        for name in [n for n, file in weight_map.items() if "00002" in file]:
+            del weight_map[name]
+
+    return damaged(base, edited_index(edit))
+
+
+@variant("index-of-other-directories", "OUT004", "all 585 tensors are in 3 files", 1)
+def index_of_other_directories(base, parameters):
+    return damaged(base, renamed_in_the_index("model-", "/home/me/out/model-"))
+
+
+@variant("no-index", "OUT014", "3 safetensors files", 0)
+def no_index(base, parameters):
+    return damaged(base, lambda d: (d / "model.safetensors.index.json").unlink())
+
+
 @variant("tensor-in-two-shards", "OUT008", "layers.0.attn.wq_a.weight", 1)  # (11)
 def tensor_in_two_shards(base, parameters):
     def damage(directory: Path) -> None:
