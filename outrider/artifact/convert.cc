@@ -8,8 +8,11 @@
 #include <utility>
 
 #include "outrider/artifact/huggingface_config.h"
+#include "outrider/artifact/module_names.h"
 #include "outrider/artifact/quantization_config.h"
 #include "outrider/artifact/shards.h"
+#include "outrider/check/declared_forms.h"
+#include "outrider/check/quantization_files.h"
 #include "outrider/check/report.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
@@ -140,6 +143,30 @@ class Converter {
   std::vector<NewTensor> out_;
 };
 
+// The names of modules in a description of the quantisation. Returns whether it has any.
+bool rename_modules(ordered_json& description, Dialect to) {
+  bool any = false;
+  for (const char* key : {"ignore", "exclude_modules", "modules_to_not_convert", "ignored_layers"}) {
+    const auto list = description.find(key);
+    if (list == description.end() || !list->is_array()) continue;
+    for (ordered_json& entry : *list) {
+      if (!entry.is_string() || entry.get_ref<const std::string&>().starts_with("re:")) continue;
+      entry = module_in_dialect(entry.get_ref<const std::string&>(), to);
+      any = true;
+    }
+  }
+  const auto layers = description.find("quantized_layers");
+  if (layers == description.end() || !layers->is_object()) return any;
+  ordered_json renamed = ordered_json::object();
+  for (const auto& [module, layer] : layers->items()) renamed[module_in_dialect(module, to)] = layer;
+  *layers = std::move(renamed);
+  return true;
+}
+
+CheckReport check_listed(const std::vector<NewShard>& shards, const std::string& config) {
+  return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(listing(shards), config)));
+}
+
 // config.json for tensors that are called otherwise now.
 std::string converted_config(const CheckReport& before, const std::vector<NewShard>& shards, Dialect to) {
   const std::string& text = before.checkpoint->config_json();
@@ -150,15 +177,31 @@ std::string converted_config(const CheckReport& before, const std::vector<NewSha
     changed = true;
   }
   const auto quantization = config.find("quantization_config");
-  if (quantization != config.end() && quantization->is_object() && quantization->contains("config_groups")) {
-    const CheckReport listed =
-        check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(listing(shards), config.dump())));
-    if (listed.binding != nullptr) {
-      *quantization = quantization_config(*listed.binding, *quantization);
-      changed = true;
-    }
+  const bool described = quantization != config.end() && quantization->is_object() &&
+                         is_known_quant_method(before.config->config.quantization->quant_method);
+  if (!described) return changed ? config.dump(2) + "\n" : text;
+  changed = rename_modules(*quantization, to) || changed;
+  const DeclaredForms declared(*before.config->config.quantization, before.config->traits.expert_dtype);
+  const CheckReport listed = check_listed(shards, config.dump());
+  // Expressions are made anew, for what they name is not to be read from them.
+  const bool lost = listed.has(Code::kQuantizationConfigMismatch) && !before.has(Code::kQuantizationConfigMismatch);
+  if (listed.binding != nullptr && (declared.by_targets() || lost)) {
+    describe_quantization(config, *listed.binding);
+    changed = true;
   }
   return changed ? config.dump(2) + "\n" : text;
+}
+
+// hf_quant_config.json with the modules' new names; nothing where there is none, or it did not hold.
+std::optional<std::string> converted_hf_quant_config(const CheckReport& before, Dialect to) {
+  if (before.has(Code::kStaleQuantizationFile)) return std::nullopt;
+  const auto text = before.checkpoint->side_file(kHfQuantConfig, kMaxQuantizationFileBytes);
+  if (!text) return std::nullopt;
+  ordered_json root = ordered_json::parse(*text, nullptr, false);
+  if (!root.is_object()) return std::nullopt;
+  const auto nested = root.find("quantization");
+  rename_modules(nested != root.end() && nested->is_object() ? *nested : root, to);
+  return root.dump(4) + "\n";
 }
 
 }  // namespace
@@ -169,6 +212,7 @@ ConvertPlan plan_convert(const fs::path& directory, const ConvertOptions& option
   CheckOptions with;
   with.threads = options.threads;
   plan.before = std::make_shared<const CheckReport>(check_path(directory, with));
+  refuse_foreign(*plan.before, directory);
   if (plan.before->plan == nullptr) {
     throw Error(
         fmt::format("{}: is not complete, so its tensors cannot all be named:{}\nRun `outrider check` on it, and "
@@ -180,11 +224,14 @@ ConvertPlan plan_convert(const fs::path& directory, const ConvertOptions& option
   plan.artifact.shards = in_shards(converter.run(), options.max_shard_bytes);
   plan.artifact.with_index = plan.artifact.shards.size() > 1;
   const std::string config = converted_config(*plan.before, plan.artifact.shards, options.to);
-  plan.after = std::make_shared<const CheckReport>(check_checkpoint(
-      std::make_shared<const Checkpoint>(Checkpoint::from_listing(listing(plan.artifact.shards), config))));
+  plan.after = std::make_shared<const CheckReport>(check_listed(plan.artifact.shards, config));
   plan.artifact.texts.emplace_back("config.json", config);
   plan.artifact.others = directory;
   for (const ShardFile& file : plan.before->checkpoint->files()) plan.artifact.without.push_back(file.name);
+  for (std::string& name : quantization_files(directory)) plan.artifact.without.push_back(std::move(name));
+  if (const auto text = converted_hf_quant_config(*plan.before, options.to)) {
+    plan.artifact.texts.emplace_back(kHfQuantConfig, *text);
+  }
   return plan;
 }
 

@@ -1,5 +1,6 @@
 #include "outrider/artifact/convert.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -80,6 +81,43 @@ TEST(Convert, WhatSavePretrainedStackedComesBackToo) {
   EXPECT_EQ(Checkpoint::open(dir / "official").find("layers.0.ffn.experts.1.w3.weight")->shape.size(), 2U);
   converted(dir / "official", dir / "back", Dialect::kHuggingFace);
   EXPECT_TRUE(read_all(dir / "back") == read_all(dir / "in"));
+}
+
+TEST(Convert, DescriptionsOfTheQuantisationGetTheNewNames) {
+  TempDir dir;
+  write_source(dir / "in", Family::kModelopt);
+  auto config = nlohmann::json::parse(testing::read_file(dir / "in" / "config.json"));
+  nlohmann::json& q = config["quantization_config"];
+  q["quant_method"] = "fp8";
+  q["moe_quant_algo"] = "NVFP4";
+  q["ignore"] = {"*.attn.*", "head", "mtp.*"};
+  for (int i = 0; i < 6; ++i)
+    q["quantized_layers"][fmt::format("layers.{}.ffn.experts", i)] = {{"quant_algo", "NVFP4"}};
+  testing::write_file(dir / "in" / "config.json", config.dump());
+  const nlohmann::json beside = {{"quantization",
+                                  {{"quant_algo", "MIXED_PRECISION"},
+                                   {"quantized_layers", q["quantized_layers"]},
+                                   {"moe_quant_algo", "NVFP4"},
+                                   {"exclude_modules", q["ignore"]}}}};
+  testing::write_file(dir / "in" / "hf_quant_config.json", beside.dump());
+  testing::write_file(dir / "in" / "quantize_config.json", "{}");
+  const CheckReport stale = converted(dir / "in", dir / "stale", Dialect::kHuggingFace);
+  EXPECT_FALSE(fs::exists(dir / "stale" / "quantize_config.json"));
+  EXPECT_FALSE(fs::exists(dir / "stale" / "hf_quant_config.json"));  // among files one of which does not hold
+  fs::remove(dir / "in" / "quantize_config.json");
+
+  const CheckReport there = converted(dir / "in", dir / "there", Dialect::kHuggingFace);
+  EXPECT_FALSE(there.has(Code::kQuantizationConfigMismatch));
+  EXPECT_FALSE(there.has(Code::kStaleQuantizationFile));
+  const auto made = nlohmann::json::parse(testing::read_file(dir / "there" / "hf_quant_config.json"))["quantization"];
+  EXPECT_TRUE(made["quantized_layers"].contains("model.layers.3.mlp.experts")) << made;
+  EXPECT_EQ(made["exclude_modules"], nlohmann::json({"*.self_attn.*", "lm_head", "model.mtp.*"}));
+  const auto made_config = nlohmann::json::parse(testing::read_file(dir / "there" / "config.json"));
+  EXPECT_EQ(made_config["quantization_config"]["ignore"], made["exclude_modules"]);
+  EXPECT_EQ(made_config["quantization_config"]["quant_method"], "fp8");
+  converted(dir / "there", dir / "back", Dialect::kOfficial);
+  EXPECT_EQ(nlohmann::json::parse(testing::read_file(dir / "back" / "config.json")), config);
+  EXPECT_EQ(nlohmann::json::parse(testing::read_file(dir / "back" / "hf_quant_config.json")), beside);
 }
 
 TEST(Convert, FilesAreNoLargerThanAsked) {

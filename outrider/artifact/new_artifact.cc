@@ -231,6 +231,12 @@ void refuse_inside(const fs::path& source, const fs::path& output) {
                           printable(output.string(), 4096), printable(source.string(), 4096)));
 }
 
+void refuse_foreign(const CheckReport& report, const fs::path& source) {
+  if (!report.foreign) return;
+  throw Error(
+      fmt::format("{}: {} {}", printable(source.string(), 4096), report.foreign->sentence(), kForeignFormatRemedy));
+}
+
 std::uint64_t NewShard::bytes() const {
   std::uint64_t sum = 0;
   for (const NewTensor& tensor : tensors) sum += tensor.bytes();

@@ -90,6 +90,9 @@ void need_space(const std::filesystem::path& directory, std::uint64_t written, s
 // Throws Error where `output` is inside of `source`: what is made would become part of what it is made of.
 void refuse_inside(const std::filesystem::path& source, const std::filesystem::path& output);
 
+// Throws Error where `report`, of a source, says that its weights are in a form of another engine's.
+void refuse_foreign(const CheckReport& report, const std::filesystem::path& source);
+
 // The state of every file that an artifact is made of, to see whether one changes meanwhile.
 class SourceStamps {
  public:

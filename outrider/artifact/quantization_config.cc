@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -10,136 +11,59 @@
 #include <string_view>
 #include <vector>
 
+#include "outrider/artifact/module_targets.h"
+#include "outrider/check/module_pattern.h"
+
 namespace outrider {
 namespace {
 
 using nlohmann::ordered_json;
 
-// How a module is stored, as far as config_groups tell modules apart.
-struct ModuleForm {
-  StorageForm form = StorageForm::kPlain;
-  std::uint32_t group_size = 0;
-
-  friend auto operator<=>(const ModuleForm&, const ModuleForm&) = default;
-};
-
-// A module's name as a pattern with its numbers: "layers.3.ffn.experts.7.w1".
-struct ModuleName {
-  std::string pattern;  // "layers.*.ffn.experts.*.w1"
-  std::string first;    // "3"
-};
-
-bool is_number(std::string_view piece) {
-  return !piece.empty() && piece.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
-ModuleName split(std::string_view name) {
-  ModuleName out;
-  while (true) {
-    const std::size_t dot = name.find('.');
-    const std::string_view piece = name.substr(0, dot);
-    if (is_number(piece) && out.first.empty()) out.first = piece;
-    out.pattern += is_number(piece) ? "*" : std::string(piece);
-    if (dot == std::string_view::npos) return out;
-    out.pattern += '.';
-    name.remove_prefix(dot + 1);
-  }
-}
-
-// "layers.*.x" as a regular expression; the first number one of `firsts`, where there are any.
-std::string expression(std::string_view pattern, const std::set<std::string>& firsts) {
-  std::string out;
-  bool first = true;
-  for (const char c : pattern) {
-    if (c == '.') {
-      out += "\\.";
-    } else if (c != '*') {
-      out += c;
-    } else if (first && !firsts.empty()) {
-      out += firsts.size() == 1 ? *firsts.begin() : fmt::format("({})", fmt::join(firsts, "|"));
-      first = false;
-    } else {
-      out += "\\d+";
-      first = false;
-    }
-  }
-  return out;
-}
-
-// The fewest expressions that tell modules of one form from those of all others.
-class Targets {
- public:
-  void add(std::string_view module, ModuleForm form) {
-    const ModuleName name = split(module);
-    Pattern& pattern = patterns_[name.pattern];
-    pattern.forms.insert(form);
-    pattern.blocks[name.first].insert(form);
-    pattern.modules[form].emplace_back(module);
-  }
-
-  std::vector<std::string> of(ModuleForm form) const {
-    // By what stands before the last piece, and the blocks: the last pieces.
-    std::map<std::pair<std::string, std::set<std::string>>, std::vector<std::string>> grouped;
-    std::vector<std::string> out;
-    for (const auto& [text, pattern] : patterns_) {
-      if (!pattern.forms.contains(form)) continue;
-      std::set<std::string> blocks;
-      bool apart = true;
-      if (pattern.forms.size() > 1) {
-        for (const auto& [block, forms] : pattern.blocks) {
-          if (forms.contains(form)) blocks.insert(block);
-          apart = apart && (forms.size() == 1 || !forms.contains(form));
-        }
-      }
-      if (!apart || text.find('.') == std::string::npos) {
-        for (const std::string& module : pattern.modules.at(form)) out.push_back(module);
-        continue;
-      }
-      const std::size_t dot = text.rfind('.');
-      grouped[{text.substr(0, dot), blocks}].push_back(text.substr(dot + 1));
-    }
-    for (const auto& [where, leaves] : grouped) {
-      std::string prefix = where.first;
-      if (prefix.starts_with("model.")) prefix.erase(0, 6);
-      out.push_back(fmt::format("re:.*{}\\.{}$", expression(prefix, where.second),
-                                leaves.size() == 1 ? leaves[0] : fmt::format("({})", fmt::join(leaves, "|"))));
-    }
-    return out;
-  }
-
- private:
-  struct Pattern {
-    std::set<ModuleForm> forms;
-    std::map<std::string, std::set<ModuleForm>> blocks;  // by first number
-    std::map<ModuleForm, std::vector<std::string>> modules;
-  };
-  std::map<std::string, Pattern> patterns_;
-};
-
 struct Survey {
-  Targets targets;
+  ModuleTargets targets;
   std::set<ModuleForm> forms;
-  bool packed = false;        // weight_packed
-  bool weight_scale = false;  // FP8 scales under compressed-tensors' name
-  bool modelopt = false;
+  std::set<StorageForm> experts;           // quantised forms of routed experts
+  std::set<StorageForm> others;            // of all other linears
+  std::vector<std::string> unquantised;    // linears that the release quantises; experts by what holds them
+  std::vector<std::string> nvfp4;          // what holds the experts of a block that are in modelopt's NVFP4
+  std::vector<std::string> other_experts;  // and those that are not
+  bool packed = false;                     // weight_packed
+  bool weight_scale = false;               // FP8 scales under compressed-tensors' name
   bool e8m0 = false;
 };
+
+void add_once(std::vector<std::string>& list, std::string_view name) {
+  if (list.empty() || list.back() != name) list.emplace_back(name);
+}
 
 Survey survey(const BindingReport& binding) {
   Survey out;
   for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
     const Binding& b = binding.bindings[p];
-    const Storage storage = (*binding.manifest)[p].spec().storage;
-    if (!b.bound || b.shared || b.part != ExpertPart::kNone) continue;
+    const Parameter& parameter = (*binding.manifest)[p];
+    const Storage storage = parameter.spec().storage;
+    if (!b.bound || b.shared) continue;
     if (storage != Storage::kLinear && storage != Storage::kLinearNative) continue;
     const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
     const std::string name = binding.stored_name(*t);
+    const std::string_view module = std::string_view(name).substr(0, name.rfind('.'));
+    const bool expert = parameter.expert >= 0;
+    // "layers.3.ffn.experts" of "layers.3.ffn.experts.7.w1", and of a stack.
+    const std::size_t experts = expert ? name.rfind(".experts.") : std::string::npos;
+    const std::string_view holder =
+        experts == std::string::npos ? module : module.substr(0, experts + std::string_view(".experts").size());
     const ModuleForm form{b.form, b.form == StorageForm::kPlain ? 0 : b.group_size};
-    out.targets.add(std::string_view(name).substr(0, name.rfind('.')), form);
-    if (form.form == StorageForm::kPlain) continue;
+    if (b.part == ExpertPart::kNone) out.targets.add(module, form);
+    const bool either = parameter.slot == Slot::kWoA || parameter.slot == Slot::kEProj ||
+                        parameter.slot == Slot::kHProj || parameter.slot == Slot::kMainProj;
+    if (expert) add_once(b.form == StorageForm::kNvfp4Modelopt ? out.nvfp4 : out.other_experts, holder);
+    if (form.form == StorageForm::kPlain) {
+      if (storage == Storage::kLinear && !either) add_once(out.unquantised, holder);
+      continue;
+    }
     out.forms.insert(form);
+    (expert ? out.experts : out.others).insert(b.form);
     out.packed = out.packed || b.tensor(Component::kWeightPacked);
-    out.modelopt = out.modelopt || form.form == StorageForm::kNvfp4Modelopt;
     out.weight_scale =
         out.weight_scale || (form.form == StorageForm::kFp8Block && b.tensor(Component::kWeightScale).has_value());
     const auto scale = b.tensor(Component::kScale) ? b.tensor(Component::kScale) : b.tensor(Component::kWeightScaleInv);
@@ -200,49 +124,153 @@ ordered_json group(const Survey& found, ModuleForm form) {
           {"weights", weights_of(form)}};
 }
 
+constexpr auto kNvfp4Modelopt = StorageForm::kNvfp4Modelopt;
+
+std::string text_in(const ordered_json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+std::vector<std::string> strings_in(const ordered_json& object, const char* key) {
+  std::vector<std::string> out;
+  const auto it = object.find(key);
+  if (it == object.end() || !it->is_array()) return out;
+  for (const ordered_json& entry : *it) {
+    if (entry.is_string()) out.push_back(entry.get<std::string>());
+  }
+  return out;
+}
+
+void erase(ordered_json& object, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) object.erase(key);
+}
+
+// Fields by which quant_method "fp8" tells modules apart; other methods do not have them.
+void erase_fp8_fields(ordered_json& out) {
+  erase(out, {"moe_quant_algo", "quantized_layers", "modules_to_not_convert", "ignored_layers"});
+}
+
+ordered_json groups_of(const Survey& found, bool experts_first, std::set<std::string>& formats) {
+  ordered_json groups = ordered_json::object();
+  std::vector<ModuleForm> forms(found.forms.begin(), found.forms.end());
+  if (experts_first) std::ranges::reverse(forms);
+  for (const ModuleForm& form : forms) {
+    groups[fmt::format("group_{}", groups.size())] = group(found, form);
+    formats.insert(format_of(form));
+  }
+  return groups;
+}
+
+void write_modelopt(ordered_json& out, const Survey& found) {
+  std::set<std::string> formats;
+  erase_fp8_fields(out);
+  out["quant_method"] = "modelopt";
+  out["config_groups"] = groups_of(found, false, formats);
+  out["ignore"] = found.targets.of({});
+}
+
+void write_compressed_tensors(ordered_json& out, const Survey& found) {
+  std::set<std::string> formats;
+  erase_fp8_fields(out);
+  out.erase("quant_algo");
+  // Experts first, as published artifacts have it: four bits before eight.
+  out["config_groups"] = groups_of(found, true, formats);
+  out["format"] = formats.size() == 1 ? *formats.begin() : "mixed-precision";
+  out["ignore"] = found.targets.of({});
+  out["quant_method"] = "compressed-tensors";
+  out["quantization_status"] = "compressed";
+}
+
+// Whether "fp8" can say it: FP8 linears beside experts that are unquantised, NVFP4, or of one form of the releases'.
+bool is_as_released(const Survey& found) {
+  std::set<StorageForm> experts = found.experts;
+  experts.erase(kNvfp4Modelopt);
+  const bool released =
+      experts.empty() || experts == std::set{StorageForm::kMxfp4} || experts == std::set{StorageForm::kFp8Block};
+  const bool linears = found.others.empty() || found.others == std::set{StorageForm::kFp8Block};
+  return released && linears && !found.packed && !found.weight_scale;
+}
+
+// NVIDIA's: the experts of some blocks are NVFP4, those of others, the drafter's as a rule, as in the release.
+void write_moe_algorithm(ordered_json& out, const Survey& found) {
+  out["quant_algo"] = "MIXED_PRECISION";
+  out["moe_quant_algo"] = "NVFP4";
+  out["group_size"] = 16;
+  if (out.contains("quantized_layers")) {
+    ordered_json layers = ordered_json::object();
+    for (const std::string& module : found.nvfp4) layers[module] = {{"quant_algo", "NVFP4"}, {"group_size", 16}};
+    out["quantized_layers"] = layers;
+  }
+  std::vector<std::string> ignore = strings_in(out, "ignore");
+  std::erase_if(ignore, [&](const std::string& entry) {
+    const ModulePatterns pattern({entry});
+    return std::ranges::any_of(found.nvfp4, [&](const std::string& module) { return pattern.contain(module); });
+  });
+  for (const std::string& module : found.other_experts) {
+    if (ModulePatterns(ignore).contain(module)) continue;
+    const std::size_t drafter = module.find("mtp.");
+    const std::string glob = drafter == std::string::npos ? module : module.substr(0, drafter) + "mtp.*";
+    const bool whole_drafter =
+        drafter != std::string::npos && std::ranges::none_of(found.nvfp4, [&](const std::string& other) {
+          return other.find("mtp.") != std::string::npos;
+        });
+    ignore.push_back(whole_drafter ? glob : module);
+  }
+  out["ignore"] = ignore;
+}
+
+void write_fp8(ordered_json& config, ordered_json& out, const Survey& found) {
+  out["quant_method"] = "fp8";
+  out["fmt"] = "e4m3";
+  out["activation_scheme"] = "dynamic";
+  out["weight_block_size"] = {128, 128};
+  erase(out, {"format", "quantization_status"});
+  const bool nvfp4 = found.experts.contains(kNvfp4Modelopt);
+  if (nvfp4) {
+    write_moe_algorithm(out, found);
+  } else {
+    erase(out, {"moe_quant_algo", "quantized_layers", "quant_algo", "group_size", "config_groups", "ignore"});
+  }
+  std::vector<std::string> unquantised = found.unquantised;
+  const ModulePatterns ignored(nvfp4 ? strings_in(out, "ignore") : std::vector<std::string>());
+  std::erase_if(unquantised, [&](const std::string& module) { return ignored.contain(module); });
+  const char* key = out.contains("ignored_layers") ? "ignored_layers" : "modules_to_not_convert";
+  erase(out, {"ignored_layers", "modules_to_not_convert"});
+  if (!unquantised.empty()) out[key] = unquantised;
+  if (found.experts.contains(StorageForm::kFp8Block)) {
+    config["expert_dtype"] = "fp8";
+  } else if (!found.experts.empty()) {
+    config["expert_dtype"] = "fp4";
+  }
+}
+
 }  // namespace
 
-ordered_json quantization_config(const BindingReport& binding, const ordered_json& old) {
+void describe_quantization(ordered_json& config, const BindingReport& binding) {
   const Survey found = survey(binding);
-  if (found.forms.empty()) return nullptr;
-  ordered_json out = old.is_object() ? old : ordered_json::object();
-  const auto method = out.find("quant_method");
-  const std::string was = method != out.end() && method->is_string() ? method->get<std::string>() : "";
-  const std::vector<std::string> ignore = found.targets.of({});
+  if (found.forms.empty()) {
+    erase(config, {"quantization_config", "expert_dtype"});
+    return;
+  }
+  const auto old = config.find("quantization_config");
+  ordered_json out = old != config.end() && old->is_object() ? *old : ordered_json::object();
+  const std::string was = text_in(out, "quant_method");
   if (found.e8m0) {
     out["scale_fmt"] = "ue8m0";
   } else {
     out.erase("scale_fmt");
   }
-  if (found.modelopt) {
-    out["quant_method"] = "modelopt";
-    ordered_json groups = ordered_json::object();
-    for (const ModuleForm& form : found.forms) groups[fmt::format("group_{}", groups.size())] = group(found, form);
-    out["config_groups"] = groups;
-    out["ignore"] = ignore;
-    return out;
+  const bool modelopt = found.experts.contains(kNvfp4Modelopt) || found.others.contains(kNvfp4Modelopt);
+  const bool by_experts = was == "fp8" || !text_in(out, "moe_quant_algo").empty();
+  if (is_as_released(found) && (modelopt ? by_experts : was != "compressed-tensors")) {
+    write_fp8(config, out, found);
+  } else if (modelopt) {
+    write_modelopt(out, found);
+  } else {
+    write_compressed_tensors(out, found);
   }
-  if (found.packed || found.weight_scale || was == "compressed-tensors") {
-    ordered_json groups = ordered_json::object();
-    std::set<std::string> formats;
-    // Experts first, as published artifacts have it: four bits before eight.
-    for (auto form = found.forms.rbegin(); form != found.forms.rend(); ++form) {
-      groups[fmt::format("group_{}", groups.size())] = group(found, *form);
-      formats.insert(format_of(*form));
-    }
-    out["config_groups"] = groups;
-    out["format"] = formats.size() == 1 ? *formats.begin() : "mixed-precision";
-    out["ignore"] = ignore;
-    out["quant_method"] = "compressed-tensors";
-    out["quantization_status"] = "compressed";
-    return out;
-  }
-  out["quant_method"] = "fp8";
-  out["fmt"] = "e4m3";
-  out["activation_scheme"] = "dynamic";
-  out["weight_block_size"] = {128, 128};
-  for (const char* other : {"config_groups", "ignore", "format", "quantization_status"}) out.erase(other);
-  return out;
+  config.erase("compression_config");
+  config["quantization_config"] = std::move(out);
 }
 
 }  // namespace outrider

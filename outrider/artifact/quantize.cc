@@ -14,6 +14,7 @@
 #include "outrider/artifact/quantization_config.h"
 #include "outrider/artifact/shards.h"
 #include "outrider/check/context.h"
+#include "outrider/check/quantization_files.h"
 #include "outrider/check/report.h"
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/model/linear.h"
@@ -330,8 +331,9 @@ std::string config_for(const CheckReport& source, const std::vector<Shard>& shar
   ordered_json config = source.config->spelling == ConfigSpelling::kInference
                             ? huggingface_config(*source.config)
                             : ordered_json::parse(source.checkpoint->config_json(), nullptr, false);
-  config.erase("quantization_config");
-  config.erase("expert_dtype");
+  for (const char* of_the_source : {"quantization_config", "compression_config", "quantization", "expert_dtype"}) {
+    config.erase(of_the_source);
+  }
   const auto experts = recipe.form_of(ModuleGroup::kExperts);
   if (experts && experts->form == StorageForm::kMxfp4) config["expert_dtype"] = "fp4";
   if (experts && experts->form == StorageForm::kFp8Block) config["expert_dtype"] = "fp8";
@@ -340,8 +342,7 @@ std::string config_for(const CheckReport& source, const std::vector<Shard>& shar
   if (listed.plan == nullptr) {
     throw Error("the quantised artifact would not be complete; please report this.");
   }
-  const ordered_json quantization = quantization_config(*listed.binding, nullptr);
-  if (!quantization.is_null()) config["quantization_config"] = quantization;
+  describe_quantization(config, *listed.binding);
   return config.dump(2) + "\n";
 }
 
@@ -403,6 +404,7 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   CheckOptions with;
   with.threads = options.threads;
   const CheckReport before = check_path(source, with);
+  refuse_foreign(before, source);
   if (before.plan == nullptr) {
     throw Error(fmt::format("{}: is not complete:{}\nRun `outrider check` on it, and `outrider repair`.",
                             printable(source.string(), 4096), incomplete_text(before)));
@@ -412,6 +414,8 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   artifact.texts.emplace_back("config.json", config_for(before, shards, options.recipe));
   artifact.others = source;
   for (const ShardFile& file : before.checkpoint->files()) artifact.without.push_back(file.name);
+  // They describe how the source is quantised.
+  for (std::string& name : quantization_files(source)) artifact.without.push_back(std::move(name));
   std::uint64_t total = 0;
   for (const Shard& shard : shards) total += shard.bytes();
 

@@ -53,6 +53,19 @@ void set_first_value(const fs::path& directory, const std::string& tensor, std::
   stream.write(bytes.data(), 2);
 }
 
+TEST(Quantize, LeavesNoDescriptionOfTheSourceBehind) {
+  TempDir dir;
+  write_source(dir / "in", Family::kModelopt);
+  write_file(dir / "in" / "hf_quant_config.json", R"({"quantization": {"quant_algo": "NVFP4"}})");
+  write_file(dir / "in" / "quant_model_description.json", "{}");
+  write_file(dir / "in" / "README.md", "kept");
+  quantize(dir / "in", dir / "out", with("w4a16-fp8"));
+  EXPECT_FALSE(fs::exists(dir / "out" / "hf_quant_config.json"));
+  EXPECT_FALSE(fs::exists(dir / "out" / "quant_model_description.json"));
+  EXPECT_TRUE(fs::exists(dir / "out" / "README.md"));
+  EXPECT_FALSE(check_path(dir / "out").has(Code::kQuantizationConfigMismatch));
+}
+
 class EveryRecipe : public ::testing::TestWithParam<std::tuple<std::string, Family>> {};
 
 TEST_P(EveryRecipe, IsSoundWithTheMtpBlockInBf16AndItsOwnHead) {

@@ -9,6 +9,7 @@
 #include "outrider/artifact/quantization_config.h"
 #include "outrider/artifact/repair_context.h"
 #include "outrider/check/context.h"
+#include "outrider/check/quantization_files.h"
 
 namespace outrider {
 namespace {
@@ -231,18 +232,20 @@ std::optional<std::string> repair_quantization_config(const CheckReport& before,
   if (!after.has(kCode) || !asked || after.binding == nullptr) return std::nullopt;
   ordered_json config = parse(after.checkpoint->config_json());
   if (!config.is_object()) return std::nullopt;
+  // What a method means that nobody here knows is not for Outrider to write anew.
+  const auto& quantization = after.config->config.quantization;
+  if (quantization && !is_known_quant_method(quantization->quant_method)) return std::nullopt;
+  // Engines take hf_quant_config.json where config.json says nothing.
+  if (!quantization && !before.has(kCode) && before.checkpoint->side_file(kHfQuantConfig, kMaxQuantizationFileBytes)) {
+    return std::nullopt;
+  }
   if (!before.has(kCode)) {
     if (auto text = ignore_added(before, after, config)) {
       actions.push_back({kCode, "add the new tensors' modules to ignore in quantization_config", {}, 0});
       return text;
     }
   }
-  const ordered_json made = quantization_config(*after.binding, config.value("quantization_config", ordered_json()));
-  if (made.is_null()) {
-    config.erase("quantization_config");
-  } else {
-    config["quantization_config"] = made;
-  }
+  describe_quantization(config, *after.binding);
   actions.push_back({kCode,
                      before.has(kCode) ? "write quantization_config so that it says what the tensors are"
                                        : "write quantization_config for the tensors as they will be",

@@ -136,7 +136,7 @@ std::shared_ptr<const CheckReport> without_tensors(CheckReport report) {
 // Findings that a list of tensors cannot show: of files, the tokenizer, values, and those beside a reference.
 bool is_seen_in_files_only(Code code) {
   return finding_kind(code).code < finding_kind(Code::kConfigFieldMissing).code || code == Code::kTokenizerMismatch ||
-         code == Code::kTokenizerMissing || code == Code::kSampledByDefault ||
+         code == Code::kTokenizerMissing || code == Code::kSampledByDefault || code == Code::kStaleQuantizationFile ||
          finding_kind(code).code >= finding_kind(Code::kNotANumber).code;
 }
 
@@ -211,6 +211,11 @@ RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) 
   plan.sources.add_directory(directory);
   if (options.reference) plan.sources.add_directory(*options.reference);
   plan.before = check_of(directory, options, std::nullopt);
+  if (plan.before->foreign) {
+    plan.remaining.push_back({Code::kForeignFormat, std::string(kForeignFormatRemedy)});
+    plan.before = plan.after = without_tensors(*plan.before);
+    return plan;
+  }
   std::shared_ptr<const CheckReport> reference;
   if (options.reference) {
     CheckOptions with;

@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "outrider/binding/weights.h"
@@ -108,6 +109,66 @@ TEST(Repair, DoesOnlyWhatItIsAskedTo) {
   RepairOptions options;
   options.only = {Code::kIndexTotalSize};
   EXPECT_TRUE(plan_repair(dir / "in", options).empty());
+}
+
+// A config.json, changed, of an artifact that has it repaired: what becomes of it, and that check has no more to say.
+nlohmann::json repaired_config(Family family, const std::function<void(nlohmann::json&)>& change) {
+  TempDir dir;
+  write_artifact_of(dir / "in", family);
+  auto config = nlohmann::json::parse(testing::read_file(dir / "in" / "config.json"));
+  change(config);
+  write_file(dir / "in" / "config.json", config.dump());
+  EXPECT_TRUE(check_path(dir / "in").has(Code::kQuantizationConfigMismatch)) << config;
+  const CheckReport after = repaired(dir / "in", dir / "out");
+  const auto made = nlohmann::json::parse(testing::read_file(dir / "out" / "config.json"));
+  EXPECT_FALSE(after.has(Code::kQuantizationConfigMismatch)) << made;
+  return made;
+}
+
+TEST(Repair, DescribesTheQuantisationByTheMethodThatItHas) {
+  const auto nvidia = repaired_config(Family::kModelopt, [](nlohmann::json& config) {
+    config["quantization_config"] = {{"quant_method", "fp8"}, {"moe_quant_algo", "NVFP4"}, {"ignore", {"*.attn.*"}}};
+  });
+  EXPECT_EQ(nvidia["quantization_config"]["quant_method"], "fp8");
+  EXPECT_EQ(nvidia["quantization_config"]["moe_quant_algo"], "NVFP4");
+  EXPECT_EQ(nvidia["quantization_config"]["ignore"], nlohmann::json({"*.attn.*", "mtp.*"}));
+  EXPECT_EQ(nvidia["expert_dtype"], "fp4");
+
+  const auto listed = repaired_config(Family::kModelopt, [](nlohmann::json& config) {
+    config["expert_dtype"] = "fp4";
+    config["quantization_config"] = {{"quant_method", "fp8"},
+                                     {"moe_quant_algo", "NVFP4"},
+                                     {"quantized_layers", {{"mtp.0.ffn.experts", {{"quant_algo", "NVFP4"}}}}}};
+  });
+  EXPECT_EQ(listed["quantization_config"]["quantized_layers"].size(), 6U);
+
+  const auto released = repaired_config(Family::kOfficial, [](nlohmann::json& config) {
+    config["expert_dtype"] = "fp8";
+    config["quantization_config"]["modules_to_not_convert"] = {"layers.0.attn"};
+  });
+  EXPECT_EQ(released["expert_dtype"], "fp4");
+  EXPECT_FALSE(released["quantization_config"].contains("modules_to_not_convert"));
+
+  const auto packed = repaired_config(Family::kW4A16, [](nlohmann::json& config) {
+    config["quantization_config"] = {{"quant_method", "fp8"}, {"moe_quant_algo", "NVFP4"}};
+  });
+  EXPECT_EQ(packed["quantization_config"]["quant_method"], "compressed-tensors");
+  EXPECT_FALSE(packed["quantization_config"].contains("moe_quant_algo"));
+}
+
+TEST(Repair, LeavesAForeignArtifactAlone) {
+  TempDir dir;
+  const std::string config = testing::config_json("tiny", Family::kBf16);
+  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  for (auto& t : tensors) {
+    if (t.name.find(".experts.") != std::string::npos) t.name.replace(t.name.size() - 6, 6, "trellis");
+  }
+  testing::write_checkpoint(dir / "in", tensors, config, true);
+  const RepairPlan plan = plan_repair(dir / "in", {});
+  EXPECT_TRUE(plan.empty());
+  ASSERT_EQ(plan.remaining.size(), 1U);
+  EXPECT_EQ(plan.remaining[0].code, Code::kForeignFormat);
+  EXPECT_EQ(plan.before->exit_status(), 1);
 }
 
 TEST(Repair, ASecondRepairFindsNothingToDo) {

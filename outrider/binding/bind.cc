@@ -77,6 +77,8 @@ class Binder {
         return use(t, TensorUse::kUnusedExploded);
       case TensorName::Kind::kRotaryCache:
         return use(t, TensorUse::kUnusedRotaryCache);
+      case TensorName::Kind::kKvCacheScale:
+        return use(t, TensorUse::kUnusedKvCacheScale);
       case TensorName::Kind::kUnknown:
         return use(t, TensorUse::kUnusedUnknown);
     }

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "outrider/binding/foreign_format.h"
 #include "outrider/binding/unread_files.h"
 #include "outrider/util/error.h"
 
@@ -29,9 +30,15 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
   checkpoint->required_config_json();
   const bool skip = drafter == DrafterLoading::kSkip;
   const ModelReading read = read_model(*checkpoint);
+  const auto refuse_foreign = [&](const BindingReport* binding) {
+    if (const auto foreign = recognise_foreign_format(*checkpoint, read.config, binding)) {
+      throw Error(fmt::format("{}: {} {}", where, foreign->sentence(), kForeignFormatRemedy));
+    }
+  };
   std::vector<ConfigIssue> issues = read.config.issues;
   if (skip) std::erase_if(issues, [](const ConfigIssue& issue) { return issue.of_drafter; });
   if (!issues.empty()) {
+    if (!read.config.unsupported()) refuse_foreign(nullptr);
     std::string message = fmt::format("{}: config.json cannot be worked with:", where);
     for (const ConfigIssue& issue : issues) message += fmt::format("\n  {}: {}", issue.field, issue.message);
     const bool drafter_only =
@@ -41,7 +48,9 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
   const ModelConfig& config = read.config.config;
   const DrafterScan scan = skip ? DrafterScan{} : scan_drafter(*checkpoint, config.num_hidden_layers);
   BindResult result = bind(checkpoint, manifest_for(config, scan, read.experts));
-  if (auto* plan = std::get_if<CompletePlan>(&result)) {
+  auto* plan = std::get_if<CompletePlan>(&result);
+  refuse_foreign(plan != nullptr ? &plan->report() : std::get_if<BindingReport>(&result));
+  if (plan != nullptr) {
     return std::make_shared<const CompletePlan>(std::move(*plan));
   }
   const auto& report = std::get<BindingReport>(result);

@@ -48,6 +48,8 @@ std::string_view tensor_use_reason(TensorUse use) {
       return "engram table of DeepSeek-V4.1";
     case TensorUse::kUnusedRotaryCache:
       return "computed from the config";
+    case TensorUse::kUnusedKvCacheScale:
+      return "scale of a quantised KV cache; Outrider's is not quantised";
     case TensorUse::kUnusedStrayFile:
       return "in a file that the index does not name";
     case TensorUse::kUnusedDuplicate:

@@ -62,13 +62,14 @@ enum class TensorUse : std::uint8_t {
   kUnusedVision,
   kUnusedEngram,
   kUnusedRotaryCache,
-  kUnusedStrayFile,  // in a file that the index does not name
-  kUnusedDuplicate,  // its name occurred before, or its parameter has another source
-  kUnusedOrphan,     // a companion without its weight
-  kUnusedStray,      // a companion beside a weight that is not quantised
-  kUnusedOutside,    // a layer, expert or parameter that this config's model does not have
-  kUnusedExploded,   // one row of a tensor that a save took apart
-  kUnusedUnknown,    // no parameter of DeepSeek-V4 is called that
+  kUnusedKvCacheScale,  // attn.k_scale: of an engine that quantises its KV cache
+  kUnusedStrayFile,     // in a file that the index does not name
+  kUnusedDuplicate,     // its name occurred before, or its parameter has another source
+  kUnusedOrphan,        // a companion without its weight
+  kUnusedStray,         // a companion beside a weight that is not quantised
+  kUnusedOutside,       // a layer, expert or parameter that this config's model does not have
+  kUnusedExploded,      // one row of a tensor that a save took apart
+  kUnusedUnknown,       // no parameter of DeepSeek-V4 is called that
 };
 inline constexpr std::size_t kTensorUseCount = static_cast<std::size_t>(TensorUse::kUnusedUnknown) + 1;
 std::string_view tensor_use_reason(TensorUse use);

@@ -283,6 +283,19 @@ bool is_rotary_cache(std::string_view rest) {
          rest.ends_with(".freqs_cis");
 }
 
+// vLLM's (attn.k_scale), compressed-tensors' (k_proj.output_scale), modelopt's (k_proj.k_scale) and ModelSlim's
+// (kv_cache_scale) scales of the KV cache, all below a block's attention.
+bool is_kv_cache_scale(std::string_view rest) {
+  if (!rest.starts_with("attn.") && !rest.starts_with("self_attn.")) return false;
+  const std::string_view leaf = rest.substr(rest.rfind('.') + 1);
+  for (const std::string_view known :
+       {"k_scale", "v_scale", "kv_scale", "q_scale", "prob_scale", "output_scale", "k_zero_point", "v_zero_point",
+        "kv_cache_scale", "kv_cache_offset", "k_cache_scale", "v_cache_scale"}) {
+    if (leaf == known) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string_view without_prefixes(std::string_view name) {
@@ -334,6 +347,7 @@ TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_lay
   if (parse_from(*table, rest, out)) return out;
   if (out.block.kind != BlockKind::kTop && is_exploded(rest)) out.kind = TensorName::Kind::kExploded;
   if (is_rotary_cache(rest)) out.kind = TensorName::Kind::kRotaryCache;
+  if (out.block.kind != BlockKind::kTop && is_kv_cache_scale(rest)) out.kind = TensorName::Kind::kKvCacheScale;
   return out;
 }
 

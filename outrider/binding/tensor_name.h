@@ -54,6 +54,7 @@ struct TensorName {
     kEngram,       // DeepSeek-V4.1
     kExploded,     // one row of a tensor that a save took apart: "shared_experts.96.w2.weight"
     kRotaryCache,  // rotary_emb.inv_freq and the like: computed, never loaded
+    kKvCacheScale,  // attn.k_scale and the like: how an engine quantises its KV cache
     kUnknown,
   };
   Block block;

@@ -30,6 +30,14 @@ bool stands_before(const Finding& a, const Finding& b) {
          std::pair(-static_cast<int>(b.kind().severity), b.kind().code);
 }
 
+// One finding for all that follows from it.
+void check_foreign_format(CheckContext& context) {
+  const ForeignFormat& foreign = *context.report.foreign;
+  std::vector<std::string> names;
+  for (const TensorId t : foreign.tensors) names.push_back(context.checkpoint().name(t));
+  context.add(Code::kForeignFormat, foreign.sentence(), names);
+}
+
 }  // namespace
 
 void CheckReport::add(Finding finding) {
@@ -76,6 +84,10 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
       report.binding = std::make_shared<const BindingReport>(std::move(std::get<BindingReport>(result)));
     }
   }
+  if (!reading.unsupported()) {
+    report.foreign = recognise_foreign_format(*report.checkpoint, reading, report.binding.get());
+    if (report.foreign) report.plan.reset();
+  }
   StorageClasses classes;
   Helpers helpers;
   if (report.binding != nullptr) {
@@ -91,7 +103,10 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
   check_config(context);
   check_tokenizer(context);
   if (!reading.unsupported()) check_drafter(context);
-  if (report.binding != nullptr) {
+  if (report.foreign) {
+    helpers.join();
+    check_foreign_format(context);
+  } else if (report.binding != nullptr) {
     check_binding(context);
     check_spelling(context);
     check_quantization_config(context);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "outrider/binding/foreign_format.h"
 #include "outrider/binding/plan.h"
 #include "outrider/check/finding.h"
 
@@ -70,6 +71,9 @@ struct CheckReport {
   std::vector<GroupSummary> groups;
   std::vector<std::pair<TensorUse, std::vector<TensorPattern>>> unused;
   std::vector<Finding> findings;  // errors first
+  // Present where the weights are in a form of another engine's (OUT029). Of what the tensors lack nothing is said
+  // then.
+  std::optional<ForeignFormat> foreign;
   // Present where a manifest could be built from the config.
   std::shared_ptr<const BindingReport> binding;
   // Present exactly where the checkpoint is complete.

@@ -143,7 +143,7 @@ void check_drafter(CheckContext& context) {
                           "speculation",
                           summary.announced));
   }
-  if (context.report.binding == nullptr) return;
+  if (context.report.binding == nullptr || context.report.foreign) return;
   check_drafter_experts(context);
   count_own_heads(context);
   if (context.binding().manifest->drafter() == DrafterKind::kMtp) check_mtp(context);

@@ -108,7 +108,9 @@ void recognise_family(CheckContext& context) {
   }
   if (reading.traits.vision) family += " with vision";
   if (pruned) family += fmt::format(", pruned to {} experts", reading.config.n_routed_experts);
-  if (report.binding != nullptr) {
+  if (report.foreign) {
+    family += ", " + report.foreign->name;
+  } else if (report.binding != nullptr) {
     family += ", " + forms_of(report);
     report.dialect = dialect_of(*report.binding);
     const bool saved =

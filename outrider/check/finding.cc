@@ -89,6 +89,10 @@ constexpr FindingKind kKinds[] = {
      "SGLang and older vLLM read the releases' fields: \"'DeepseekV4Config' object has no attribute "
      "'compress_ratios'\".",
      "For such engines add the releases' fields beside transformers': `outrider repair --only OUT028`."},
+    {Code::kForeignFormat, "OUT029", "foreign-format", kError, false, "weights in a form that Outrider does not read",
+     "An engine that does not know the form either stops at unknown names, or skips them and answers with garbage.",
+     "Run it with an engine that reads this form; it may be sound for that. For Outrider, take the official release or "
+     "an artifact in a form of docs/storage-forms.md."},
 
     {Code::kParameterMissing, "OUT030", "parameter-missing", kError, false, "parameters that no tensor fills",
      "The parameter keeps its random initial value. For an MTP block: every draft is rejected, 0% acceptance, no "
@@ -212,6 +216,12 @@ constexpr FindingKind kKinds[] = {
     {Code::kScaleSpelling, "OUT065", "scale-spelling", kNote, false, "scales in an unusual spelling",
      "Accepted here. Engines that know one spelling report missing keys, or a crash in the kernel.",
      "Rename or reinterpret for such engines. Or: `outrider repair --only OUT065`."},
+    {Code::kStaleQuantizationFile, "OUT066", "stale-quantization-file", kWarning, false,
+     "a file beside config.json describes another quantisation",
+     "vLLM, SGLang and TensorRT-LLM read hf_quant_config.json and its like, some before config.json: they build "
+     "modules "
+     "for other tensors than there are.",
+     "Remove the file where config.json has a quantization_config that holds; otherwise write it anew."},
 
     {Code::kNotANumber, "OUT070", "not-a-number", kError, false, "values that are NaN or infinite",
      "NaN spreads to every logit of every token.", "Quantise or save again; look at the calibration of these modules."},

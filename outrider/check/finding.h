@@ -44,6 +44,7 @@ enum class Code {
   kTokenizerMismatch,
   kTokenizerMissing,
   kTransformersConfig,
+  kForeignFormat,
   // completeness
   kParameterMissing,
   kFusedPartMissing,
@@ -77,6 +78,7 @@ enum class Code {
   kDtypeNotAsReleased,
   kInconsistentStorage,
   kScaleSpelling,
+  kStaleQuantizationFile,
   // values (--data)
   kNotANumber,
   kAllZero,

@@ -1,5 +1,6 @@
 // Every row of the catalogue of artifacts that go wrong, and every other finding: an artifact built to have it.
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -214,6 +215,127 @@ TEST(Findings, QuantizationTargetsInTheOtherDialect) {
   Artifact group = artifact(Family::kW4A16);
   group.config["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] = 64;
   expect(group.check(), Code::kQuantizationConfigMismatch, 0, "layers.0.ffn.experts.0.w1.weight_scale");
+}
+
+// NVIDIA's description of NVFP4 experts beside an MTP block as released.
+Artifact nvidia_nvfp4() {
+  Artifact out = artifact(Family::kModelopt);
+  out.config["expert_dtype"] = "fp4";
+  nlohmann::json& q = out.config["quantization_config"];
+  q["quant_method"] = "fp8";
+  q["quant_algo"] = "MIXED_PRECISION";
+  q["moe_quant_algo"] = "NVFP4";
+  q["ignore"] = {"*.attn.*", "*.ffn.shared_experts.*", "head", "mtp.*"};
+  q["config_groups"]["group_0"] = {{"targets", {"Linear"}},
+                                   {"weights", {{"num_bits", 4}, {"type", "float"}, {"group_size", 16}}}};
+  return out;
+}
+
+TEST(Findings, NvidiasDescriptionOfNvfp4) {
+  Artifact a = nvidia_nvfp4();
+  EXPECT_EQ(a.check().exit_status(true), 0) << all(a.check());
+  nlohmann::json& q = a.config["quantization_config"];
+  q["ignore"] = {"*.attn.*", "head"};
+  const CheckReport draft = a.check();
+  expect(draft, Code::kQuantizationConfigMismatch, 0, "mtp.0.ffn.experts.0.w1.weight");
+  EXPECT_THAT(all(draft), HasSubstr("stored MXFP4, declared NVFP4"));
+  EXPECT_THAT(std::string(find(draft, Code::kQuantizationConfigMismatch)->remedy_text()), HasSubstr("\"mtp.*\""));
+  // Only listed layers are NVFP4.
+  for (int i = 0; i < 6; ++i)
+    q["quantized_layers"][fmt::format("layers.{}.ffn.experts", i)] = {{"quant_algo", "NVFP4"}};
+  EXPECT_EQ(a.check().exit_status(true), 0) << all(a.check());
+  q["quantized_layers"].erase("layers.2.ffn.experts");
+  expect(a.check(), Code::kQuantizationConfigMismatch, 0, "layers.2.ffn.experts.0.w1.weight");
+}
+
+TEST(Findings, ExpertsOfAnotherFormThanDeclared) {
+  Artifact a = artifact(Family::kOfficial);
+  a.config["expert_dtype"] = "fp8";
+  expect(a.check(), Code::kQuantizationConfigMismatch, 0, "layers.0.ffn.experts.0.w1.weight");
+  a.config["expert_dtype"] = "fp4";
+  EXPECT_EQ(find(a.check(), Code::kQuantizationConfigMismatch), nullptr) << all(a.check());
+  // A draft that was left in BF16, where the config promises FP8 and FP4.
+  Artifact mixed = artifact(Family::kOfficial);
+  mixed.remove([](const std::string& name) { return name.starts_with("mtp."); });
+  for (const auto& t : artifact(Family::kBf16).tensors) {
+    if (t.name.starts_with("mtp.")) mixed.tensors.push_back(t);
+  }
+  expect(mixed.check(), Code::kQuantizationConfigMismatch, 0, "mtp.0.attn.wq_a.weight");
+  mixed.config["quantization_config"]["modules_to_not_convert"] = {"mtp.0"};
+  EXPECT_EQ(find(mixed.check(), Code::kQuantizationConfigMismatch), nullptr) << all(mixed.check());
+}
+
+TEST(Findings, AMethodThatNobodyKnows) {
+  Artifact a = artifact(Family::kBf16);
+  a.config["quantization_config"] = {{"quant_method", "residue-number-system"}};
+  const CheckReport report = a.check();
+  expect(report, Code::kQuantizationConfigMismatch, 0);
+  EXPECT_THAT(all(report), HasSubstr("none that Outrider knows"));
+  EXPECT_THAT(std::string(find(report, Code::kQuantizationConfigMismatch)->remedy_text()), Not(HasSubstr("Remove")));
+  a.config["quantization_config"] = {{"quant_method", "gptq"}};
+  EXPECT_THAT(all(a.check()), HasSubstr("no weight is quantised"));
+  Artifact fp8 = artifact(Family::kOfficial);
+  fp8.config["quantization_config"]["quant_method"] = "awq";
+  EXPECT_THAT(all(fp8.check()), HasSubstr("no weight is stored in that form"));
+}
+
+TEST(Findings, AForeignFormIsToldOnceAndNothingOfItsParts) {
+  Artifact a = artifact(Family::kBf16);
+  a.config["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
+  for (auto& t : a.tensors) {
+    if (t.name.find(".experts.") == std::string::npos) continue;
+    t.name.replace(t.name.size() - 6, 6, "qweight");
+    t.dtype = Dtype::kI32;
+    t.shape = {t.shape[1] / 8, t.shape[0]};
+  }
+  const CheckReport report = a.check();
+  expect(report, Code::kForeignFormat, 1, "layers.0.ffn.experts.0.w1.qweight");
+  EXPECT_EQ(report.count(Severity::kError), 1U) << all(report);
+  EXPECT_EQ(report.count(Severity::kWarning), 0U) << all(report);
+  ASSERT_TRUE(report.foreign.has_value());
+  EXPECT_EQ(report.plan, nullptr);
+  EXPECT_THAT(report.family, HasSubstr("GPTQ"));
+  EXPECT_THAT(report_text(report, 90, false, false), HasSubstr("NOT A FORM THAT OUTRIDER READS"));
+}
+
+TEST(Findings, ScalesOfTheKvCacheAreKnown) {
+  Artifact a = artifact(Family::kOfficial);
+  for (const char* name : {"layers.0.attn.k_scale", "layers.0.attn.wkv.output_scale", "mtp.0.attn.kv_scale",
+                           "model.layers.1.self_attn.v_scale"}) {
+    a.tensors.push_back({name, Dtype::kF32, {}});
+  }
+  const CheckReport report = a.check();
+  EXPECT_EQ(report.exit_status(true), 0) << all(report);
+  ASSERT_EQ(report.unused.size(), 1U);
+  EXPECT_EQ(report.unused[0].first, TensorUse::kUnusedKvCacheScale);
+  a.tensors.push_back({"layers.0.ffn.k_scale", Dtype::kF32, {}});
+  expect(a.check(), Code::kUnknownTensor, 0, "layers.0.ffn.k_scale");
+}
+
+TEST(Findings, FilesThatDescribeAnotherQuantisation) {
+  TempDir dir;
+  const Artifact a = artifact(Family::kW4A16);
+  a.write(dir.path());
+  EXPECT_FALSE(check_path(dir.path()).has(Code::kStaleQuantizationFile));
+  write_file(dir / "hf_quant_config.json", R"({"quantization": {"quant_algo": "NVFP4", "exclude_modules": ["head"]}})");
+  expect(check_path(dir.path()), Code::kStaleQuantizationFile, 0, "hf_quant_config.json");
+  write_file(dir / "hf_quant_config.json", "{");
+  expect(check_path(dir.path()), Code::kStaleQuantizationFile, 0, "hf_quant_config.json");
+  std::filesystem::remove(dir / "hf_quant_config.json");
+  write_file(dir / "quant_model_description.json", "{}");
+  expect(check_path(dir.path()), Code::kStaleQuantizationFile, 0, "quant_model_description.json");
+
+  TempDir sound;
+  Artifact nvidia = nvidia_nvfp4();
+  const std::string description =
+      R"({"quantization": {"quant_algo": "MIXED_PRECISION", "moe_quant_algo": "NVFP4", "exclude_modules": ["mtp*"]}})";
+  nvidia.write(sound.path());
+  write_file(sound / "hf_quant_config.json", description);
+  EXPECT_FALSE(check_path(sound.path()).has(Code::kStaleQuantizationFile)) << all(check_path(sound.path()));
+  // Engines read it where config.json says nothing.
+  nvidia.config.erase("quantization_config");
+  write_file(sound / "config.json", nvidia.config.dump());
+  EXPECT_FALSE(check_path(sound.path()).has(Code::kQuantizationConfigMismatch));
 }
 
 // Row 6.

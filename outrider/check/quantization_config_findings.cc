@@ -1,71 +1,32 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
+#include <array>
 #include <map>
-#include <memory>
 
 #include "outrider/check/context.h"
+#include "outrider/check/declared_forms.h"
+#include "outrider/check/quantization_files.h"
+#include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {
 
-struct CodeDeleter {
-  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-};
-struct MatchDeleter {
-  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-};
-struct MatchContextDeleter {
-  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
-};
-
-// One entry of targets or ignore, with compressed-tensors' meaning: "re:" and a regular expression that matches from
-// the start of the module's name, a class name, or a module's name.
-class Target {
- public:
-  explicit Target(const std::string& text) : text_(text) {
-    if (!text.starts_with("re:")) return;
-    int error = 0;
-    PCRE2_SIZE where = 0;
-    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data() + 3), text.size() - 3,
-                              PCRE2_UTF | PCRE2_ANCHORED, &error, &where, nullptr));
-    invalid_ = code_ == nullptr;
-    data_.reset(pcre2_match_data_create(1, nullptr));
-    limits_.reset(pcre2_match_context_create(nullptr));
-    // The expression comes from an untrusted file.
-    pcre2_set_match_limit(limits_.get(), 20'000);
-    pcre2_set_depth_limit(limits_.get(), 1'000);
-  }
-
-  bool invalid() const { return invalid_; }
-  const std::string& text() const { return text_; }
-
-  bool matches(std::string_view module) const {
-    if (text_ == "Linear") return true;
-    if (code_ == nullptr) return !invalid_ && module == text_;
-    return pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(module.data()), module.size(), 0, 0, data_.get(),
-                       limits_.get()) >= 0;
-  }
-
- private:
-  std::string text_;
-  bool invalid_ = false;
-  std::unique_ptr<pcre2_code, CodeDeleter> code_;
-  std::unique_ptr<pcre2_match_data, MatchDeleter> data_;
-  std::unique_ptr<pcre2_match_context, MatchContextDeleter> limits_;
-};
-
-struct Group {
-  const QuantizationGroup* config;
-  std::vector<Target> targets;
-  std::uint64_t matches = 0;
-};
+// The group size of W4A16 where none is stated.
+constexpr std::int64_t kUsualGroup = 128;
 
 std::string module_of(std::string_view tensor) {
   return std::string(tensor.substr(0, tensor.rfind('.')));
+}
+
+// "model.layers.3.mlp.experts" of "model.layers.3.mlp.experts.gate_up_proj", with or without ".weight".
+std::string holder_of_stack(std::string_view tensor) {
+  return module_of(tensor.ends_with(".weight") ? module_of(tensor) : tensor);
+}
+
+TensorId codes_of(const Binding& b) {
+  return b.tensor(Component::kWeight) ? *b.tensor(Component::kWeight) : *b.tensor(Component::kWeightPacked);
 }
 
 // The same module in the other dialect, to tell why a target does not match.
@@ -75,144 +36,229 @@ std::string other_dialect(const BindingReport& binding, ParameterId p, TensorId 
   return module_of(tensor_name(parameter.block, parameter.slot, parameter.expert, Component::kWeight, hf, hf));
 }
 
-void check_groups(CheckContext& context, const QuantizationConfig& config) {
+// Weights that are stored alike and declared alike, but not the one as the other.
+struct Mismatch {
+  std::vector<std::string> names;
+  bool other_dialect_matches = false;
+};
+struct MismatchKind {
+  bool drafter = false;
+  StorageForm stored = StorageForm::kPlain;
+  std::string declared;
+
+  friend auto operator<=>(const MismatchKind&, const MismatchKind&) = default;
+};
+using Mismatches = std::map<MismatchKind, Mismatch>;
+
+Mismatches mismatches(const CheckContext& context, DeclaredForms& declared) {
   const BindingReport& binding = context.binding();
-  std::vector<Group> groups;
-  for (const QuantizationGroup& g : config.groups) {
-    Group group{&g, {}};
-    for (const std::string& target : g.targets) group.targets.emplace_back(target);
-    groups.push_back(std::move(group));
+  const auto last_expert = static_cast<std::int32_t>(context.reading().config.n_routed_experts) - 1;
+  std::array<FormSet, kSlotCount> of_slot;
+  Mismatches out;
+  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
+    const Parameter& parameter = (*binding.manifest)[p];
+    const Binding& b = binding.bindings[p];
+    const Storage storage = parameter.spec().storage;
+    if (!b.bound || b.shared) continue;
+    if (storage != Storage::kLinear && storage != Storage::kLinearNative) continue;
+    const bool stack = b.part != ExpertPart::kNone;
+    // Targets name linears, and a stack is none. It speaks once.
+    if (stack && (declared.by_targets() || parameter.expert != 0 || parameter.slot == Slot::kExpertW3)) continue;
+    // Experts beyond the first and last are named alike; patterns that tell them apart by number do not occur.
+    FormSet& forms = of_slot[static_cast<std::size_t>(parameter.slot)];
+    if (parameter.expert <= 0 || parameter.expert == last_expert) {
+      const std::string name = binding.stored_name(codes_of(b));
+      forms = declared.of(parameter, stack ? holder_of_stack(name) : module_of(name));
+    }
+    if (forms.has(b.form)) continue;
+    Mismatch& mismatch = out[{is_drafter(parameter.block), b.form, form_set_text(forms)}];
+    mismatch.names.push_back(binding.stored_name(codes_of(b)));
+    mismatch.other_dialect_matches =
+        mismatch.other_dialect_matches || (declared.by_targets() && b.form != StorageForm::kPlain &&
+                                           declared.targets_match(other_dialect(binding, p, codes_of(b))));
   }
-  std::vector<Target> ignore;
-  for (const std::string& entry : config.ignore) ignore.emplace_back(entry);
-  for (const auto& list : groups) {
-    for (const Target& target : list.targets) {
+  return out;
+}
+
+// What an engine that goes by the description does with such weights.
+std::string consequence(const MismatchKind& kind) {
+  const std::string garbage = kind.drafter ? "garbage drafts" : "garbage text";
+  if (kind.stored == StorageForm::kMxfp4 && kind.declared == "NVFP4") {
+    return fmt::format("; the codes have the same shape, so an engine goes on and reads the E8M0 scales as E4M3: {}",
+                       garbage);
+  }
+  if (kind.stored == StorageForm::kPlain) {
+    return fmt::format("; an engine builds quantised modules and finds no scales for them: a stop while loading, or {}",
+                       garbage);
+  }
+  if (kind.declared == "unquantised") return "; an engine builds unquantised modules: out of memory, or no such names";
+  return fmt::format("; an engine reads codes and scales as those of another form: a stop while loading, or {}",
+                     garbage);
+}
+
+// Where the drafter alone is described wrongly, an entry for it is the smallest remedy.
+std::string remedy(const MismatchKind& kind, const QuantizationConfig& config) {
+  if (!kind.drafter || kind.declared == "unquantised") return {};
+  if (!config.moe_quant_algo.empty()) {
+    return "Add \"mtp.*\" to ignore in quantization_config, and leave mtp.* out of quantized_layers. Or: `outrider "
+           "repair`.";
+  }
+  if (kind.stored != StorageForm::kPlain) return {};
+  if (config.quant_method == "fp8") {
+    return "Name these modules in modules_to_not_convert (vLLM: ignored_layers) of quantization_config. Or: `outrider "
+           "repair`.";
+  }
+  return "Add the drafter to ignore in quantization_config (compressed-tensors: \"re:mtp\\\\..*\"; modelopt: "
+         "\"mtp.*\"). Or: `outrider repair`.";
+}
+
+std::string mismatch_text(const MismatchKind& kind, const Mismatch& mismatch, std::string_view where) {
+  const bool one = mismatch.names.size() == 1;
+  if (kind.declared == "unquantised") {
+    return fmt::format("{} quantised on disk ({}) although {} otherwise, for instance {}{}",
+                       one ? "a module is" : "modules are", storage_form_name(kind.stored), where, mismatch.names[0],
+                       mismatch.other_dialect_matches ? "; the targets would match the other dialect's names" : "");
+  }
+  return fmt::format("{}: {} stored {}, declared {}, for instance {}{}", tensor_patterns(mismatch.names)[0].pattern,
+                     one ? "1 weight is" : "weights are",
+                     kind.stored == StorageForm::kPlain ? "unquantised" : storage_form_name(kind.stored), kind.declared,
+                     mismatch.names[0], consequence(kind));
+}
+
+void check_targets(CheckContext& context, const DeclaredForms& declared) {
+  for (const DeclaredForms::Group& group : declared.groups()) {
+    for (const ModulePattern& target : group.targets) {
       if (target.invalid()) {
         context.add(Code::kQuantizationConfigMismatch,
                     fmt::format("the target \"{}\" is no valid regular expression", target.text()));
       }
     }
   }
+}
 
-  std::vector<std::string> undeclared;
-  std::vector<std::string> not_quantised;
-  std::vector<std::string> other_group_size;
-  std::string group_size_example;
-  bool other_dialect_matches = false;
-  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
-    const Parameter& parameter = (*binding.manifest)[p];
-    const Binding& b = binding.bindings[p];
-    const Storage storage = parameter.spec().storage;
-    if (!b.bound || b.shared || b.part != ExpertPart::kNone) continue;
-    if (storage != Storage::kLinear && storage != Storage::kLinearNative) continue;
-    const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
-    const std::string name = binding.stored_name(*t);
-    const bool quantised = b.form != StorageForm::kPlain;
-    // Experts beyond the first and last are named alike; patterns that tell them apart by number do not occur.
-    const bool speaks = parameter.expert <= 0 ||
-                        parameter.expert + 1 == static_cast<std::int32_t>(context.reading().config.n_routed_experts);
-    if (b.form == StorageForm::kW4A16) {
-      std::optional<std::int64_t> size;
-      for (const Group& g : groups) {
-        if (g.config->num_bits == 4 && g.config->type != "float" && g.config->group_size) size = g.config->group_size;
-      }
-      if (size && *size > 0 && static_cast<std::uint64_t>(*size) != b.group_size) {
-        other_group_size.push_back(binding.stored_name(*b.tensor(Component::kWeightScale)));
-        if (group_size_example.empty()) {
-          group_size_example = fmt::format("{} has a scale for every {} columns, group_size in config.json is {}",
-                                           other_group_size[0], b.group_size, *size);
-        }
-      }
-    }
-    if (!speaks) continue;
-    const std::string module = module_of(name);
-    const auto matches = [](const std::vector<Target>& targets, const std::string& m) {
-      return std::any_of(targets.begin(), targets.end(), [&](const Target& target) { return target.matches(m); });
+void check_group_sizes(CheckContext& context, const QuantizationConfig& config) {
+  const BindingReport& binding = context.binding();
+  std::optional<std::int64_t> stated;
+  for (const QuantizationGroup& g : config.groups) {
+    if (g.num_bits == 4 && g.type != "float" && g.group_size) stated = g.group_size;
+  }
+  if (!config.groups.empty() && !(stated && *stated > 0)) return;
+  const std::int64_t size = stated.value_or(kUsualGroup);
+  std::vector<std::string> other;
+  std::string message;
+  for (const Binding& b : binding.bindings) {
+    if (!b.bound || b.form != StorageForm::kW4A16 || b.group_size == static_cast<std::uint64_t>(size)) continue;
+    other.push_back(binding.stored_name(*b.tensor(Component::kWeightScale)));
+    if (!message.empty()) continue;
+    message = stated ? fmt::format("{} has a scale for every {} columns, group_size in config.json is {}", other[0],
+                                   b.group_size, size)
+                     : fmt::format("{} has another group size than {}, the default, and config.json states none",
+                                   other[0], size);
+  }
+  if (!other.empty()) context.add(Code::kQuantizationConfigMismatch, message, other);
+}
+
+std::vector<std::string> quantised_weights(const BindingReport& binding) {
+  std::vector<std::string> out;
+  for (const Binding& b : binding.bindings) {
+    if (b.bound && b.form != StorageForm::kPlain) out.push_back(binding.stored_name(codes_of(b)));
+  }
+  return out;
+}
+
+void check_description(CheckContext& context, const QuantizationConfig& config) {
+  DeclaredForms declared(config, context.reading().traits.expert_dtype);
+  check_targets(context, declared);
+  const std::string_view where = declared.by_targets() ? "targets and ignore say" : "quantization_config says";
+  for (const auto& [kind, mismatch] : mismatches(context, declared)) {
+    context.add(Code::kQuantizationConfigMismatch, mismatch_text(kind, mismatch, where), mismatch.names,
+                remedy(kind, config));
+  }
+  check_group_sizes(context, config);
+  for (const DeclaredForms::Group& g : declared.groups()) {
+    if (g.matches != 0 || g.targets.empty()) continue;
+    context.add(Code::kQuantizationConfigMismatch,
+                fmt::format("the targets of {} match no module of the checkpoint (first: \"{}\")", g.config->name,
+                            g.targets[0].text()));
+  }
+}
+
+// Files beside config.json that describe the quantisation, too. Returns what hf_quant_config.json says.
+std::optional<QuantizationConfig> check_files_beside(CheckContext& context) {
+  std::optional<QuantizationConfig> out;
+  for (const std::string& name : quantization_files(context.checkpoint().root())) {
+    const auto add = [&](std::string message, std::span<const std::string> tensors = {}) {
+      context.add(Code::kStaleQuantizationFile, std::move(message), tensors);
     };
-    const bool ignored = matches(ignore, module);
-    bool declared = false;
-    for (Group& g : groups) {
-      if (!matches(g.targets, module)) continue;
-      declared = declared || !ignored;
-      ++g.matches;
+    if (name != kHfQuantConfig) {
+      add(fmt::format("{} describes weights of another form than those that are here", printable(name)));
+      continue;
     }
-    if (quantised && !declared) {
-      undeclared.push_back(name);
-      const std::string other = other_dialect(binding, p, *t);
-      for (const Group& g : groups) other_dialect_matches = other_dialect_matches || matches(g.targets, other);
-    } else if (!quantised && declared) {
-      not_quantised.push_back(name);
+    const std::optional<QuantizationConfig>& config = context.reading().config.quantization;
+    try {
+      const auto text = context.checkpoint().side_file(name, kMaxQuantizationFileBytes);
+      if (text) out = read_hf_quant_config(*text);
+    } catch (const Error& error) {
+      add(fmt::format("{} cannot be read: {}", name, error.what()));
     }
-  }
-  if (!undeclared.empty()) {
-    context.add(Code::kQuantizationConfigMismatch,
-                fmt::format("{} quantised on disk although targets and ignore say otherwise, for instance {}{}",
-                            undeclared.size() == 1 ? "a module is" : "modules are", undeclared[0],
-                            other_dialect_matches ? "; the targets would match the other dialect's names" : ""),
-                undeclared);
-  }
-  if (!not_quantised.empty()) {
-    context.add(Code::kQuantizationConfigMismatch,
-                fmt::format("{} not quantised on disk although targets and ignore say so, for instance {}",
-                            not_quantised.size() == 1 ? "a module is" : "modules are", not_quantised[0]),
-                not_quantised);
-  }
-  if (!other_group_size.empty()) {
-    context.add(Code::kQuantizationConfigMismatch, group_size_example, other_group_size);
-  }
-  for (const Group& g : groups) {
-    if (g.matches == 0 && !g.targets.empty()) {
-      context.add(Code::kQuantizationConfigMismatch,
-                  fmt::format("the targets of {} match no module of the checkpoint (first: \"{}\")", g.config->name,
-                              g.targets[0].text()));
+    if (!out) continue;
+    if (out->moe_quant_algo.empty() && config) out->moe_quant_algo = config->moe_quant_algo;
+    DeclaredForms declared(*out, context.reading().traits.expert_dtype);
+    const Mismatches found = mismatches(context, declared);
+    const auto differs = [](const std::string& a, const std::string& b) { return !a.empty() && !b.empty() && a != b; };
+    if (!found.empty()) {
+      const auto& [kind, mismatch] = *found.begin();
+      add(fmt::format("{} does not hold: {}", name, mismatch_text(kind, mismatch, "it says")), mismatch.names);
+    } else if (quantised_weights(context.binding()).empty() && !out->quant_algo.empty()) {
+      add(fmt::format("{} says \"{}\" but no weight is quantised", name, printable(out->quant_algo)));
+    } else if (config && differs(config->quant_algo, out->quant_algo)) {
+      add(fmt::format("{} says quant_algo \"{}\", config.json \"{}\"", name, printable(out->quant_algo),
+                      printable(config->quant_algo)));
+    } else if (config && differs(config->kv_cache_quant_algo, out->kv_cache_quant_algo)) {
+      add(fmt::format("{} says kv_cache_quant_algo \"{}\", config.json \"{}\"", name,
+                      printable(out->kv_cache_quant_algo), printable(config->kv_cache_quant_algo)));
     }
   }
+  return out;
 }
 
 }  // namespace
 
 void check_quantization_config(CheckContext& context) {
-  const std::optional<QuantizationConfig>& config = context.reading().config.quantization;
   const BindingReport& binding = context.binding();
   // Nothing on disk, nothing to disagree with.
   if (binding.names_only || std::ranges::none_of(binding.bindings, &Binding::bound)) return;
-  std::vector<std::string> quantised;
-  std::vector<std::string> group_size;
-  bool any_quantised = false;
-  for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
-    const Binding& b = binding.bindings[p];
-    if (!b.bound || b.form == StorageForm::kPlain) continue;
-    if (!config) {
-      const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
-      quantised.push_back(binding.stored_name(*t));
-    } else if (config->groups.empty()) {
-      any_quantised = true;
-      if (b.form == StorageForm::kW4A16 && b.group_size != 128) {
-        group_size.push_back(binding.stored_name(*b.tensor(Component::kWeightScale)));
-      }
-    }
-  }
-  if (!group_size.empty()) {
-    context.add(
-        Code::kQuantizationConfigMismatch,
-        fmt::format("{} has another group size than 128, the default, and config.json states none", group_size[0]),
-        group_size);
-  }
+  const std::optional<QuantizationConfig> beside = check_files_beside(context);
+  const std::optional<QuantizationConfig>& config = context.reading().config.quantization;
+  if (!config && beside) return;  // engines take it for want of another; whether it holds was looked at
+  const std::vector<std::string> quantised = quantised_weights(binding);
   if (!config) {
-    if (!quantised.empty()) {
-      context.add(Code::kQuantizationConfigMismatch,
-                  fmt::format("{} quantised but config.json has no quantization_config",
-                              quantised.size() == 1 ? "a weight is" : grouped(quantised.size()) + " weights are"),
-                  quantised, "Restore quantization_config from the source's config.json.");
-    }
+    if (quantised.empty()) return;
+    context.add(Code::kQuantizationConfigMismatch,
+                fmt::format("{} quantised but config.json has no quantization_config",
+                            quantised.size() == 1 ? "a weight is" : grouped(quantised.size()) + " weights are"),
+                quantised, "Restore quantization_config from the source's config.json.");
     return;
   }
-  if (!config->groups.empty()) {
-    check_groups(context, *config);
-  } else if (!any_quantised && !config->quant_method.empty()) {
+  const std::string method = printable(config->quant_method);
+  if (!is_known_quant_method(config->quant_method)) {
+    context.add(
+        Code::kQuantizationConfigMismatch,
+        fmt::format("quant_method \"{}\" is none that Outrider knows, so what quantization_config says of the modules "
+                    "was not compared with the tensors; the tensors are in forms that Outrider reads",
+                    method),
+        {}, "Ask whoever made the artifact which engine reads this method. `outrider repair` leaves it as it is.");
+  } else if (!quantised.empty() && !is_read_quant_method(config->quant_method)) {
     context.add(Code::kQuantizationConfigMismatch,
-                fmt::format("quantization_config says \"{}\" but no weight is quantised", config->quant_method), {},
+                fmt::format("quantization_config says \"{}\" but no weight is stored in that form, for instance {}",
+                            method, quantised[0]),
+                quantised);
+  } else if (quantised.empty() && config->groups.empty() && !config->quant_method.empty()) {
+    context.add(Code::kQuantizationConfigMismatch,
+                fmt::format("quantization_config says \"{}\" but no weight is quantised", method), {},
                 "Remove quantization_config from config.json.");
+  } else {
+    check_description(context, *config);
   }
 }
 

@@ -93,6 +93,7 @@ std::string verdict(const CheckReport& report, bool strict) {
     case 2:
       return fmt::format("UNREADABLE in part ({})", counts);
     default:
+      if (report.foreign) return fmt::format("NOT A FORM THAT OUTRIDER READS ({})", counts);
       return report.plan != nullptr ? fmt::format("COMPLETE, BUT NOT SOUND ({})", counts)
              : report.binding != nullptr && lacks_only_its_drafter(*report.binding)
                  ? fmt::format("COMPLETE BUT FOR ITS DRAFTER ({}); the model runs with --no-speculation", counts)

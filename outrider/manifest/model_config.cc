@@ -602,65 +602,32 @@ class Reader {
     out_.config.dspark = std::move(d);
   }
 
-  static std::vector<std::string> strings(const json& object, const char* key) {
-    std::vector<std::string> out;
-    const auto it = object.find(key);
-    if (it == object.end() || !it->is_array()) return out;
-    for (const json& entry : *it) {
-      if (entry.is_string()) out.push_back(entry.get<std::string>());
-    }
-    return out;
-  }
-
-  static std::string string_in(const json& object, const char* key) {
-    const auto it = object.find(key);
-    return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-  }
-
   void read_quantization() {
-    const auto it = root_.find("quantization_config");
-    if (it == root_.end() || it->is_null()) {
+    // "quantization" is MLX's, "compression_config" what compressed-tensors wrote at first.
+    const json* object = nullptr;
+    for (const char* key : {"quantization_config", "compression_config", "quantization"}) {
+      if (object == nullptr && has(key)) object = &root_[key];
+    }
+    if (object == nullptr) {
       if (inference() && has("scale_fmt")) {
         QuantizationConfig q;
-        q.quant_method = text("dtype");
+        if (text("dtype") != "bf16") q.quant_method = text("dtype");
         q.scale_fmt = text("scale_fmt");
         out_.config.quantization = std::move(q);
       }
       return;
     }
-    if (!it->is_object()) {
+    if (!object->is_object()) {
       issue(Kind::kInvalid, "quantization_config", "quantization_config is not an object");
       return;
     }
-    QuantizationConfig q;
-    q.quant_method = string_in(*it, "quant_method");
-    q.format = string_in(*it, "format");
-    q.scale_fmt = string_in(*it, "scale_fmt");
-    q.ignore = strings(*it, "ignore");
-    if (const auto block = it->find("weight_block_size");
-        block != it->end() && block->is_array() && block->size() <= 8) {
+    QuantizationConfig q = outrider::read_quantization(*object);
+    if (const auto block = object->find("weight_block_size");
+        block != object->end() && block->is_array() && block->size() <= 8) {
       for (const json& b : *block) {
         std::uint64_t value = 0;
         if (to_uint(b, "quantization_config.weight_block_size", 1, 1 << 20, value))
           q.weight_block_size.push_back(value);
-      }
-    }
-    if (const auto groups = it->find("config_groups"); groups != it->end() && groups->is_object()) {
-      for (const auto& [name, group] : groups->items()) {
-        if (!group.is_object()) continue;
-        QuantizationGroup g;
-        g.name = name;
-        g.targets = strings(group, "targets");
-        if (const auto weights = group.find("weights"); weights != group.end() && weights->is_object()) {
-          if (const auto bits = weights->find("num_bits"); bits != weights->end() && bits->is_number_unsigned()) {
-            g.num_bits = bits->get<std::uint64_t>();
-          }
-          if (const auto size = weights->find("group_size"); size != weights->end() && size->is_number_integer()) {
-            g.group_size = size->get<std::int64_t>();
-          }
-          g.type = string_in(*weights, "type");
-        }
-        q.groups.push_back(std::move(g));
       }
     }
     out_.config.quantization = std::move(q);

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "outrider/manifest/quantization.h"
+
 namespace outrider {
 
 // How a layer attends to what lies before its sliding window.
@@ -35,24 +37,6 @@ struct DsparkConfig {
   std::uint64_t block_size = 0;
   std::uint64_t markov_rank = 0;
   std::vector<std::uint64_t> target_layer_ids;
-};
-
-// One entry of quantization_config, as far as it says which modules are stored how.
-struct QuantizationGroup {
-  std::string name;                  // "group_0"; the quant_method where the config has no groups
-  std::vector<std::string> targets;  // module names, "re:" regular expressions, or class names such as "Linear"
-  std::uint64_t num_bits = 0;
-  std::string type;                        // "int", "float"
-  std::optional<std::int64_t> group_size;  // elements of one row that share a scale; absent: per block, channel, tensor
-};
-
-struct QuantizationConfig {
-  std::string quant_method;  // "fp8", "compressed-tensors", "modelopt", …
-  std::string format;
-  std::string scale_fmt;
-  std::vector<std::uint64_t> weight_block_size;
-  std::vector<QuantizationGroup> groups;
-  std::vector<std::string> ignore;
 };
 
 // DeepSeek-V4's configuration under its Hugging Face names, whichever spelling it was read from.

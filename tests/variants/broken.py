@@ -122,6 +122,51 @@ def targets_in_another_dialect(base, parameters):
     return out
 
 
+@variant("mxfp4-draft-under-nvfp4", "OUT024", "mtp.*.ffn.experts", 0)
+def mxfp4_draft_under_nvfp4(base, parameters):
+    out = sound.nvfp4_nvidia(base, parameters)
+    out.config["quantization_config"]["ignore"].remove("mtp.*")
+    del out.config["quantization_config"]["quantized_layers"]
+    return out
+
+
+@variant("bf16-draft-under-fp8", "OUT024", "mtp.*.ffn.experts", 0)
+def bf16_draft_under_fp8(base, parameters):
+    draft = {n: v for n, v in parameters.items() if n.startswith("mtp.")}
+    out = dropped(base, r"^mtp\.")
+    out.tensors |= sound.store(draft, [])
+    return out
+
+
+@variant("nvfp4-draft-under-mxfp4", "OUT024", "mtp.*.ffn.experts", 0)
+def nvfp4_draft_under_mxfp4(base, parameters):
+    draft = {n: v for n, v in parameters.items() if re.match(r"mtp\..*\.experts\.", n)}
+    out = dropped(base, r"^mtp\..*\.experts\.")
+    out.tensors |= sound.store(draft, [(forms.EXPERT, forms.nvfp4_modelopt)])
+    return out
+
+
+@variant("experts-of-another-form", "OUT024", "layers.*.ffn.experts", 0)
+def experts_of_another_form(base, parameters):
+    out = base.copy()
+    out.config["expert_dtype"] = "fp8"
+    return out
+
+
+@variant("hf-quant-config-of-the-source", "OUT066", "hf_quant_config.json", 0)
+def hf_quant_config_of_the_source(base, parameters):
+    out = sound.w4a16(base, parameters)
+    out.side_files["hf_quant_config.json"] = json.dumps({"quantization": {"quant_algo": "NVFP4"}})
+    return out
+
+
+@variant("method-that-nobody-knows", "OUT024", "residue-number-system", 0)
+def method_that_nobody_knows(base, parameters):
+    out = sound.bf16(base, parameters)
+    out.config["quantization_config"] = {"quant_method": "residue-number-system"}
+    return out
+
+
 @variant("scales-as-bytes", "OUT065", "scale", 0)  # (6)
 def scales_as_bytes(base, parameters):
     u8 = {n: Tensor("U8", t.shape, t.data) for n, t in base.tensors.items() if t.dtype == "F8_E8M0"}

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from broken import BROKEN
+from foreign import FOREIGN
 from trained import TRAINED
 
-FAULTY = BROKEN | TRAINED
+FAULTY = BROKEN | FOREIGN | TRAINED
 
 # What sound variants may have beside notes that every model of this kind has.
 EXPECTED_WARNINGS = {
@@ -74,6 +75,18 @@ def problems_of_broken(name: str, report: dict) -> list[str]:
     return out
 
 
+def problems_of_foreign(name: str, report: dict) -> list[str]:
+    """The form is told once, and nothing that follows from it."""
+    out = problems_of_broken(name, report)
+    allowed = ("OUT00", "OUT01", "OUT02", "OUT051", "OUT058")
+    out += [f"{f['code']} follows from the form" for f in report["findings"] if not f["code"].startswith(allowed)]
+    if sum(f["code"] == FOREIGN[name].code for f in report["findings"]) > 1:
+        out.append("it is told more than once")
+    if "random" in json.dumps([f["effect"] for f in report["findings"]]):
+        out.append("values are said to be random")
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("outrider", type=Path)
@@ -87,7 +100,10 @@ def main() -> None:
         name = variant.reference if isinstance(variant.reference, str) else "official"
         options += ["--reference", args.variants / name]
     report = check(args.outrider, args.variants / args.name, options)
-    problems = problems_of_sound(args.name, report) if variant is None else problems_of_broken(args.name, report)
+    if args.name in FOREIGN:
+        problems = problems_of_foreign(args.name, report)
+    else:
+        problems = problems_of_sound(args.name, report) if variant is None else problems_of_broken(args.name, report)
     # Whatever form they are stored in, the values are those of the release, as far as rounding goes.
     if variant is None and not args.name.startswith("random-"):
         beside = check(args.outrider, args.variants / args.name, ["--reference", args.variants / "official"])

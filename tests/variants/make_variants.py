@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Makes variants of the bundled model, and models of other shapes with random weights, for tests.
 
-Three kinds: sound ones (every storage form and naming), broken ones (every row of the catalogue of artifacts that go
-wrong) and random ones (random-SHAPE as the release stores it, random-SHAPE-float32). Needs numpy.
+Four kinds: sound ones (every storage form and naming), broken ones (every row of the catalogue of artifacts that go
+wrong), foreign ones (forms of other engines) and random ones (random-SHAPE as the release stores it,
+random-SHAPE-float32). Needs numpy.
 
     make_variants.py build/variants               # all of them
     make_variants.py build/variants w4a16 no-head # some
@@ -19,6 +20,7 @@ import sound
 import transformers_saved
 from artifact import Artifact
 from broken import BROKEN
+from foreign import FOREIGN
 from trained import TRAINED
 
 SOUND = sound.SOUND | transformers_saved.SAVED
@@ -43,7 +45,7 @@ def random_artifact(shape: str, in_float32: bool) -> Artifact:
 
 def all_names() -> list[str]:
     shapes = [f"random-{shape}{form}" for shape in random_models.SHAPES for form in ("", "-float32")]
-    return [*SOUND, *BROKEN, *TRAINED, *shapes]
+    return [*SOUND, *BROKEN, *FOREIGN, *TRAINED, *shapes]
 
 
 class Maker:
@@ -58,7 +60,7 @@ class Maker:
         if self._base is None:
             self._base = Artifact.read(self._model)
             self._parameters = forms.read_official(self._base.tensors)
-        make = SOUND[name] if name in SOUND else (BROKEN | TRAINED)[name].make
+        make = SOUND[name] if name in SOUND else (BROKEN | FOREIGN | TRAINED)[name].make
         return make(self._base, self._parameters)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-BYTES_PER_ELEMENT = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E8M0": 1, "I8": 1, "U8": 1, "I32": 4, "I64": 8}
+ONE_BYTE = ("F8_E4M3", "F8_E8M0", "I8", "U8")
+BYTES_PER_ELEMENT = {"F32": 4, "BF16": 2, "F16": 2, "I16": 2, "I32": 4, "U32": 4, "I64": 8} | dict.fromkeys(ONE_BYTE, 1)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Sound variants: the model in every storage form and naming that people publish."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -192,11 +193,64 @@ def nvfp4_modelopt(base: Artifact, parameters: Parameters) -> Artifact:
     out = base.copy()
     rest = [(p, forms.fp8_block) for p in (ATTENTION, INDEXER, SHARED)]
     out.tensors = store(parameters, [(main_only(EXPERT), forms.nvfp4_modelopt), (EXPERT, forms.mxfp4), *rest])
-    group = {"group_0": {"targets": ["Linear"], "weights": {"group_size": 16, "num_bits": 4, "type": "float"}}}
+    fp8_linears = [
+        r"re:.*attn\.(wq_a|wq_b|wkv|wo_a|wo_b)$",
+        r"re:.*(indexer\.wq_b|[eh]_proj)$",
+        r"re:.*shared_experts\.w[123]$",
+    ]
+    groups = {
+        "group_0": {"targets": [r"re:layers\..*\.experts\.\d+\.w[123]$"], "weights": NVFP4_WEIGHTS},
+        "group_1": {"targets": fp8_linears, "weights": {"num_bits": 8, "strategy": "block", "type": "float"}},
+        "group_2": {
+            "targets": [r"re:mtp\..*\.experts\.\d+\.w[123]$"],
+            "weights": {"group_size": 32, "num_bits": 4, "type": "float"},
+        },
+    }
     ignore = ["head", r"re:.*ffn\.gate$", r"re:.*compressor\.(wkv|wgate)$", r"re:.*weights_proj$"]
-    quantization = {"config_groups": group, "quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ignore}
+    quantization = {"config_groups": groups, "quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ignore}
     quantization["scale_fmt"] = "ue8m0"
     out.config = unquantised(base.config) | {"quantization_config": quantization}
+    return out
+
+
+NVFP4_WEIGHTS = {"dynamic": False, "group_size": 16, "num_bits": 4, "type": "float"}
+
+
+def nvfp4_nvidia(base: Artifact, parameters: Parameters) -> Artifact:
+    """The same tensors, described as NVIDIA's releases are: the release's method, globs, and a file of modelopt's."""
+    out = nvfp4_modelopt(base, parameters)
+    layers = [f"layers.{i}.ffn.experts" for i in range(base.config["num_hidden_layers"])]
+    modelopt = {
+        "quant_algo": "MIXED_PRECISION",
+        "moe_quant_algo": "NVFP4",
+        "kv_cache_quant_algo": None,
+        "group_size": 16,
+        "quantized_layers": {module: {"quant_algo": "NVFP4", "group_size": 16} for module in layers},
+    }
+    ignore = ["*.attn.*", "*.ffn.shared_experts.*", "*.ffn.gate", "head", "mtp.*"]
+    producer = {"name": "modelopt", "version": "0.43.0"}
+    group = {"targets": ["Linear"], "weights": NVFP4_WEIGHTS, "input_activations": NVFP4_WEIGHTS}
+    out.config["expert_dtype"] = "fp4"
+    out.config["quantization_config"] = {
+        **base.config["quantization_config"],
+        **modelopt,
+        "ignore": ignore,
+        "producer": producer,
+        "config_groups": {"group_0": group},
+    }
+    description = {"producer": producer, "quantization": {**modelopt, "exclude_modules": ignore}}
+    out.side_files["hf_quant_config.json"] = json.dumps(description)
+    return out
+
+
+def kv_scales(base: Artifact, parameters: Parameters) -> Artifact:
+    """The release with scales of a quantised KV cache, as calibration leaves them."""
+    out = base.copy()
+    for layer in range(base.config["num_hidden_layers"]):
+        for name in ("k_scale", "v_scale"):
+            out.tensors[f"layers.{layer}.attn.{name}"] = forms.f32(np.array(1.0))
+        out.tensors[f"layers.{layer}.attn.wkv.output_scale"] = forms.f32(np.array([0.5]))
+    out.tensors["mtp.0.attn.kv_scale"] = forms.f32(np.array(1.0))
     return out
 
 
@@ -250,6 +304,8 @@ SOUND: dict[str, Callable[[Artifact, Parameters], Artifact]] = {
     "w4a16-aliases": w4a16_aliases,
     "nvfp4": nvfp4,
     "nvfp4-modelopt": nvfp4_modelopt,
+    "nvfp4-nvidia": nvfp4_nvidia,
+    "kv-scales": kv_scales,
     "fp8": fp8,
     "pruned": pruned,
     "scattered": scattered,

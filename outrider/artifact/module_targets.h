@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "outrider/binding/storage_form.h"
+
+namespace outrider {
+
+// How a module is stored, as far as config_groups tell modules apart.
+struct ModuleForm {
+  StorageForm form = StorageForm::kPlain;
+  std::uint32_t group_size = 0;
+
+  friend auto operator<=>(const ModuleForm&, const ModuleForm&) = default;
+};
+
+// The fewest entries of compressed-tensors' targets that tell modules of one form from those of all others.
+class ModuleTargets {
+ public:
+  void add(std::string_view module, ModuleForm form);
+  // Names, and regular expressions after "re:".
+  std::vector<std::string> of(ModuleForm form) const;
+
+ private:
+  struct Pattern {
+    std::set<ModuleForm> forms;
+    std::map<std::string, std::set<ModuleForm>> blocks;  // by first number
+    std::map<ModuleForm, std::vector<std::string>> modules;
+  };
+  std::map<std::string, Pattern> patterns_;
+};
+
+}  // namespace outrider

@@ -1,0 +1,173 @@
+#include "outrider/check/declared_forms.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace outrider {
+namespace {
+
+using enum StorageForm;
+
+constexpr FormSet kUnquantised = {kPlain};
+constexpr FormSet kFp8 = {kFp8Block};
+constexpr FormSet kMx = {kMxfp4};
+constexpr FormSet kNv = {kNvfp4, kNvfp4Modelopt};
+// Some quantised form: which, the description does not say in a way that is known.
+constexpr FormSet kQuantised = {kFp8Block, kMxfp4, kW4A16, kNvfp4, kNvfp4Modelopt};
+
+// modelopt's QUANTIZATION_* names.
+FormSet forms_of_algorithm(std::string_view algorithm) {
+  if (algorithm == "NVFP4" || algorithm == "NVFP4_AWQ" || algorithm == "W4A16_NVFP4") return kNv;
+  if (algorithm == "FP8_PB_WO" || algorithm == "FP8_BLOCK_SCALES") return kFp8;
+  if (algorithm == "W4A8_MXFP4_FP8" || algorithm == "MXFP4") return kMx;
+  if (algorithm.empty() || algorithm == "MIXED_PRECISION") return FormSet::any();
+  return algorithm.starts_with("FP8") ? kFp8 : kQuantised;
+}
+
+FormSet forms_of_group(const QuantizationGroup& g) {
+  if (g.num_bits == 4 && g.type == "int") return {kW4A16};
+  if (g.num_bits == 4 && g.type == "float") {
+    if (g.group_size == 16 || g.strategy == "tensor_group") return kNv;
+    if (g.group_size == 32) return kMx;
+  }
+  return g.num_bits == 8 && g.type == "float" ? kFp8 : kQuantised;
+}
+
+std::vector<std::string> modules_of(const std::vector<QuantizedLayer>& layers) {
+  std::vector<std::string> out;
+  for (const QuantizedLayer& layer : layers) out.push_back(layer.module);
+  return out;
+}
+
+bool is_modelopt(const QuantizationConfig& q) {
+  return q.quant_method.starts_with("modelopt") || q.quant_method == "nvfp4" ||
+         (q.quant_method.empty() && !q.quant_algo.empty());
+}
+
+bool is_routed_expert(const Parameter& p) {
+  return p.spec().group == ModuleGroup::kExperts;
+}
+
+bool is_native(const Parameter& p) {
+  return p.spec().storage == Storage::kLinearNative;
+}
+
+}  // namespace
+
+std::string form_set_text(FormSet forms) {
+  std::vector<std::string_view> out;
+  if (forms.has(kFp8Block)) out.emplace_back("FP8 block");
+  if (forms.has(kMxfp4)) out.emplace_back("MXFP4");
+  if (forms.has(kW4A16)) out.emplace_back("W4A16");
+  if (forms.has(kNvfp4) || forms.has(kNvfp4Modelopt)) out.emplace_back("NVFP4");
+  if (forms.has(kPlain)) out.emplace_back("unquantised");
+  return fmt::format("{}", fmt::join(out, " or "));
+}
+
+DeclaredForms::DeclaredForms(const QuantizationConfig& config, std::string_view expert_dtype)
+    : config_(config),
+      ignore_(config.ignore),
+      not_converted_(config.not_converted),
+      layers_(modules_of(config.quantized_layers)) {
+  const std::string& method = config.quant_method;
+  const bool compressed_tensors = method.starts_with("compressed");
+  if (method == "fp8" || !config.moe_quant_algo.empty()) {
+    kind_ = Kind::kFp8;
+    experts_ = expert_dtype == "fp4"   ? kMx
+               : expert_dtype == "fp8" ? kFp8
+               : expert_dtype.empty()  ? kMx.with(kFp8)
+                                       : FormSet::any();
+  } else if (is_modelopt(config) && !config.quantized_layers.empty()) {
+    kind_ = Kind::kLayers;
+  } else if (!config.groups.empty() && (compressed_tensors || method.empty() || is_modelopt(config))) {
+    kind_ = Kind::kTargets;
+    strict_ignore_ = compressed_tensors || method.empty();
+  } else if (is_modelopt(config) && !config.quant_algo.empty()) {
+    kind_ = Kind::kAll;
+  } else if (method == "mxfp4") {
+    kind_ = Kind::kExperts;
+  }
+  if (kind_ != Kind::kTargets) return;
+  for (const QuantizationGroup& g : config.groups) {
+    Group group{&g, forms_of_group(g), {}, 0};
+    for (const std::string& target : g.targets) group.targets.emplace_back(target);
+    groups_.push_back(std::move(group));
+  }
+  for (const std::string& entry : config.ignore) ignored_.emplace_back(entry);
+}
+
+FormSet DeclaredForms::of(const Parameter& parameter, std::string_view module) {
+  switch (kind_) {
+    case Kind::kNothing:
+      return FormSet::any();
+    case Kind::kTargets:
+      return by_groups(parameter, module);
+    case Kind::kFp8:
+      return by_fp8(parameter, module);
+    case Kind::kLayers:
+      if (const auto forms = listed(module)) return *forms;
+      return is_native(parameter) ? FormSet::any() : kUnquantised;
+    case Kind::kAll:
+      if (ignore_.contain(module)) return kUnquantised;
+      // Engines build these unquantised whatever is said of all linears.
+      return is_native(parameter) ? FormSet::any() : forms_of_algorithm(config_.quant_algo);
+    case Kind::kExperts:
+      return is_routed_expert(parameter) && !not_converted_.contain(module) ? kMx : FormSet::any();
+  }
+  return FormSet::any();
+}
+
+std::optional<FormSet> DeclaredForms::listed(std::string_view module) const {
+  const auto at = layers_.find(module);
+  if (!at) return std::nullopt;
+  return forms_of_algorithm(config_.quantized_layers[*at].quant_algo);
+}
+
+FormSet DeclaredForms::by_fp8(const Parameter& parameter, std::string_view module) const {
+  // OUT061 tells of quantised ones.
+  if (is_native(parameter)) return FormSet::any();
+  if (not_converted_.contain(module)) return kUnquantised;
+  const bool ignored = ignore_.contain(module);
+  if (is_routed_expert(parameter)) {
+    // What is not NVFP4 is as in the release.
+    if (config_.moe_quant_algo.empty()) return ignored ? FormSet::any() : experts_;
+    if (ignored) return experts_.with(kUnquantised);
+    if (config_.quantized_layers.empty()) return forms_of_algorithm(config_.moe_quant_algo);
+    return listed(module).value_or(experts_);
+  }
+  if (const auto forms = listed(module); forms && !ignored) return *forms;
+  // Loaders read wo_a and the MTP block's projections either way, and artifacts differ in them.
+  const bool either = parameter.slot == Slot::kWoA || parameter.slot == Slot::kEProj ||
+                      parameter.slot == Slot::kHProj || parameter.slot == Slot::kMainProj;
+  return ignored || either ? kFp8.with(kUnquantised) : kFp8;
+}
+
+FormSet DeclaredForms::by_groups(const Parameter& parameter, std::string_view module) {
+  const auto matches = [&](const ModulePattern& pattern) { return pattern.matches(module); };
+  const bool ignored = strict_ignore_ ? std::ranges::any_of(ignored_, matches) : ignore_.contain(module);
+  FormSet by_name;
+  FormSet by_class;
+  for (Group& group : groups_) {
+    const bool named =
+        std::ranges::any_of(group.targets, [&](const ModulePattern& t) { return !t.is_class() && matches(t); });
+    const bool classed = std::ranges::any_of(group.targets, &ModulePattern::is_class);
+    if (!named && !classed) continue;
+    ++group.matches;
+    FormSet& forms = named ? by_name : by_class;
+    forms = forms.with(group.forms);
+  }
+  if (ignored) return kUnquantised;
+  if (by_name != FormSet()) return by_name;
+  if (by_class == FormSet()) return kUnquantised;
+  return is_native(parameter) ? by_class.with(kUnquantised) : by_class;
+}
+
+bool DeclaredForms::targets_match(std::string_view module) const {
+  return std::ranges::any_of(groups_, [&](const Group& group) {
+    return std::ranges::any_of(group.targets, [&](const ModulePattern& t) { return t.matches(module); });
+  });
+}
+
+}  // namespace outrider
