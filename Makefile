@@ -80,10 +80,13 @@ test-tsan: dependencies  ## The tests of what has threads under ThreadSanitizer
 	$(PLAIN_LAYOUT) ctest --preset tsan -j $(JOBS) -E '$(SLOW_TESTS)|$(SLOW_TSAN_TESTS)' \
 	    $(if $(TSAN_TESTS),-R '$(TSAN_TESTS)') --output-junit $(REPORTS)/tsan.xml
 
-test-training: dependencies  ## The Python tests: our PyTorch model against other implementations
-	@test -x build/training-venv/bin/pytest || { python3 -m venv build/training-venv && \
-	    build/training-venv/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt; }
+test-training: release build/training-venv/requirements.txt  ## The Python tests: transformers and our PyTorch model
 	build/training-venv/bin/pytest -q training --rootdir training --junit-xml $(REPORTS)/training.xml
+
+build/training-venv/requirements.txt: training/requirements.txt
+	python3 -m venv build/training-venv
+	build/training-venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@cp $< $@
 
 server-venv:
 	@test -x build/server-venv/bin/pytest || { python3 -m venv build/server-venv && \

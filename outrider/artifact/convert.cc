@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <tuple>
 #include <utility>
 
 #include "outrider/artifact/huggingface_config.h"
@@ -66,25 +68,42 @@ class Converter {
     return {info.file, file.data_start + info.begin + slice.begin, slice.bytes};
   }
 
-  // Whether all experts of a block are stored unquantised and alike, so that they can be one tensor.
+  // The scale beside an expert's weight in a form that transformers stacks, too; no value for other forms.
+  static std::optional<Component> stackable_scale(const Binding& b) {
+    if (b.form != StorageForm::kMxfp4 && b.form != StorageForm::kFp8Block) return std::nullopt;
+    const Component scale = b.part == ExpertPart::kNone ? Component::kScale : Component::kWeightScaleInv;
+    return b.tensor(scale) ? std::optional(scale) : std::nullopt;
+  }
+
+  // Whether all experts of a block are stored alike, unquantised or in the release's forms, so that they can be stacks.
   bool stacks(Block block) {
     if (!to_hugging_face() || block.kind == BlockKind::kDspark) return false;
     const std::size_t position = *manifest_.block_position(block);
     const auto known = stacks_.find(position);
     if (known != stacks_.end()) return known->second;
-    std::optional<Dtype> dtype;
+    std::optional<std::tuple<StorageForm, Dtype, std::optional<Dtype>>> all;
     bool alike = true;
     const auto [first, end] = manifest_.parameters_of(position, position + 1);
     for (ParameterId p = first; p < end && alike; ++p) {
       if (manifest_[p].expert < 0) continue;
       const Binding& b = binding_.bindings[p];
-      alike = b.bound && b.form == StorageForm::kPlain;
+      const std::optional<Component> scale = stackable_scale(b);
+      alike = b.bound && (b.form == StorageForm::kPlain || scale);
       if (!alike) break;
-      const Dtype own = binding_.tensor(*b.tensor(Component::kWeight)).dtype;
-      alike = !dtype || *dtype == own;
-      dtype = own;
+      std::optional<Dtype> scale_dtype;
+      if (scale) scale_dtype = binding_.tensor(*b.tensor(*scale)).dtype;
+      const std::tuple own(b.form, binding_.tensor(*b.tensor(Component::kWeight)).dtype, scale_dtype);
+      // A block of scales that reached over the end of w1 would be w3's, too.
+      alike = (!all || *all == own) &&
+              (b.form != StorageForm::kFp8Block || manifest_.config().moe_intermediate_size % block_rows() == 0);
+      all = own;
     }
-    return stacks_[position] = alike && dtype.has_value();
+    return stacks_[position] = alike && all.has_value();
+  }
+
+  std::uint64_t block_rows() const {
+    const auto& quantization = manifest_.config().quantization;
+    return quantization && !quantization->weight_block_size.empty() ? quantization->weight_block_size[0] : 128;
   }
 
   std::string name_of(const Parameter& p, Component component) const {
@@ -95,7 +114,11 @@ class Converter {
     const Binding& b = binding_.bindings[p];
     const TensorSlice slice = binding_.slice(p, component);
     const TensorInfo& info = binding_.tensor(slice.tensor);
-    NewTensor tensor{{name_of(manifest_[p], component), info.dtype, {info.shape.begin(), info.shape.end()}},
+    // A stack's scales are the release's under another name.
+    const bool of_stack = b.part != ExpertPart::kNone && component == Component::kWeightScaleInv;
+    NewTensor tensor{{name_of(manifest_[p], of_stack ? Component::kScale : component),
+                      info.dtype,
+                      {info.shape.begin(), info.shape.end()}},
                      {bytes_of(slice)},
                      std::nullopt};
     if (b.part != ExpertPart::kNone) {
@@ -110,6 +133,12 @@ class Converter {
   // `first`: a part of the block's first expert. w3 stands in w1's stack, expert by expert.
   void add_stack(const Parameter& first) {
     if (first.slot == Slot::kExpertW3) return;
+    add_stack(first, Component::kWeight, "");
+    const Binding& b = binding_.bindings[*manifest_.find(first.block, first.slot, 0)];
+    if (const auto scale = stackable_scale(b)) add_stack(first, *scale, "_scale_inv");
+  }
+
+  void add_stack(const Parameter& first, Component component, std::string_view suffix) {
     const bool down = first.slot == Slot::kExpertW2;
     const std::uint64_t experts = manifest_.experts(first.block);
     NewTensor stack;
@@ -117,8 +146,7 @@ class Converter {
       for (const Slot slot : {first.slot, Slot::kExpertW3}) {
         if (down && slot == Slot::kExpertW3) continue;
         const ParameterId p = *manifest_.find(first.block, slot, static_cast<std::int32_t>(e));
-        const SourceBytes piece = bytes_of(binding_.slice(p, Component::kWeight));
-        stack.to.dtype = binding_.tensor(*binding_.bindings[p].tensor(Component::kWeight)).dtype;
+        const SourceBytes piece = bytes_of(binding_.slice(p, component));
         // Slices of one stack follow one another.
         SourceBytes* last = stack.from.empty() ? nullptr : &stack.from.back();
         if (last != nullptr && last->source == piece.source && last->begin + last->bytes == piece.begin) {
@@ -128,9 +156,16 @@ class Converter {
         }
       }
     }
-    stack.to.shape = {experts, first.shape.dims[0] * (down ? 1 : 2), first.shape.dims[1]};
+    const Binding& b = binding_.bindings[*manifest_.find(first.block, first.slot, 0)];
+    const TensorInfo& one = binding_.tensor(*b.tensor(component));
+    stack.to.dtype = one.dtype;
+    if (b.part == ExpertPart::kNone) {
+      stack.to.shape = {experts, one.shape[0] * (down ? 1 : 2), one.shape[1]};
+    } else {
+      stack.to.shape.assign(one.shape.begin(), one.shape.end());
+    }
     stack.to.name =
-        fmt::format("model.{}.mlp.experts.{}", block_name(first.block), down ? "down_proj" : "gate_up_proj");
+        fmt::format("model.{}.mlp.experts.{}{}", block_name(first.block), down ? "down_proj" : "gate_up_proj", suffix);
     ++plan_.restacked;
     out_.push_back(std::move(stack));
   }

@@ -120,6 +120,24 @@ TEST(Convert, DescriptionsOfTheQuantisationGetTheNewNames) {
   EXPECT_EQ(nlohmann::json::parse(testing::read_file(dir / "back" / "hf_quant_config.json")), beside);
 }
 
+TEST(Convert, QuantisedExpertsAreStackedWithTheirScales) {
+  for (const Family family : {Family::kOfficial, Family::kFp8}) {
+    TempDir dir;
+    write_source(dir / "in", family);
+    converted(dir / "in", dir / "out", Dialect::kHuggingFace);
+    const Checkpoint made = Checkpoint::open(dir / "out");
+    const TensorInfo* codes = made.find("model.layers.0.mlp.experts.gate_up_proj");
+    const TensorInfo* scales = made.find("model.layers.0.mlp.experts.gate_up_proj_scale_inv");
+    ASSERT_TRUE(codes != nullptr && scales != nullptr);
+    EXPECT_EQ(codes->shape.size(), 3U);
+    EXPECT_EQ(scales->shape.size(), 3U);
+    EXPECT_EQ(made.find("model.layers.0.mlp.experts.0.gate_proj.weight"), nullptr);
+    // Read again, and stacked again.
+    converted(dir / "out", dir / "again", Dialect::kHuggingFace);
+    EXPECT_TRUE(read_all(dir / "again") == read_all(dir / "out"));
+  }
+}
+
 TEST(Convert, FilesAreNoLargerThanAsked) {
   TempDir dir;
   write_source(dir / "in", Family::kBf16);

@@ -64,8 +64,11 @@ void check_config(CheckContext& context) {
   }
   if (!missing.empty()) context.add(Code::kConfigFieldMissing, missing);
   if (const auto& lacking = reading.traits.release_fields_lacking; !lacking.empty()) {
-    context.add(Code::kTransformersConfig,
-                fmt::format("config.json is as transformers writes it, without {}", fmt::join(lacking, ", ")));
+    context.add(
+        Code::kTransformersConfig,
+        fmt::format(
+            "config.json is as transformers writes it: it lacks the releases' {}, or has them with other values",
+            fmt::join(lacking, ", ")));
   }
   check_expert_counts(context);
   check_generation_config(context);

@@ -106,10 +106,11 @@ std::string Spelling::name(const Parameter& p, Component component) const {
                             (votes.saved_by_transformers() && is_hugging_face_at_the_top(p.block, p.slot));
   const std::string name = tensor_name(p.block, p.slot, p.expert, component, hugging_face, prefix);
   if (!v3) return name;
-  // As DeepSeek-V3 has them: a further layer, whose head and norm stand under shared_head.
+  // As DeepSeek-V3 has them: a further layer, whose head and norm stand under shared_head, unless its names are
+  // official.
   std::string_view rest = std::string_view(name).substr(name.find("mtp."));
   rest.remove_prefix(rest.find('.', 4) + 1);
-  const bool shared = p.slot == Slot::kHead || p.slot == Slot::kFinalNorm;
+  const bool shared = hugging_face && (p.slot == Slot::kHead || p.slot == Slot::kFinalNorm);
   if (p.slot == Slot::kHead) rest = "head.weight";
   return fmt::format("{}layers.{}.{}{}", prefix ? "model." : "",
                      binding_.manifest->config().num_hidden_layers + p.block.index, shared ? "shared_head." : "", rest);

@@ -60,7 +60,7 @@ void add_convert_command(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("convert", "Write a checkpoint under the names of another dialect");
   command->footer(
       "official: layers.3.ffn.experts.17.w1.weight. huggingface: the names of transformers' DeepseekV4ForCausalLM,\n"
-      "unquantised experts stacked. Values are copied byte for byte; config.json comes along. See docs/repair.md.");
+      "experts stacked as it has them. Values are copied byte for byte; config.json comes along. See docs/repair.md.");
   command->add_option("DIR", arguments->directory, "Directory of a complete checkpoint")->required();
   command->add_option("--to", arguments->to, "Dialect")->check(CLI::IsMember({"official", "huggingface"}))->required();
   command->add_option("--output,-o", arguments->output, "Directory for the result; must not exist")

@@ -252,6 +252,14 @@ class Reader {
     }
   }
 
+  // rope_parameters.main and .compress are what transformers computes with, whatever rope_theta stands beside them; but
+  // rope_scaling, where it is there, replaces them.
+  bool nested_rope() const {
+    if (has("rope_scaling") || !has("rope_parameters") || !root_["rope_parameters"].is_object()) return false;
+    const json& rp = root_["rope_parameters"];
+    return rp.contains("main") && rp["main"].is_object() && rp.contains("compress") && rp["compress"].is_object();
+  }
+
   const json* rope_parameters(const char* part) const {
     const auto rp = root_.find("rope_parameters");
     if (rp == root_.end() || !rp->is_object()) return nullptr;
@@ -272,8 +280,12 @@ class Reader {
         have_factor = true;
       }
     }
-    const auto from_factor =
-        static_cast<std::uint64_t>(std::clamp(std::floor(static_cast<double>(c.head_dim) * factor + 0.5), 0.0, 1e9));
+    // transformers truncates; a thousandth forgives a fraction that was written short.
+    const auto rotated = [&](double fraction) {
+      return static_cast<std::uint64_t>(
+          std::clamp(std::floor(static_cast<double>(c.head_dim) * fraction + 1e-3), 0.0, 1e9));
+    };
+    const std::uint64_t from_factor = rotated(factor);
     if (dims != nullptr) {
       if (to_uint(*dims, "qk_rope_head_dim (rope_head_dim)", 2, kMaxDimension, c.qk_rope_head_dim) && have_factor &&
           c.head_dim != 0 && from_factor != c.qk_rope_head_dim) {
@@ -287,6 +299,18 @@ class Reader {
     } else {
       missing("qk_rope_head_dim (rope_head_dim)", "neither it nor partial_rotary_factor is there");
     }
+    for (const char* part : {"main", "compress"}) {
+      if (!nested_rope()) break;
+      const json& own = root_["rope_parameters"][part];
+      const auto it = own.find("partial_rotary_factor");
+      if (it == own.end() || !it->is_number() || c.head_dim == 0 || c.qk_rope_head_dim == 0) continue;
+      const double fraction = it->get<double>();
+      if (rotated(fraction) == c.qk_rope_head_dim) continue;
+      issue(Kind::kContradiction, "rope_parameters",
+            fmt::format("rope_parameters.{} has partial_rotary_factor {}, which is {} of head_dim {}, but "
+                        "qk_rope_head_dim is {}",
+                        part, fraction, rotated(fraction), c.head_dim, c.qk_rope_head_dim));
+    }
     if (c.qk_rope_head_dim % 2 != 0 || (c.head_dim != 0 && c.qk_rope_head_dim > c.head_dim)) {
       issue(Kind::kInvalid, "qk_rope_head_dim",
             fmt::format("qk_rope_head_dim is {}; an even number up to head_dim ({}) is needed", c.qk_rope_head_dim,
@@ -298,6 +322,11 @@ class Reader {
     ModelConfig& c = out_.config;
     theta("rope_theta", "main", c.rope_theta);
     theta("compress_rope_theta", "compress", c.compress_rope_theta);
+    if (nested_rope() && rope_type(root_["rope_parameters"]["main"]) != "default") {
+      issue(Kind::kInvalid, "rope_parameters",
+            fmt::format("rope_parameters.main has rope_type \"{}\"; DeepSeek-V4's window layers have \"default\"",
+                        rope_type(root_["rope_parameters"]["main"])));
+    }
     YarnScaling yarn;
     const json* scaling = nullptr;
     if (has("rope_scaling") && root_["rope_scaling"].is_object()) {
@@ -308,23 +337,22 @@ class Reader {
       only_in_transformers("rope_scaling");
     }
     if (scaling != nullptr) {
-      std::string type;
-      for (const char* key : {"rope_type", "type"}) {
-        const auto it = scaling->find(key);
-        if (it != scaling->end() && it->is_string()) {
-          type = it->get<std::string>();
-          break;
-        }
-      }
-      if (type != "yarn") {
-        issue(Kind::kInvalid, "rope_scaling",
-              fmt::format("rope_scaling has type \"{}\"; DeepSeek-V4 has \"yarn\"", type));
-      }
       const auto optional_number = [&](const char* key, double& out) {
         const auto it = scaling->find(key);
         if (it != scaling->end() && it->is_number()) out = it->get<double>();
         return it != scaling->end() && it->is_number();
       };
+      const std::string type = rope_type(*scaling);
+      if (type != "yarn") {
+        issue(Kind::kInvalid, "rope_scaling",
+              fmt::format("rope_scaling has type \"{}\"; DeepSeek-V4 has \"yarn\"", type));
+      }
+      double attention_factor = 1;
+      if (optional_number("attention_factor", attention_factor) && attention_factor != 1) {
+        issue(Kind::kInvalid, "rope_scaling",
+              fmt::format("rope_scaling has attention_factor {}; DeepSeek-V4 does not scale cosines and sines (1)",
+                          attention_factor));
+      }
       if (!optional_number("factor", yarn.factor)) missing("rope_scaling.factor");
       optional_number("beta_fast", yarn.beta_fast);
       optional_number("beta_slow", yarn.beta_slow);
@@ -358,15 +386,25 @@ class Reader {
     }
   }
 
+  // "default" is what transformers takes where nothing is said.
+  static std::string rope_type(const json& parameters) {
+    for (const char* key : {"rope_type", "type"}) {
+      const auto it = parameters.find(key);
+      if (it != parameters.end() && it->is_string()) return it->get<std::string>();
+    }
+    return "default";
+  }
+
   void theta(const char* field, const char* part, double& out) {
-    if (!number(field, field, out, false)) {
-      const json* parameters = rope_parameters(part);
-      if (parameters == nullptr || !parameters->contains("rope_theta") || !(*parameters)["rope_theta"].is_number()) {
-        missing(field);
-        return;
-      }
+    const json* parameters = rope_parameters(part);
+    const bool there =
+        parameters != nullptr && parameters->contains("rope_theta") && (*parameters)["rope_theta"].is_number();
+    if (there && (nested_rope() || !has(field))) {
       out = (*parameters)["rope_theta"];
-      only_in_transformers(field);
+      if (!has(field) || root_[field] != (*parameters)["rope_theta"]) only_in_transformers(field);
+    } else if (!number(field, field, out, false)) {
+      missing(field);
+      return;
     }
     require_between(field, out, 2, 1e15);
   }
@@ -492,7 +530,9 @@ class Reader {
     }
     const bool compressed =
         std::any_of(c.layers.begin(), c.layers.end(), [](const LayerAttention& l) { return l.compressed(); });
-    if (compressed && !c.yarn) {
+    // transformers can leave the compressed layers unscaled, and says so.
+    const bool unscaled = nested_rope() && rope_type(root_["rope_parameters"]["compress"]) == "default";
+    if (compressed && !c.yarn && !unscaled) {
       missing(inference() ? "rope_factor and original_seq_len" : "rope_scaling | rope_parameters",
               "compressed layers need its YaRN factor");
     }

@@ -90,6 +90,39 @@ TEST(ModelConfig, ReadsHashRoutedLayersAnywhere) {
   }
 }
 
+// As transformers resolves them: nested parameters before rope_theta beside them, rope_scaling before both.
+TEST(ModelConfig, ReadsTheRopeThatTransformersComputesWith) {
+  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  const nlohmann::json yarn = config["rope_scaling"];
+  config["rope_parameters"] = {{"main", {{"rope_type", "default"}, {"rope_theta", 50000.0}}}, {"compress", yarn}};
+  config["rope_parameters"]["compress"]["rope_theta"] = 90000.0;
+  const double before = config["rope_theta"];
+  EXPECT_EQ(read_config(config.dump()).config.rope_theta, before);
+  config.erase("rope_scaling");
+  const ConfigReading nested = read_config(config.dump());
+  EXPECT_TRUE(nested.issues.empty());
+  EXPECT_EQ(nested.config.rope_theta, 50000);
+  EXPECT_EQ(nested.config.compress_rope_theta, 90000);
+  EXPECT_THAT(nested.traits.release_fields_lacking,
+              ::testing::ElementsAre("rope_theta", "compress_rope_theta", "rope_scaling"));
+
+  nlohmann::json unscaled = config;
+  unscaled["rope_parameters"]["compress"] = {{"rope_type", "default"}, {"rope_theta", 90000.0}};
+  EXPECT_TRUE(read_config(unscaled.dump()).issues.empty());
+  EXPECT_FALSE(read_config(unscaled.dump()).config.yarn);
+
+  config["rope_parameters"]["compress"]["attention_factor"] = 1.277;
+  config["rope_parameters"]["main"]["rope_type"] = "yarn";
+  const ConfigReading refused = read_config(config.dump());
+  ASSERT_EQ(refused.issues.size(), 2U);
+  EXPECT_THAT(refused.issues[0].message, ::testing::HasSubstr("rope_parameters.main"));
+  EXPECT_THAT(refused.issues[1].message, ::testing::HasSubstr("attention_factor 1.277"));
+
+  unscaled["rope_parameters"]["compress"]["partial_rotary_factor"] = 0.75;
+  ASSERT_EQ(read_config(unscaled.dump()).issues.size(), 1U);
+  EXPECT_THAT(read_config(unscaled.dump()).issues[0].message, ::testing::HasSubstr("rope_parameters.compress"));
+}
+
 TEST(ModelConfig, TheTensorsNumberOfExpertsIsReadOnWithAndReported) {
   const std::string config = testing::config_json("tiny", testing::Family::kBf16);
   ConfigHints hints;

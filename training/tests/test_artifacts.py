@@ -1,27 +1,16 @@
 """What `outrider` writes is opened by the safetensors package and by transformers, which compute what Outrider does."""
 
 import json
-import os
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from transformers import DeepseekV4ForCausalLM
 
+from engine import TOKENS, logits_of, needs_outrider, outrider, tensors_of
 from make_variants import Maker
 
-ROOT = Path(__file__).resolve().parents[2]
-OUTRIDER = Path(os.environ.get("OUTRIDER", ROOT / "build" / "release" / "outrider"))
-TOKENS = list(range(3, 300))
-
-pytestmark = pytest.mark.skipif(not OUTRIDER.exists(), reason="build/release/outrider is not built")
-
-
-def outrider(*arguments) -> str:
-    return subprocess.run([OUTRIDER, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+pytestmark = needs_outrider
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +18,6 @@ def bf16(tmp_path_factory):
     directory = tmp_path_factory.mktemp("artifacts") / "bf16"
     Maker().make("bf16").write(directory)
     return directory
-
-
-def tensors_of(directory: Path) -> dict[str, torch.Tensor]:
-    tensors = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            tensors |= {name: file.get_tensor(name) for name in file.keys()}
-    return tensors
 
 
 @torch.no_grad()
@@ -47,17 +28,9 @@ def test_transformers_computes_the_same_from_a_converted_checkpoint(bf16, tmp_pa
     )
     assert not info["missing_keys"] and not info["mismatched_keys"] and not info["unexpected_keys"]
     theirs = model.eval()(torch.tensor([TOKENS]), use_cache=False).logits[0, -1]
-    ours = logits_of(tmp_path / "hf")
+    ours = logits_of(tmp_path / "hf")[0]
     torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)
     assert ours.argmax() == theirs.argmax()
-
-
-def logits_of(directory: Path) -> torch.Tensor:
-    npy = directory.parent / "logits.npy"
-    outrider("logits", directory, "--tokens", ",".join(map(str, TOKENS)), "--mode", "exact", "--npy", npy)
-    import numpy
-
-    return torch.from_numpy(numpy.load(npy)).float().reshape(-1)
 
 
 def test_safetensors_opens_what_repair_writes(bf16, tmp_path):
