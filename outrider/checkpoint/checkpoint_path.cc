@@ -8,7 +8,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "outrider/checkpoint/foreign_format.h"
+#include "outrider/checkpoint/foreign_file.h"
 #include "outrider/checkpoint/hub_cache.h"
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/checkpoint/unfinished_download.h"
@@ -127,7 +127,7 @@ std::string adapter_text(const fs::path& directory) {
 // The first file of another format, and how many there are of it; `of_what` is the directory's part that they are in.
 std::optional<std::string> foreign_files_text(const fs::path& directory, const std::vector<std::string>& names,
                                               const std::string& of_what) {
-  std::optional<ForeignFormat> format;
+  std::optional<ForeignFile> format;
   std::string first;
   std::size_t count = 0;
   for (const std::string& name : names) {
@@ -136,7 +136,7 @@ std::optional<std::string> foreign_files_text(const fs::path& directory, const s
                           name.starts_with("rng_state") || name.starts_with("optimizer") || name.ends_with(".npy") ||
                           name.ends_with(".index.json");
     if (settings || is_folder(directory / name)) continue;
-    const auto found = recognise_foreign_format(directory / name);
+    const auto found = recognise_foreign_file(directory / name);
     if (!found || (format && found->plural != format->plural)) continue;
     if (count++ == 0) {
       format = found;
@@ -218,7 +218,7 @@ void expect_checkpoint_file(const fs::path& file) {
   const std::string name = file.filename().string();
   const fs::path directory = file.has_parent_path() ? file.parent_path() : fs::path(".");
   if (name == kAdapterFile && !is_regular(directory / "config.json")) fail(file, adapter_text(directory));
-  if (const auto format = recognise_foreign_format(file)) {
+  if (const auto format = recognise_foreign_file(file)) {
     fail(file, fmt::format("is {}; Outrider reads safetensors. {}", format->what, format->what_now));
   }
   if (name.ends_with(".json") && name.find("index") == std::string::npos) {

@@ -24,7 +24,7 @@ from safetensors_file import read_checkpoint, read_file  # noqa: E402
 from trained import TRAINED  # noqa: E402
 
 REFERENCE = "official"
-# Findings whose repair changes what quantization_config has to say.
+# Findings whose repair changes what config.json has to say of storage forms.
 DESCRIPTION = {"OUT024", "OUT025", "OUT041", "OUT051", "OUT053", "OUT055"}
 
 
@@ -106,10 +106,9 @@ def problems_of(program: Path, variants: Path, name: str, reference: bool, scrat
         old, new = old_config.get(field), new_config.get(field)
         if old == new or field in messages:
             continue
-        if field == "quantization_config" and (
-            says_the_same(old or {}, new or {}, set(new_tensors) - set(old_tensors))
-            or any(f["code"] in DESCRIPTION for f in findings)
-        ):
+        described = field in ("quantization_config", "expert_dtype") and any(f["code"] in DESCRIPTION for f in findings)
+        added = set(new_tensors) - set(old_tensors)
+        if described or (field == "quantization_config" and says_the_same(old or {}, new or {}, added)):
             continue
         problems.append(f"{what}: {field} of config.json changed, and no finding named it")
     if name in TRAINED and reference:

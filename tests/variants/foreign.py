@@ -26,6 +26,8 @@ class Foreign:
     names: str
     code: str = CODE
     status: int = STATUS
+    data: bool = False
+    reference: bool = False
 
 
 FOREIGN: dict[str, Foreign] = {}

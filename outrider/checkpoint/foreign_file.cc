@@ -1,4 +1,4 @@
-#include "outrider/checkpoint/foreign_format.h"
+#include "outrider/checkpoint/foreign_file.h"
 
 #include <fmt/format.h>
 
@@ -53,8 +53,8 @@ constexpr Ending kEndings[] = {
     {".7z", "an archive", "archives", kUnpack},
 };
 
-ForeignFormat describe_gguf(const fs::path& file) {
-  ForeignFormat out{"a GGUF file", "GGUF files", kGgufAdvice};
+ForeignFile describe_gguf(const fs::path& file) {
+  ForeignFile out{"a GGUF file", "GGUF files", kGgufAdvice};
   try {
     const GgufHeader header = read_gguf_header(file);
     if (!header.architecture.empty())
@@ -82,13 +82,13 @@ bool begins_as_gguf(const fs::path& file) {
 
 }  // namespace
 
-std::optional<ForeignFormat> recognise_foreign_format(const fs::path& file) {
+std::optional<ForeignFile> recognise_foreign_file(const fs::path& file) {
   std::string name = file.filename().string();
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
   if (name.ends_with(".gguf") || begins_as_gguf(file)) return describe_gguf(file);
   const Ending* found = std::ranges::find_if(kEndings, [&](const Ending& e) { return name.ends_with(e.ending); });
   if (found == std::end(kEndings)) return std::nullopt;
-  return ForeignFormat{std::string(found->what), std::string(found->plural), found->what_now};
+  return ForeignFile{std::string(found->what), std::string(found->plural), found->what_now};
 }
 
 }  // namespace outrider
