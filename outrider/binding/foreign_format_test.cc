@@ -39,7 +39,7 @@ std::optional<ForeignFormat> recognise(const Artifact& a, bool names_only = fals
   const auto checkpoint =
       std::make_shared<const Checkpoint>(Checkpoint::from_listing(a.tensors, a.config.dump(), names_only));
   const ConfigReading reading = read_config(checkpoint->config_json());
-  const auto manifest = manifest_for(reading.config, scan_drafter(*checkpoint, reading.config.num_hidden_layers));
+  const auto manifest = manifest_for(reading.config, scan_drafter(*checkpoint, reading.config.num_hidden_layers), {});
   const BindResult bound = bind(checkpoint, manifest);
   const auto* plan = std::get_if<CompletePlan>(&bound);
   return recognise_foreign_format(*checkpoint, reading,
