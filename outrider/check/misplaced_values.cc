@@ -231,10 +231,10 @@ std::vector<std::optional<Misplaced>> MisplacedFinder::find(const std::vector<Pa
     const std::vector<ParameterId> all = family(pair.reference);
     reference_ids.insert(reference_ids.end(), all.begin(), all.end());
     std::ranges::sort(reference_ids);
-    reference_ids.erase(std::ranges::unique(reference_ids).begin(), reference_ids.end());
+    reference_ids.erase(std::unique(reference_ids.begin(), reference_ids.end()), reference_ids.end());
   }
   std::ranges::sort(own_ids);
-  own_ids.erase(std::ranges::unique(own_ids).begin(), own_ids.end());
+  own_ids.erase(std::unique(own_ids.begin(), own_ids.end()), own_ids.end());
   const Sketches own = sketch_all(own_, own_data_, own_ids);
   const Sketches reference = sketch_all(reference_, reference_data_, reference_ids);
 
