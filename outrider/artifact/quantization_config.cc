@@ -116,6 +116,33 @@ ordered_json activations_of(ModuleForm form) {
           {"dynamic", true}, {"strategy", "group"}, {"group_size", 128}};
 }
 
+std::string text_in(const ordered_json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+// The form that a group of config_groups describes.
+std::optional<ModuleForm> form_of(const ordered_json& group) {
+  const auto weights = group.find("weights");
+  if (weights == group.end() || !weights->is_object()) return std::nullopt;
+  const auto number = [&](const char* key) {
+    const auto it = weights->find(key);
+    return it != weights->end() && it->is_number_unsigned() ? it->get<std::uint32_t>() : 0U;
+  };
+  const bool integer = text_in(*weights, "type") == "int";
+  if (number("num_bits") == 8 && !integer) return ModuleForm{StorageForm::kFp8Block, 0};
+  if (number("num_bits") != 4) return std::nullopt;
+  if (integer) return ModuleForm{StorageForm::kW4A16, number("group_size")};
+  return number("group_size") == 32 ? ModuleForm{StorageForm::kMxfp4, 32} : ModuleForm{StorageForm::kNvfp4, 16};
+}
+
+bool same_kind(ModuleForm described, ModuleForm stored) {
+  const bool nvfp4 = stored.form == StorageForm::kNvfp4 || stored.form == StorageForm::kNvfp4Modelopt;
+  if (described.form == StorageForm::kFp8Block || stored.form == StorageForm::kFp8Block || nvfp4)
+    return described.form == stored.form || (nvfp4 && described.form == StorageForm::kNvfp4);
+  return described == stored;
+}
+
 ordered_json group(const Survey& found, ModuleForm form) {
   return {{"format", format_of(form)},
           {"input_activations", activations_of(form)},
@@ -125,11 +152,6 @@ ordered_json group(const Survey& found, ModuleForm form) {
 }
 
 constexpr auto kNvfp4Modelopt = StorageForm::kNvfp4Modelopt;
-
-std::string text_in(const ordered_json& object, const char* key) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
-}
 
 std::vector<std::string> strings_in(const ordered_json& object, const char* key) {
   std::vector<std::string> out;
@@ -150,13 +172,27 @@ void erase_fp8_fields(ordered_json& out) {
   erase(out, {"moe_quant_algo", "quantized_layers", "modules_to_not_convert", "ignored_layers"});
 }
 
-ordered_json groups_of(const Survey& found, bool experts_first, std::set<std::string>& formats) {
+// A group that was there for a form keeps its name and what else it says: activations, observers, order.
+ordered_json groups_of(const ordered_json& old, const Survey& found, bool experts_first,
+                       std::set<std::string>& formats) {
   ordered_json groups = ordered_json::object();
   std::vector<ModuleForm> forms(found.forms.begin(), found.forms.end());
   if (experts_first) std::ranges::reverse(forms);
+  const ordered_json was = old.value("config_groups", ordered_json::object());
   for (const ModuleForm& form : forms) {
-    groups[fmt::format("group_{}", groups.size())] = group(found, form);
     formats.insert(format_of(form));
+    bool kept = false;
+    for (const auto& [name, there] : was.items()) {
+      const auto described = there.is_object() ? form_of(there) : std::nullopt;
+      if (kept || !described || !same_kind(*described, form) || groups.contains(name)) continue;
+      groups[name] = there;
+      groups[name]["targets"] = found.targets.of(form);
+      kept = true;
+    }
+    if (kept) continue;
+    std::size_t number = groups.size();
+    while (groups.contains(fmt::format("group_{}", number)) || was.contains(fmt::format("group_{}", number))) ++number;
+    groups[fmt::format("group_{}", number)] = group(found, form);
   }
   return groups;
 }
@@ -165,7 +201,7 @@ void write_modelopt(ordered_json& out, const Survey& found) {
   std::set<std::string> formats;
   erase_fp8_fields(out);
   out["quant_method"] = "modelopt";
-  out["config_groups"] = groups_of(found, false, formats);
+  out["config_groups"] = groups_of(out, found, false, formats);
   out["ignore"] = found.targets.of({});
 }
 
@@ -174,7 +210,7 @@ void write_compressed_tensors(ordered_json& out, const Survey& found) {
   erase_fp8_fields(out);
   out.erase("quant_algo");
   // Experts first, as published artifacts have it: four bits before eight.
-  out["config_groups"] = groups_of(found, true, formats);
+  out["config_groups"] = groups_of(out, found, true, formats);
   out["format"] = formats.size() == 1 ? *formats.begin() : "mixed-precision";
   out["ignore"] = found.targets.of({});
   out["quant_method"] = "compressed-tensors";

@@ -76,14 +76,13 @@ std::optional<std::string> ReferenceValues::objection(std::optional<ParameterId>
                                                       ParameterId theirs) const {
   const Binding& source = reference_.binding->bindings[theirs];
   const auto codes = source.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked;
-  std::optional<std::string> objection;
+  // Of two tensors for one parameter, one that is not the reference's may be the trained one.
   for (const TensorId t : own) {
     const Component component = ours_.binding->names[t].component;
     if (component != Component::kWeight && component != Component::kWeightPacked) continue;
-    objection = this->objection(ours, t, theirs, *source.tensor(codes));
-    if (!objection) return std::nullopt;  // of two tensors for one parameter, this is the reference's
+    if (auto objection = this->objection(ours, t, theirs, *source.tensor(codes))) return objection;
   }
-  return objection;
+  return std::nullopt;
 }
 
 std::optional<std::string> ReferenceValues::objection(std::optional<ParameterId> ours, TensorId own, ParameterId theirs,

@@ -45,11 +45,6 @@ std::vector<std::string> field_names(const std::string& issue) {
   return out;
 }
 
-// A number of experts that the tensors contradict: they know it.
-bool is_expert_count(const ConfigIssue& issue) {
-  return issue.kind == ConfigIssue::Kind::kContradiction && issue.field == "n_routed_experts";
-}
-
 // compress_ratios, where it can say what layer_types and compress_rates say: it has 4 for the layers with an indexer.
 std::optional<std::vector<std::uint64_t>> compress_ratios(const ModelConfig& config) {
   std::vector<std::uint64_t> ratios;
@@ -94,7 +89,7 @@ class Restorer {
   // What the tensors on disk say of a field that is lost.
   void infer(const ConfigIssue& issue, std::vector<std::string>& fields) {
     const ModelConfig& config = report_.config->config;
-    if (is_expert_count(issue)) return set("n_routed_experts", config.n_routed_experts, fields);
+    if (issue.by_tensors) return set_by_tensors(issue.field, fields);
     if (issue.kind != ConfigIssue::Kind::kMissing || issue.message.find("the tensors on disk say") == std::string::npos)
       return;
     if (issue.field.starts_with("compress_ratios")) {
@@ -103,6 +98,24 @@ class Restorer {
       set("num_hash_layers", config.num_hash_layers().value_or(0), fields);
     } else if (issue.field.starts_with("num_nextn_predict_layers")) {
       set("num_nextn_predict_layers", config.num_nextn_predict_layers, fields);
+    }
+  }
+
+  // What reading went on with, in the place of what the tensors contradict.
+  void set_by_tensors(const std::string& field, std::vector<std::string>& fields) {
+    const ModelConfig& c = report_.config->config;
+    if (field == "n_routed_experts") {
+      set(field, c.n_routed_experts, fields);
+    } else if (field == "num_hash_layers") {
+      if (const auto count = c.num_hash_layers()) set(field, *count, fields);
+    } else if (field == "mlp_layer_types") {
+      set_entries(field, c.layers.size(), fields, [&](std::size_t i) { return c.hash_layers[i] ? "hash_moe" : "moe"; });
+    } else if (field == "compress_ratios") {
+      set_entries(field, c.layers.size(), fields, [&](std::size_t i) { return c.layers[i].compress_ratio; });
+      if (ours_.contains("layer_types")) set_by_tensors("layer_types", fields);
+    } else if (field == "layer_types") {
+      set_entries(field, c.layers.size(), fields,
+                  [&](std::size_t i) { return std::string(attention_type_name(c.layers[i].type)); });
     }
   }
 
@@ -141,6 +154,15 @@ class Restorer {
   ordered_json& config() { return ours_; }
 
  private:
+  // The first entries of a list, one for each layer; those of the drafter, behind them, stay.
+  template <typename Value>
+  void set_entries(const std::string& field, std::size_t count, std::vector<std::string>& fields, const Value& value) {
+    ordered_json list = ours_.value(field, ordered_json::array());
+    if (!list.is_array() || list.size() < count) return;
+    for (std::size_t i = 0; i < count; ++i) list[i] = value(i);
+    set(field, list, fields);
+  }
+
   const CheckReport& report_;
   ordered_json ours_;
   ordered_json theirs_;
@@ -191,7 +213,7 @@ std::optional<std::string> repair_config(const CheckReport& report, const CheckR
       if ((issue.kind == ConfigIssue::Kind::kMissing) != missing) continue;
       const std::size_t before = taken.size();
       // A reference would put the experts back that the artifact was pruned of.
-      if (!is_expert_count(issue)) restorer.take(issue, taken);
+      if (!issue.by_tensors) restorer.take(issue, taken);
       if (taken.size() == before) restorer.infer(issue, inferred);
     }
     act(code, taken, "the reference");

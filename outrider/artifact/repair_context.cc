@@ -73,6 +73,16 @@ std::vector<TensorId> RepairContext::candidates_for(const Parameter& parameter) 
   return out;
 }
 
+std::optional<std::string> RepairContext::unknown_drafter_tensor() const {
+  for (const TensorId t : unknown_) {
+    std::string name = binding().stored_name(t);
+    for (const std::string_view part : {"mtp", "nextn", "draft"}) {
+      if (name.find(part) != std::string::npos) return name;
+    }
+  }
+  return std::nullopt;
+}
+
 bool RepairContext::is_same_expert(const Parameter& parameter) {
   const Manifest& theirs = *reference->binding->manifest;
   if (parameter.expert < 0 || !binding().manifest->has_block(parameter.block) ||

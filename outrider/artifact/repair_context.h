@@ -45,6 +45,8 @@ class RepairContext {
   bool same_as_reference(const Parameter& parameter);
   // Tensors of no known name that may be a parameter which is missing: of its block, and of as many elements.
   std::vector<TensorId> candidates_for(const Parameter& parameter) const;
+  // A tensor of no known name whose name says that it is of a drafter.
+  std::optional<std::string> unknown_drafter_tensor() const;
   // Missing parameters that were found in the artifact itself.
   std::set<ParameterId> found_again;
   void withhold(Code code, std::string why) { plan.withheld.emplace(code, std::move(why)); }

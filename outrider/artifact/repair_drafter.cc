@@ -15,7 +15,15 @@ bool is_half(Dtype dtype) {
 bool restore_blocks(RepairContext& context) {
   if (context.reference == nullptr) return false;
   const Manifest& theirs = *context.reference->binding->manifest;
-  if (theirs.drafter() != DrafterKind::kMtp) return false;
+  // A drafter of another kind, or one under names that nobody knows, is not to be replaced by this one.
+  if (theirs.drafter() != DrafterKind::kMtp || context.report.config->config.dspark) return false;
+  if (context.found(Code::kMtpDropped)) {
+    if (const auto t = context.unknown_drafter_tensor()) {
+      context.withhold(Code::kMtpDropped,
+                       fmt::format("{} may be of the MTP block, under a name that is not known; rename it", *t));
+      return false;
+    }
+  }
   std::optional<Code> why;
   for (const Code code : {Code::kMtpDropped, Code::kMtpQuantised, Code::kMtpNotAsReleased}) {
     if (!why && context.found(code)) why = code;
@@ -73,12 +81,18 @@ void add_copies(RepairContext& context, const Manifest& manifest) {
     if (!parameter.falls_back_to || in_draft(context, parameter, Component::kWeight) ||
         in_draft(context, parameter, Component::kWeightPacked))
       continue;
+    if (const std::vector<TensorId> unknown = context.candidates_for(parameter); !unknown.empty()) {
+      context.withhold(Code::kMtpSharesHead, fmt::format("{} may be {} under a name that is not known; rename it",
+                                                         context.binding().stored_name(unknown[0]), parameter.name()));
+      continue;
+    }
     // A head that was trained apart is not the model's.
     if (context.restore(Code::kMtpSharesHead, parameter, taken, bytes_taken)) continue;
     for (std::size_t c = 0; c < kComponentCount; ++c) {
       const auto component = static_cast<Component>(c);
       const auto source = in_draft(context, manifest[*parameter.falls_back_to], component);
-      if (!source) continue;
+      const bool stored = source && *source < context.binding().names.size();
+      if (!source || (stored && !context.binding().bindings[*parameter.falls_back_to].bound)) continue;
       const std::size_t copy = context.draft.add_copy(context.spelling.name(parameter, component), *source);
       if (parameter.slot == Slot::kHead && context.options.alias_in_float32 && is_half(context.draft[copy].dtype)) {
         context.draft.widen(copy);

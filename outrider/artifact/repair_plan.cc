@@ -150,6 +150,9 @@ bool holds_beside(const CheckReport& reference, Code code, const CheckReport& af
     const Binding& source = theirs.bindings[q];
     if (!source.bound || source.shared || parameter.block.kind == BlockKind::kDspark) continue;
     const auto p = ours.manifest->find(parameter.block, parameter.slot, parameter.expert);
+    const bool pruned = parameter.expert >= 0 && ours.manifest->has_block(parameter.block) &&
+                        ours.manifest->experts(parameter.block) != theirs.manifest->experts(parameter.block);
+    if (pruned) continue;
     const bool bound = p && ours.bindings[*p].bound;
     if (code == Code::kReferenceLost) {
       if (!bound) return true;

@@ -31,9 +31,13 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
   const bool skip = drafter == DrafterLoading::kSkip;
   const ModelReading read = read_model(*checkpoint);
   const auto refuse_foreign = [&](const BindingReport* binding) {
-    if (const auto foreign = recognise_foreign_format(*checkpoint, read.config, binding)) {
-      throw Error(fmt::format("{}: {} {}", where, foreign->sentence(), kForeignFormatRemedy));
-    }
+    const auto foreign = recognise_foreign_format(*checkpoint, read.config, binding);
+    if (!foreign) return;
+    const bool model_alone = binding != nullptr && !skip &&
+                             std::holds_alternative<CompletePlan>(
+                                 bind(checkpoint, manifest_for(read.config.config, DrafterScan{}, read.experts)));
+    throw Error(fmt::format("{}: {} {}{}", where, foreign->sentence(), kForeignFormatRemedy,
+                            model_alone ? kRunsWithoutDrafter : ""));
   };
   std::vector<ConfigIssue> issues = read.config.issues;
   if (skip) std::erase_if(issues, [](const ConfigIssue& issue) { return issue.of_drafter; });

@@ -92,6 +92,7 @@ std::optional<BlockOfName> drafter_block(std::string_view name, std::uint64_t nu
   std::uint64_t first = 0;
   if (name.starts_with("mtp.")) {
     name.remove_prefix(4);
+    if (name.starts_with("layers.")) name.remove_prefix(7);
   } else if (name.starts_with("layers.") && num_hidden_layers != 0) {
     name.remove_prefix(7);
     first = num_hidden_layers;
@@ -205,57 +206,93 @@ std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const Dr
   return std::make_shared<const Manifest>(config, kind, blocks, experts.drafter);
 }
 
+namespace {
+
+// What of a layer is on disk, as far as it tells what the layer is.
+struct LayerEvidence {
+  std::uint64_t ratio = 0;  // rows of the compressor's position bias
+  bool seen = false;
+  unsigned compressor = 0;  // of its four parameters
+  unsigned indexer = 0;     // of its own two and its compressor's four
+  bool tid2eid = false;
+  bool gate_bias = false;
+
+  void add(Slot slot) {
+    compressor += slot >= Slot::kCompressorApe && slot <= Slot::kCompressorNorm;
+    indexer += slot >= Slot::kIndexerWqB && slot <= Slot::kIndexerCompressorNorm;
+    tid2eid = tid2eid || slot == Slot::kGateTid2Eid;
+    gate_bias = gate_bias || slot == Slot::kGateBias;
+  }
+  LayerAttention attention() const {
+    if (indexer != 0) return {AttentionType::kCompressedSparse, ratio};
+    if (compressor != 0) return {AttentionType::kHeavilyCompressed, ratio};
+    return {};
+  }
+  bool certain() const { return ratio != 0 && compressor == 4 && (indexer == 0 || indexer == 6); }
+};
+
+}  // namespace
+
 ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers) {
   ConfigHints hints;
   if (num_hidden_layers == 0 || num_hidden_layers > kMaxBlocks) return hints;
-  std::vector<LayerAttention> layers(num_hidden_layers);
-  std::vector<bool> seen(num_hidden_layers);
-  std::vector<bool> hash_layers(num_hidden_layers);
+  std::vector<LayerEvidence> layers(num_hidden_layers);
   std::uint64_t mtp_blocks = 0;
-  for (const AbsentTensor& absent : checkpoint.absent()) {
-    const TensorName name = parse_tensor_name(checkpoint.patterns().name(absent.key), num_hidden_layers, false);
-    if (name.kind != TensorName::Kind::kParameter || name.block.index >= num_hidden_layers) continue;
+  TensorNameReader reader(checkpoint.patterns(), num_hidden_layers, false);
+  const auto add = [&](const NameKey& key, const TensorInfo* tensor) {
+    const TensorName name = reader.read(key);
+    if (name.kind != TensorName::Kind::kParameter) return;
     if (name.block.kind == BlockKind::kMtp) mtp_blocks = std::max<std::uint64_t>(mtp_blocks, name.block.index + 1);
-    if (name.block.kind == BlockKind::kLayer && name.slot == Slot::kGateTid2Eid) hash_layers[name.block.index] = true;
+    if (name.block.kind != BlockKind::kLayer || name.block.index >= num_hidden_layers) return;
+    LayerEvidence& layer = layers[name.block.index];
+    if (name.component == Component::kWeight) layer.add(name.slot);
+    if (tensor == nullptr) return;
+    layer.seen = true;
+    if (name.slot == Slot::kCompressorApe && tensor->shape.size() == 2) layer.ratio = tensor->shape[0];
+  };
+  for (const AbsentTensor& absent : checkpoint.absent()) add(absent.key, nullptr);
+  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) add(checkpoint.keys()[t], &checkpoint.tensors()[t]);
+
+  std::vector<LayerAttention> attention;
+  std::vector<bool> hash_layers;
+  for (const LayerEvidence& layer : layers) {
+    attention.push_back(layer.attention());
+    hash_layers.push_back(layer.tid2eid);
+    hints.certain_layers.push_back(layer.certain() ? std::optional(layer.attention()) : std::nullopt);
   }
-  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
-    const TensorInfo& tensor = checkpoint.tensors()[t];
-    const TensorName name = parse_tensor_name(checkpoint.name(t), num_hidden_layers, false);
-    if (name.kind != TensorName::Kind::kParameter) continue;
-    if (name.block.kind == BlockKind::kMtp) {
-      mtp_blocks = std::max<std::uint64_t>(mtp_blocks, name.block.index + 1);
-      continue;
-    }
-    if (name.block.kind != BlockKind::kLayer || name.block.index >= num_hidden_layers) continue;
-    LayerAttention& layer = layers[name.block.index];
-    seen[name.block.index] = true;
-    if (name.slot == Slot::kCompressorApe && tensor.shape.size() == 2) layer.compress_ratio = tensor.shape[0];
-    if (name.slot == Slot::kIndexerWqB) {
-      layer.type = AttentionType::kCompressedSparse;
-    } else if (name.slot == Slot::kCompressorApe && layer.type == AttentionType::kWindow) {
-      layer.type = AttentionType::kHeavilyCompressed;
-    }
-    if (name.slot == Slot::kGateTid2Eid) hash_layers[name.block.index] = true;
-  }
-  const bool ratios_known = std::all_of(
-      layers.begin(), layers.end(), [](const LayerAttention& l) { return !l.compressed() || l.compress_ratio != 0; });
-  if (ratios_known && std::all_of(seen.begin(), seen.end(), [](bool s) { return s; })) hints.layers = layers;
+  const bool ratios_known =
+      std::ranges::all_of(attention, [](const LayerAttention& l) { return !l.compressed() || l.compress_ratio != 0; });
+  if (ratios_known && std::ranges::all_of(layers, &LayerEvidence::seen)) hints.layers = attention;
+  if (std::ranges::all_of(layers, [](const LayerEvidence& l) { return l.tid2eid != l.gate_bias; }))
+    hints.certain_hash_layers = hash_layers;
   hints.hash_layers = std::move(hash_layers);
   if (!checkpoint.names_only() || mtp_blocks != 0) hints.num_nextn_predict_layers = mtp_blocks;
   return hints;
 }
+
+namespace {
+
+// Whether the tensors say something else than a config that says everything.
+bool contradict(const ConfigHints& hints, const ModelConfig& config) {
+  if (hints.n_routed_experts && *hints.n_routed_experts != config.n_routed_experts) return true;
+  if (hints.certain_hash_layers && *hints.certain_hash_layers != config.hash_layers) return true;
+  for (std::size_t i = 0; i < std::min(hints.certain_layers.size(), config.layers.size()); ++i) {
+    if (hints.certain_layers[i] && hints.certain_layers[i]->type != config.layers[i].type) return true;
+  }
+  return false;
+}
+
+}  // namespace
 
 ModelReading read_model(const Checkpoint& checkpoint) {
   ModelReading out{read_config(checkpoint.config_json()), {}};
   if (out.config.unsupported()) return out;
   const ModelConfig& config = out.config.config;
   out.experts = count_experts(checkpoint, config.num_hidden_layers);
-  const std::optional<std::uint64_t> experts = out.experts.of_all_layers();
-  if (out.config.sound() && (!experts || *experts == config.n_routed_experts)) return out;
-  // What the config lost, or was not told, the tensors may know.
   ConfigHints hints = config_hints(checkpoint, config.num_hidden_layers);
-  hints.n_routed_experts = experts;
-  out.config = read_config(checkpoint.config_json(), hints);
+  hints.n_routed_experts = out.experts.of_all_layers();
+  // What the config lost, or was not told, the tensors may know.
+  if (!out.config.sound() || contradict(hints, config)) out.config = read_config(checkpoint.config_json(), hints);
   return out;
 }
 

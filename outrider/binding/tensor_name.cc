@@ -190,6 +190,21 @@ bool eat_wrapper(std::string_view& name) {
          eat(name, "language_model.");
 }
 
+// What activation checkpointing, FSDP, torch.compile and PEFT put between the pieces of a name. Empty where nothing is.
+std::string without_inner_wrappers(std::string_view name) {
+  std::string out;
+  for (const std::string_view piece :
+       {"._checkpoint_wrapped_module.", "._fsdp_wrapped_module.", "._orig_mod.", ".base_layer."}) {
+    std::size_t at = (out.empty() ? name : std::string_view(out)).find(piece);
+    while (at != std::string::npos) {
+      if (out.empty()) out = name;
+      out.replace(at, piece.size(), ".");
+      at = out.find(piece, at);
+    }
+  }
+  return out;
+}
+
 // "17." → 17. Leading zeros are another name, not another spelling of the same number.
 std::optional<std::uint32_t> eat_number(std::string_view& text) {
   std::uint32_t value = 0;
@@ -299,9 +314,8 @@ bool is_kv_cache_scale(std::string_view rest) {
 }  // namespace
 
 std::string_view without_prefixes(std::string_view name) {
-  while (eat_wrapper(name)) {
+  while (eat_wrapper(name) || eat(name, "model.")) {
   }
-  eat(name, "model.");
   return name;
 }
 
@@ -312,8 +326,15 @@ std::string_view component_suffix(Component component) {
 TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_layers, bool dspark) {
   TensorName out;
   std::string_view rest = name;
+  const std::string unwrapped = without_inner_wrappers(name);
+  if (!unwrapped.empty()) {
+    out = parse_tensor_name(unwrapped, num_hidden_layers, dspark);
+    out.dialect.variant = true;
+    return out;
+  }
   while (eat_wrapper(rest)) out.dialect.variant = true;
   out.dialect.model_prefix = eat(rest, "model.");
+  while (eat_wrapper(rest)) out.dialect.variant = true;
   if (is_vision(rest)) {
     out.kind = TensorName::Kind::kVision;
     return out;
@@ -321,6 +342,7 @@ TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_lay
   const Lookup* table = &tables().top;
   const bool in_layers = eat(rest, "layers.");
   if (in_layers || eat(rest, "mtp.")) {
+    if (!in_layers && eat(rest, "layers.")) out.dialect.variant = true;
     const std::optional<std::uint32_t> index = eat_number(rest);
     if (!index) return out;
     out.block = {in_layers ? BlockKind::kLayer : dspark ? BlockKind::kDspark : BlockKind::kMtp, *index};

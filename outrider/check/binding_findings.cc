@@ -140,12 +140,17 @@ void check_unused(CheckContext& context) {
     wrong_type.push_back(name);
     return true;
   });
-  const auto add = [&](TensorUse use, Code code, std::string_view what) {
+  const auto add = [&](TensorUse use, Code code, std::string_view what, std::string remedy = {}) {
     const std::vector<std::string>& names = by_use[use];
     if (names.empty()) return;
-    context.add(code, fmt::format("{} {}, for instance {}", count_text(names.size(), "tensor"), what, names[0]), names);
+    context.add(code, fmt::format("{} {}, for instance {}", count_text(names.size(), "tensor"), what, names[0]), names,
+                std::move(remedy));
   };
-  add(TensorUse::kUnusedUnknown, Code::kUnknownTensor, "of no known name");
+  // What is missing may be there under such a name.
+  const bool may_be_needed = context.report.has(Code::kParameterMissing) ||
+                             context.report.has(Code::kFusedPartMissing) || context.report.has(Code::kMtpDropped);
+  add(TensorUse::kUnusedUnknown, Code::kUnknownTensor, "of no known name",
+      may_be_needed ? "Correct the names: the parameters that are missing may be there under these." : "");
   add(TensorUse::kUnusedOrphan, Code::kUnknownTensor, "that belong to a weight which is not there");
   add(TensorUse::kUnusedOutside, Code::kOutsideModel, "of a layer, expert or parameter that the config does not have");
   add(TensorUse::kUnusedExploded, Code::kExplodedTensor, "that are single rows of a tensor");

@@ -36,7 +36,7 @@ void check_expert_counts(CheckContext& context) {
     if (layers[i] == 0 || layers[i] == expected) continue;
     if (count++ == 0) odd = fmt::format("layers.{} has {}", i, layers[i]);
   }
-  if (count == 0 || context.reading().unsupported()) return;
+  if (count == 0 || expected == 0 || context.reading().unsupported()) return;
   context.add(Code::kConfigContradiction,
               fmt::format("n_routed_experts is {} but {}{}; config.json has one number for all layers", expected, odd,
                           count == 1 ? "" : fmt::format(", and {} layers more have other numbers", count - 1)),

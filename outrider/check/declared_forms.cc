@@ -14,6 +14,7 @@ constexpr FormSet kUnquantised = {kPlain};
 constexpr FormSet kFp8 = {kFp8Block};
 constexpr FormSet kMx = {kMxfp4};
 constexpr FormSet kNv = {kNvfp4, kNvfp4Modelopt};
+constexpr FormSet kAsReleased = {kPlain, kFp8Block, kMxfp4};
 // Some quantised form: which, the description does not say in a way that is known.
 constexpr FormSet kQuantised = {kFp8Block, kMxfp4, kW4A16, kNvfp4, kNvfp4Modelopt};
 
@@ -44,6 +45,42 @@ std::vector<std::string> modules_of(const std::vector<QuantizedLayer>& layers) {
 bool is_modelopt(const QuantizationConfig& q) {
   return q.quant_method.starts_with("modelopt") || q.quant_method == "nvfp4" ||
          (q.quant_method.empty() && !q.quant_algo.empty());
+}
+
+// A module as it is stored, and as vLLM names what it loads it into: published targets are written for either.
+std::vector<std::string> engine_names(const Parameter& parameter, std::string_view module) {
+  std::vector<std::string> out = {std::string(module)};
+  const std::string holder(module.substr(0, module.rfind('.') + 1));
+  const auto add = [&](std::initializer_list<std::string_view> leaves) {
+    for (const std::string_view leaf : leaves) out.push_back(holder + std::string(leaf));
+  };
+  switch (parameter.slot) {
+    case Slot::kWqA:
+    case Slot::kWkv:
+      add({"fused_wqa_wkv"});
+      break;
+    case Slot::kCompressorWkv:
+    case Slot::kCompressorWgate:
+    case Slot::kIndexerCompressorWkv:
+    case Slot::kIndexerCompressorWgate:
+      add({"fused_wkv_wgate"});
+      break;
+    case Slot::kExpertW1:
+    case Slot::kSharedW1:
+      add({"gate_proj", "gate_up_proj"});
+      break;
+    case Slot::kExpertW3:
+    case Slot::kSharedW3:
+      add({"up_proj", "gate_up_proj"});
+      break;
+    case Slot::kExpertW2:
+    case Slot::kSharedW2:
+      add({"down_proj"});
+      break;
+    default:
+      break;
+  }
+  return out;
 }
 
 bool is_routed_expert(const Parameter& p) {
@@ -108,6 +145,8 @@ FormSet DeclaredForms::of(const Parameter& parameter, std::string_view module) {
       return by_fp8(parameter, module);
     case Kind::kLayers:
       if (const auto forms = listed(module)) return *forms;
+      // NVIDIA's files list what was made NVFP4; the rest is as it was, in the release's forms.
+      if (config_.quant_algo == "MIXED_PRECISION") return is_native(parameter) ? FormSet::any() : kAsReleased;
       return is_native(parameter) ? FormSet::any() : kUnquantised;
     case Kind::kAll:
       if (ignore_.contain(module)) return kUnquantised;
@@ -145,7 +184,10 @@ FormSet DeclaredForms::by_fp8(const Parameter& parameter, std::string_view modul
 }
 
 FormSet DeclaredForms::by_groups(const Parameter& parameter, std::string_view module) {
-  const auto matches = [&](const ModulePattern& pattern) { return pattern.matches(module); };
+  const std::vector<std::string> names = engine_names(parameter, module);
+  const auto matches = [&](const ModulePattern& pattern) {
+    return std::ranges::any_of(names, [&](const std::string& name) { return pattern.matches(name); });
+  };
   const bool ignored = strict_ignore_ ? std::ranges::any_of(ignored_, matches) : ignore_.contain(module);
   FormSet by_name;
   FormSet by_class;

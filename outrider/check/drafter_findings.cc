@@ -101,12 +101,18 @@ void check_drafter_experts(CheckContext& context) {
     const Block block{manifest.drafter() == DrafterKind::kDspark ? BlockKind::kDspark : BlockKind::kMtp, i};
     const std::uint64_t experts = manifest.experts(block);
     if (experts == config.n_routed_experts) continue;
+    const bool dspark = block.kind == BlockKind::kDspark;
+    if (dspark && i != 0 && experts == manifest.experts({block.kind, 0})) continue;  // said of the first stage
     const bool too_few = experts < config.num_experts_per_tok;
     context.add(too_few ? Code::kConfigContradiction : Code::kDrafterExperts,
                 fmt::format("{} has a router for {} experts and as many experts, the model has {} (n_routed_experts){}",
                             block_name(block), experts, config.n_routed_experts,
                             too_few ? fmt::format(", and num_experts_per_tok is {}", config.num_experts_per_tok) : ""),
-                {}, too_few ? std::string(finding_kind(Code::kDrafterExperts).remedy) : "");
+                {},
+                dspark ? "Nothing to do for Outrider. For an engine that builds every stage with config.json's number, "
+                         "prune the drafter as the model was pruned."
+                : too_few ? std::string(finding_kind(Code::kDrafterExperts).remedy)
+                          : "");
   }
 }
 

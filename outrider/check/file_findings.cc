@@ -65,6 +65,12 @@ std::vector<std::string> numbered_but_absent(const Checkpoint& checkpoint) {
 // A file that the index does not name.
 void check_stray(CheckContext& context, std::uint32_t f) {
   const ShardFile& file = context.checkpoint().files()[f];
+  if (file.fault) {
+    context.add(Code::kStrayFile,
+                fmt::format("{} is not named by the index, and is no safetensors file that can be read", file.name), {},
+                "Delete the file; the model does not need it.");
+    return;
+  }
   const std::string tensors = count_text(file.tensor_count, "tensor");
   const std::uint64_t lacking = context.unread ? context.unread->lacking_in(f) : 0;
   if (lacking == 0) {
@@ -158,13 +164,13 @@ void check_files(CheckContext& context) {
       ++missing;
       continue;
     }
-    if (file.fault) {
+    if (file.fault && file.used) {
       const std::string held = held_by_index(checkpoint, f, layers);
       std::vector<std::string> names = listed_in(checkpoint, f);
       if (*file.fault == HeaderFault::kTruncated) names = cut_off(checkpoint, f);
       context.add(code_of(*file.fault),
                   file.problem + (held.empty() ? "" : fmt::format(" By the index it holds {}.", held)), names);
-    } else if (!file.data_aligned) {
+    } else if (!file.fault && !file.data_aligned) {
       unaligned.push_back(file.name);
     }
     if (!file.used) check_stray(context, f);

@@ -254,6 +254,12 @@ void check_quantization_config(CheckContext& context) {
                             method, quantised[0]),
                 quantised);
   } else if (quantised.empty() && config->groups.empty() && !config->quant_method.empty()) {
+    // Codes whose scales are not there, or not known, are quantised all the same.
+    if (std::ranges::any_of(binding.faults, [](const BindingFault& fault) {
+          return fault.kind == BindingFault::Kind::kMissingCompanion || fault.kind == BindingFault::Kind::kWrongDtype ||
+                 fault.kind == BindingFault::Kind::kWrongCompanion;
+        }))
+      return;
     context.add(Code::kQuantizationConfigMismatch,
                 fmt::format("quantization_config says \"{}\" but no weight is quantised", method), {},
                 "Remove quantization_config from config.json.");

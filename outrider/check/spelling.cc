@@ -29,7 +29,8 @@ bool NameVotes::is_odd(const TensorName& name) const {
                         (name.dialect.hugging_face && hugging_face < official);
   const bool prefix =
       has_prefix_vote(name) && (name.dialect.model_prefix ? prefixed < bare : bare <= prefixed && prefixed != 0);
-  if (name.dialect.mixed() || name.dialect.variant || prefix) return true;
+  const bool placed = name.block.kind == BlockKind::kMtp && name.dialect.v3_mtp != mostly_v3();
+  if (name.dialect.mixed() || name.dialect.variant || prefix || placed) return true;
   return minority && !(saved_by_transformers() && is_hugging_face_at_the_top(name.block, name.slot));
 }
 
@@ -101,7 +102,7 @@ std::string Spelling::expected_name(ParameterId id) const {
 std::string Spelling::name(const Parameter& p, Component component) const {
   const NameVotes& votes = dialect_of(p.block);
   const bool prefix = votes.prefixed > votes.bare;
-  const bool v3 = p.block.kind == BlockKind::kMtp && votes.v3 != 0;
+  const bool v3 = p.block.kind == BlockKind::kMtp && votes.mostly_v3();
   const bool hugging_face = votes.hugging_face > votes.official ||
                             (votes.saved_by_transformers() && is_hugging_face_at_the_top(p.block, p.slot));
   const std::string name = tensor_name(p.block, p.slot, p.expert, component, hugging_face, prefix);

@@ -20,8 +20,10 @@ struct NameVotes {
   std::uint64_t variants = 0;  // spelt as nobody else does
 
   bool unanimous() const {
-    return mixed == 0 && variants == 0 && (official == 0 || hugging_face == 0) && (prefixed == 0 || bare == 0);
+    return mixed == 0 && variants == 0 && (official == 0 || hugging_face == 0) && (prefixed == 0 || bare == 0) &&
+           (v3 == 0 || v3 == prefixed + bare);
   }
+  bool mostly_v3() const { return 2 * v3 > prefixed + bare; }
   bool any() const { return official + hugging_face + mixed != 0; }
   // As transformers' save_pretrained writes: official names below "model.", but embed_tokens and hc_head.hc_* at the
   // top.

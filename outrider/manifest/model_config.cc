@@ -58,6 +58,10 @@ class Reader {
   void issue(Kind kind, std::string field, std::string message) {
     out_.issues.push_back({kind, std::move(field), std::move(message)});
   }
+  void tensors_contradict(std::string field, std::string message) {
+    issue(Kind::kContradiction, std::move(field), std::move(message));
+    out_.issues.back().by_tensors = true;
+  }
   void drafter_issue(Kind kind, std::string field, std::string message) {
     issue(kind, std::move(field), std::move(message));
     out_.issues.back().of_drafter = true;
@@ -197,7 +201,6 @@ class Reader {
     size("q_lora_rank", "q_lora_rank", c.q_lora_rank);
     size("o_groups", "o_groups", c.o_groups);
     size("o_lora_rank", "o_lora_rank", c.o_lora_rank);
-    size("n_routed_experts", "n_routed_experts", c.n_routed_experts, 1, kMaxExperts);
     size("n_shared_experts", "n_shared_experts", c.n_shared_experts, 1, 1024);
     size("num_experts_per_tok", "n_activated_experts", c.num_experts_per_tok, 1, kMaxExperts);
     size("moe_intermediate_size", "moe_inter_dim", c.moe_intermediate_size);
@@ -209,10 +212,20 @@ class Reader {
   // A pruned artifact whose config.json was not told.
   void read_expert_count(const ConfigHints& hints) {
     ModelConfig& c = out_.config;
+    const bool there = find("n_routed_experts", "num_local_experts") != nullptr;
+    if (!there && hints.n_routed_experts) {
+      missing("n_routed_experts", fmt::format("the tensors on disk say {}", *hints.n_routed_experts));
+      out_.issues.back().by_tensors = true;
+      c.n_routed_experts = *hints.n_routed_experts;
+      return;
+    }
+    // transformers' configs may have its general name for it.
+    size("n_routed_experts", "num_local_experts", c.n_routed_experts, 1, kMaxExperts);
     if (!hints.n_routed_experts || c.n_routed_experts == 0 || *hints.n_routed_experts == c.n_routed_experts) return;
-    issue(Kind::kContradiction, "n_routed_experts",
-          fmt::format("n_routed_experts is {} but every layer on disk has {} experts, and a router for as many",
-                      c.n_routed_experts, *hints.n_routed_experts));
+    tensors_contradict("n_routed_experts",
+                       fmt::format("n_routed_experts is {} but every layer on disk has {} experts, and a router for as "
+                                   "many",
+                                   c.n_routed_experts, *hints.n_routed_experts));
     c.n_routed_experts = *hints.n_routed_experts;
   }
 
@@ -521,6 +534,7 @@ class Reader {
     c.drafter_layers.assign(split, layers.end());
     layers.erase(split, layers.end());
     c.layers = std::move(layers);
+    correct_layers(hints, from_ratios ? "compress_ratios" : "layer_types");
     const bool sparse = std::any_of(c.layers.begin(), c.layers.end(),
                                     [](const LayerAttention& l) { return l.type == AttentionType::kCompressedSparse; });
     if (sparse) {
@@ -536,6 +550,26 @@ class Reader {
       missing(inference() ? "rope_factor and original_seq_len" : "rope_scaling | rope_parameters",
               "compressed layers need its YaRN factor");
     }
+  }
+
+  // A layer whose whole compressor is on disk is no window layer, whatever the config says.
+  void correct_layers(const ConfigHints& hints, const char* field) {
+    ModelConfig& c = out_.config;
+    std::string first;
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < std::min(c.layers.size(), hints.certain_layers.size()); ++i) {
+      const std::optional<LayerAttention>& certain = hints.certain_layers[i];
+      if (!certain || certain->type == c.layers[i].type) continue;
+      if (count++ == 0) {
+        first = fmt::format("{}[{}] says {}, but layer {} on disk has a compressor of {} tokens{}: {}", field, i,
+                            attention_type_name(c.layers[i].type), i, certain->compress_ratio,
+                            certain->type == AttentionType::kCompressedSparse ? " and an indexer" : " and no indexer",
+                            attention_type_name(certain->type));
+      }
+      c.layers[i] = *certain;
+    }
+    if (count == 0) return;
+    tensors_contradict(field, first + (count == 1 ? "" : fmt::format("; and {} layers more", count - 1)));
   }
 
   // mlp_layer_types, as a flag for each layer. Entries past the last layer are the MTP blocks'.
@@ -601,6 +635,16 @@ class Reader {
       missing("num_hash_layers (n_hash_layers)", "neither it nor mlp_layer_types is there");
       shapes_known_ = false;
     }
+    if (!hints.certain_hash_layers || (number == nullptr && !types) || *hints.certain_hash_layers == c.hash_layers)
+      return;
+    const auto differs = std::ranges::mismatch(*hints.certain_hash_layers, c.hash_layers).in1;
+    const auto layer = differs - hints.certain_hash_layers->begin();
+    tensors_contradict(
+        number != nullptr ? "num_hash_layers" : "mlp_layer_types",
+        fmt::format("{} says that layer {} is {}routed by token id, but on disk it has {}",
+                    number != nullptr ? "num_hash_layers" : "mlp_layer_types", layer, *differs ? "not " : "",
+                    *differs ? "gate.tid2eid" : "gate.bias and no gate.tid2eid"));
+    c.hash_layers = *hints.certain_hash_layers;
   }
 
   void read_nextn(const ConfigHints& hints) {

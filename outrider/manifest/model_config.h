@@ -92,6 +92,7 @@ struct ConfigIssue {
   std::string field;        // Hugging Face's name, with the inference config's in parentheses: "hidden_size (dim)"
   std::string message;      // a sentence
   bool of_drafter = false;  // the model itself can be built all the same
+  bool by_tensors = false;  // the tensors on disk say what the value is, and reading went on with that
 };
 
 enum class ConfigSpelling { kHuggingFace, kInference };
@@ -121,13 +122,16 @@ struct ConfigReading {
   bool unsupported() const;
 };
 
-// What the tensors themselves say, used for fields that config.json lost. Where n_routed_experts is another than the
-// config's, reading goes on with this one, and an issue says so; nothing else overrides the config.
+// What the tensors themselves say, used for fields that config.json lost. Where the last three are others than the
+// config's, reading goes on with these, and an issue says so; nothing else overrides the config.
 struct ConfigHints {
   std::vector<LayerAttention> layers;
   std::optional<std::vector<bool>> hash_layers;
   std::optional<std::uint64_t> num_nextn_predict_layers;
   std::optional<std::uint64_t> n_routed_experts;  // all routers and all experts agree on it
+  // By layer, where a whole compressor (and indexer) is there: its attention cannot be another.
+  std::vector<std::optional<LayerAttention>> certain_layers;
+  std::optional<std::vector<bool>> certain_hash_layers;  // each layer has either a hash table or a router bias
 };
 
 // Reads the text of a config.json in either spelling. Every missing field and every contradiction is listed in

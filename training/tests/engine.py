@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy
@@ -34,9 +35,10 @@ def codes(report: dict) -> set[str]:
 
 def logits_of(directory: Path, *options) -> torch.Tensor:
     """The last token's logits, [1, V], with `--mtp` [2, V]."""
-    npy = directory.parent / "logits.npy"
-    outrider("logits", directory, "--tokens", ",".join(map(str, TOKENS)), "--mode", "exact", "--npy", npy, *options)
-    return torch.from_numpy(numpy.load(npy)).float()
+    with tempfile.TemporaryDirectory() as scratch:
+        npy = Path(scratch) / "logits.npy"
+        outrider("logits", directory, "--tokens", ",".join(map(str, TOKENS)), "--mode", "exact", "--npy", npy, *options)
+        return torch.from_numpy(numpy.load(npy)).float()
 
 
 def tensors_of(directory: Path) -> dict[str, torch.Tensor]:
