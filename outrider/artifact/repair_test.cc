@@ -281,6 +281,37 @@ TEST(Repair, DropsATensorOfUnknownNameOnlyWhenAskedTo) {
   EXPECT_TRUE(Checkpoint::open(dir / "asked").find("layers.0.attn.bias_of_ours") == nullptr);
 }
 
+// What a group says beside its targets is not told by the tensors, so nothing could bring it back.
+TEST(Repair, GroupsKeepWhatElseTheySayWhenTheirTargetsAreWrittenAnew) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kNvfp4);
+  auto config = nlohmann::json::parse(testing::read_file(dir / "in" / "config.json"));
+  nlohmann::json& groups = config["quantization_config"]["config_groups"];
+  groups["group_0"]["input_activations"] = {{"num_bits", 4}, {"type", "float"}, {"dynamic", "local"}};
+  groups["group_1"]["weights"]["observer"] = "static_minmax";
+  groups["group_1"]["targets"] = {R"(re:.*self_attn\..*)"};
+  write_file(dir / "in" / "config.json", config.dump());
+  ASSERT_TRUE(check_path(dir / "in").has(Code::kQuantizationConfigMismatch));
+  EXPECT_FALSE(repaired(dir / "in", dir / "out").has(Code::kQuantizationConfigMismatch));
+  const auto made = nlohmann::json::parse(testing::read_file(dir / "out" / "config.json"));
+  const nlohmann::json& after = made["quantization_config"]["config_groups"];
+  EXPECT_EQ(after["group_0"]["input_activations"], groups["group_0"]["input_activations"]);
+  EXPECT_EQ(after["group_1"]["weights"], groups["group_1"]["weights"]);
+}
+
+// As vLLM names what it loads modules into; published NVFP4 artifacts have such targets over official names.
+TEST(Repair, TargetsInAnEnginesFusedNamesAreLeftAlone) {
+  TempDir dir;
+  write_artifact_of(dir / "in", Family::kNvfp4);
+  auto config = nlohmann::json::parse(testing::read_file(dir / "in" / "config.json"));
+  nlohmann::json& groups = config["quantization_config"]["config_groups"];
+  groups["group_0"]["targets"] = {R"(re:layers\.\d+\.ffn\.experts\.\d+\.(gate|up|down)_proj$)"};
+  groups["group_1"]["targets"] = {R"(re:layers\.\d+\.attn\.(fused_wqa_wkv|wq_b|wo_a|wo_b)$)"};
+  write_file(dir / "in" / "config.json", config.dump());
+  EXPECT_FALSE(check_path(dir / "in").has(Code::kQuantizationConfigMismatch));
+  EXPECT_TRUE(plan_repair(dir / "in", {}).empty());
+}
+
 TEST(Repair, WidensWithoutAReference) {
   TempDir dir;
   const std::string config = testing::config_json("tiny", Family::kBf16);

@@ -309,7 +309,13 @@ class Scan {
       const auto own = ParameterValues::of(binding, data_, p);
       const auto shared = ParameterValues::of(binding, data_, *parameter.falls_back_to);
       if (!own || !shared || own->elements() != shared->elements()) continue;
-      const ValueDifference difference = compare_values(*own, *shared);
+      // A copy in another precision is a copy.
+      const Binding& a = binding.bindings[p];
+      const Binding& b = binding.bindings[*parameter.falls_back_to];
+      const bool plain = a.form == StorageForm::kPlain && b.form == StorageForm::kPlain;
+      const bool cast = plain && binding.tensor(*a.tensor(Component::kWeight)).dtype !=
+                                     binding.tensor(*b.tensor(Component::kWeight)).dtype;
+      const ValueDifference difference = compare_values(*own, *shared, cast ? Tolerance{0x1p-7, 0x1p-24} : Tolerance{});
       if (difference.different == 0) continue;
       const std::string name = weight_name(p);
       differ.push_back(name);

@@ -389,7 +389,7 @@ TEST(Findings, ConfigThatContradictsItselfOrTheTensors) {
   Artifact window = artifact();
   window.config["compress_ratios"] = {0, 0, 0, 128, 4, 128, 0};
   const CheckReport report = window.check();
-  expect(report, Code::kOutsideModel, 0, "layers.2.attn.compressor.wkv.weight");
+  expect(report, Code::kConfigContradiction, 1, "compress_ratios[2]");
   Artifact nextn = artifact();
   nextn.config["num_nextn_predict_layers"] = 0;
   nextn.config["compress_ratios"] = {0, 0, 4, 128, 4, 128};

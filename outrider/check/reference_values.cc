@@ -23,7 +23,6 @@ namespace {
 
 // Rounding to four bits has a relative error of 10 to 15%, to FP8 3%; values that are not the reference's 140%.
 constexpr double kBeyondRounding = 0.5;
-constexpr std::uint64_t kSampled = 64 << 10;  // bytes, of parameters of other forms
 // So many blocks without a place found, and the values are simply others.
 constexpr int kBlocksInVain = 3;
 
@@ -47,7 +46,9 @@ struct Job {
   // Results. The tensor by which it is told: the first component that differs.
   std::optional<TensorId> differs;
   ValueDifference difference;
-  bool measured = false;  // by values; else in `difference` only how many codes differ is known
+  bool measured = false;       // by values; else in `difference` only how many codes differ is known
+  std::uint64_t rows_off = 0;  // of parameters in other forms: rows that rounding does not explain
+  std::uint64_t first_row = 0;
   std::optional<Misplaced> misplaced;
 };
 
@@ -61,12 +62,13 @@ class Comparison {
         their_data_(*reference.checkpoint) {}
 
   void add(ParameterId own, ParameterId reference) {
-    Job job{own, reference, 0, {}, {}, false, {}};
+    Job job;
+    job.own = own;
+    job.reference = reference;
     const Binding& b = theirs_.bindings[reference];
     for (std::size_t c = 0; c < kComponentCount; ++c) {
       if (b.tensors[c] >= 0) job.bytes += theirs_.slice(reference, static_cast<Component>(c)).bytes;
     }
-    if (!stored_alike(job)) job.bytes = std::min(job.bytes, kSampled);
     total_ += job.bytes;
     jobs_.push_back(std::move(job));
   }
@@ -142,10 +144,18 @@ class Comparison {
       if (job.differs) count(job, ours_.names[*job.differs].component);
       return;
     }
-    job.difference = same_form ? compare_values(*own, *reference, tolerance) : compare_sample(*own, *reference);
     job.measured = true;
-    const bool differs = same_form ? job.difference.different != 0
-                                   : job.difference.not_finite != 0 || job.difference.relative() > kBeyondRounding;
+    bool differs = false;
+    if (same_form) {
+      job.difference = compare_values(*own, *reference, tolerance);
+      differs = job.difference.different != 0;
+    } else {
+      const RowsDifference rows = compare_rows(*own, *reference, kBeyondRounding);
+      job.difference = rows.all;
+      job.rows_off = rows.off;
+      job.first_row = rows.first;
+      differs = rows.all.not_finite != 0 || rows.off != 0 || rows.all.relative() > kBeyondRounding;
+    }
     if (!differs) {
       job.differs.reset();
     } else if (!job.differs) {
@@ -227,8 +237,11 @@ class Comparison {
   }
 
   std::string sizes(const Group& group) const {
-    const bool sampled = !stored_alike(*group.jobs[0]);
-    return group.measured ? group.difference.text() + (sampled ? ", of a sample, as the storage forms differ" : "")
+    const Job& job = *group.jobs[0];
+    const std::string rows = job.rows_off == 0 ? ""
+                                               : fmt::format(", more than its form explains in {} from row {} on",
+                                                             count_text(job.rows_off, "row"), job.first_row);
+    return group.measured ? group.difference.text() + rows
                           : fmt::format("in {} of {} values", grouped(group.difference.different),
                                         grouped(group.difference.elements));
   }

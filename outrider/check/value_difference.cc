@@ -130,18 +130,29 @@ ValueDifference compare_values(const ParameterValues& own, const ParameterValues
   return out;
 }
 
-ValueDifference compare_sample(const ParameterValues& own, const ParameterValues& reference) {
-  constexpr std::uint64_t kPieces = 4;
-  constexpr std::uint64_t kValues = 4096;  // a piece
-  if (own.elements() <= kPieces * kValues) return compare_values(own, reference);
-  ValueDifference out;
-  std::vector<float> a(kValues);
-  std::vector<float> b(kValues);
-  for (std::uint64_t i = 0; i < kPieces; ++i) {
-    const std::uint64_t at = (own.elements() - kValues) / (kPieces - 1) * i;
-    own.read(at, kValues, a.data());
-    reference.read(at, kValues, b.data());
-    compare_piece(a, b, {}, out);
+RowsDifference compare_rows(const ParameterValues& own, const ParameterValues& reference, double bound) {
+  RowsDifference out;
+  std::vector<ValueDifference> rows(own.rows());
+  std::vector<float> a(own.cols());
+  std::vector<float> b(own.cols());
+  std::uint64_t dropped = 0;  // elements whose memory was given back
+  for (std::uint64_t r = 0; r < own.rows(); ++r) {
+    own.read(r * own.cols(), own.cols(), a.data());
+    reference.read(r * own.cols(), own.cols(), b.data());
+    compare_piece(a, b, {}, rows[r]);
+    out.all.add(rows[r]);
+    const std::uint64_t read = (r + 1) * own.cols() - dropped;
+    if (read < 8 * ParameterValues::kPiece && r + 1 != own.rows()) continue;
+    own.drop(dropped, read);
+    reference.drop(dropped, read);
+    dropped += read;
+  }
+  // Of rows that are next to nothing beside the others, a form with one scale for all may leave nothing.
+  const double usual = out.all.reference_squares / static_cast<double>(std::max<std::uint64_t>(own.rows(), 1));
+  for (std::uint64_t r = 0; r < rows.size(); ++r) {
+    const bool counts = std::max(rows[r].reference_squares, rows[r].own_squares) > usual / 400;
+    if (!counts || !(rows[r].relative() > bound)) continue;
+    if (out.off++ == 0) out.first = r;
   }
   return out;
 }

@@ -37,7 +37,12 @@ struct Tolerance {
 
 // Both have the same number of elements.
 ValueDifference compare_values(const ParameterValues& own, const ParameterValues& reference, Tolerance tolerance = {});
-// Of a few thousand values from all over it: enough to tell rounding from other values.
-ValueDifference compare_sample(const ParameterValues& own, const ParameterValues& reference);
+// Row by row, of parameters in different forms: rounding leaves each row near the reference's.
+struct RowsDifference {
+  ValueDifference all;
+  std::uint64_t off = 0;    // rows that differ by more than `bound` of their size
+  std::uint64_t first = 0;  // the first of these
+};
+RowsDifference compare_rows(const ParameterValues& own, const ParameterValues& reference, double bound);
 
 }  // namespace outrider

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include "outrider/check/acceptance_causes.h"
+#include "outrider/cli/tell.h"
 #include "outrider/manifest/model_card.h"
+#include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {
@@ -11,7 +13,12 @@ namespace outrider {
 std::optional<AcceptanceExpectation> expected_acceptance(const CompletePlan& plan, std::optional<double> expected) {
   if (expected) return AcceptanceExpectation{*expected, "--expect-acceptance"};
   constexpr std::uint64_t kMaxCardBytes = 16 << 20;
-  const std::optional<std::string> card = plan.checkpoint().side_file("README.md", kMaxCardBytes);
+  std::optional<std::string> card;
+  try {
+    card = plan.checkpoint().side_file("README.md", kMaxCardBytes);
+  } catch (const Error& error) {
+    tell("outrider: warning: {} The model card is not needed.\n", error.what());
+  }
   const std::optional<double> stated = card ? card_mtp_acceptance(*card) : std::nullopt;
   if (!stated) return std::nullopt;
   return AcceptanceExpectation{*stated, "the model card"};

@@ -225,6 +225,10 @@ void add_serve_command(CLI::App& app, int& status) {
   // Flags of vLLM's, for commands as they are published.
   command->add_option("--quantization", arguments->quantization)->group("");
   command->add_option(kVllmFlagOption, arguments->vllm_flags)->allow_extra_args(false)->group("");
+  // As in vLLM, the last of several counts.
+  for (CLI::Option* option : command->get_options()) {
+    if (option->get_items_expected_max() == 1) option->take_last();
+  }
   command->callback([arguments, batched_tokens, &status] {
     arguments->batched_tokens_given = batched_tokens->count() != 0;
     arguments->server.shutdown_timeout = std::chrono::seconds(arguments->shutdown_timeout);

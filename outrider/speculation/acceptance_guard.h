@@ -27,8 +27,9 @@ struct AcceptanceExpectation {
 // recovery; both need a rate that chance does not produce near the limit, so that the verdict does not flap.
 class AcceptanceGuard {
  public:
-  static constexpr std::uint64_t kDraftsNeeded = 256;  // of one kind, before there is a verdict
-  static constexpr std::size_t kWindow = 512;          // recent rounds of one kind
+  static constexpr std::uint64_t kDraftsNeeded = 256;    // of one kind, before there is a verdict
+  static constexpr std::uint64_t kDraftsToCompare = 32;  // of greedy ones, before they speak for the weights
+  static constexpr std::size_t kWindow = 512;            // recent rounds of one kind
   // Where nothing is expected. Sound artifacts have 50 to 85%; the worst ones known to be broken 16%, most of them 0.
   static constexpr double kLowest = 0.05;
   static constexpr double kFarBelow = 0.5;  // of what is expected
@@ -47,7 +48,7 @@ class AcceptanceGuard {
   std::string reason() const;
   // Whether greedy drafts are accepted as they should be, so that it is not the weights.
   bool only_when_sampling() const {
-    return sampled_.suspect && !greedy_.suspect && greedy_.all.rounds != 0 && !low(greedy_.all);
+    return sampled_.suspect && !greedy_.suspect && greedy_.all.rounds >= kDraftsToCompare && !low(greedy_.all);
   }
 
  private:

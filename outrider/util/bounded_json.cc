@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 
@@ -30,10 +31,16 @@ nlohmann::json parse_bounded_json(std::string_view text, const std::string& wher
     }
     return true;
   };
+  if (text.starts_with("version https://git-lfs")) {
+    throw Error(fmt::format("{}: a Git LFS pointer, not the file it stands for. Run `git lfs pull`.", where));
+  }
+  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
+    throw Error(fmt::format("{}: UTF-16 text; JSON files are UTF-8. Save it as UTF-8.", where));
+  }
   try {
     return nlohmann::json::parse(text.begin(), text.end(), callback);
   } catch (const nlohmann::json::exception& e) {
-    throw Error(fmt::format("{}: not valid JSON ({}).{}", where, e.what(), advice));
+    throw Error(fmt::format("{}: not valid JSON ({}).{}", where, printable(e.what(), 400), advice));
   }
 }
 

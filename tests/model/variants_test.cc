@@ -50,7 +50,7 @@ INSTANTIATE_TEST_SUITE_P(All, SoundVariant,
                                            "v3-names", "w4a16", "w4a16-aliases", "nvfp4", "nvfp4-modelopt", "fp8",
                                            "pruned", "scattered", "transformers-saved", "transformers-saved-again",
                                            "transformers-saved-with-mtp", "transformers-saved-quantised",
-                                           "transformers-config", "hc-head-dotted", "wrapped",
+                                           "transformers-config", "hc-head-dotted", "wrapped", "checkpointed",
                                            "drafter-with-more-experts"),
                          [](const auto& test) {
                            std::string name = test.param;

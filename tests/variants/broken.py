@@ -520,6 +520,42 @@ def drafter_with_too_few_experts(base, parameters):
     return out
 
 
+@variant("expert-count-lost", "OUT020", "n_routed_experts", 1)
+def expert_count_lost(base, parameters):
+    out = base.copy()
+    del out.config["n_routed_experts"]
+    return out
+
+
+@variant("compressed-layer-called-a-window", "OUT021", "compress_ratios[2]", 1)
+def compressed_layer_called_a_window(base, parameters):
+    out = base.copy()
+    out.config["compress_ratios"][2] = 0
+    return out
+
+
+@variant("hash-layers-miscounted", "OUT021", "num_hash_layers", 1)
+def hash_layers_miscounted(base, parameters):
+    out = base.copy()
+    out.config["num_hash_layers"] = 0
+    return out
+
+
+@variant("stray-file-unreadable", "OUT009", "model-00009-of-00009.safetensors", 0)
+def stray_file_unreadable(base, parameters):
+    return damaged(base, lambda d: (d / "model-00009-of-00009.safetensors").write_bytes(b""))
+
+
+@variant("mtp-head-of-unknown-name", "OUT038", "mtp.0.output.weight", 0)
+def mtp_head_of_unknown_name(base, parameters):
+    return replaced(base, **{"mtp.0.output.weight": random_head(base, parameters)})
+
+
+@variant("drafter-head-as-a-further-layer", "OUT055", "layers.6.shared_head.head.weight", 0)
+def drafter_head_as_a_further_layer(base, parameters):
+    return replaced(base, **{"model.layers.6.shared_head.head.weight": base.tensors["head.weight"]})
+
+
 @variant("experts-pruned-unevenly", "OUT021", "layers.3", 1)
 def experts_pruned_unevenly(base, parameters):
     out = base.copy()

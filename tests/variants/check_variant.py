@@ -22,6 +22,7 @@ EXPECTED_WARNINGS = {
     "transformers-saved-with-mtp": {"OUT041"},
     "hc-head-dotted": {"OUT055"},
     "wrapped": {"OUT055"},
+    "checkpointed": {"OUT055"},
 }
 # Issue 43456: without copies of its own, the MTP head is a note; with them there is none.
 SHARES_HEAD = "OUT050"

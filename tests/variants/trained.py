@@ -115,3 +115,19 @@ def pruned_without_an_expert(base, parameters):
     out.tensors |= {n: t for n, t in shifted.items() if n in out.tensors}
     out.tensors = {n: t for n, t in out.tensors.items() if not n.startswith("layers.2.ffn.experts.3.")}
     return out
+
+
+@variant("trained-beside-the-stale", "OUT037", "lm_head.weight", 1)
+def beside_the_stale(base, parameters):
+    """The release's head was left beside the trained one, under its own name."""
+    out = sound.bf16(base, trained(parameters))
+    out.tensors["lm_head.weight"] = out.tensors["head.weight"]
+    out.tensors["head.weight"] = base.tensors["head.weight"]
+    return out
+
+
+@variant("trained-mtp-of-unknown-name", "OUT038", "mtp_block", 0)
+def mtp_of_unknown_name(base, parameters):
+    out = sound.bf16(base, trained(parameters))
+    out.tensors = {n.replace("mtp.0.", "mtp_block."): t for n, t in out.tensors.items()}
+    return out

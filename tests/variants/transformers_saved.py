@@ -135,6 +135,14 @@ def wrapped(base: Artifact, parameters: Parameters) -> Artifact:
     return out
 
 
+def checkpointed(base: Artifact, parameters: Parameters) -> Artifact:
+    """Saved from under activation checkpointing, which wraps every layer; the MTP block as mtp.layers.N."""
+    out = sound.bf16(base, parameters)
+    names = {n: re.sub(r"^(layers\.\d+)\.", r"\1._checkpoint_wrapped_module.", n) for n in out.tensors}
+    out.tensors = {re.sub(r"^mtp\.0\.", "mtp.layers.0.", names[n]): t for n, t in out.tensors.items()}
+    return out
+
+
 SAVED = {
     "transformers-saved": transformers_saved,
     "transformers-saved-again": transformers_saved_again,
@@ -143,4 +151,5 @@ SAVED = {
     "transformers-config": transformers_config,
     "hc-head-dotted": hc_head_dotted,
     "wrapped": wrapped,
+    "checkpointed": checkpointed,
 }
