@@ -9,13 +9,13 @@ namespace outrider {
 
 struct ModulePattern::Code {
   struct CodeDeleter {
-    void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+    void operator()(pcre2_code* of) const { pcre2_code_free(of); }
   };
   struct MatchDeleter {
-    void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+    void operator()(pcre2_match_data* of) const { pcre2_match_data_free(of); }
   };
   struct ContextDeleter {
-    void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+    void operator()(pcre2_match_context* of) const { pcre2_match_context_free(of); }
   };
 
   explicit Code(std::string_view expression) {
