@@ -158,6 +158,11 @@ void check_group_sizes(CheckContext& context, const QuantizationConfig& config) 
   if (!other.empty()) context.add(Code::kQuantizationConfigMismatch, message, other);
 }
 
+bool any_quantised(const BindingReport& binding) {
+  return std::ranges::any_of(binding.bindings,
+                             [](const Binding& b) { return b.bound && b.form != StorageForm::kPlain; });
+}
+
 std::vector<std::string> quantised_weights(const BindingReport& binding) {
   std::vector<std::string> out;
   for (const Binding& b : binding.bindings) {
@@ -209,7 +214,7 @@ std::optional<QuantizationConfig> check_files_beside(CheckContext& context) {
     if (!found.empty()) {
       const auto& [kind, mismatch] = *found.begin();
       add(fmt::format("{} does not hold: {}", name, mismatch_text(kind, mismatch, "it says")), mismatch.names);
-    } else if (quantised_weights(context.binding()).empty() && !out->quant_algo.empty()) {
+    } else if (!any_quantised(context.binding()) && !out->quant_algo.empty()) {
       add(fmt::format("{} says \"{}\" but no weight is quantised", name, printable(out->quant_algo)));
     } else if (config && differs(config->quant_algo, out->quant_algo)) {
       add(fmt::format("{} says quant_algo \"{}\", config.json \"{}\"", name, printable(out->quant_algo),
@@ -231,13 +236,14 @@ void check_quantization_config(CheckContext& context) {
   const std::optional<QuantizationConfig> beside = check_files_beside(context);
   const std::optional<QuantizationConfig>& config = context.reading().config.quantization;
   if (!config && beside) return;  // engines take it for want of another; whether it holds was looked at
-  const std::vector<std::string> quantised = quantised_weights(binding);
+  const bool quantised = any_quantised(binding);
   if (!config) {
-    if (quantised.empty()) return;
+    if (!quantised) return;
+    const std::vector<std::string> names = quantised_weights(binding);
     context.add(Code::kQuantizationConfigMismatch,
                 fmt::format("{} quantised but config.json has no quantization_config",
-                            quantised.size() == 1 ? "a weight is" : grouped(quantised.size()) + " weights are"),
-                quantised, "Restore quantization_config from the source's config.json.");
+                            names.size() == 1 ? "a weight is" : grouped(names.size()) + " weights are"),
+                names, "Restore quantization_config from the source's config.json.");
     return;
   }
   const std::string method = printable(config->quant_method);
@@ -248,12 +254,13 @@ void check_quantization_config(CheckContext& context) {
                     "was not compared with the tensors; the tensors are in forms that Outrider reads",
                     method),
         {}, "Ask whoever made the artifact which engine reads this method. `outrider repair` leaves it as it is.");
-  } else if (!quantised.empty() && !is_read_quant_method(config->quant_method)) {
+  } else if (quantised && !is_read_quant_method(config->quant_method)) {
+    const std::vector<std::string> names = quantised_weights(binding);
     context.add(Code::kQuantizationConfigMismatch,
                 fmt::format("quantization_config says \"{}\" but no weight is stored in that form, for instance {}",
-                            method, quantised[0]),
-                quantised);
-  } else if (quantised.empty() && config->groups.empty() && !config->quant_method.empty()) {
+                            method, names[0]),
+                names);
+  } else if (!quantised && config->groups.empty() && !config->quant_method.empty()) {
     // Codes whose scales are not there, or not known, are quantised all the same.
     if (std::ranges::any_of(binding.faults, [](const BindingFault& fault) {
           return fault.kind == BindingFault::Kind::kMissingCompanion || fault.kind == BindingFault::Kind::kWrongDtype ||
