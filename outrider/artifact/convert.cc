@@ -94,16 +94,12 @@ class Converter {
       if (scale) scale_dtype = binding_.tensor(*b.tensor(*scale)).dtype;
       const std::tuple own(b.form, binding_.tensor(*b.tensor(Component::kWeight)).dtype, scale_dtype);
       // A block of scales that reached over the end of w1 would be w3's, too.
-      alike = (!all || *all == own) &&
-              (b.form != StorageForm::kFp8Block || manifest_.config().moe_intermediate_size % block_rows() == 0);
+      alike =
+          (!all || *all == own) && (b.form != StorageForm::kFp8Block ||
+                                    manifest_.config().moe_intermediate_size % manifest_.config().fp8_block()[0] == 0);
       all = own;
     }
     return stacks_[position] = alike && all.has_value();
-  }
-
-  std::uint64_t block_rows() const {
-    const auto& quantization = manifest_.config().quantization;
-    return quantization && !quantization->weight_block_size.empty() ? quantization->weight_block_size[0] : 128;
   }
 
   std::string name_of(const Parameter& p, Component component) const {

@@ -216,8 +216,7 @@ void need_space(const fs::path& directory, std::uint64_t written, std::uint64_t 
                                 bytes_text(copied));
   throw Error(
       fmt::format("{}: {} are to be written{}, with {} to spare, and {} are free. Nothing was changed; make room, or "
-                  "choose another "
-                  "disk with --output.",
+                  "choose another disk with --output.",
                   printable(directory.parent_path().string(), 4096), bytes_text(written + copied), copies,
                   bytes_text(kSpare), bytes_text(free)));
 }

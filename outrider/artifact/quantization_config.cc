@@ -44,7 +44,7 @@ Survey survey(const BindingReport& binding) {
     const Storage storage = parameter.spec().storage;
     if (!b.bound || b.shared) continue;
     if (storage != Storage::kLinear && storage != Storage::kLinearNative) continue;
-    const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
+    const auto t = b.tensor(b.codes());
     const std::string name = binding.stored_name(*t);
     const std::string_view module = std::string_view(name).substr(0, name.rfind('.'));
     const bool expert = parameter.expert >= 0;

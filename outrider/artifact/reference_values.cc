@@ -5,18 +5,15 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "outrider/check/context.h"
 #include "outrider/check/value_difference.h"
 #include "outrider/check/value_scan.h"
+#include "outrider/util/load.h"
 
 namespace outrider {
 namespace {
 
-bool is_float(Dtype dtype) {
-  return dtype == Dtype::kF32 || dtype == Dtype::kBF16 || dtype == Dtype::kF16;
-}
 bool is_table(Dtype dtype) {
   return dtype == Dtype::kI64 || dtype == Dtype::kI32;
 }
@@ -38,16 +35,8 @@ double rounding_error(StorageForm form) {
 }
 
 double value_at(Dtype dtype, const std::byte* at) {
-  if (dtype == Dtype::kI64) {
-    std::int64_t value = 0;
-    std::memcpy(&value, at, sizeof value);
-    return static_cast<double>(value);
-  }
-  if (dtype == Dtype::kI32) {
-    std::int32_t value = 0;
-    std::memcpy(&value, at, sizeof value);
-    return value;
-  }
+  if (dtype == Dtype::kI64) return static_cast<double>(load<std::int64_t>(at));
+  if (dtype == Dtype::kI32) return load<std::int32_t>(at);
   return load_float(dtype, at);
 }
 
@@ -75,7 +64,7 @@ bool ReferenceValues::same_bytes(TensorId ours, TensorId theirs) const {
 std::optional<std::string> ReferenceValues::objection(std::optional<ParameterId> ours, std::span<const TensorId> own,
                                                       ParameterId theirs) const {
   const Binding& source = reference_.binding->bindings[theirs];
-  const auto codes = source.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked;
+  const Component codes = source.codes();
   // Of two tensors for one parameter, one that is not the reference's may be the trained one.
   for (const TensorId t : own) {
     const Component component = ours_.binding->names[t].component;
@@ -96,8 +85,8 @@ std::optional<std::string> ReferenceValues::objection(std::optional<ParameterId>
     if (different && *different == 0) return std::nullopt;
     return fmt::format("{} differs from the reference in {} values", name, grouped(different.value_or(0)));
   }
-  const bool comparable = (is_float(mine.dtype) || is_table(mine.dtype)) &&
-                          (is_float(with.dtype) || is_table(with.dtype)) && same_shape(mine.shape, with.shape);
+  const bool comparable = (is_plain_float(mine.dtype) || is_table(mine.dtype)) &&
+                          (is_plain_float(with.dtype) || is_table(with.dtype)) && same_shape(mine.shape, with.shape);
   if (comparable) {
     if (same_but_for_rounding(mine, with)) return std::nullopt;
     return fmt::format("{} is not the reference's tensor rounded to {}: its values are other ones", name,

@@ -6,10 +6,6 @@
 namespace outrider {
 namespace {
 
-bool is_half(Dtype dtype) {
-  return dtype == Dtype::kBF16 || dtype == Dtype::kF16;
-}
-
 // The MTP blocks' parameters as the reference stores them, where they were left out, quantised, or cast. False where
 // there was nothing to restore.
 bool restore_blocks(RepairContext& context) {

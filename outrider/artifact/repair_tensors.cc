@@ -11,10 +11,6 @@
 namespace outrider {
 namespace {
 
-bool is_half(Dtype dtype) {
-  return dtype == Dtype::kBF16 || dtype == Dtype::kF16;
-}
-
 // Whether all that a file beside the index holds is in the files of the index, too, value for value.
 bool only_repeats(RepairContext& context, std::uint32_t file) {
   const BindingReport& binding = context.binding();
@@ -244,9 +240,8 @@ void join_rows(RepairContext& context) {
     for (const auto& [row, t] : rows) tensors.push_back(t);
     const Dtype dtype = binding.tensor(tensors[0]).dtype;
     const std::uint64_t row_bytes = parameter.shape.dims[1] * dtype_bits(dtype) / 8;
-    const bool floats = dtype == Dtype::kBF16 || dtype == Dtype::kF16 || dtype == Dtype::kF32;
-    const bool whole = floats && rows.size() == parameter.shape.dims[0] && rows.rbegin()->first + 1 == rows.size() &&
-                       std::ranges::all_of(tensors, [&](TensorId t) {
+    const bool whole = is_plain_float(dtype) && rows.size() == parameter.shape.dims[0] &&
+                       rows.rbegin()->first + 1 == rows.size() && std::ranges::all_of(tensors, [&](TensorId t) {
                          return binding.tensor(t).dtype == dtype && binding.tensor(t).bytes() == row_bytes;
                        });
     if (!whole) {

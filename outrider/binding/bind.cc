@@ -251,7 +251,7 @@ class Proof {
         part.claimed[t] +=
             b.part == ExpertPart::kNone ? tensors[t].bytes() : report_.slice(p, static_cast<Component>(c)).bytes;
       }
-      const auto codes = b.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked;
+      const Component codes = b.codes();
       const TensorId t = *b.tensor(codes);
       const std::uint64_t bits =
           b.form == StorageForm::kPlain || b.form == StorageForm::kFp8Block ? dtype_bits(tensors[t].dtype) : 4;

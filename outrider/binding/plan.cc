@@ -147,47 +147,6 @@ DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_
   return scan;
 }
 
-std::optional<std::uint64_t> ExpertCounts::of_all_layers() const {
-  if (layers.empty() || layers[0] == 0) return std::nullopt;
-  const bool agree = std::all_of(layers.begin(), layers.end(), [&](std::uint64_t n) { return n == layers[0]; });
-  return agree ? std::optional(layers[0]) : std::nullopt;
-}
-
-ExpertCounts count_experts(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers) {
-  struct Seen {
-    std::uint64_t router = 0;
-    std::uint64_t experts = 0;
-  };
-  ExpertCounts counts;
-  if (num_hidden_layers == 0 || num_hidden_layers > kMaxBlocks || checkpoint.names_only()) return counts;
-  std::vector<Seen> layers(num_hidden_layers);
-  std::vector<Seen> drafter(kMaxDraftingBlocks);
-  TensorNameReader reader(checkpoint.patterns(), num_hidden_layers, false);
-  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) {
-    const TensorName name = reader.read(checkpoint.keys()[t]);
-    const bool stack = name.part != ExpertPart::kNone;
-    if (name.kind != TensorName::Kind::kParameter || (name.expert < 0 && !stack && name.slot != Slot::kGateWeight))
-      continue;
-    std::vector<Seen>& blocks = name.block.kind == BlockKind::kMtp ? drafter : layers;
-    if (name.block.kind == BlockKind::kTop || name.block.index >= blocks.size()) continue;
-    Seen& block = blocks[name.block.index];
-    const auto& shape = checkpoint.tensors()[t].shape;
-    if (name.expert >= 0) {
-      block.experts = std::max(block.experts, static_cast<std::uint64_t>(name.expert) + 1);
-    } else if (!shape.empty() && (stack || name.component == Component::kWeight)) {
-      (stack ? block.experts : block.router) = shape[0];
-    }
-  }
-  const auto agreed = [](const std::vector<Seen>& blocks) {
-    std::vector<std::uint64_t> out;
-    for (const Seen& block : blocks) out.push_back(block.router == block.experts ? block.router : 0);
-    return out;
-  };
-  counts.layers = agreed(layers);
-  counts.drafter = agreed(drafter);
-  return counts;
-}
-
 std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const DrafterScan& drafter,
                                              const ExpertCounts& experts) {
   std::uint32_t blocks = 0;
@@ -208,91 +167,108 @@ std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const Dr
 
 namespace {
 
-// What of a layer is on disk, as far as it tells what the layer is.
-struct LayerEvidence {
-  std::uint64_t ratio = 0;  // rows of the compressor's position bias
+// What of a block is on disk, as far as it tells what the block is.
+struct BlockEvidence {
+  std::uint64_t ratio = 0;    // rows of the compressor's position bias
+  std::uint64_t router = 0;   // rows of the router's weight
+  std::uint64_t experts = 0;  // one more than the highest expert, or the experts of a stack
   bool seen = false;
   unsigned compressor = 0;  // of its four parameters
   unsigned indexer = 0;     // of its own two and its compressor's four
   bool tid2eid = false;
   bool gate_bias = false;
 
-  void add(Slot slot) {
-    compressor += slot >= Slot::kCompressorApe && slot <= Slot::kCompressorNorm;
-    indexer += slot >= Slot::kIndexerWqB && slot <= Slot::kIndexerCompressorNorm;
-    tid2eid = tid2eid || slot == Slot::kGateTid2Eid;
-    gate_bias = gate_bias || slot == Slot::kGateBias;
+  // `tensor`: nullptr for one that lies in a file that is not there.
+  void add(const TensorName& name, const TensorInfo* tensor) {
+    const bool weight = name.component == Component::kWeight;
+    compressor += weight && name.slot >= Slot::kCompressorApe && name.slot <= Slot::kCompressorNorm;
+    indexer += weight && name.slot >= Slot::kIndexerWqB && name.slot <= Slot::kIndexerCompressorNorm;
+    tid2eid = tid2eid || (weight && name.slot == Slot::kGateTid2Eid);
+    gate_bias = gate_bias || (weight && name.slot == Slot::kGateBias);
+    if (tensor == nullptr) return;
+    seen = true;
+    const auto& shape = tensor->shape;
+    if (name.slot == Slot::kCompressorApe && shape.size() == 2) ratio = shape[0];
+    if (name.expert >= 0) {
+      experts = std::max(experts, static_cast<std::uint64_t>(name.expert) + 1);
+    } else if (name.part != ExpertPart::kNone && !shape.empty()) {
+      experts = shape[0];
+    } else if (name.slot == Slot::kGateWeight && weight && !shape.empty()) {
+      router = shape[0];
+    }
   }
   LayerAttention attention() const {
     if (indexer != 0) return {AttentionType::kCompressedSparse, ratio};
     if (compressor != 0) return {AttentionType::kHeavilyCompressed, ratio};
     return {};
   }
-  bool certain() const { return ratio != 0 && compressor == 4 && (indexer == 0 || indexer == 6); }
+  bool attention_certain() const { return ratio != 0 && compressor == 4 && (indexer == 0 || indexer == 6); }
+  std::uint64_t agreed_experts() const { return router == experts ? router : 0; }
 };
 
-}  // namespace
+struct Evidence {
+  std::vector<BlockEvidence> layers;
+  std::vector<BlockEvidence> drafter;  // kMaxDraftingBlocks
+  std::uint64_t mtp_blocks = 0;        // one more than the highest index
+};
 
-ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers) {
-  ConfigHints hints;
-  if (num_hidden_layers == 0 || num_hidden_layers > kMaxBlocks) return hints;
-  std::vector<LayerEvidence> layers(num_hidden_layers);
-  std::uint64_t mtp_blocks = 0;
+Evidence read_evidence(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers) {
+  Evidence out{std::vector<BlockEvidence>(num_hidden_layers), std::vector<BlockEvidence>(kMaxDraftingBlocks), 0};
   TensorNameReader reader(checkpoint.patterns(), num_hidden_layers, false);
   const auto add = [&](const NameKey& key, const TensorInfo* tensor) {
     const TensorName name = reader.read(key);
-    if (name.kind != TensorName::Kind::kParameter) return;
-    if (name.block.kind == BlockKind::kMtp) mtp_blocks = std::max<std::uint64_t>(mtp_blocks, name.block.index + 1);
-    if (name.block.kind != BlockKind::kLayer || name.block.index >= num_hidden_layers) return;
-    LayerEvidence& layer = layers[name.block.index];
-    if (name.component == Component::kWeight) layer.add(name.slot);
-    if (tensor == nullptr) return;
-    layer.seen = true;
-    if (name.slot == Slot::kCompressorApe && tensor->shape.size() == 2) layer.ratio = tensor->shape[0];
+    if (name.kind != TensorName::Kind::kParameter || name.block.kind == BlockKind::kTop) return;
+    const bool mtp = name.block.kind == BlockKind::kMtp;
+    if (mtp) out.mtp_blocks = std::max<std::uint64_t>(out.mtp_blocks, name.block.index + 1);
+    std::vector<BlockEvidence>& blocks = mtp ? out.drafter : out.layers;
+    if (name.block.index < blocks.size()) blocks[name.block.index].add(name, tensor);
   };
   for (const AbsentTensor& absent : checkpoint.absent()) add(absent.key, nullptr);
   for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) add(checkpoint.keys()[t], &checkpoint.tensors()[t]);
+  return out;
+}
 
+// Config fields that the tensors on disk give away.
+ConfigHints hints_of(const Evidence& evidence, bool names_only) {
+  const std::vector<BlockEvidence>& layers = evidence.layers;
+  ConfigHints hints;
   std::vector<LayerAttention> attention;
   std::vector<bool> hash_layers;
-  for (const LayerEvidence& layer : layers) {
+  for (const BlockEvidence& layer : layers) {
     attention.push_back(layer.attention());
     hash_layers.push_back(layer.tid2eid);
-    hints.certain_layers.push_back(layer.certain() ? std::optional(layer.attention()) : std::nullopt);
+    hints.certain_layers.push_back(layer.attention_certain() ? std::optional(layer.attention()) : std::nullopt);
   }
   const bool ratios_known =
       std::ranges::all_of(attention, [](const LayerAttention& l) { return !l.compressed() || l.compress_ratio != 0; });
-  if (ratios_known && std::ranges::all_of(layers, &LayerEvidence::seen)) hints.layers = attention;
-  if (std::ranges::all_of(layers, [](const LayerEvidence& l) { return l.tid2eid != l.gate_bias; }))
+  if (ratios_known && std::ranges::all_of(layers, &BlockEvidence::seen)) hints.layers = attention;
+  if (std::ranges::all_of(layers, [](const BlockEvidence& l) { return l.tid2eid != l.gate_bias; }))
     hints.certain_hash_layers = hash_layers;
   hints.hash_layers = std::move(hash_layers);
-  if (!checkpoint.names_only() || mtp_blocks != 0) hints.num_nextn_predict_layers = mtp_blocks;
+  if (!names_only || evidence.mtp_blocks != 0) hints.num_nextn_predict_layers = evidence.mtp_blocks;
+  const std::uint64_t experts = layers[0].agreed_experts();
+  if (experts != 0 &&
+      std::ranges::all_of(layers, [&](const BlockEvidence& l) { return l.agreed_experts() == experts; }))
+    hints.n_routed_experts = experts;
   return hints;
 }
 
-namespace {
-
-// Whether the tensors say something else than a config that says everything.
-bool contradict(const ConfigHints& hints, const ModelConfig& config) {
-  if (hints.n_routed_experts && *hints.n_routed_experts != config.n_routed_experts) return true;
-  if (hints.certain_hash_layers && *hints.certain_hash_layers != config.hash_layers) return true;
-  for (std::size_t i = 0; i < std::min(hints.certain_layers.size(), config.layers.size()); ++i) {
-    if (hints.certain_layers[i] && hints.certain_layers[i]->type != config.layers[i].type) return true;
-  }
-  return false;
+std::vector<std::uint64_t> agreed_experts(const std::vector<BlockEvidence>& blocks) {
+  std::vector<std::uint64_t> out;
+  for (const BlockEvidence& block : blocks) out.push_back(block.agreed_experts());
+  return out;
 }
 
 }  // namespace
 
 ModelReading read_model(const Checkpoint& checkpoint) {
-  ModelReading out{read_config(checkpoint.config_json()), {}};
-  if (out.config.unsupported()) return out;
-  const ModelConfig& config = out.config.config;
-  out.experts = count_experts(checkpoint, config.num_hidden_layers);
-  ConfigHints hints = config_hints(checkpoint, config.num_hidden_layers);
-  hints.n_routed_experts = out.experts.of_all_layers();
-  // What the config lost, or was not told, the tensors may know.
-  if (!out.config.sound() || contradict(hints, config)) out.config = read_config(checkpoint.config_json(), hints);
+  ModelReading out;
+  out.config = read_config(checkpoint.config_json(), [&](std::uint64_t num_hidden_layers) {
+    if (num_hidden_layers == 0 || num_hidden_layers > kMaxBlocks) return ConfigHints();
+    const Evidence evidence = read_evidence(checkpoint, num_hidden_layers);
+    out.experts = {agreed_experts(evidence.layers), agreed_experts(evidence.drafter)};
+    return hints_of(evidence, checkpoint.names_only());
+  });
   return out;
 }
 

@@ -26,6 +26,8 @@ struct Binding {
   std::uint32_t group_size = 0;                       // elements of a row that share a scale (kMxfp4, kW4A16, kNvfp4)
   std::array<std::int32_t, kComponentCount> tensors;  // by Component; -1: none
 
+  // Which component holds the values, or their codes.
+  Component codes() const { return tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked; }
   std::optional<TensorId> tensor(Component c) const {
     const std::int32_t t = tensors[static_cast<std::size_t>(c)];
     return t < 0 ? std::nullopt : std::optional<TensorId>(static_cast<TensorId>(t));
@@ -143,17 +145,11 @@ DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_
 struct ExpertCounts {
   std::vector<std::uint64_t> layers;   // by layer
   std::vector<std::uint64_t> drafter;  // by drafting block
-
-  std::optional<std::uint64_t> of_all_layers() const;  // where they agree
 };
-ExpertCounts count_experts(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
 
 // The manifest that `config` and the drafter on disk call for.
 std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const DrafterScan& drafter,
                                              const ExpertCounts& experts);
-
-// Config fields that the tensors on disk give away, for a config.json that lost them.
-ConfigHints config_hints(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
 
 // config.json, and what it lost read from the tensors; with the number of experts in each block.
 struct ModelReading {

@@ -13,24 +13,16 @@ constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) {
   return (a + b - 1) / b;
 }
 
-bool is_plain_float(Dtype d) {
-  return d == Dtype::kBF16 || d == Dtype::kF16 || d == Dtype::kF32;
-}
 bool is_byte(Dtype d) {
   return d == Dtype::kI8 || d == Dtype::kU8;
-}
-bool is_scale_float(Dtype d) {
-  return is_plain_float(d);
 }
 
 }  // namespace
 
 Resolver::Resolver(BindingReport& report) : report_(report) {
-  const std::optional<QuantizationConfig>& quantization = report.manifest->config().quantization;
-  if (quantization && quantization->weight_block_size.size() == 2) {
-    block_rows_ = quantization->weight_block_size[0];
-    block_cols_ = quantization->weight_block_size[1];
-  }
+  const auto [rows, cols] = report.manifest->config().fp8_block();
+  block_rows_ = rows;
+  block_cols_ = cols;
   const std::vector<ShardFile>& files = report.checkpoint->files();
   any_truncated_ = std::any_of(files.begin(), files.end(),
                                [](const ShardFile& file) { return file.expected_bytes > file.file_bytes; });
@@ -122,8 +114,7 @@ void Resolver::resolve_names(ParameterId p, Binding& b) {
 
 std::optional<TensorId> Resolver::need(ParameterId p, const Binding& b, Component c) {
   if (const auto t = b.tensor(c)) return t;
-  fault(FaultKind::kMissingCompanion, p,
-        b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked),
+  fault(FaultKind::kMissingCompanion, p, b.tensor(b.codes()),
         fmt::format("stored as {} ({}) but {} is not in the checkpoint", storage_form_name(b.form),
                     weight_description(b), companion_name(p, b, c)),
         c);
@@ -182,7 +173,7 @@ bool Resolver::expect_dtype(ParameterId p, TensorId t, bool allowed, FaultKind k
 }
 
 void Resolver::resolve_unquantised(ParameterId p, Binding& b) {
-  const TensorId t = *b.tensor(has(b, Component::kWeight) ? Component::kWeight : Component::kWeightPacked);
+  const TensorId t = *b.tensor(b.codes());
   const Dtype dtype = tensor(t).dtype;
   b.form = StorageForm::kPlain;
   if (!has(b, Component::kWeight)) {
@@ -273,7 +264,7 @@ std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, 
                         false};
   }
   const Dtype scale = tensor(*s).dtype;
-  if (scale != Dtype::kF8E8M0 && scale != Dtype::kU8 && !(fp8 && is_scale_float(scale))) {
+  if (scale != Dtype::kF8E8M0 && scale != Dtype::kU8 && !(fp8 && is_plain_float(scale))) {
     return BindingFault{FaultKind::kWrongCompanion,
                         p,
                         *s,
@@ -307,7 +298,7 @@ void Resolver::resolve_packed(ParameterId p, Binding& b) {
     b.form = StorageForm::kW4A16;
     expect_shape(p, t, {out, ceil_div(in, 8)}, FaultKind::kWrongShape, "its W4A16 form, eight nibbles to an I32,");
     if (const auto s = need(p, b, Component::kWeightScale)) {
-      expect_dtype(p, *s, is_scale_float(tensor(*s).dtype), FaultKind::kWrongCompanion, "BF16, F16 or F32");
+      expect_dtype(p, *s, is_plain_float(tensor(*s).dtype), FaultKind::kWrongCompanion, "BF16, F16 or F32");
       const auto& have = tensor(*s).shape;
       if (have.size() != 2 || have[0] != out || have[1] == 0 || in % have[1] != 0) {
         fault(FaultKind::kWrongCompanion, p, *s,
@@ -386,7 +377,7 @@ void Resolver::resolve_weight(ParameterId p, Binding& b) {
     if (const auto c = only_scale(p, b)) {
       const TensorId s = *b.tensor(*c);
       const Dtype d = tensor(s).dtype;
-      expect_dtype(p, s, is_scale_float(d) || d == Dtype::kF8E8M0 || d == Dtype::kU8, FaultKind::kWrongCompanion,
+      expect_dtype(p, s, is_plain_float(d) || d == Dtype::kF8E8M0 || d == Dtype::kU8, FaultKind::kWrongCompanion,
                    "F8_E8M0, F32 or BF16");
       expect_shape(p, s, {ceil_div(out, block_rows_), ceil_div(in, block_cols_)}, FaultKind::kWrongCompanion,
                    fmt::format("a scale for each {}x{} block", block_rows_, block_cols_));

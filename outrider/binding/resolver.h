@@ -62,8 +62,8 @@ class Resolver {
   void check_truncation(ParameterId p, const Binding& b);
 
   BindingReport& report_;
-  std::uint64_t block_rows_ = 128;  // of FP8, from weight_block_size
-  std::uint64_t block_cols_ = 128;
+  std::uint64_t block_rows_;  // of FP8
+  std::uint64_t block_cols_;
   bool any_truncated_ = false;
 };
 

@@ -51,8 +51,7 @@ struct Gathered {
 
 constexpr std::string_view kTranspose =
     "Exchange the last two dimensions and save again (in PyTorch: tensor.transpose(-1, -2).contiguous()). Or: "
-    "`outrider "
-    "repair --reference SOURCE`.";
+    "`outrider repair --reference SOURCE`.";
 
 void add_all(CheckContext& context, const std::map<Code, Gathered>& gathered) {
   for (const auto& [code, g] : gathered) {

@@ -215,18 +215,9 @@ class Scan {
   }
 
   bool same_bytes(const Item& a, const Item& b) const {
-    if (a.bytes != b.bytes) return false;
-    const TensorInfo& x = context_.checkpoint().tensors()[a.tensor];
-    const TensorInfo& y = context_.checkpoint().tensors()[b.tensor];
-    constexpr std::uint64_t kPiece = 1 << 20;
-    bool same = true;
-    for (std::uint64_t at = 0; at < a.bytes && same; at += kPiece) {
-      const std::uint64_t bytes = std::min(kPiece, a.bytes - at);
-      same = std::ranges::equal(data_.piece(x, a.begin + at, bytes), data_.piece(y, b.begin + at, bytes));
-      data_.drop(x, a.begin + at, bytes);
-      data_.drop(y, b.begin + at, bytes);
-    }
-    return same;
+    const std::vector<TensorInfo>& tensors = context_.checkpoint().tensors();
+    return a.bytes == b.bytes && count_different_bytes({data_, tensors[a.tensor], a.begin, a.bytes},
+                                                       {data_, tensors[b.tensor], b.begin, b.bytes}, 1, true) == 0;
   }
 
   // Experts of one block whose codes are the same, byte for byte.
@@ -341,7 +332,7 @@ class Scan {
 
   std::string weight_name(ParameterId p) const {
     const Binding& b = context_.binding().bindings[p];
-    return stored_name(*b.tensor(b.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked));
+    return stored_name(*b.tensor(b.codes()));
   }
 
   // Whether values are drawn from one distribution, all rows alike. Training gives tokens that are frequent and rare

@@ -58,7 +58,7 @@ void check_mtp(CheckContext& context) {
     const Binding& b = binding.bindings[p];
     if (parameter.falls_back_to && b.shared && !context.unread->hold(p)) absent.push_back(parameter.name());
     if (!b.bound || b.shared) continue;
-    const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
+    const auto t = b.tensor(b.codes());
     const std::string name = binding.stored_name(*t);
     any_plain = any_plain || (b.form == StorageForm::kPlain && parameter.spec().storage == Storage::kLinear);
     if (coarse(b.form)) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "outrider/binding/foreign_format.h"
+
 namespace outrider {
 namespace {
 
@@ -91,8 +93,7 @@ constexpr FindingKind kKinds[] = {
      "For such engines add the releases' fields beside transformers': `outrider repair --only OUT028`."},
     {Code::kForeignFormat, "OUT029", "foreign-format", kError, false, "weights in a form that Outrider does not read",
      "An engine that does not know the form either stops at unknown names, or skips them and answers with garbage.",
-     "Run it with an engine that reads this form; it may be sound for that. For Outrider, take the official release or "
-     "an artifact in a form of docs/storage-forms.md."},
+     kForeignFormatRemedy},
 
     {Code::kParameterMissing, "OUT030", "parameter-missing", kError, false, "parameters that no tensor fills",
      "The parameter keeps its random initial value. For an MTP block: every draft is rejected, 0% acceptance, no "
@@ -120,8 +121,7 @@ constexpr FindingKind kKinds[] = {
     {Code::kStrayCompanion, "OUT036", "stray-companion", kError, false, "scales beside weights that need none",
      "Engines that go by the names of scales read an unquantised weight as codes.",
      "If the weight was widened already, drop the scale: `outrider repair --only OUT036`. If its dtype is wrong, take "
-     "it "
-     "from the source; `outrider repair --reference SOURCE` tells which."},
+     "it from the source; `outrider repair --reference SOURCE` tells which."},
     {Code::kBoundTwice, "OUT037", "bound-twice", kError, false, "two tensors for one parameter",
      "Which one wins depends on the order of loading.", "Remove the one that is wrong."},
     {Code::kUnknownTensor, "OUT038", "unknown-tensor", kWarning, false, "tensors that the model does not have",
@@ -219,8 +219,7 @@ constexpr FindingKind kKinds[] = {
     {Code::kStaleQuantizationFile, "OUT066", "stale-quantization-file", kWarning, false,
      "a file beside config.json describes another quantisation",
      "vLLM, SGLang and TensorRT-LLM read hf_quant_config.json and its like, some before config.json: they build "
-     "modules "
-     "for other tensors than there are.",
+     "modules for other tensors than there are.",
      "Remove the file where config.json has a quantization_config that holds; otherwise write it anew."},
 
     {Code::kNotANumber, "OUT070", "not-a-number", kError, false, "values that are NaN or infinite",
@@ -239,11 +238,9 @@ constexpr FindingKind kKinds[] = {
     {Code::kAliasDiffers, "OUT075", "alias-differs", kWarning, false,
      "the MTP block's own head or embedding differs from the model's",
      "If it is damaged, acceptance falls, or is zero. If it was trained on purpose, engines that put the model's in "
-     "its "
-     "place accept less.",
+     "its place accept less.",
      "Run `outrider check --data --probe`: where drafts are accepted, it was trained on purpose and belongs there. "
-     "Where "
-     "they are not, take it from the source."},
+     "Where they are not, take it from the source."},
     {Code::kMtpInitialValues, "OUT076", "mtp-initial-values", kError, false, "the drafter holds initial values",
      "Nothing was loaded before it was saved: 0% acceptance.", "Take the tensors from the source."},
     {Code::kIdenticalExperts, "OUT077", "identical-experts", kWarning, false, "experts of a layer hold the same values",

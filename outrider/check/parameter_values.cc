@@ -6,20 +6,10 @@
 
 #include "outrider/check/value_scan.h"
 #include "outrider/checkpoint/number_formats.h"
+#include "outrider/util/load.h"
 
 namespace outrider {
 namespace {
-
-template <typename T>
-T load(const std::byte* at) {
-  T value;
-  std::memcpy(&value, at, sizeof(T));
-  return value;
-}
-
-bool is_float(Dtype dtype) {
-  return dtype == Dtype::kBF16 || dtype == Dtype::kF16 || dtype == Dtype::kF32;
-}
 
 const std::array<float, 256>& e4m3_values() {
   static const std::array<float, 256> values = [] {
@@ -40,7 +30,7 @@ std::optional<ParameterValues> ParameterValues::of(const BindingReport& binding,
   for (const std::int32_t t : b.tensors) {
     if (t >= 0 && !data.readable(binding.tensor(static_cast<TensorId>(t)))) return std::nullopt;
   }
-  const Component codes = b.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked;
+  const Component codes = b.codes();
   const TensorSlice slice = binding.slice(id, codes);
   const TensorInfo& tensor = binding.tensor(slice.tensor);
   ParameterValues out(data, tensor);
@@ -51,7 +41,8 @@ std::optional<ParameterValues> ParameterValues::of(const BindingReport& binding,
   if (out.elements() == 0 || slice.bytes % out.rows_ != 0) return std::nullopt;
   out.row_bytes_ = slice.bytes / out.rows_;
   if (b.form == StorageForm::kPlain) {
-    if (!is_float(tensor.dtype) || out.row_bytes_ != out.cols_ * dtype_bits(tensor.dtype) / 8) return std::nullopt;
+    if (!is_plain_float(tensor.dtype) || out.row_bytes_ != out.cols_ * dtype_bits(tensor.dtype) / 8)
+      return std::nullopt;
     return out;
   }
 
@@ -68,10 +59,9 @@ std::optional<ParameterValues> ParameterValues::of(const BindingReport& binding,
   out.scale_cols_ = out.scales_->shape[1];
   out.block_cols_ = b.group_size;
   if (b.form == StorageForm::kFp8Block) {
-    const std::optional<QuantizationConfig>& quantization = binding.manifest->config().quantization;
-    const bool given = quantization && quantization->weight_block_size.size() == 2;
-    out.block_rows_ = given ? quantization->weight_block_size[0] : 128;
-    out.block_cols_ = given ? quantization->weight_block_size[1] : 128;
+    const auto [rows, cols] = binding.manifest->config().fp8_block();
+    out.block_rows_ = rows;
+    out.block_cols_ = cols;
   }
   if (out.block_rows_ == 0 || out.block_cols_ == 0) return std::nullopt;
   if (const std::byte* at = whole(Component::kWeightGlobalScale)) out.global_scale_ = 1 / load<float>(at);

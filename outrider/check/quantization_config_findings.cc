@@ -26,7 +26,7 @@ std::string holder_of_stack(std::string_view tensor) {
 }
 
 TensorId codes_of(const Binding& b) {
-  return b.tensor(Component::kWeight) ? *b.tensor(Component::kWeight) : *b.tensor(Component::kWeightPacked);
+  return *b.tensor(b.codes());
 }
 
 // The same module in the other dialect, to tell why a target does not match.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -127,7 +126,7 @@ class Comparison {
         if (mine != source) {
           same_dtype = false;
           tolerance = tolerance_of(mine, source);
-        } else if (count_different_bytes(job, component, true) != 0) {
+        } else if (count_different(job, component, true) != 0) {
           std::optional<Component>& first = is_value(component) ? differs : beside;
           if (!first) first = component;
         }
@@ -159,39 +158,25 @@ class Comparison {
     if (!differs) {
       job.differs.reset();
     } else if (!job.differs) {
-      job.differs = *a.tensor(a.tensor(Component::kWeight) ? Component::kWeight : Component::kWeightPacked);
+      job.differs = *a.tensor(a.codes());
     }
   }
 
   void count(Job& job, Component component) const {
     job.differs = *ours_.bindings[job.own].tensor(component);
-    job.difference.different = count_different_bytes(job, component, false);
+    job.difference.different = count_different(job, component, false);
     job.difference.elements = ours_.slice(job.own, component).bytes * 8 / dtype_bits(ours_.tensor(*job.differs).dtype);
   }
 
   // Elements of one component whose bytes differ; with `any`, no more than one.
-  std::uint64_t count_different_bytes(const Job& job, Component component, bool any) const {
+  std::uint64_t count_different(const Job& job, Component component, bool any) const {
     const TensorSlice mine = ours_.slice(job.own, component);
     const TensorSlice source = theirs_.slice(job.reference, component);
     const TensorInfo& a = ours_.tensor(mine.tensor);
     const TensorInfo& b = theirs_.tensor(source.tensor);
     if (!our_data_.readable(a) || !their_data_.readable(b) || mine.bytes != source.bytes) return 0;
-    const std::uint64_t size = std::max(1U, dtype_bits(a.dtype) / 8);
-    constexpr std::uint64_t kPiece = 1 << 20;
-    std::uint64_t different = 0;
-    for (std::uint64_t at = 0; at < mine.bytes && !(any && different != 0); at += kPiece) {
-      const std::uint64_t bytes = std::min(kPiece, mine.bytes - at);
-      const auto x = our_data_.piece(a, mine.begin + at, bytes);
-      const auto y = their_data_.piece(b, source.begin + at, bytes);
-      if (std::memcmp(x.data(), y.data(), bytes) != 0) {
-        for (std::uint64_t i = 0; i + size <= bytes && !(any && different != 0); i += size) {
-          different += std::memcmp(x.data() + i, y.data() + i, size) != 0;
-        }
-      }
-      our_data_.drop(a, mine.begin + at, bytes);
-      their_data_.drop(b, source.begin + at, bytes);
-    }
-    return different;
+    return count_different_bytes({our_data_, a, mine.begin, mine.bytes}, {their_data_, b, source.begin, source.bytes},
+                                 std::max(1U, dtype_bits(a.dtype) / 8), any);
   }
 
   // Where values are of another order of difference than training or rounding leaves, they may lie elsewhere.

@@ -269,7 +269,7 @@ std::string parameter_map(const CheckReport& report) {
     const Binding& b = binding.bindings[p];
     if (b.shared && parameter.block.kind == BlockKind::kDspark) continue;  // stages have none of their own, as a rule
     out += parameter.name();
-    const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
+    const auto t = b.tensor(b.codes());
     if (!b.bound || !t) {
       out += "\t-\t-\tnot bound\n";
       continue;

@@ -83,8 +83,7 @@ std::string differing_tensor(const BindingReport& binding, ParameterId odd, Para
   for (std::size_t c = 0; c < kComponentCount; ++c) {
     if (a.tensors[c] < 0) {
       if (b.tensors[c] >= 0 && !absent) {
-        const auto own =
-            a.tensor(Component::kWeight) ? a.tensor(Component::kWeight) : a.tensor(Component::kWeightPacked);
+        const auto own = a.tensor(a.codes());
         const std::string name = binding.stored_name(*own);
         absent = fmt::format("{}.{}", name.substr(0, name.rfind('.')), component_suffix(static_cast<Component>(c)));
       }
@@ -165,7 +164,7 @@ void check_dtypes(CheckContext& context) {
     const Binding& b = binding.bindings[p];
     if (!b.bound || b.shared) continue;
     const ParameterSpec& spec = manifest[p].spec();
-    const auto t = b.tensor(Component::kWeight) ? b.tensor(Component::kWeight) : b.tensor(Component::kWeightPacked);
+    const auto t = b.tensor(b.codes());
     const TensorInfo& tensor = binding.tensor(*t);
     if (b.form == StorageForm::kPlain) {
       if (spec.storage == Storage::kFloat32 && tensor.dtype != Dtype::kF32) {

@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::uint64_t kPiece = 4 << 20;
 
-bool widens(Dtype d) {
-  return d == Dtype::kBF16 || d == Dtype::kF16 || d == Dtype::kF32;
-}
-
 }  // namespace
 
 TensorData::TensorData(const Checkpoint& checkpoint) : checkpoint_(checkpoint), files_(checkpoint.files().size()) {
@@ -48,16 +44,36 @@ void TensorData::read(const TensorInfo& tensor, std::uint64_t begin, std::uint64
   }
 }
 
+std::uint64_t count_different_bytes(const TensorBytes& a, const TensorBytes& b, std::uint64_t size, bool any) {
+  constexpr std::uint64_t kBytes = 1 << 20;
+  std::uint64_t different = 0;
+  for (std::uint64_t at = 0; at < a.bytes && !(any && different != 0); at += kBytes) {
+    const std::uint64_t bytes = std::min(kBytes, a.bytes - at);
+    const auto x = a.data.piece(a.tensor, a.begin + at, bytes);
+    const auto y = b.data.piece(b.tensor, b.begin + at, bytes);
+    if (std::memcmp(x.data(), y.data(), bytes) != 0) {
+      for (std::uint64_t i = 0; i + size <= bytes && !(any && different != 0); i += size) {
+        different += std::memcmp(x.data() + i, y.data() + i, size) != 0;
+      }
+    }
+    a.data.drop(a.tensor, a.begin + at, bytes);
+    b.data.drop(b.tensor, b.begin + at, bytes);
+  }
+  return different;
+}
+
 std::optional<std::uint64_t> count_different(const TensorData& a_data, const TensorInfo& a, const TensorData& b_data,
                                              const TensorInfo& b) {
   if (!a_data.readable(a) || !b_data.readable(b)) return std::nullopt;
   const unsigned a_bits = dtype_bits(a.dtype);
   const unsigned b_bits = dtype_bits(b.dtype);
-  const bool same = a.dtype == b.dtype;
-  if (!same && !(widens(a.dtype) && widens(b.dtype))) return std::nullopt;
   if (a.bytes() * 8 / a_bits != b.bytes() * 8 / b_bits) return std::nullopt;
-  const std::uint64_t a_size = std::max(1U, a_bits / 8);
-  const std::uint64_t b_size = std::max(1U, b_bits / 8);
+  if (a.dtype == b.dtype) {
+    return count_different_bytes({a_data, a, 0, a.bytes()}, {b_data, b, 0, b.bytes()}, std::max(1U, a_bits / 8));
+  }
+  if (!is_plain_float(a.dtype) || !is_plain_float(b.dtype)) return std::nullopt;
+  const std::uint64_t a_size = a_bits / 8;
+  const std::uint64_t b_size = b_bits / 8;
   const std::uint64_t elements = a.bytes() / a_size;
   std::uint64_t different = 0;
   const std::uint64_t step = kPiece / 8;
@@ -65,17 +81,9 @@ std::optional<std::uint64_t> count_different(const TensorData& a_data, const Ten
     const std::uint64_t count = std::min(step, elements - at);
     const auto x = a_data.piece(a, at * a_size, count * a_size);
     const auto y = b_data.piece(b, at * b_size, count * b_size);
-    if (same) {
-      if (std::memcmp(x.data(), y.data(), x.size()) != 0) {
-        for (std::uint64_t i = 0; i < count; ++i) {
-          different += std::memcmp(x.data() + i * a_size, y.data() + i * a_size, a_size) != 0;
-        }
-      }
-    } else {
-      for (std::uint64_t i = 0; i < count; ++i) {
-        different += std::bit_cast<std::uint32_t>(load_float(a.dtype, x.data() + i * a_size)) !=
-                     std::bit_cast<std::uint32_t>(load_float(b.dtype, y.data() + i * b_size));
-      }
+    for (std::uint64_t i = 0; i < count; ++i) {
+      different += std::bit_cast<std::uint32_t>(load_float(a.dtype, x.data() + i * a_size)) !=
+                   std::bit_cast<std::uint32_t>(load_float(b.dtype, y.data() + i * b_size));
     }
     a_data.drop(a, at * a_size, count * a_size);
     b_data.drop(b, at * b_size, count * b_size);

@@ -35,6 +35,16 @@ class TensorData {
   std::vector<MappedFile> files_;
 };
 
+// Bytes [begin, begin + bytes) of a tensor.
+struct TensorBytes {
+  const TensorData& data;
+  const TensorInfo& tensor;
+  std::uint64_t begin;
+  std::uint64_t bytes;
+};
+// How many elements of `size` bytes differ between two ranges as long as each other; with `any`, 1 at the most.
+std::uint64_t count_different_bytes(const TensorBytes& a, const TensorBytes& b, std::uint64_t size, bool any = false);
+
 // How many values differ between two tensors of the same number of elements: of the same dtype by their bytes,
 // otherwise BF16, F16 and F32 after widening. Nothing where they cannot be compared.
 std::optional<std::uint64_t> count_different(const TensorData& a_data, const TensorInfo& a, const TensorData& b_data,

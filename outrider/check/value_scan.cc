@@ -1,17 +1,11 @@
 #include "outrider/check/value_scan.h"
 
 #include <bit>
-#include <cstring>
+
+#include "outrider/util/load.h"
 
 namespace outrider {
 namespace {
-
-template <typename T>
-T load(const std::byte* at) {
-  T value;
-  std::memcpy(&value, at, sizeof(T));
-  return value;
-}
 
 // IEEE-like floats: `kMagnitude` masks the sign off, `kInfinity` is the first code that is no number.
 template <typename T, T kMagnitude, T kInfinity>

@@ -39,5 +39,12 @@ std::optional<Dtype> dtype_from_name(std::string_view name);
 // Bits of one element: 4 for F4, 6 for F6, 64 for C64.
 unsigned dtype_bits(Dtype dtype);
 bool is_integer(Dtype dtype);
+constexpr bool is_half(Dtype dtype) {
+  return dtype == Dtype::kBF16 || dtype == Dtype::kF16;
+}
+// The dtypes of what is not quantised.
+constexpr bool is_plain_float(Dtype dtype) {
+  return is_half(dtype) || dtype == Dtype::kF32;
+}
 
 }  // namespace outrider

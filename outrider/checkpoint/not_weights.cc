@@ -23,8 +23,7 @@ std::string_view impostor_advice(Impostor impostor) {
   return impostor == Impostor::kLfsPointer
              ? "is a Git LFS pointer, not the file itself. Run `git lfs pull` in the repository."
              : "is a web page, probably a login form or an error, not the file itself. Download it again with a token "
-               "that "
-               "may read the repository.";
+               "that may read the repository.";
 }
 
 }  // namespace outrider

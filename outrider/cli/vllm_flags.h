@@ -33,7 +33,7 @@ inline constexpr const char* kVllmFlagOption = "--vllm-flag";
 // nothing, and why. Throws Error for those that are refused, all of them in one.
 void accept_vllm_flags(const std::vector<std::string>& given, const std::string& model, Log& log);
 
-// The table as docs/serving.md has it.
+// The table of docs/vllm-flags.md.
 std::string vllm_flags_markdown();
 
 }  // namespace outrider

@@ -31,10 +31,11 @@ class Reader {
     out_.spelling = has("dim") && !has("hidden_size") ? ConfigSpelling::kInference : ConfigSpelling::kHuggingFace;
   }
 
-  void read(const ConfigHints& hints) {
+  void read(const HintSource& source) {
     read_traits();
     if (!recognise_model()) return;
     read_sizes();
+    const ConfigHints hints = source ? source(out_.config.num_hidden_layers) : ConfigHints();
     read_expert_count(hints);
     read_numbers();
     read_rope_dims();
@@ -766,6 +767,11 @@ std::optional<std::uint64_t> ModelConfig::num_hash_layers() const {
   return static_cast<std::uint64_t>(end - hash_layers.begin());
 }
 
+std::array<std::uint64_t, 2> ModelConfig::fp8_block() const {
+  if (!quantization || quantization->weight_block_size.size() != 2) return {128, 128};
+  return {quantization->weight_block_size[0], quantization->weight_block_size[1]};
+}
+
 bool ConfigReading::unsupported() const {
   return std::any_of(issues.begin(), issues.end(), [](const ConfigIssue& i) { return i.kind == Kind::kUnsupported; });
 }
@@ -782,7 +788,7 @@ std::string_view attention_type_name(AttentionType type) {
   return "";
 }
 
-ConfigReading read_config(std::string_view text, const ConfigHints& hints) {
+ConfigReading read_config(std::string_view text, const HintSource& hints) {
   const json root = parse_bounded_json(text, "config.json", kRestoreTheFile);
   if (!root.is_object()) throw Error("config.json: not a JSON object. Restore it from the checkpoint's source.");
   ConfigReading out;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -79,6 +81,8 @@ struct ModelConfig {
 
   // The releases' num_hash_layers: how many layers, from the first on, are hash-routed. Nothing where others are, too.
   std::optional<std::uint64_t> num_hash_layers() const;
+  // Rows and columns of an FP8 weight that share a scale: weight_block_size, 128 x 128 where it is not given.
+  std::array<std::uint64_t, 2> fp8_block() const;
 };
 
 struct ConfigIssue {
@@ -134,10 +138,14 @@ struct ConfigHints {
   std::optional<std::vector<bool>> certain_hash_layers;  // each layer has either a hash table or a router bias
 };
 
+// The hints for a model of so many layers (0: config.json does not say).
+using HintSource = std::function<ConfigHints(std::uint64_t num_hidden_layers)>;
+
 // Reads the text of a config.json in either spelling. Every missing field and every contradiction is listed in
-// `issues`; where `hints` can stand in for a missing field the reading goes on with the hint, and the issue names the
-// value to restore. Throws Error when the text is not a JSON object (depth at most 64).
-ConfigReading read_config(std::string_view json, const ConfigHints& hints = {});
+// `issues`; where a hint can stand in for a missing field the reading goes on with the hint, and the issue names the
+// value to restore. `hints` is called once, unless this is another model. Throws Error when the text is not a JSON
+// object (depth at most 64).
+ConfigReading read_config(std::string_view json, const HintSource& hints = {});
 
 std::string_view attention_type_name(AttentionType type);  // Hugging Face's layer_types entry
 

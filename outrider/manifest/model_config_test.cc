@@ -127,7 +127,7 @@ TEST(ModelConfig, TheTensorsNumberOfExpertsIsReadOnWithAndReported) {
   const std::string config = testing::config_json("tiny", testing::Family::kBf16);
   ConfigHints hints;
   hints.n_routed_experts = 3;
-  const ConfigReading reading = read_config(config, hints);
+  const ConfigReading reading = read_config(config, [&](std::uint64_t) { return hints; });
   EXPECT_THAT(fields(reading, ConfigIssue::Kind::kContradiction), ::testing::ElementsAre("n_routed_experts"));
   EXPECT_EQ(reading.config.n_routed_experts, 3U);
   EXPECT_TRUE(reading.shapes_known);

@@ -9,6 +9,7 @@
 
 #include "outrider/checkpoint/number_formats.h"
 #include "outrider/util/error.h"
+#include "outrider/util/load.h"
 
 namespace outrider {
 namespace {
@@ -28,13 +29,6 @@ constexpr std::size_t kActivationBlock = 128;
 constexpr std::size_t kMultiplicationsOfAByte = 8;
 // Multiplications that make waking another thread worth it.
 constexpr std::size_t kWorkOfAThread = 1 << 18;
-
-template <typename T>
-T load(const std::byte* at, std::size_t index = 0) {
-  T value;
-  std::memcpy(&value, at + index * sizeof(T), sizeof(T));
-  return value;
-}
 
 }  // namespace
 
@@ -63,10 +57,9 @@ Linear::Linear(const Weights& weights, ParameterId id) {
   }
   m_.block_cols = binding.group_size;
   if (m_.form == StorageForm::kFp8Block) {
-    const std::optional<QuantizationConfig>& quantization = plan.manifest().config().quantization;
-    const bool given = quantization && quantization->weight_block_size.size() == 2;
-    m_.block_rows = given ? quantization->weight_block_size[0] : 128;
-    m_.block_cols = given ? quantization->weight_block_size[1] : 128;
+    const auto [rows, cols] = plan.manifest().config().fp8_block();
+    m_.block_rows = rows;
+    m_.block_cols = cols;
   }
   if (binding.tensor(Component::kWeightGlobalScale)) {
     m_.global_scale = 1.0F / load<float>(weights.bytes(id, Component::kWeightGlobalScale).data());
