@@ -480,19 +480,6 @@ def mtp_initial_values(base, parameters):
     return out
 
 
-def with_experts(base: Artifact, tensors: dict[str, Tensor], keep: int) -> dict[str, Tensor]:
-    """The experts below `keep` and the router's rows for them."""
-    out = {}
-    for name, t in tensors.items():
-        expert = re.search(r"\.experts\.(\d+)\.", name)
-        if expert and int(expert[1]) >= keep:
-            continue
-        if re.search(r"ffn\.gate\.(weight|bias)$", name):
-            t = Tensor(t.dtype, (keep, *t.shape[1:]), t.data[: len(t.data) // t.shape[0] * keep])
-        out[name] = t
-    return out
-
-
 @variant("expert-count-forgotten", "OUT021", "n_routed_experts", 1)
 def expert_count_forgotten(base, parameters):
     out = sound.pruned(base, parameters)
@@ -516,7 +503,7 @@ def mtp_incomplete(base, parameters):
 def drafter_with_too_few_experts(base, parameters):
     out = base.copy()
     mtp = {n: t for n, t in base.tensors.items() if n.startswith("mtp.")}
-    out.tensors = {n: t for n, t in base.tensors.items() if n not in mtp} | with_experts(base, mtp, 1)
+    out.tensors = {n: t for n, t in base.tensors.items() if n not in mtp} | sound.with_experts(mtp, 1)
     return out
 
 
@@ -560,7 +547,7 @@ def drafter_head_as_a_further_layer(base, parameters):
 def experts_pruned_unevenly(base, parameters):
     out = base.copy()
     layer = {n: t for n, t in base.tensors.items() if n.startswith("layers.3.")}
-    out.tensors = {n: t for n, t in base.tensors.items() if n not in layer} | with_experts(base, layer, 6)
+    out.tensors = {n: t for n, t in base.tensors.items() if n not in layer} | sound.with_experts(layer, 6)
     return out
 
 

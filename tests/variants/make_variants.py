@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes variants of the bundled model, and models of other shapes with random weights, for tests.
 
-Four kinds: sound ones (every storage form and naming), broken ones (every row of the catalogue of artifacts that go
-wrong), foreign ones (forms of other engines) and random ones (random-SHAPE as the release stores it,
-random-SHAPE-float32). Needs numpy.
+Five kinds: sound ones (every storage form and naming), broken ones (every row of the catalogue of artifacts that go
+wrong), trained ones (broken ones whose values no release has), foreign ones (forms of other engines) and random ones
+(random-SHAPE as the release stores it, random-SHAPE-float32). Needs numpy.
 
     make_variants.py build/variants               # all of them
     make_variants.py build/variants w4a16 no-head # some

@@ -264,25 +264,31 @@ def fp8(base: Artifact, parameters: Parameters) -> Artifact:
     return out
 
 
+def with_experts(tensors: Tensors, keep: int) -> Tensors:
+    """The experts below `keep` and the router's rows for them."""
+    out = {}
+    for name, t in tensors.items():
+        expert = re.search(r"\.experts\.(\d+)\.", name)
+        if expert and int(expert[1]) >= keep:
+            continue
+        if re.search(r"ffn\.gate\.(weight|bias)$", name):
+            t = Tensor(t.dtype, (keep, *t.shape[1:]), t.data[: len(t.data) // t.shape[0] * keep])
+        out[name] = t
+    return out
+
+
 def pruned(base: Artifact, parameters: Parameters) -> Artifact:
     """Fewer experts (as REAP leaves them), config and routing tables in agreement."""
     keep = base.config["n_routed_experts"] - 2
     out = base.copy()
     out.config["n_routed_experts"] = keep
-    out.tensors = {}
-    for name, t in base.tensors.items():
-        expert = re.search(r"\.experts\.(\d+)\.", name)
-        if expert and int(expert[1]) >= keep:
-            continue
-        if re.search(r"ffn\.gate\.(weight|bias)$", name):
-            size = len(t.data) // t.shape[0] * keep
-            t = Tensor(t.dtype, (keep, *t.shape[1:]), t.data[:size])
+    out.tensors = with_experts(base.tensors, keep)
+    for name, t in out.tensors.items():
         if name.endswith("tid2eid"):
             table = t.array(np.int64)
             first = table[:, :1] % keep
             step = 1 + table[:, 1:] % (keep - 1)
-            t = forms.tensor("I64", np.concatenate([first, (first + step) % keep], 1))
-        out.tensors[name] = t
+            out.tensors[name] = forms.tensor("I64", np.concatenate([first, (first + step) % keep], 1))
     return out
 
 

@@ -1,29 +1,23 @@
 """Artifacts that were trained after the release and then saved badly: their values are the only copy."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+import broken
 import forms
 import sound
 import transformers_saved
-from artifact import Artifact
+from broken import Broken
 from random_models import Parameters
 
 
 @dataclass
-class Trained:
-    """How it is made, the finding it has, what that names, check's exit status, and what it may take from a release."""
+class Trained(Broken):
+    """A broken artifact whose values no release has, and what it may take from one."""
 
-    make: Callable[[Artifact, Parameters], Artifact]
-    code: str
-    names: str
-    status: int
     lacking: tuple[str, ...] = ()  # patterns of names that it does not have in any form
-    data: bool = False
-    reference: bool = False
 
 
 TRAINED: dict[str, Trained] = {}
@@ -57,11 +51,7 @@ def downcast(base, parameters):
 @variant("trained-mtp-quantised", "OUT053", "mtp.0.ffn.experts", 0)
 def mtp_quantised(base, parameters):
     values = {n: v * np.float32(-1) if n.startswith("mtp.") and v.ndim == 2 else v for n, v in parameters.items()}
-    out = sound.w4a16(base, parameters)
-    rules = [(forms.EXPERT, forms.w4a16), (forms.ATTENTION, sound.fp8_with("weight_scale", "BF16"))]
-    mtp = {n: v for n, v in values.items() if n.startswith("mtp.")}
-    out.tensors = {n: t for n, t in out.tensors.items() if not n.startswith("mtp.")} | sound.store(mtp, rules)
-    return out
+    return broken.mtp_quantised(base, values)
 
 
 @variant("trained-under-another-name", "OUT030", "attn.q_norm", 1)
