@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "bench/plain_read.h"
+#include "outrider/architectures/deepseek_v4/model.h"
 #include "outrider/binding/open_plan.h"
-#include "outrider/model/model.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/util/error.h"
 #include "outrider/util/parallel.h"

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "outrider/grammar/grammar.h"
-#include "outrider/grammar/grammar_mask.h"
+#include "outrider/grammar/masks/grammar_mask.h"
 #include "outrider/util/error.h"
 
 namespace outrider {

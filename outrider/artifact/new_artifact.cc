@@ -12,11 +12,11 @@
 
 #include "outrider/check/value_scan.h"
 #include "outrider/checkpoint/index_file.h"
+#include "outrider/files/file_reader.h"
+#include "outrider/files/staged_directory.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
-#include "outrider/util/staged_directory.h"
 
 namespace outrider {
 namespace {

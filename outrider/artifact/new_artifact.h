@@ -14,7 +14,7 @@
 #include "outrider/checkpoint/checkpoint.h"
 #include "outrider/checkpoint/safetensors_writer.h"
 #include "outrider/checkpoint/tensor_info.h"
-#include "outrider/util/file_copy.h"
+#include "outrider/files/file_copy.h"
 
 namespace outrider {
 

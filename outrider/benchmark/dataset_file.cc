@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "outrider/speculation/sampling.h"
+#include "outrider/decoding/sampling.h"
+#include "outrider/files/file_reader.h"
 #include "outrider/util/bounded_json.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_reader.h"
 
 namespace outrider {
 namespace {

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <chrono>
 
-#include "outrider/model/memory_need.h"
-#include "outrider/speculation/decoder.h"
+#include "outrider/architectures/deepseek_v4/memory_need.h"
+#include "outrider/decoding/decoder.h"
 #include "outrider/util/error.h"
 
 namespace outrider {

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "outrider/model/model.h"
-#include "outrider/speculation/generation.h"
+#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/decoding/generation.h"
 
 namespace outrider {
 

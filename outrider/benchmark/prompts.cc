@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "outrider/speculation/sampling.h"
+#include "outrider/decoding/sampling.h"
 #include "outrider/util/bounded_json.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"

@@ -12,7 +12,7 @@
 
 #include "outrider/benchmark/http_client.h"
 #include "outrider/benchmark/prompts.h"
-#include "outrider/speculation/generation.h"
+#include "outrider/decoding/generation.h"
 
 namespace outrider {
 

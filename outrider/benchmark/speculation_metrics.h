@@ -3,7 +3,7 @@
 #include <optional>
 #include <string_view>
 
-#include "outrider/speculation/generation.h"
+#include "outrider/decoding/generation.h"
 
 namespace outrider {
 

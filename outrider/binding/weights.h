@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "outrider/binding/plan.h"
-#include "outrider/checkpoint/mapped_file.h"
+#include "outrider/files/mapped_file.h"
 
 namespace outrider {
 

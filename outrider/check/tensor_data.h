@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "outrider/checkpoint/checkpoint.h"
-#include "outrider/checkpoint/mapped_file.h"
+#include "outrider/files/mapped_file.h"
 
 namespace outrider {
 

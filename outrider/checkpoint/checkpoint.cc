@@ -14,7 +14,7 @@
 #include "outrider/checkpoint/checkpoint_path.h"
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/checkpoint/unfinished_download.h"
-#include "outrider/util/file_reader.h"
+#include "outrider/files/file_reader.h"
 #include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
 

@@ -12,9 +12,9 @@
 #include "outrider/checkpoint/hub_cache.h"
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/checkpoint/unfinished_download.h"
+#include "outrider/files/file_reader.h"
 #include "outrider/util/bounded_json.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {

@@ -10,8 +10,8 @@
 #include <system_error>
 
 #include "outrider/checkpoint/gguf_header.h"
+#include "outrider/files/file_reader.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {

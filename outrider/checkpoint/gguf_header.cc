@@ -9,8 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "outrider/files/file_reader.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_reader.h"
 
 namespace outrider {
 namespace {

@@ -7,8 +7,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "outrider/files/file_reader.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {

@@ -14,8 +14,8 @@
 #include "outrider/checkpoint/key_positions.h"
 #include "outrider/checkpoint/not_weights.h"
 #include "outrider/checkpoint/plain_json.h"
+#include "outrider/files/file_reader.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
 #include "outrider/util/same_bytes.h"
 

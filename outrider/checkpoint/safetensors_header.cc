@@ -13,7 +13,7 @@
 #include "outrider/checkpoint/not_weights.h"
 #include "outrider/checkpoint/plain_json.h"
 #include "outrider/checkpoint/position_table.h"
-#include "outrider/util/file_reader.h"
+#include "outrider/files/file_reader.h"
 #include "outrider/util/printable.h"
 #include "outrider/util/same_bytes.h"
 

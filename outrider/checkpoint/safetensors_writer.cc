@@ -13,8 +13,8 @@
 
 #include "outrider/checkpoint/safetensors_header.h"
 #include "outrider/checkpoint/tensor_info.h"
+#include "outrider/files/file_copy.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_copy.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "outrider/checkpoint/dtype.h"
-#include "outrider/util/file_reader.h"
+#include "outrider/files/file_reader.h"
 
 namespace outrider {
 

@@ -12,10 +12,10 @@
 #include <unordered_set>
 #include <vector>
 
+#include "outrider/decoding/decoder.h"
 #include "outrider/engine/engine_observer.h"
 #include "outrider/engine/request.h"
 #include "outrider/engine/text_pool.h"
-#include "outrider/speculation/decoder.h"
 #include "outrider/util/error.h"
 
 namespace outrider {

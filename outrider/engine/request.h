@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "outrider/decoding/generation.h"
 #include "outrider/engine/text_stream.h"
-#include "outrider/speculation/generation.h"
 
 namespace outrider {
 

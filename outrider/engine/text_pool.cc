@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "outrider/speculation/generation.h"
+#include "outrider/decoding/generation.h"
 
 namespace outrider {
 

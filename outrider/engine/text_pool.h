@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "outrider/model/model.h"
-#include "outrider/speculation/processed_text.h"
+#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/decoding/processed_text.h"
 
 namespace outrider {
 

@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "outrider/grammar/code_points.h"
+#include "outrider/grammar/automaton/code_points.h"
 #include "outrider/prompt/markup.h"
 #include "outrider/tokenizer/utf8.h"
 

@@ -3,7 +3,7 @@
 #include <string_view>
 #include <vector>
 
-#include "outrider/grammar/automaton.h"
+#include "outrider/grammar/automaton/automaton.h"
 
 namespace outrider {
 

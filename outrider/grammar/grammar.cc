@@ -4,10 +4,10 @@
 
 #include <utility>
 
+#include "outrider/grammar/automaton/matcher.h"
 #include "outrider/grammar/free_text.h"
-#include "outrider/grammar/json_schema.h"
-#include "outrider/grammar/json_text.h"
-#include "outrider/grammar/matcher.h"
+#include "outrider/grammar/schema/json_schema.h"
+#include "outrider/grammar/schema/json_text.h"
 #include "outrider/grammar/tool_grammar.h"
 #include "outrider/prompt/markup.h"
 #include "outrider/util/error.h"

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "outrider/grammar/free_text.h"
-#include "outrider/grammar/json_schema.h"
+#include "outrider/grammar/schema/json_schema.h"
 #include "outrider/prompt/markup.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"

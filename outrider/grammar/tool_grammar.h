@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "outrider/grammar/automaton.h"
-#include "outrider/grammar/json_text.h"
+#include "outrider/grammar/automaton/automaton.h"
+#include "outrider/grammar/schema/json_text.h"
 
 namespace outrider {
 

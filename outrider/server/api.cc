@@ -6,7 +6,7 @@
 #include <chrono>
 #include <utility>
 
-#include "outrider/grammar/grammar_mask.h"
+#include "outrider/grammar/masks/grammar_mask.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/prompt/python_json.h"
 #include "outrider/server/generation_call.h"

@@ -12,8 +12,8 @@
 #include "outrider/server/constraint.h"
 #include "outrider/server/generation_request.h"
 #include "outrider/server/http_server.h"
+#include "outrider/server/log.h"
 #include "outrider/server/metrics.h"
-#include "outrider/util/log.h"
 
 namespace outrider {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "outrider/grammar/mask_table.h"
-#include "outrider/grammar/token_trie.h"
+#include "outrider/grammar/masks/mask_table.h"
+#include "outrider/grammar/masks/token_trie.h"
 #include "outrider/server/fields.h"
 #include "outrider/tokenizer/tokenizer.h"
 

@@ -8,10 +8,10 @@
 #include <limits>
 #include <utility>
 
+#include "outrider/files/file_reader.h"
 #include "outrider/prompt/markup.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/util/bounded_json.h"
-#include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "outrider/speculation/generation.h"
+#include "outrider/decoding/generation.h"
 #include "outrider/tokenizer/tokenizer.h"
 
 namespace outrider {

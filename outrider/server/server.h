@@ -7,10 +7,10 @@
 #include <optional>
 #include <string>
 
+#include "outrider/decoding/acceptance_guard.h"
 #include "outrider/server/api.h"
 #include "outrider/server/http_server.h"
-#include "outrider/speculation/acceptance_guard.h"
-#include "outrider/util/log.h"
+#include "outrider/server/log.h"
 
 namespace outrider {
 

@@ -3,8 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "outrider/architectures/deepseek_v4/model.h"
 #include "outrider/binding/open_plan.h"
-#include "outrider/model/model.h"
 #include "outrider/tokenizer/tokenizer.h"
 
 // The bundled model and its tokenizer. OUTRIDER_SOURCE_DIR is the repository.

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "outrider/files/file_reader.h"
 #include "outrider/tokenizer/added_tokens.h"
 #include "outrider/tokenizer/bpe.h"
 #include "outrider/tokenizer/byte_alphabet.h"
@@ -14,7 +15,6 @@
 #include "outrider/tokenizer/pre_tokenizer.h"
 #include "outrider/tokenizer/utf8.h"
 #include "outrider/util/error.h"
-#include "outrider/util/file_reader.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {

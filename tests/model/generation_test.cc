@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "outrider/speculation/decoder.h"
+#include "outrider/decoding/decoder.h"
 #include "outrider/util/error.h"
 #include "tests/model/golden.h"
 

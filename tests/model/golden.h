@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "outrider/architectures/deepseek_v4/model.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/checkpoint/checkpoint.h"
-#include "outrider/checkpoint/mapped_file.h"
-#include "outrider/model/model.h"
+#include "outrider/files/mapped_file.h"
 
 namespace outrider::testing {
 

@@ -9,12 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "outrider/decoding/decoder.h"
 #include "outrider/grammar/grammar.h"
-#include "outrider/grammar/grammar_mask.h"
+#include "outrider/grammar/masks/grammar_mask.h"
 #include "outrider/prompt/completion_parser.h"
 #include "outrider/prompt/markup.h"
 #include "outrider/prompt/prompt_ids.h"
-#include "outrider/speculation/decoder.h"
 #include "outrider/tokenizer/tokenizer.h"
 #include "tests/model/golden.h"
 

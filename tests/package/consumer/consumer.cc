@@ -1,8 +1,8 @@
 // A program that uses the installed library: checks a checkpoint, and names the next token after one.
 
 #include <outrider/binding/open_plan.h>
+#include <outrider/decoding/decoder.h>
 #include <outrider/server/server.h>
-#include <outrider/speculation/decoder.h>
 #include <outrider/tokenizer/tokenizer.h>
 
 #include <cstdio>

@@ -1,0 +1,42 @@
+#include "outrider/architectures/deepseek_v4/memory_need.h"
+
+#include <fmt/format.h>
+
+#include "outrider/util/bytes_text.h"
+#include "outrider/util/error.h"
+#include "outrider/util/memory.h"
+#include "outrider/util/saturating.h"
+
+namespace outrider {
+namespace {
+
+struct Need {
+  std::uint64_t state = 0;
+  std::uint64_t scratch = 0;
+  bool fits(std::uint64_t available) const { return saturating_add(state, scratch) <= available; }
+};
+
+Need need(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass) {
+  return {saturating_multiply(model.sequence_bytes(limits), sequences), model.scratch_bytes(tokens_a_pass)};
+}
+
+}  // namespace
+
+bool enough_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass) {
+  return need(model, limits, sequences, tokens_a_pass).fits(available_memory());
+}
+
+void require_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences,
+                    std::size_t tokens_a_pass) {
+  const Need wanted = need(model, limits, sequences, tokens_a_pass);
+  const std::uint64_t available = available_memory();
+  if (wanted.fits(available)) return;
+  throw Error(fmt::format(
+      "{} of up to {} tokens {} {} of memory and a pass over {} tokens {}, but only {} are available. Ask for shorter "
+      "texts, or for fewer tokens a pass.",
+      sequences == 1 ? std::string("A sequence") : fmt::format("{} sequences", sequences), limits.max_length,
+      sequences == 1 ? "takes" : "take", bytes_text(wanted.state), tokens_a_pass, bytes_text(wanted.scratch),
+      bytes_text(available)));
+}
+
+}  // namespace outrider

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstddef>
+
+#include "outrider/architectures/deepseek_v4/model.h"
+
+namespace outrider {
+
+// Whether `sequences` sequences of these limits, and passes over `tokens_a_pass` tokens, take no more memory than is
+// available now. To be asked before they are made: memory that is promised is not there before it is used.
+bool enough_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass);
+
+// Throws Error where they take more.
+void require_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass);
+
+}  // namespace outrider

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "outrider/architectures/deepseek_v4/model_weights.h"
+#include "outrider/architectures/deepseek_v4/sequence.h"
+#include "outrider/backend/linear.h"
+#include "outrider/math/rope.h"
+
+namespace outrider {
+
+struct ModelOptions {
+  NumericMode mode = NumericMode::kOfficial;
+  unsigned threads = 2;
+  const Kernels* kernels = nullptr;  // default_kernels()
+};
+
+// Which rows of a chunk are to give logits.
+enum class LogitsWanted { kNone, kLast, kAll };
+
+// Tokens that go on where a sequence ends.
+struct ForwardItem {
+  Sequence* sequence = nullptr;
+  std::span<const std::uint32_t> tokens;
+  LogitsWanted logits = LogitsWanted::kLast;
+};
+
+struct ForwardResult {
+  Rows streams;  // [tokens of all items, hc*D]: after the last layer, before the head; what MTP takes
+  Rows logits;   // [rows wanted, V], in order of the items
+};
+
+// Positions that an MTP block goes on with.
+struct DraftItem {
+  Sequence* sequence = nullptr;
+  // By position p from sequence->mtp_length() on: the token at p+1, and …
+  std::span<const std::uint32_t> next_tokens;
+  // … the row of `streams` that holds the streams at p (the following ones follow).
+  std::size_t first_row = 0;
+  LogitsWanted logits = LogitsWanted::kLast;
+};
+
+// Called after each layer with the streams of all rows.
+using LayerObserver = std::function<void(std::size_t layer, const Rows& streams)>;
+
+// Throws Error where a logit is NaN or infinite: a weight is faulty.
+void require_finite(std::span<const float> logits);
+
+// DeepSeek-V4, ready to run. Immutable; one forward pass runs at a time (its threads are the model's own).
+//
+// A token's result is the same to the bit whatever else is in its batch, and however its sequence was cut into
+// batches.
+class Model {
+ public:
+  // Throws Error where a table among the weights holds what the model has not, where OUTRIDER_KERNELS names a path that
+  // this machine cannot run, or where the shapes of the config contradict each other.
+  explicit Model(std::shared_ptr<const Weights> weights, ModelOptions options = {});
+
+  const ModelConfig& config() const { return weights_.config(); }
+  const ModelWeights& weights() const { return weights_; }
+  NumericMode mode() const { return options_.mode; }
+  const Kernels& kernels() const { return *options_.kernels; }
+  std::size_t mtp_blocks() const { return weights_.mtp.size(); }
+
+  // Bytes of weight matrices that all passes so far have read. Not to be asked while one runs.
+  std::uint64_t weight_bytes_read() const { return weight_bytes_; }
+
+  // Bytes that a sequence of these limits takes; scratch memory of a pass over so many tokens.
+  std::uint64_t sequence_bytes(const SequenceLimits& limits) const;
+  std::uint64_t scratch_bytes(std::size_t tokens) const;
+
+  // Throws Error where the limits exceed the model's, or memory.
+  Sequence new_sequence(SequenceLimits limits) const;
+
+  // Runs the items' tokens and appends them to their sequences. Throws Error, and changes nothing, where a sequence
+  // would exceed its max_length, a token is not of the vocabulary, or a sequence occurs twice.
+  ForwardResult forward(std::span<const ForwardItem> items, const LayerObserver& observer = {}) const;
+
+  // Runs MTP block `block`. `streams` [rows, hc*D] are the model's at the items' positions, or, further on, the block's
+  // own of one position before. The logits at position p are of the token at p+2. Throws Error as forward() does, and
+  // where the model has no such block.
+  ForwardResult draft(std::span<const DraftItem> items, const Rows& streams, std::size_t block = 0) const;
+
+ private:
+  struct Plan;
+
+  Rows wanted_logits(const Rows& streams, std::span<const std::size_t> rows, const HyperConnectionWeights& hc_head,
+                     std::span<const float> norm, const Linear& head) const;
+
+  ModelOptions options_;
+  ModelWeights weights_;
+  Rope window_rope_;
+  Rope compressed_rope_;
+  mutable ThreadPool pool_;
+  mutable std::uint64_t weight_bytes_ = 0;
+  Compute compute_;
+};
+
+}  // namespace outrider

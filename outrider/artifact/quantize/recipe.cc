@@ -1,0 +1,145 @@
+#include "outrider/artifact/quantize/recipe.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "outrider/files/file_reader.h"
+#include "outrider/util/bounded_json.h"
+#include "outrider/util/error.h"
+#include "outrider/util/printable.h"
+
+namespace outrider {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t kMaxRecipeBytes = 1 << 20;
+
+// Attention's matrices and the indexer's query; wo_a and the MTP block's e_proj and h_proj are among them.
+constexpr std::array kAttentionGroups = {ModuleGroup::kAttention, ModuleGroup::kAttentionOutputA,
+                                         ModuleGroup::kIndexerQuery};
+
+void set(Recipe& recipe, std::span<const ModuleGroup> groups, const std::optional<TargetForm>& form) {
+  for (const ModuleGroup group : groups) recipe.forms[static_cast<std::size_t>(group)] = form;
+}
+void set(Recipe& recipe, ModuleGroup group, const std::optional<TargetForm>& form) {
+  set(recipe, std::array{group}, form);
+}
+
+// What FP8 scales are called, and their dtype, in the artifacts that each recipe follows.
+TargetForm fp8(Component scale, Dtype dtype) {
+  return {StorageForm::kFp8Block, 0, scale, dtype};
+}
+
+std::optional<Recipe> preset(const std::string& name) {
+  Recipe out;
+  out.name = name;
+  if (name == "w4a16-fp8") {
+    set(out, ModuleGroup::kExperts, TargetForm{StorageForm::kW4A16, 128, Component::kWeightScale, Dtype::kBF16});
+    set(out, kAttentionGroups, fp8(Component::kWeightScale, Dtype::kBF16));
+  } else if (name == "nvfp4-fp8") {
+    set(out, ModuleGroup::kExperts, TargetForm{StorageForm::kNvfp4, 16, Component::kWeightScale, Dtype::kF8E4M3});
+    set(out, kAttentionGroups, fp8(Component::kWeightScaleInv, Dtype::kF32));
+  } else if (name == "mxfp4-fp8") {
+    const TargetForm form = fp8(Component::kScale, Dtype::kF8E8M0);
+    set(out, ModuleGroup::kExperts, TargetForm{StorageForm::kMxfp4, 32, Component::kScale, Dtype::kF8E8M0});
+    set(out, kAttentionGroups, form);
+    set(out, ModuleGroup::kSharedExperts, form);
+  } else if (name == "fp8") {
+    const TargetForm form = fp8(Component::kScale, Dtype::kF32);
+    set(out, ModuleGroup::kExperts, form);
+    set(out, kAttentionGroups, form);
+    set(out, ModuleGroup::kSharedExperts, form);
+  } else if (name != "bf16") {
+    return std::nullopt;
+  }
+  return out;
+}
+
+class RecipeReader {
+ public:
+  explicit RecipeReader(std::string where) : where_(std::move(where)) {}
+
+  Recipe read(const json& root) {
+    if (!root.is_object()) fail("is no JSON object");
+    Recipe recipe;
+    const std::string base = text(root, "base", "bf16");
+    const auto known = preset(base);
+    if (!known) fail(fmt::format("base is \"{}\", which is no recipe", printable(base)));
+    recipe = *known;
+    recipe.name = where_;
+    for (const auto& [key, value] : root.items()) {
+      if (key == "base" || key == "group_size") continue;
+      if (key == "mtp") {
+        const std::string mtp = text(root, "mtp", "");
+        if (mtp != "bf16" && mtp != "as the layers") fail("mtp is neither \"bf16\" nor \"as the layers\"");
+        recipe.quantise_mtp = mtp != "bf16";
+      } else if (key == "aliases") {
+        if (!value.is_boolean()) fail("aliases is neither true nor false");
+        recipe.aliases = value;
+      } else if (key == "experts") {
+        set(recipe, ModuleGroup::kExperts, form(root, key, known->form_of(ModuleGroup::kAttention)));
+      } else if (key == "shared_experts") {
+        set(recipe, ModuleGroup::kSharedExperts, form(root, key, known->form_of(ModuleGroup::kAttention)));
+      } else if (key == "attention") {
+        set(recipe, kAttentionGroups, form(root, key, known->form_of(ModuleGroup::kAttention)));
+      } else {
+        fail(
+            fmt::format("has the unknown field \"{}\"; base, experts, shared_experts, attention, group_size, mtp and "
+                        "aliases are known",
+                        printable(key)));
+      }
+    }
+    if (const auto size = root.find("group_size"); size != root.end()) {
+      if (!size->is_number_unsigned() || *size == 0U || *size > 1U << 20) fail("group_size is no whole number");
+      for (std::optional<TargetForm>& f : recipe.forms) {
+        if (f && f->form == StorageForm::kW4A16) f->group_size = *size;
+      }
+    }
+    return recipe;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(fmt::format("{}: {}. docs/quantize.md describes recipe files.", printable(where_, 4096), what));
+  }
+
+  std::string text(const json& root, const char* key, const char* otherwise) const {
+    const auto it = root.find(key);
+    if (it == root.end()) return otherwise;
+    if (!it->is_string()) fail(fmt::format("{} is no text", key));
+    return it->get<std::string>();
+  }
+
+  // `like`: the recipe's FP8, for the spelling of scales.
+  std::optional<TargetForm> form(const json& root, const std::string& key, std::optional<TargetForm> like) const {
+    const std::string name = text(root, key.c_str(), "");
+    if (name == "bf16") return std::nullopt;
+    if (name == "w4a16") return TargetForm{StorageForm::kW4A16, 128, Component::kWeightScale, Dtype::kBF16};
+    if (name == "nvfp4") return TargetForm{StorageForm::kNvfp4, 16, Component::kWeightScale, Dtype::kF8E4M3};
+    if (name == "mxfp4") return TargetForm{StorageForm::kMxfp4, 32, Component::kScale, Dtype::kF8E8M0};
+    if (name != "fp8") {
+      fail(fmt::format("{} is \"{}\"; bf16, fp8, w4a16, nvfp4 and mxfp4 are known", key, printable(name)));
+    }
+    return like && like->form == StorageForm::kFp8Block ? *like : fp8(Component::kScale, Dtype::kF32);
+  }
+
+  std::string where_;
+};
+
+}  // namespace
+
+Recipe read_recipe(const std::string& name_or_path) {
+  if (const auto known = preset(name_or_path)) return *known;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(name_or_path, error)) {
+    throw Error(fmt::format("{}: neither a recipe (w4a16-fp8, nvfp4-fp8, mxfp4-fp8, fp8, bf16) nor a file.",
+                            printable(name_or_path)));
+  }
+  return RecipeReader(name_or_path)
+      .read(parse_bounded_json(read_text_file(name_or_path, kMaxRecipeBytes), name_or_path));
+}
+
+}  // namespace outrider

@@ -1,0 +1,57 @@
+#include "outrider/cli/commands/acceptance_watch.h"
+
+#include <fmt/format.h>
+
+#include "outrider/check/acceptance_causes.h"
+#include "outrider/cli/terminal/tell.h"
+#include "outrider/manifest/model_card.h"
+#include "outrider/util/error.h"
+#include "outrider/util/printable.h"
+
+namespace outrider {
+
+std::optional<AcceptanceExpectation> expected_acceptance(const CompletePlan& plan, std::optional<double> expected) {
+  if (expected) return AcceptanceExpectation{*expected, "--expect-acceptance"};
+  constexpr std::uint64_t kMaxCardBytes = 16 << 20;
+  std::optional<std::string> card;
+  try {
+    card = plan.checkpoint().side_file("README.md", kMaxCardBytes);
+  } catch (const Error& error) {
+    tell("outrider: warning: {} The model card is not needed.\n", error.what());
+  }
+  const std::optional<double> stated = card ? card_mtp_acceptance(*card) : std::nullopt;
+  if (!stated) return std::nullopt;
+  return AcceptanceExpectation{*stated, "the model card"};
+}
+
+std::vector<std::string> causes_of_rejection(const CompletePlan& plan) {
+  CheckOptions options;
+  options.drafter_data = true;
+  return acceptance_causes(check_checkpoint(plan.report().checkpoint, options));
+}
+
+void add_expect_acceptance_option(CLI::App& command, std::optional<double>& rate) {
+  command
+      .add_option("--expect-acceptance", rate,
+                  "Share of drafts that should be accepted; default: what the model card says. Far less is warned of")
+      ->check(CLI::Range(0.0, 1.0));
+}
+
+AcceptanceWatch::AcceptanceWatch(std::shared_ptr<const CompletePlan> plan, std::optional<double> expected)
+    : plan_(std::move(plan)), guard_(expected_acceptance(*plan_, expected)) {}
+
+void AcceptanceWatch::add(const Generation& generation) {
+  guard_.add(generation.round(), generation.params().sampling.temperature > 0);
+}
+
+std::string AcceptanceWatch::warning() {
+  if (!guard_.suspect()) return {};
+  std::string text = "outrider: warning: " + guard_.reason();
+  if (guard_.only_when_sampling()) return text;
+  if (causes_.empty()) causes_ = causes_of_rejection(*plan_);
+  text += " The text is right all the same; it only comes slower. Likely causes:";
+  for (const std::string& cause : causes_) text += fmt::format("\n  - {}", printable(cause, 500));
+  return text;
+}
+
+}  // namespace outrider

@@ -1,0 +1,144 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "outrider/benchmark/latency_benchmark.h"
+#include "outrider/benchmark/latency_report.h"
+#include "outrider/benchmark/prompts.h"
+#include "outrider/binding/open_plan.h"
+#include "outrider/cli/commands/bench_command.h"
+#include "outrider/cli/options/model_options.h"
+#include "outrider/cli/terminal/progress_bar.h"
+#include "outrider/cli/terminal/write_json.h"
+#include "outrider/files/file_reader.h"
+#include "outrider/prompt/prompt_ids.h"
+#include "outrider/tokenizer/tokenizer.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+constexpr std::uint64_t kMaxText = std::uint64_t{1} << 28;
+
+struct Arguments {
+  std::string path;
+  std::string text_file;
+  std::string output_json;
+  ModelArguments model;
+  SpeculationArguments speculation;
+  std::size_t input_len = 32;
+  std::vector<std::size_t> num_speculative_tokens;
+  LatencyBenchmarkOptions benchmark;
+  bool quiet = false;
+};
+
+std::vector<std::size_t> speculative_tokens(const Arguments& arguments, const CompletePlan& plan) {
+  if (!arguments.num_speculative_tokens.empty()) return arguments.num_speculative_tokens;
+  const std::size_t count = arguments.speculation.num_speculative_tokens(plan, arguments.path);
+  if (count == 0 || !arguments.speculation.config.empty()) return {count};
+  return {0, count};
+}
+
+std::vector<std::vector<std::uint32_t>> make_prompts(const Arguments& arguments, const Tokenizer& tokenizer) {
+  const std::size_t count = std::ranges::max(arguments.benchmark.batch_sizes);
+  if (!arguments.text_file.empty()) {
+    const std::string text = read_text_file(arguments.text_file, kMaxText);
+    return stretches(text_prompt_ids(tokenizer, text), count, arguments.input_len);
+  }
+  RandomPromptOptions options;
+  options.count = count;
+  options.input_len = arguments.input_len;
+  options.seed = arguments.benchmark.seed;
+  std::vector<std::vector<std::uint32_t>> out;
+  for (BenchmarkPrompt& prompt : random_prompts(options, plain_tokens(tokenizer))) {
+    out.push_back(std::get<std::vector<TokenId>>(std::move(prompt.prompt)));
+  }
+  return out;
+}
+
+int run(Arguments& arguments) {
+  validate(arguments.benchmark.sampling);
+  const auto plan = open_plan(arguments.path, arguments.speculation.drafter());
+  arguments.benchmark.num_speculative_tokens = speculative_tokens(arguments, *plan);
+  const auto prompts = make_prompts(arguments, Tokenizer::open(plan->checkpoint().root()));
+  const auto loaded = load_model(plan, arguments.model.options());
+  const Model& model = *loaded;
+
+  ProgressBar bar("measuring", ProgressUnit::kItems);
+  const auto results =
+      run_latency_benchmark(model, prompts, arguments.benchmark, [&](std::size_t done, std::size_t total) {
+        if (!arguments.quiet) bar.show(done, total);
+      });
+  bar.clear();
+  fmt::print(
+      "{} tokens in, {} out, {} prompts; {} iterations after {} to warm up; {} kernels, {} threads, {} numerics\n",
+      arguments.input_len, arguments.benchmark.output_len, arguments.text_file.empty() ? "random" : "text",
+      arguments.benchmark.iterations, arguments.benchmark.warmups, model.kernels().name,
+      arguments.model.options().threads, arguments.model.mode);
+  fmt::print("{}", latency_report_text(results, arguments.benchmark));
+  if (!arguments.output_json.empty()) {
+    nlohmann::ordered_json json = latency_report_json(results, arguments.benchmark);
+    json["model"] = arguments.path;
+    json["input_len"] = arguments.input_len;
+    json["output_len"] = arguments.benchmark.output_len;
+    json["temperature"] = arguments.benchmark.sampling.temperature;
+    json["kernels"] = model.kernels().name;
+    json["threads"] = arguments.model.options().threads;
+    json["mode"] = arguments.model.mode;
+    write_json(arguments.output_json, json, false);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_bench_latency_command(CLI::App& bench, int& status) {
+  auto arguments = std::make_shared<Arguments>();
+  LatencyBenchmarkOptions& options = arguments->benchmark;
+  CLI::App* command = bench.add_subcommand("latency", "Time a batch of texts, in this process");
+  command->footer(
+      "Every batch size is measured with every number of speculative tokens (k), iterations in turn. \"x k=0\" and\n"
+      "\"x batch 1\" compare tokens a second after the prompt. Random prompts say little of acceptance: cut real ones\n"
+      "out of a text with --text-file. See docs/bench.md.\n"
+      "Exit status: 0; 2 the checkpoint is incomplete, or something else that was asked for is not possible.");
+  command->add_option("MODEL", arguments->path, "Directory of the checkpoint, with its tokenizer.json")->required();
+  const auto positive = CLI::Range(std::size_t{1}, std::size_t{1} << 20);
+  command->add_option("--input-len", arguments->input_len, "Tokens of each prompt")
+      ->check(positive)
+      ->capture_default_str();
+  command->add_option("--output-len", options.output_len, "Tokens to write after each, at least 2")
+      ->check(CLI::Range(std::size_t{2}, std::size_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--batch-size", options.batch_sizes, "Texts written at once; several, separated by commas")
+      ->delimiter(',')
+      ->check(CLI::Range(std::size_t{1}, std::size_t{4096}))
+      ->capture_default_str();
+  add_speculation_options(*command, arguments->speculation);
+  command
+      ->add_option("--num-speculative-tokens", arguments->num_speculative_tokens,
+                   "Drafts a step; several, separated by commas; default: 0 and, with an MTP block, 1")
+      ->delimiter(',')
+      ->check(CLI::Range(std::size_t{0}, kMaxSpeculativeTokens))
+      ->excludes("--speculative-config", "--no-speculation");
+  command->add_option("--num-iters-warmup", options.warmups, "Iterations that do not count")
+      ->check(CLI::Range(std::size_t{0}, std::size_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--num-iters", options.iterations, "Iterations that count")
+      ->check(positive)
+      ->capture_default_str();
+  command->add_option("--text-file", arguments->text_file, "Cut the prompts out of this text; default: random tokens")
+      ->type_name("FILE");
+  command->add_option("--temperature", options.sampling.temperature, "0: the most likely token, always")
+      ->capture_default_str();
+  command->add_option("--seed", options.seed, "For prompts and sampling")->capture_default_str();
+  command->add_option("--output-json", arguments->output_json, "Write the results as JSON")->type_name("FILE");
+  command->add_flag("--disable-tqdm", arguments->quiet, "No progress bar");
+  add_chunk_option(*command, options.chunk);
+  add_model_options(*command, arguments->model);
+  command->callback([arguments, &status] { status = run(*arguments); });
+}
+
+}  // namespace outrider

@@ -1,0 +1,164 @@
+#include "outrider/cli/commands/check_command.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "outrider/check/acceptance_causes.h"
+#include "outrider/check/check.h"
+#include "outrider/check/report.h"
+#include "outrider/cli/commands/acceptance_watch.h"
+#include "outrider/cli/commands/probe_prompts.h"
+#include "outrider/cli/options/model_options.h"
+#include "outrider/cli/terminal/progress_bar.h"
+#include "outrider/decoding/acceptance_probe.h"
+#include "outrider/prompt/prompt_ids.h"
+#include "outrider/util/error.h"
+#include "outrider/util/parallel.h"
+
+namespace outrider {
+namespace {
+
+struct Arguments {
+  std::string path;
+  std::string reference;
+  bool json = false;
+  bool map = false;
+  bool data = false;
+  bool strict = false;
+  bool probe = false;
+  std::optional<double> expect_acceptance;
+};
+
+unsigned terminal_width() {
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40) return std::min<unsigned>(size.ws_col, 120);
+  return 100;
+}
+
+// Why drafts are rejected. The drafter's values are read for it, where the report does not know them.
+std::vector<std::string> causes(const CheckOptions& options, const CheckReport& report) {
+  if (options.data) return acceptance_causes(report);
+  CheckOptions with_values = options;
+  with_values.drafter_data = true;
+  with_values.progress = {};
+  return acceptance_causes(check_checkpoint(report.checkpoint, with_values));
+}
+
+// A head or embedding of the MTP block's own that works was trained on purpose. `usual`: the share of drafts that are
+// accepted at least where it works.
+void judge_own_head(CheckReport& report, double usual) {
+  const auto differs = std::ranges::find(report.findings, Code::kAliasDiffers, &Finding::id);
+  const ProbeSummary& probe = *report.probe;
+  if (differs == report.findings.end() || probe.drafts < AcceptanceGuard::kDraftsNeeded) return;
+  const std::string accepted =
+      fmt::format("{:.0f}% of drafts are accepted ({} of {})", 100 * probe.rate(), probe.accepted, probe.drafts);
+  if (probe.rate() < usual) {
+    differs->message += fmt::format(". Only {}", accepted);
+    return;
+  }
+  Finding trained{Code::kDrafterOwnHead,
+                  fmt::format("{}. It was trained on purpose: {}", differs->message, accepted),
+                  std::move(differs->tensors),
+                  {}};
+  report.findings.erase(differs);
+  report.add(std::move(trained));
+}
+
+// Runs the model on a few prompts, and adds to the report what came of it.
+void probe(const Arguments& arguments, const CheckOptions& options, CheckReport& report) {
+  if (report.plan == nullptr) return;  // the report says what is missing
+  if (report.drafter.kind != DrafterKind::kMtp) {
+    throw Error(fmt::format("{}: there is no MTP block to probe. Leave --probe out.", arguments.path));
+  }
+  // Enough for a verdict where every draft is accepted, two tokens a round.
+  constexpr std::uint64_t kTokens = 2 + 2 * AcceptanceGuard::kDraftsNeeded / kProbePrompts.size();
+  const Tokenizer tokenizer = Tokenizer::open(report.checkpoint->root());
+  std::vector<std::vector<TokenId>> prompts;
+  for (const std::string_view text : kProbePrompts) prompts.push_back(text_prompt_ids(tokenizer, text));
+  const auto model = load_model(report.plan, ModelArguments().options());
+  const auto begin = std::chrono::steady_clock::now();
+  const AcceptanceProbe result = probe_acceptance(*model, prompts, kTokens);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+
+  const auto expected = expected_acceptance(*report.plan, arguments.expect_acceptance);
+  AcceptanceGuard guard(expected);
+  ProbeSummary summary{prompts.size(), result.all.drafts, result.all.accepted_tokens, 1, 0, took.count()};
+  for (const SpeculationCounts& counts : result.prompts) {
+    summary.lowest = std::min(summary.lowest, counts.acceptance_rate());
+    summary.highest = std::max(summary.highest, counts.acceptance_rate());
+  }
+  for (std::uint64_t i = 0; i < summary.drafts; ++i) guard.add({1, i < summary.accepted ? 1U : 0U}, false);
+  report.probe = summary;
+  constexpr double kUsual = 0.4;  // a sound MTP block has 50 to 85%
+  if (!guard.suspect()) return judge_own_head(report, std::min(kUsual, expected ? expected->rate : kUsual));
+  std::string message = guard.reason();
+  for (const std::string& cause : causes(options, report)) message += " Likely cause: " + cause + ".";
+  report.add({Code::kDraftsRejected, std::move(message), {}, {}});
+}
+
+int run(const Arguments& arguments) {
+  CheckOptions options;
+  options.data = arguments.data;
+  options.threads = std::min(usable_processors(), 8U);
+  if (!arguments.reference.empty()) options.reference = arguments.reference;
+  ProgressBar bar(arguments.data ? "reading values" : "comparing");
+  if (arguments.data || options.reference) {
+    options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
+  }
+  auto owned = std::make_unique<CheckReport>(check_path(arguments.path, options));
+  CheckReport& report = *owned;
+  bar.clear();
+  if (arguments.probe) probe(arguments, options, report);
+  const bool colour = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+  if (arguments.map) {
+    fmt::print("{}", parameter_map(report));
+  } else if (arguments.json) {
+    fmt::print("{}", report_json(report, arguments.strict));
+  } else {
+    fmt::print("{}", report_text(report, terminal_width(), colour, arguments.strict));
+  }
+  const int status = report.exit_status(arguments.strict);
+  owned.release();  // never freed: the process is about to end, see main()
+  return status;
+}
+
+}  // namespace
+
+void add_check_command(CLI::App& app, int& status) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("check", "Prove what a DeepSeek-V4 checkpoint contains, and what it lacks");
+  command->footer(
+      "Reads config.json, the index and the headers of all files; values only with --data, --reference or --probe.\n"
+      "A model in the Hugging Face cache (models--OWNER--NAME) stands for its snapshot. Nothing is downloaded.\n"
+      "Exit status: 0 sound; 1 findings of severity error; 2 something could not be read.\n"
+      "Every finding has a code (OUT001…) with a page under docs/findings/.");
+  command->add_option("PATH", arguments->path, "Directory, .safetensors file or model.safetensors.index.json")
+      ->required();
+  auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
+  command
+      ->add_flag("--map", arguments->map, "Print each parameter with its file, tensor and storage form, tab-separated")
+      ->excludes(json);
+  command->add_flag(
+      "--data", arguments->data,
+      "Read values too: NaN, Inf, zeros, faulty scales, experts that are copies, draft heads that differ");
+  command
+      ->add_option("--reference", arguments->reference, "Compare with this source checkpoint: dtypes, tensors, values")
+      ->type_name("DIR");
+  command->add_flag("--probe", arguments->probe,
+                    "Run the model on a few prompts too: how many of its MTP block's drafts it accepts");
+  add_expect_acceptance_option(*command, arguments->expect_acceptance);
+  command->add_flag("--strict", arguments->strict, "Exit with 1 on warnings too");
+  command->callback([arguments, &status] { status = run(*arguments); });
+}
+
+}  // namespace outrider

@@ -1,0 +1,43 @@
+#include "outrider/cli/commands/heap.h"
+
+#include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+
+namespace outrider {
+
+void prepare_heap() {
+  constexpr std::uintptr_t kStep = 48 << 20;
+  constexpr std::uintptr_t kHugePage = 2 << 20;
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, kStep);
+  // Larger than what the heap has left, so that it grows by a step now. Growing touches no page. (volatile:
+  // compilers drop an allocation that nothing uses.)
+  void* volatile block = std::malloc(1 << 20);
+  std::free(block);
+  const auto end = reinterpret_cast<std::uintptr_t>(sbrk(0));
+  const std::uintptr_t begin = (end - kStep + kHugePage - 1) / kHugePage * kHugePage;
+  // Small pages before the first huge one are left alone.
+  const std::uintptr_t used = reinterpret_cast<std::uintptr_t>(block);
+  constexpr std::size_t kHeader = 64;
+  if (begin > used + kHeader) {
+    void* volatile pad = std::malloc(begin - used - kHeader);
+    static_cast<void>(pad);
+  }
+  // Where the kernel has no huge pages this fails, and nothing is lost.
+  madvise(reinterpret_cast<void*>(begin), (end - begin) / kHugePage * kHugePage, MADV_HUGEPAGE);
+}
+
+void prepare_heap_for_serving() {
+  mallopt(M_ARENA_MAX, 4);
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  mallopt(M_TOP_PAD, 1 << 20);
+}
+
+}  // namespace outrider

@@ -1,0 +1,177 @@
+#include "outrider/cli/commands/logits_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "outrider/architectures/deepseek_v4/memory_need.h"
+#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/binding/open_plan.h"
+#include "outrider/cli/options/model_options.h"
+#include "outrider/cli/terminal/tell.h"
+#include "outrider/math/top_k.h"
+#include "outrider/util/error.h"
+#include "outrider/util/printable.h"
+
+namespace outrider {
+namespace {
+
+struct Arguments {
+  std::string path;
+  ModelArguments model;
+  std::string tokens;
+  std::string npy;
+  bool mtp = false;
+  bool json = false;
+};
+
+struct Logits {
+  std::vector<std::vector<float>> rows;  // the model's; with --mtp the MTP block's
+  std::uint32_t next_token = 0;          // the model's first choice
+  double seconds = 0;
+};
+
+std::vector<float> last_row(const Rows& rows) {
+  const std::span<const float> row = rows[rows.rows() - 1];
+  require_finite(row);
+  return {row.begin(), row.end()};
+}
+
+// Of "1,2,3".
+std::vector<std::uint32_t> token_ids(std::string_view list) {
+  std::vector<std::uint32_t> ids;
+  for (std::size_t begin = 0; begin <= list.size();) {
+    const std::size_t end = std::min(list.find(',', begin), list.size());
+    const char* const last = list.data() + end;
+    const auto [stop, failure] = std::from_chars(list.data() + begin, last, ids.emplace_back());
+    if (failure != std::errc() || stop != last) {
+      throw Error(fmt::format("--tokens: \"{}\" is not a token id. Give ids with commas between them, as in 1,2,3.",
+                              printable(list.substr(begin, end - begin))));
+    }
+    begin = end + 1;
+  }
+  return ids;
+}
+
+Logits compute(const Model& model, const Arguments& arguments, std::span<const std::uint32_t> tokens) {
+  // Room for the token that the MTP block is asked about.
+  const SequenceLimits limits{tokens.size() + (arguments.mtp ? 1 : 0), 0};
+  require_memory(model, limits, 1, std::min(tokens.size(), arguments.model.chunk));
+  Sequence sequence = model.new_sequence(limits);
+  Logits logits;
+  const auto begin = std::chrono::steady_clock::now();
+  Rows streams;
+  for (std::size_t at = 0; at < tokens.size(); at += arguments.model.chunk) {
+    const std::size_t count = std::min(arguments.model.chunk, tokens.size() - at);
+    const bool last = at + count == tokens.size();
+    const ForwardItem item{&sequence, tokens.subspan(at, count), last ? LogitsWanted::kLast : LogitsWanted::kNone};
+    ForwardResult result = model.forward({&item, 1});
+    if (arguments.mtp) {
+      // The block takes the token after each position; after the last it is the model's choice.
+      std::vector<std::uint32_t> next(tokens.begin() + static_cast<std::ptrdiff_t>(at + 1),
+                                      tokens.begin() + static_cast<std::ptrdiff_t>(at + count + (last ? 0 : 1)));
+      if (last) next.push_back(top_k(result.logits[0], 1).front());
+      const DraftItem draft{&sequence, next, 0, last ? LogitsWanted::kLast : LogitsWanted::kNone};
+      const ForwardResult drafted = model.draft({&draft, 1}, result.streams);
+      if (last) logits.rows.push_back(last_row(drafted.logits));
+    }
+    if (last) logits.rows.insert(logits.rows.begin(), last_row(result.logits));
+  }
+  logits.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  logits.next_token = top_k(logits.rows.front(), 1).front();
+  return logits;
+}
+
+void write_npy(const std::string& path, const std::vector<std::vector<float>>& rows) {
+  std::string header =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows.size(), rows.front().size());
+  constexpr std::size_t kPrefix = 10;  // magic, version, length
+  header.append(63 - (kPrefix + header.size()) % 64, ' ');
+  header += '\n';
+  std::ofstream out(path, std::ios::binary);
+  out << "\x93NUMPY" << '\x01' << '\x00' << static_cast<char>(header.size() & 0xff)
+      << static_cast<char>(header.size() >> 8) << header;
+  for (const std::vector<float>& row : rows) {
+    out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size() * sizeof(float)));
+  }
+  out.flush();
+  if (!out) throw Error(fmt::format("{}: cannot be written. Is there room, and may you write there?", path));
+}
+
+void print_best(const char* title, const std::vector<float>& row) {
+  fmt::print("{}\n", title);
+  for (const std::uint32_t token : top_k(row, 10)) fmt::print("  {:>7}  {:.6g}\n", token, row[token]);
+}
+
+int run(const Arguments& arguments) {
+  const ModelOptions options = arguments.model.options();
+  const std::vector<std::uint32_t> tokens = token_ids(arguments.tokens);
+  const auto plan = open_plan(arguments.path, arguments.mtp ? DrafterLoading::kLoad : DrafterLoading::kSkip);
+  if (arguments.mtp && plan->manifest().drafter() != DrafterKind::kMtp) {
+    throw Error(fmt::format("{}: the checkpoint has no MTP block, so there are no logits of one. Leave --mtp out.",
+                            arguments.path));
+  }
+  const auto loaded = load_model(plan, options);
+  const Model& model = *loaded;
+  const Logits logits = compute(model, arguments, tokens);
+  tell("{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n", tokens.size(), logits.seconds,
+       static_cast<double>(tokens.size()) / logits.seconds, arguments.model.mode, model.kernels().name,
+       options.threads);
+  if (!arguments.npy.empty()) {
+    write_npy(arguments.npy, logits.rows);
+  } else if (arguments.json) {
+    nlohmann::ordered_json json = {{"tokens", tokens},
+                                   {"mode", arguments.model.mode},
+                                   {"kernels", model.kernels().name},
+                                   {"logits", logits.rows.front()}};
+    if (arguments.mtp) {
+      json["next_token"] = logits.next_token;
+      json["mtp_logits"] = logits.rows.back();
+    }
+    fmt::print("{}\n", json.dump());
+  } else {
+    print_best("next token, logit", logits.rows.front());
+    if (arguments.mtp) {
+      print_best(fmt::format("the token after {}, logit of the MTP block", logits.next_token).c_str(),
+                 logits.rows.back());
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_logits_command(CLI::App& app, int& status) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("logits", "Run a complete checkpoint over given tokens and print the logits");
+  command->footer(
+      "Prints the ten most likely next tokens; --json and --npy give all logits. Speed goes to standard error.\n"
+      "The environment variable OUTRIDER_KERNELS chooses scalar, avx2 or avx512 kernels.\n"
+      "Exit status: 0; 2 the checkpoint is incomplete or cannot be read, and everything wrong is listed.");
+  command->add_option("MODEL", arguments->path, "Directory, .safetensors file or model.safetensors.index.json")
+      ->required();
+  command->add_option("--tokens", arguments->tokens, "Token ids, separated by commas")->type_name("IDS")->required();
+  command->add_flag("--mtp", arguments->mtp,
+                    "Also the MTP block's logits, of the token that follows the most likely next one");
+  add_chunk_option(*command, arguments->model.chunk);
+  add_model_options(*command, arguments->model);
+  auto* json = command->add_flag("--json", arguments->json, "Print all logits as JSON");
+  command->add_option("--npy", arguments->npy, "Write all logits as a NumPy array, float32 [1 or, with --mtp, 2, V]")
+      ->type_name("FILE")
+      ->excludes(json);
+  command->callback([arguments, &status] { status = run(*arguments); });
+}
+
+}  // namespace outrider

@@ -1,0 +1,239 @@
+#include "outrider/cli/commands/serve_command.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "outrider/binding/open_plan.h"
+#include "outrider/cli/commands/acceptance_watch.h"
+#include "outrider/cli/commands/end_tokens.h"
+#include "outrider/cli/commands/heap.h"
+#include "outrider/cli/options/count_option.h"
+#include "outrider/cli/options/model_options.h"
+#include "outrider/cli/options/vllm_flags.h"
+#include "outrider/engine/memory_plan.h"
+#include "outrider/server/server.h"
+#include "outrider/tokenizer/tokenizer.h"
+#include "outrider/util/bytes_text.h"
+#include "outrider/util/error.h"
+#include "outrider/util/memory.h"
+#include "outrider/util/printable.h"
+
+namespace outrider {
+namespace {
+
+struct Arguments {
+  std::string path;
+  ModelArguments model;
+  SpeculationArguments speculation;
+  ServerOptions server;
+  std::vector<std::string> served_names;
+  std::optional<std::uint64_t> max_model_len;
+  std::optional<double> expect_acceptance;
+  bool batched_tokens_given = false;
+  std::vector<std::string> vllm_flags;
+  std::string quantization;
+  std::string generation_config = "auto";
+  std::string override_generation_config;
+  std::string default_chat_template_kwargs;
+  std::string log_format = "text";
+  std::string prompt_encoding = "preview";
+  unsigned shutdown_timeout = 30;
+  bool disable_log_requests = false;
+};
+
+std::uint64_t bytes_of(const Checkpoint& checkpoint) {
+  std::uint64_t bytes = 0;
+  for (const auto& file : checkpoint.files()) bytes += file.file_bytes;
+  return bytes;
+}
+
+// Of --quantization: weights run as they are stored, so it may only say how that is.
+void check_quantization(const std::string& asked, const CompletePlan& plan) {
+  const auto& described = plan.manifest().config().quantization;
+  const std::string method = described ? described->quant_method : std::string();
+  // vLLM has names such as modelopt_fp4 and deepseek_v4_fp8 for the same.
+  const bool same = !method.empty() && (asked == method || asked.starts_with(method + "_") ||
+                                        (asked.starts_with("deepseek_v4_") && asked.ends_with("_" + method)));
+  if (asked.empty() || same) return;
+  throw Error(fmt::format(
+      "--quantization {} is refused: weights run as they are stored, and config.json describes {}. Leave it out; "
+      "`outrider quantize` stores them anew.",
+      printable(asked), method.empty() ? "no quantization" : fmt::format("\"{}\"", printable(method))));
+}
+
+SamplingParams sampling_defaults(const Arguments& arguments, const CompletePlan& plan) {
+  std::string directory = arguments.generation_config;
+  if (directory == "auto") directory = plan.checkpoint().root().string();
+  if (directory == "vllm") directory.clear();
+  std::error_code ignored;
+  if (arguments.generation_config != "auto" && !directory.empty() &&
+      !std::filesystem::exists(std::filesystem::path(directory) / "generation_config.json", ignored)) {
+    throw Error(fmt::format("--generation-config: {} holds no generation_config.json. \"auto\" takes MODEL's.",
+                            printable(directory)));
+  }
+  SamplingParams sampling = default_sampling(directory);
+  if (!arguments.override_generation_config.empty()) {
+    override_sampling(arguments.override_generation_config, "--override-generation-config", sampling);
+  }
+  return sampling;
+}
+
+// A step must hold a token of each sequence and its drafts; who set its tokens may not have counted the drafts.
+void fit_batched_tokens(bool given, EngineOptions& engine, Log& log) {
+  const std::size_t least = engine.max_num_seqs * (1 + engine.num_speculative_tokens);
+  if (engine.max_num_batched_tokens >= least) return;
+  if (given && engine.max_num_batched_tokens < engine.max_num_seqs) return;  // Engine refuses that
+  if (given) {
+    log.warning(fmt::format("--max-num-batched-tokens {} does not hold {} sequences with their drafts: it is {}.",
+                            engine.max_num_batched_tokens, engine.max_num_seqs, least));
+  }
+  engine.max_num_batched_tokens = least;
+}
+
+int run(Arguments& arguments) {
+  prepare_heap_for_serving();
+  Server::block_signals();
+  Log log(arguments.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
+  accept_vllm_flags(arguments.vllm_flags, arguments.path, log);
+  ServerOptions& options = arguments.server;
+  RequestDefaults& defaults = options.api.defaults;
+  if (!arguments.default_chat_template_kwargs.empty()) {
+    defaults.chat_template_kwargs =
+        read_chat_template_kwargs(arguments.default_chat_template_kwargs, "--default-chat-template-kwargs");
+  }
+  const auto plan = open_plan(arguments.path, arguments.speculation.drafter());
+  check_quantization(arguments.quantization, *plan);
+  defaults.sampling = sampling_defaults(arguments, *plan);
+  options.engine.num_speculative_tokens = arguments.speculation.num_speculative_tokens(
+      *plan, arguments.path, [&log](const std::string& note) { log.warning(note); });
+  fit_batched_tokens(arguments.batched_tokens_given, options.engine, log);
+  const Tokenizer tokenizer = Tokenizer::open(plan->checkpoint().root());
+  const std::unique_ptr<const Model> loaded = load_model(plan, arguments.model.options());
+  const Model& model = *loaded;
+  const MemoryPlan memory = plan_memory(model, options.engine, arguments.max_model_len, available_memory());
+  options.engine.max_model_len = memory.max_model_len;
+
+  ApiOptions& api = options.api;
+  api.model_names = arguments.served_names.empty() ? std::vector{arguments.path} : arguments.served_names;
+  api.model_root = arguments.path;
+  api.version = OUTRIDER_VERSION;
+  api.log_requests = !arguments.disable_log_requests;
+  defaults.max_model_len = memory.max_model_len;
+  defaults.end_tokens = end_tokens(*plan, tokenizer);
+  defaults.encoding = arguments.prompt_encoding == "0731" ? EncodingRelease::k0731 : EncodingRelease::kPreview;
+  if (const char* key = std::getenv("OUTRIDER_API_KEY"); api.api_key.empty() && key != nullptr) api.api_key = key;
+
+  options.expected_acceptance = expected_acceptance(*plan, arguments.expect_acceptance);
+  options.explain_acceptance = [plan] { return causes_of_rejection(*plan); };
+
+  Server server(model, tokenizer, options, log);
+  const std::uint64_t weights = bytes_of(plan->checkpoint());
+  log.info("Model loaded, complete.", {{"model", arguments.path},
+                                       {"weights", bytes_text(weights)},
+                                       {"kernels", model.kernels().name},
+                                       {"threads", arguments.model.options().threads},
+                                       {"num_speculative_tokens", options.engine.num_speculative_tokens}});
+  log.info("Memory planned.", {{"max_num_seqs", options.engine.max_num_seqs},
+                               {"max_model_len", memory.max_model_len},
+                               {"kv_cache", bytes_text(memory.sequences)},
+                               {"per_sequence", bytes_text(memory.sequence)},
+                               {"scratch", bytes_text(memory.scratch)},
+                               {"available", bytes_text(memory.available)}});
+  if (weights > memory.available - memory.total()) {
+    log.warning(
+        "When all sequences are full, the weights no longer fit into memory beside them and are read from disk "
+        "again and again. Fewer sequences (--max-num-seqs) or shorter ones (--max-model-len) leave them room.");
+  }
+  const std::string& host = options.http.host;
+  const bool ipv6 = host.find(':') != std::string::npos;
+  log.info(fmt::format("Listening on http://{}:{}", ipv6 ? fmt::format("[{}]", host) : host, server.port()),
+           {{"served_model_name", api.model_names[0]}});
+  server.run();
+  return 0;
+}
+
+}  // namespace
+
+void add_serve_command(CLI::App& app, int& status) {
+  auto arguments = std::make_shared<Arguments>();
+  ServerOptions& server = arguments->server;
+  CLI::App* command = app.add_subcommand("serve", "Serve a model over HTTP, as OpenAI's API and vLLM do");
+  command->footer(
+      "Endpoints: /v1/completions, /v1/chat/completions, /v1/models, /tokenize, /detokenize, /health, /version,\n"
+      "/metrics. SIGTERM and SIGINT stop it when all requests are answered; a second one stops it at once.\n"
+      "Flags of `vllm serve` that are not listed are known too: they start with a line that says why they change\n"
+      "nothing, or are refused; docs/vllm-flags.md has them. COUNT: 4096, 4k (4000), 4K (4096), 1M.\n"
+      "Exit status: 0; 2 the checkpoint is incomplete, or something else that was asked for is not possible.");
+  command->add_option("MODEL", arguments->path, "Directory of the checkpoint, with its tokenizer.json")->required();
+  command->add_option("--host", server.http.host, "Address to listen on")
+      ->check([](const std::string& host) { return host.empty() ? "an empty text is no address" : ""; }, "")
+      ->capture_default_str();
+  command->add_option("--port", server.http.port, "Port; 0: one that is free")->capture_default_str();
+  command->add_option("--api-key", server.api.api_key,
+                      "Ask for this key (Authorization: Bearer …); else OUTRIDER_API_KEY of the environment");
+  command->add_option("--served-model-name", arguments->served_names, "Names it answers to; default: MODEL as given");
+  add_max_model_len_option(*command, arguments->max_model_len,
+                           "Tokens of a prompt and what follows, at most; default: the model's context, or what fits");
+  add_count_option(*command, "--max-num-seqs", server.engine.max_num_seqs, 1, 4096, "Texts that are written at once");
+  const CLI::Option* batched_tokens = add_count_option(
+      *command, "--max-num-batched-tokens", server.engine.max_num_batched_tokens, 1, 1 << 20,
+      "Tokens that one step processes, prompts' among them; at least one of each text, and its drafts");
+  command->add_option("--max-waiting", server.engine.max_waiting, "Requests that wait; past them the answer is 429")
+      ->check(CLI::Range(std::size_t{0}, std::size_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--seed", server.api.seed, "For requests that have none; default: a new one at each start");
+  add_speculation_options(*command, arguments->speculation);
+  add_expect_acceptance_option(*command, arguments->expect_acceptance);
+  command->add_flag("--fail-on-suspect", server.fail_on_suspect,
+                    "/health answers 503, not 200, while next to none of the drafts are accepted");
+  command
+      ->add_option("--prompt-encoding", arguments->prompt_encoding,
+                   "Levels of reasoning effort: of the preview release, or of V4-Flash-0731")
+      ->check(CLI::IsMember({"preview", "0731"}))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--generation-config", arguments->generation_config,
+          "Defaults of sampling: auto, MODEL's generation_config.json; vllm, none; or a directory with such a file")
+      ->capture_default_str();
+  command->add_option("--override-generation-config", arguments->override_generation_config,
+                      R"(JSON of defaults that go before those: {"temperature": 0.6, "top_p": 0.95})");
+  command->add_option("--default-chat-template-kwargs", arguments->default_chat_template_kwargs,
+                      R"(JSON of what chats have that say nothing else: {"thinking": true})");
+  command->add_flag_callback(
+      "--no-enable-prefix-caching", [&server] { server.engine.prefix_caching = false; },
+      "Process every prompt from its beginning");
+  command->add_flag("--disable-log-requests", arguments->disable_log_requests, "Log no requests");
+  command->add_flag_callback(
+      "--disable-log-stats", [&server] { server.log_stats = false; }, "Log no throughput and acceptance");
+  command
+      ->add_option("--log-format", arguments->log_format, "Of the log on standard error: text, or a JSON object a line")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  command
+      ->add_option("--shutdown-timeout", arguments->shutdown_timeout,
+                   "Seconds that requests have to finish when the server is stopped")
+      ->check(CLI::Range(0U, 86400U))
+      ->capture_default_str();
+  add_model_options(*command, arguments->model);
+  // Flags of vLLM's, for commands as they are published.
+  command->add_option("--quantization", arguments->quantization)->group("");
+  command->add_option(kVllmFlagOption, arguments->vllm_flags)->allow_extra_args(false)->group("");
+  // As in vLLM, the last of several counts.
+  for (CLI::Option* option : command->get_options()) {
+    if (option->get_items_expected_max() == 1) option->take_last();
+  }
+  command->callback([arguments, batched_tokens, &status] {
+    arguments->batched_tokens_given = batched_tokens->count() != 0;
+    arguments->server.shutdown_timeout = std::chrono::seconds(arguments->shutdown_timeout);
+    status = run(*arguments);
+  });
+}
+
+}  // namespace outrider

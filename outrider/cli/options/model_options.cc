@@ -1,0 +1,84 @@
+#include "outrider/cli/options/model_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "outrider/cli/terminal/progress_bar.h"
+#include "outrider/cli/terminal/tell.h"
+#include "outrider/decoding/speculative_config.h"
+#include "outrider/util/error.h"
+#include "outrider/util/memory.h"
+#include "outrider/util/parallel.h"
+
+namespace outrider {
+
+ModelOptions ModelArguments::options() const {
+  ModelOptions options;
+  options.mode = mode == "exact" ? NumericMode::kExact : NumericMode::kOfficial;
+  options.threads = threads != 0 ? threads : std::min(usable_processors(), 256U);
+  return options;
+}
+
+void add_model_options(CLI::App& command, ModelArguments& arguments) {
+  command
+      .add_option("--mode", arguments.mode,
+                  "official: rounds as the release's code does; exact: float, nothing rounded")
+      ->check(CLI::IsMember({"official", "exact"}))
+      ->capture_default_str();
+  command.add_option("--threads", arguments.threads, "Threads; default: as many as the machine has")
+      ->check(CLI::Range(1U, 256U));
+}
+
+void add_chunk_option(CLI::App& command, std::size_t& chunk) {
+  command.add_option("--chunk", chunk, "Tokens of the prompt a pass; does not change the result")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
+      ->capture_default_str();
+}
+
+void SpeculationArguments::tell_note(const std::string& note) {
+  tell("outrider: {}\n", note);
+}
+
+std::size_t SpeculationArguments::num_speculative_tokens(const CompletePlan& plan, const std::string& path,
+                                                         const std::function<void(const std::string&)>& note) const {
+  if (none) return 0;
+  const bool mtp = plan.manifest().drafter() == DrafterKind::kMtp;
+  if (config.empty()) return mtp ? 1 : 0;
+  const SpeculativeConfig asked = parse_speculative_config(config, path);
+  for (const std::string& each : asked.notes) note(each);
+  if (mtp) return asked.num_speculative_tokens;
+  throw Error(fmt::format(
+      "{}: speculation was asked for, but {}. Leave --speculative-config out to run the model without it.", path,
+      plan.manifest().drafter() == DrafterKind::kDspark
+          ? "mtp.* holds a DSpark drafter, which is not an MTP block and which Outrider does not run"
+          : "the checkpoint has no MTP block"));
+}
+
+void add_speculation_options(CLI::App& command, SpeculationArguments& arguments) {
+  auto* config = command
+                     .add_option("--speculative-config", arguments.config,
+                                 R"(JSON: {"method": "mtp", "num_speculative_tokens": 1..8})")
+                     ->check([](const std::string& json) { return json.empty() ? "an empty text is no JSON" : ""; });
+  command.add_flag("--no-speculation", arguments.none, "Draft nothing, and load no drafter")->excludes(config);
+}
+
+std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options) {
+  auto weights = std::make_shared<const Weights>(std::move(plan));
+  const std::uint64_t available = available_memory();
+  if (weights->mapped_bytes() <= available) {
+    ProgressBar bar("loading");
+    weights->load([&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
+  } else {
+    constexpr double kGib = 1 << 30;
+    tell(
+        "outrider: warning: the weights have {:.1f} GiB and {:.1f} GiB of memory are available, so they are read "
+        "from the disk again and again. This will be slow.\n",
+        static_cast<double>(weights->mapped_bytes()) / kGib, static_cast<double>(available) / kGib);
+  }
+  return std::make_unique<const Model>(std::move(weights), options);
+}
+
+}  // namespace outrider

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/decoding/logprobs.h"
+#include "outrider/decoding/processed_text.h"
+#include "outrider/decoding/sampling.h"
+#include "outrider/decoding/token_mask.h"
+
+namespace outrider {
+
+inline constexpr std::size_t kMaxSpeculativeTokens = 8;
+
+struct GenerationParams {
+  SamplingParams sampling;
+  std::uint64_t seed = 0;
+  std::uint64_t max_tokens = 16;              // written after the prompt, at least 1
+  std::vector<std::uint32_t> stop_token_ids;  // the first of them ends the text; it is the last token
+  std::optional<std::size_t> logprobs;        // tell them, with so many of the likeliest tokens
+  bool prompt_logprobs = false;               // of the prompt's tokens too, where `logprobs` is set
+};
+
+enum class FinishReason { kStop, kLength };
+
+// A token that was written.
+struct WrittenToken {
+  std::uint32_t id = 0;
+  bool drafted = false;  // by the MTP block, and accepted
+  std::optional<TokenLogprobs> logprobs;
+};
+
+// What may be taken back at once: drafts, and those of a round before.
+inline constexpr std::size_t kMaxRollback = 2 * kMaxSpeculativeTokens;
+
+// One text's part in a step: the drafts made for it, and how many of them, the first ones, were accepted.
+struct DraftRound {
+  std::size_t drafted = 0;
+  std::size_t accepted = 0;
+};
+
+struct SpeculationCounts {
+  std::uint64_t drafts = 0;        // rounds of drafting
+  std::uint64_t draft_tokens = 0;  // drafted in them
+  std::uint64_t accepted_tokens = 0;
+  std::vector<std::uint64_t> accepted_per_position;  // [num_speculative_tokens]
+
+  // Rounds without drafts do not count.
+  void add(const DraftRound& round, std::size_t num_speculative_tokens);
+  double acceptance_rate() const;    // accepted of drafted tokens; 0 where nothing was drafted
+  double acceptance_length() const;  // tokens a round gave, the verifier's own included
+  SpeculationCounts& operator+=(const SpeculationCounts& other);
+};
+
+// Throws Error for an empty prompt, for max_tokens 0, and where both together exceed `context`.
+void check_length(std::size_t prompt_tokens, std::uint64_t max_tokens, std::uint64_t context);
+
+// One text that is being written.
+class Generation {
+ public:
+  // What a sequence must hold for so long a prompt. Throws Error as the constructor does.
+  static SequenceLimits limits(const Model& model, std::size_t prompt_tokens, const GenerationParams& params);
+
+  // Throws Error for an empty prompt, parameters out of range, and what does not fit into the model's context.
+  Generation(const Model& model, std::vector<std::uint32_t> prompt, GenerationParams params);
+  // Goes on from what `from` shares with the prompt, and takes over its memory. Throws Error also where the text would
+  // exceed from.max_length().
+  Generation(const Model& model, ProcessedText from, std::vector<std::uint32_t> prompt, GenerationParams params);
+
+  // From now on only tokens that `mask` allows are written. To be called before the first step.
+  void constrain(std::unique_ptr<TokenMask> mask) { mask_ = std::move(mask); }
+
+  std::span<const std::uint32_t> tokens() const { return tokens_; }  // prompt and what follows it
+  std::size_t prompt_tokens() const { return prompt_tokens_; }
+  std::optional<FinishReason> finished() const { return finished_; }
+  std::size_t reused_tokens() const { return reused_tokens_; }  // of the prompt: processed before
+  // Tokens of the prompt that are still to be processed; 0 once the text is being written.
+  std::size_t prompt_tokens_left() const { return tokens_.size() == prompt_tokens_ ? unprocessed() : 0; }
+  // Of the last step.
+  std::span<const WrittenToken> written() const { return written_; }
+  // Of the prompt's tokens but the first, as far as it is processed.
+  std::span<const TokenLogprobs> prompt_logprobs() const { return prompt_logprobs_; }
+  const DraftRound& round() const { return round_; }
+  // Of all steps.
+  const SpeculationCounts& counts() const { return counts_; }
+  const GenerationParams& params() const { return params_; }
+  // Why the mask lets nothing follow, where it cannot tell; empty else.
+  std::string_view mask_error() const { return mask_ == nullptr ? std::string_view{} : mask_->error(); }
+
+  // What has been processed, for other texts to go on from. The generation can be used no more.
+  ProcessedText take_text() &&;
+
+ private:
+  friend class Decoder;
+
+  Sequence& sequence() { return text_.sequence_; }
+  Rows& pending() { return text_.pending_; }
+  std::size_t unprocessed() const { return tokens_.size() - static_cast<std::size_t>(text_.sequence_.length()); }
+  std::uint64_t tokens_left() const { return params_.max_tokens - (tokens_.size() - prompt_tokens_); }
+  Distribution distribution(std::span<const float> logits) const;
+  // The text goes on with a draft, as far as penalties and mask are concerned; all such are taken back together.
+  void assume(std::uint32_t draft);
+  void take_back_drafts();
+  void write(std::uint32_t token, bool drafted, std::span<const float> logits);
+
+  GenerationParams params_;
+  Random random_;
+  std::vector<std::uint32_t> tokens_;
+  std::size_t prompt_tokens_ = 0;
+  TokenHistory history_;
+  ProcessedText text_;  // its tokens are written down when it is taken
+  std::size_t reused_tokens_ = 0;
+  std::unique_ptr<TokenMask> mask_;
+  std::vector<TokenLogprobs> prompt_logprobs_;
+  std::vector<std::uint32_t> drafts_;
+  std::vector<std::uint32_t> assumed_;
+  std::vector<Distribution> drafter_;
+  std::vector<WrittenToken> written_;
+  DraftRound round_;
+  std::optional<FinishReason> finished_;
+  SpeculationCounts counts_;
+};
+
+}  // namespace outrider

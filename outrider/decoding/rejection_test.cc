@@ -1,0 +1,133 @@
+// Rejection sampling leaves the verifier's distribution as it is, and a test that can tell when it does not.
+
+#include "outrider/decoding/rejection.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstddef>
+#include <vector>
+
+namespace outrider {
+namespace {
+
+constexpr std::size_t kVocabulary = 6;
+constexpr std::size_t kTrials = 60'000;
+
+SamplingParams warm() {
+  SamplingParams params;
+  params.temperature = 1;
+  return params;
+}
+
+const Distribution kVerifierFirst({std::vector<float>{0.0F, 1.0F, 2.0F, 0.5F, -1.0F, 1.5F}}, warm());
+const Distribution kVerifierSecond({std::vector<float>{1.0F, 0.0F, -1.0F, 2.0F, 0.2F, 0.3F}}, warm());
+const Distribution kDrafter({std::vector<float>{1.5F, 0.0F, 1.0F, 2.0F, -2.0F, 0.5F}}, warm());
+
+using Counts = std::array<double, kVocabulary>;
+
+// Pearson's statistic of observed counts against a distribution.
+double chi_square(const Counts& observed, const Distribution& expected) {
+  double total = 0;
+  for (const double n : observed) total += n;
+  double sum = 0;
+  for (std::uint32_t i = 0; i < kVocabulary; ++i) {
+    const double e = total * expected.probability(i);
+    sum += (observed[i] - e) * (observed[i] - e) / e;
+  }
+  return sum;
+}
+
+// With 5 degrees of freedom a right sampler exceeds this once in 10^5 runs; the seeds are fixed.
+constexpr double kLimit = 30.86;
+
+template <typename Verify>
+Counts first_tokens(const Verify& verify_one) {
+  Random random(7);
+  Counts counts{};
+  for (std::size_t i = 0; i < kTrials; ++i) {
+    const std::vector<std::uint32_t> draft = {kDrafter.sample(random)};
+    ++counts[verify_one(draft, random)];
+  }
+  return counts;
+}
+
+TEST(Rejection, TheFirstTokenIsDistributedAsByTheVerifier) {
+  const std::vector<Distribution> drafter = {kDrafter};
+  const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
+  std::size_t accepted = 0;
+  const Counts counts = first_tokens([&](const std::vector<std::uint32_t>& draft, Random& random) {
+    const Verdict verdict = verify(draft, drafter, verifier, random);
+    accepted += verdict.accepted;
+    return verdict.accepted == 1 ? draft[0] : verdict.next;
+  });
+  EXPECT_LT(chi_square(counts, kVerifierFirst), kLimit);
+  // The rate of acceptance is what p and q have in common.
+  double common = 0;
+  for (std::uint32_t i = 0; i < kVocabulary; ++i) {
+    common += std::min(kVerifierFirst.probability(i), kDrafter.probability(i));
+  }
+  EXPECT_NEAR(static_cast<double>(accepted) / kTrials, common, 0.01);
+}
+
+TEST(Rejection, TheBonusTokenIsDistributedAsByTheVerifier) {
+  const std::vector<Distribution> drafter = {kDrafter};
+  const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
+  Random random(11);
+  Counts counts{};
+  for (std::size_t i = 0; i < kTrials; ++i) {
+    const std::vector<std::uint32_t> draft = {kDrafter.sample(random)};
+    const Verdict verdict = verify(draft, drafter, verifier, random);
+    if (verdict.accepted == 1) ++counts[verdict.next];
+  }
+  EXPECT_LT(chi_square(counts, kVerifierSecond), kLimit);
+}
+
+TEST(Rejection, TheTestSeesSamplersThatAreWrong) {
+  // Accepts as it should, but samples from p in place of max(p - q, 0) after a rejection.
+  const Counts from_p = first_tokens([&](const std::vector<std::uint32_t>& draft, Random& random) {
+    const double p = kVerifierFirst.probability(draft[0]);
+    const double q = kDrafter.probability(draft[0]);
+    return random.uniform() * q < p ? draft[0] : kVerifierFirst.sample(random);
+  });
+  EXPECT_GT(chi_square(from_p, kVerifierFirst), 10 * kLimit);
+  // Accepts the drafts that the verifier finds likely, whatever the drafter's probability.
+  const Counts by_p_alone = first_tokens([&](const std::vector<std::uint32_t>& draft, Random& random) {
+    return random.uniform() < kVerifierFirst.probability(draft[0]) ? draft[0]
+                                                                   : kVerifierFirst.sample_beyond(kDrafter, random);
+  });
+  EXPECT_GT(chi_square(by_p_alone, kVerifierFirst), 10 * kLimit);
+}
+
+TEST(Rejection, AGreedyDrafterIsTheCaseOfOneCertainDraft) {
+  const std::vector<Distribution> drafter = {Distribution({std::vector<float>{0, 0, 0, 5, 0, 0}}, {})};
+  const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
+  Random random(13);
+  Counts counts{};
+  const std::vector<std::uint32_t> draft = {3};
+  for (std::size_t i = 0; i < kTrials; ++i) {
+    const Verdict verdict = verify(draft, drafter, verifier, random);
+    ++counts[verdict.accepted == 1 ? draft[0] : verdict.next];
+  }
+  EXPECT_LT(chi_square(counts, kVerifierFirst), kLimit);
+}
+
+TEST(Rejection, GreedyAcceptsExactlyTheVerifiersChoices) {
+  const auto sure = [](std::uint32_t token) {
+    std::vector<float> logits(kVocabulary);
+    logits[token] = 1;
+    return Distribution(logits, {});
+  };
+  const std::vector<Distribution> drafter = {sure(2), sure(4), sure(1)};
+  const std::vector<std::uint32_t> drafts = {2, 4, 1};
+  Random random(1);
+  const Verdict second_differs = verify(drafts, drafter, std::vector{sure(2), sure(3), sure(1), sure(0)}, random);
+  EXPECT_EQ(second_differs.accepted, 1U);
+  EXPECT_EQ(second_differs.next, 3U);
+  const Verdict all_agree = verify(drafts, drafter, std::vector{sure(2), sure(4), sure(1), sure(0)}, random);
+  EXPECT_EQ(all_agree.accepted, 3U);
+  EXPECT_EQ(all_agree.next, 0U);
+}
+
+}  // namespace
+}  // namespace outrider

@@ -1,0 +1,221 @@
+#include "outrider/grammar/automaton/automaton.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+// States, edges, jumps and calls together: what a schema of some hundred kilobytes comes to.
+constexpr std::size_t kMaxSize = std::size_t{1} << 19;
+constexpr std::size_t kMaxSteps = 10'000'000;
+
+}  // namespace
+
+void AutomatonBuilder::count() {
+  if (++size_ > kMaxSize) {
+    throw Error("what is asked for makes too large a grammar; make it smaller (long alternatives, counts, lengths).");
+  }
+}
+
+void AutomatonBuilder::spend(std::size_t steps) {
+  spent_ += steps;
+  if (spent_ > kMaxSteps) {
+    throw Error("what is asked for takes too long to work out; make it simpler (patterns, allOf, references).");
+  }
+}
+
+AutomatonBuilder::State AutomatonBuilder::new_state() {
+  count();
+  states_.emplace_back();
+  return static_cast<State>(states_.size() - 1);
+}
+
+AutomatonBuilder::Rule AutomatonBuilder::new_rule() {
+  const State start = new_state();
+  const State end = new_state();
+  rules_.push_back({start, end});
+  return static_cast<Rule>(rules_.size() - 1);
+}
+
+void AutomatonBuilder::edge(State from, std::uint8_t first, std::uint8_t last, State to) {
+  count();
+  states_[from].edges.push_back({first, last, to});
+}
+
+void AutomatonBuilder::jump(State from, State to) {
+  count();
+  states_[from].jumps.push_back(to);
+}
+
+AutomatonBuilder::State AutomatonBuilder::call(State from, Rule rule) {
+  count();
+  const State back = new_state();
+  states_[from].calls.emplace_back(rule, back);
+  return back;
+}
+
+AutomatonBuilder::State AutomatonBuilder::literal(State from, std::string_view bytes) {
+  for (const char byte : bytes) {
+    const State to = new_state();
+    edge(from, static_cast<std::uint8_t>(byte), static_cast<std::uint8_t>(byte), to);
+    from = to;
+  }
+  return from;
+}
+
+// The states from which the end of their rule can be reached.
+std::vector<bool> AutomatonBuilder::productive() const {
+  struct Use {
+    State from;
+    State back;
+  };
+  std::vector<std::vector<State>> sources(states_.size());      // of edges and jumps, by target
+  std::vector<std::vector<Use>> callers(states_.size());        // by start of the rule
+  std::vector<std::vector<Use>> continuations(states_.size());  // by state that a call goes back to
+  for (State from = 0; from < states_.size(); ++from) {
+    for (const Automaton::Edge& edge : states_[from].edges) sources[edge.to].push_back(from);
+    for (const State to : states_[from].jumps) sources[to].push_back(from);
+    for (const auto& [rule, back] : states_[from].calls) {
+      callers[start(rule)].push_back({from, back});
+      continuations[back].push_back({from, start(rule)});
+    }
+  }
+  std::vector<bool> productive(states_.size());
+  std::vector<State> found;
+  const auto add = [&](State state) {
+    if (productive[state]) return;
+    productive[state] = true;
+    found.push_back(state);
+  };
+  for (const RuleStates& rule : rules_) add(rule.end);
+  while (!found.empty()) {
+    const State state = found.back();
+    found.pop_back();
+    for (const State from : sources[state]) add(from);
+    for (const Use& use : callers[state]) {
+      if (productive[use.back]) add(use.from);
+    }
+    for (const Use& use : continuations[state]) {
+      if (productive[use.back]) add(use.from);
+    }
+  }
+  return productive;
+}
+
+// With it, the stacks that a text may stand in would be without number.
+void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive) const {
+  // What each rule reaches before any byte: first without, then with the rules that may be empty, until no more are.
+  std::vector<bool> empty(rules_.size());
+  std::vector<std::vector<Rule>> called(rules_.size());
+  std::vector<std::size_t> seen(states_.size());
+  std::size_t round = 0;
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (Rule rule = 0; rule < rules_.size(); ++rule) {
+      called[rule].clear();
+      ++round;
+      std::vector<State> reached;
+      const auto reach = [&](State state) {
+        if (!productive[state] || seen[state] == round) return;
+        seen[state] = round;
+        reached.push_back(state);
+      };
+      reach(start(rule));
+      while (!reached.empty()) {
+        const State state = reached.back();
+        reached.pop_back();
+        for (const State to : states_[state].jumps) reach(to);
+        for (const auto& [callee, back] : states_[state].calls) {
+          if (!productive[start(callee)] || !productive[back]) continue;
+          called[rule].push_back(callee);
+          if (empty[callee]) reach(back);
+        }
+      }
+      if (!empty[rule] && seen[end(rule)] == round) {
+        empty[rule] = true;
+        changed = true;
+      }
+    }
+  }
+  // A cycle among them, by depth-first search without recursion.
+  enum class Mark : std::uint8_t { kNew, kOpen, kDone };
+  std::vector<Mark> marks(rules_.size(), Mark::kNew);
+  for (Rule root = 0; root < rules_.size(); ++root) {
+    if (marks[root] != Mark::kNew) continue;
+    std::vector<std::pair<Rule, std::size_t>> path = {{root, 0}};
+    marks[root] = Mark::kOpen;
+    while (!path.empty()) {
+      auto& [rule, next] = path.back();
+      if (next == called[rule].size()) {
+        marks[rule] = Mark::kDone;
+        path.pop_back();
+        continue;
+      }
+      const Rule callee = called[rule][next++];
+      if (marks[callee] == Mark::kOpen) {
+        throw Error("a definition refers to itself with nothing between, so that no text satisfies it.");
+      }
+      if (marks[callee] == Mark::kNew) {
+        marks[callee] = Mark::kOpen;
+        path.emplace_back(callee, 0);
+      }
+    }
+  }
+}
+
+// Whether from `state`, from which the rule's end can be reached, nothing else can.
+bool AutomatonBuilder::only_ends(State state) const {
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    const From& from = states_[state];
+    if (!from.edges.empty() || !from.calls.empty()) return false;
+    if (from.jumps.empty()) return true;
+    if (from.jumps.size() != 1) return false;
+    state = from.jumps[0];
+  }
+  return false;
+}
+
+Automaton AutomatonBuilder::build(Rule root) && {
+  const std::vector<bool> useful = productive();
+  if (!useful[start(root)]) throw Error("no text of finite length satisfies what is asked for.");
+  refuse_left_recursion(useful);
+  Automaton made;
+  made.start_ = start(root);
+  std::array<bool, 257> border{};
+  for (State state = 0; state < states_.size(); ++state) {
+    made.edge_begin_.push_back(static_cast<std::uint32_t>(made.edges_.size()));
+    made.jump_begin_.push_back(static_cast<std::uint32_t>(made.jumps_.size()));
+    made.call_begin_.push_back(static_cast<std::uint32_t>(made.calls_.size()));
+    made.ends_.push_back(0);
+    if (!useful[state]) continue;
+    for (const Automaton::Edge& edge : states_[state].edges) {
+      if (!useful[edge.to]) continue;
+      made.edges_.push_back(edge);
+      border[edge.first] = true;
+      border[edge.last + std::size_t{1}] = true;
+    }
+    for (const State to : states_[state].jumps) {
+      if (useful[to]) made.jumps_.push_back(to);
+    }
+    for (const auto& [rule, back] : states_[state].calls) {
+      if (!useful[start(rule)] || !useful[back]) continue;
+      made.calls_.push_back({start(rule), only_ends(back) ? Automaton::kWithCaller : back});
+    }
+  }
+  made.edge_begin_.push_back(static_cast<std::uint32_t>(made.edges_.size()));
+  made.jump_begin_.push_back(static_cast<std::uint32_t>(made.jumps_.size()));
+  made.call_begin_.push_back(static_cast<std::uint32_t>(made.calls_.size()));
+  for (const RuleStates& rule : rules_) made.ends_[rule.end] = 1;
+  std::uint8_t current = 0;
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    if (byte != 0 && border[byte]) ++current;
+    made.class_of_[byte] = current;
+  }
+  made.classes_ = current + std::size_t{1};
+  return made;
+}
+
+}  // namespace outrider

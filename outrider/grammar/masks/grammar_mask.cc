@@ -1,0 +1,128 @@
+#include "outrider/grammar/masks/grammar_mask.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "outrider/grammar/automaton/matcher.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+constexpr std::size_t kRemembered = 64;                  // positions that can be gone back to, far more than drafts
+constexpr std::size_t kMaxBytes = std::size_t{4} << 20;  // of a matcher
+constexpr std::size_t kMaxMasks = 16;
+
+class GrammarMask final : public TokenMask {
+ public:
+  explicit GrammarMask(std::shared_ptr<MaskTable> table)
+      : table_(std::move(table)), matcher_(table_->automaton()), path_{{matcher_.start(), false}} {}
+
+  void apply(std::span<float> logits) override {
+    constexpr float kNever = -std::numeric_limits<float>::infinity();
+    const Place place = path_.back();
+    const TokenId eos = table_->trie().eos();
+    const TokenSet* tokens = place.ended || !error_.empty() ? nullptr : mask(place.position);
+    if (tokens == nullptr) {
+      for (std::size_t token = 0; token < logits.size(); ++token) {
+        if (token != eos) logits[token] = kNever;
+      }
+      return;
+    }
+    const std::vector<std::uint64_t>& words = tokens->words();
+    for (std::size_t i = 0; i * 64 < logits.size(); ++i) {
+      const std::uint64_t word = i < words.size() ? words[i] : 0;
+      if (word == ~std::uint64_t{0}) continue;
+      const std::span<float> part = logits.subspan(i * 64, std::min<std::size_t>(64, logits.size() - i * 64));
+      for (std::size_t bit = 0; bit < part.size(); ++bit) {
+        if (((word >> bit) & 1) == 0) part[bit] = kNever;
+      }
+    }
+  }
+
+  void advance(std::uint32_t token) override {
+    Place place = path_.back();
+    if (token == table_->trie().eos()) {
+      place.ended = true;
+    } else if (error_.empty()) {
+      try {
+        for (const char byte : table_->trie().bytes(token)) {
+          place.position = matcher_.next(place.position, static_cast<std::uint8_t>(byte));
+        }
+      } catch (const Error& e) {
+        error_ = e.what();
+      }
+    }
+    path_.push_back(place);
+    if (path_.size() > 2 * kRemembered) path_.erase(path_.begin(), path_.end() - kRemembered);
+    if (matcher_.bytes() > bytes_limit_) forget();
+  }
+
+  std::string_view error() const override { return error_; }
+
+  void rollback(std::size_t tokens) override { path_.resize(path_.size() - std::min(tokens, path_.size() - 1)); }
+
+ private:
+  struct Place {
+    Matcher::Position position = Matcher::kDead;
+    bool ended = false;
+  };
+  struct Known {
+    Matcher::Position position;
+    TokenSet tokens;
+  };
+
+  // Texts stay for long at some positions, such as within a string.
+  // Null, and an error, where it takes too long to find out.
+  const TokenSet* mask(Matcher::Position position) {
+    auto known = std::ranges::find(known_, position, &Known::position);
+    if (known == known_.end()) {
+      try {
+        Known made = {position, table_->allowed(matcher_, position)};
+        if (known_.size() == kMaxMasks) known_.pop_back();
+        known_.push_back(std::move(made));
+      } catch (const Error& e) {
+        error_ = e.what();
+        return nullptr;
+      }
+      known = known_.end() - 1;
+    }
+    std::rotate(known_.begin(), known, known + 1);
+    return &known_.front().tokens;
+  }
+
+  void forget() {
+    std::vector<Matcher::Position> kept;
+    for (const Place& place : path_) kept.push_back(place.position);
+    kept = matcher_.forget_all_but(kept);
+    for (std::size_t i = 0; i < kept.size(); ++i) path_[i].position = kept[i];
+    known_.clear();
+    bytes_limit_ = std::max(kMaxBytes, 2 * matcher_.bytes());
+  }
+
+  std::shared_ptr<MaskTable> table_;
+  Matcher matcher_;
+  std::vector<Place> path_;   // the last ones; never empty
+  std::vector<Known> known_;  // the last used first
+  std::size_t bytes_limit_ = kMaxBytes;
+  std::string error_;
+};
+
+}  // namespace
+
+std::unique_ptr<TokenMask> make_mask(std::shared_ptr<MaskTable> table) {
+  return std::make_unique<GrammarMask>(std::move(table));
+}
+
+std::unique_ptr<TokenMask> make_mask(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie) {
+  return make_mask(std::make_shared<MaskTable>(std::move(grammar), std::move(trie)));
+}
+
+}  // namespace outrider

@@ -1,0 +1,181 @@
+#include "outrider/grammar/schema/number_range.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <compare>
+#include <map>
+
+namespace outrider {
+namespace {
+
+using State = Automaton::State;
+using Bound = NumberRange::Bound;
+
+constexpr std::size_t kMaxDigits = 16;
+
+std::strong_ordering compare_magnitudes(const Decimal& a, const Decimal& b) {
+  if (a.whole.size() != b.whole.size()) return a.whole.size() <=> b.whole.size();
+  if (const auto whole = a.whole <=> b.whole; whole != 0) return whole;
+  return a.fraction <=> b.fraction;
+}
+
+// Numbers from `least` on, up to `most`, both without sign, digit by digit: a state knows whether what is written is
+// still the beginning of a bound.
+class Magnitudes {
+ public:
+  Magnitudes(AutomatonBuilder& builder, std::optional<Bound> least, std::optional<Bound> most, bool integer, State end)
+      : builder_(builder), least_(std::move(least)), most_(std::move(most)), integer_(integer), end_(end) {
+    if (least_) fraction_digits_ = std::max(fraction_digits_, least_->value.fraction.size() + 1);
+    if (most_) fraction_digits_ = std::max(fraction_digits_, most_->value.fraction.size() + 1);
+  }
+
+  void add(State from) {
+    std::size_t longest = kMaxDigits;
+    if (most_) {
+      longest = most_->value.whole.size();
+    } else if (least_) {
+      longest = std::max(longest, least_->value.whole.size() + 1);
+    }
+    for (std::size_t length = least_ ? least_->value.whole.size() : 1; length <= longest; ++length) {
+      add_whole(from, length);
+    }
+  }
+
+ private:
+  struct Tight {
+    bool least = false;
+    bool most = false;
+    auto operator<=>(const Tight&) const = default;
+  };
+
+  void add_whole(State from, std::size_t length) {
+    std::map<Tight, State> states = {
+        {{least_ && least_->value.whole.size() == length, most_ && most_->value.whole.size() == length}, from}};
+    for (std::size_t i = 0; i < length; ++i) {
+      const char first = i == 0 && length > 1 ? '1' : '0';
+      states = next_digit(states, first, least_ ? digit(least_->value.whole, i) : '0',
+                          most_ ? digit(most_->value.whole, i) : '9');
+    }
+    for (const auto& [tight, state] : states) {
+      end_at(state, tight, 0);
+      if (!integer_) add_fraction(builder_.literal(state, "."), tight);
+    }
+  }
+
+  void add_fraction(State from, Tight tight) {
+    std::map<Tight, State> states = {{tight, from}};
+    for (std::size_t i = 0; i < fraction_digits_; ++i) {
+      states = next_digit(states, '0', least_ ? digit(least_->value.fraction, i) : '0',
+                          most_ ? digit(most_->value.fraction, i) : '9');
+      for (const auto& [reached, state] : states) end_at(state, reached, i + 1);
+    }
+  }
+
+  static char digit(const std::string& digits, std::size_t i) { return i < digits.size() ? digits[i] : '0'; }
+
+  std::map<Tight, State> next_digit(const std::map<Tight, State>& states, char first, char least, char most) {
+    std::map<Tight, State> reached;
+    for (const auto& [tight, state] : states) {
+      const char low = tight.least ? std::max(first, least) : first;
+      const char high = tight.most ? most : '9';
+      for (char c = low; c <= high; ++c) {
+        const Tight next = {tight.least && c == least, tight.most && c == most};
+        const auto [found, added] = reached.try_emplace(next, 0);
+        if (added) found->second = builder_.new_state();
+        builder_.edge(state, static_cast<std::uint8_t>(c), static_cast<std::uint8_t>(c), found->second);
+      }
+    }
+    return reached;
+  }
+
+  // The number ends, where it is within the bounds.
+  void end_at(State state, Tight tight, std::size_t fraction_digits) {
+    if (tight.least) {
+      if (least_->value.fraction.size() > fraction_digits || least_->exclusive) return;
+    }
+    if (tight.most && most_->exclusive && most_->value.fraction.size() <= fraction_digits) return;
+    builder_.jump(state, end_);
+  }
+
+  AutomatonBuilder& builder_;
+  std::optional<Bound> least_;
+  std::optional<Bound> most_;
+  bool integer_;
+  State end_;
+  std::size_t fraction_digits_ = kMaxDigits;
+};
+
+bool is_zero(const Decimal& value) {
+  return value.whole == "0" && value.fraction.empty();
+}
+
+}  // namespace
+
+std::optional<Decimal> decimal(const nlohmann::ordered_json& number) {
+  if (!number.is_number()) return std::nullopt;
+  if (number.is_number_float() && !std::isfinite(number.get<double>())) return std::nullopt;
+  std::string text = number.is_number_float() ? fmt::format("{}", number.get<double>()) : number.dump();
+  Decimal value;
+  if (text.starts_with('-')) {
+    value.negative = true;
+    text.erase(0, 1);
+  }
+  int exponent = 0;
+  if (const std::size_t e = text.find('e'); e != std::string::npos) {
+    const char* digits = text.data() + e + 1;
+    std::from_chars(*digits == '+' ? digits + 1 : digits, text.data() + text.size(), exponent);
+    text.erase(e);
+  }
+  std::size_t point = text.find('.');
+  if (point == std::string::npos) {
+    point = text.size();
+  } else {
+    text.erase(point, 1);
+  }
+  auto whole = static_cast<std::ptrdiff_t>(point) + exponent;
+  if (whole < 0) {
+    text.insert(0, static_cast<std::size_t>(-whole), '0');
+    whole = 0;
+  }
+  if (static_cast<std::size_t>(whole) > text.size()) text.append(static_cast<std::size_t>(whole) - text.size(), '0');
+  value.whole = text.substr(0, static_cast<std::size_t>(whole));
+  value.fraction = text.substr(static_cast<std::size_t>(whole));
+  value.whole.erase(0, value.whole.find_first_not_of('0'));
+  if (value.whole.empty()) value.whole = "0";
+  value.fraction.erase(value.fraction.find_last_not_of('0') + 1);
+  if (is_zero(value)) value.negative = false;
+  return value;
+}
+
+int compare(const Decimal& a, const Decimal& b) {
+  if (a.negative != b.negative) return a.negative ? -1 : 1;
+  const auto order = compare_magnitudes(a, b);
+  const int sign = order < 0 ? -1 : order > 0 ? 1 : 0;
+  return a.negative ? -sign : sign;
+}
+
+State add_number_in(AutomatonBuilder& builder, State from, const NumberRange& range) {
+  const State end = builder.new_state();
+  const auto negated = [](Bound bound) {
+    bound.value.negative = false;
+    return bound;
+  };
+  if (!range.most || (!range.most->value.negative && !(is_zero(range.most->value) && range.most->exclusive))) {
+    const bool below_zero = range.least && range.least->value.negative;
+    Magnitudes(builder, below_zero ? std::nullopt : range.least, range.most, range.integer, end).add(from);
+  }
+  if (!range.least || range.least->value.negative) {
+    // Zero needs no sign.
+    std::optional<Bound> least = Bound{*decimal(0), true};
+    if (range.most && range.most->value.negative) least = negated(*range.most);
+    std::optional<Bound> most;
+    if (range.least) most = negated(*range.least);
+    Magnitudes(builder, least, most, range.integer, end).add(builder.literal(from, "-"));
+  }
+  return end;
+}
+
+}  // namespace outrider

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "outrider/grammar/automaton/code_points.h"
+
+namespace outrider {
+
+// A nondeterministic automaton over code points. State 0 is where it begins.
+struct PatternNfa {
+  struct Edge {
+    CodePointRange range;
+    std::size_t to = 0;
+  };
+  struct State {
+    std::vector<Edge> edges;
+    std::vector<std::size_t> jumps;
+  };
+  std::vector<State> states;
+  std::size_t end = 0;
+  std::size_t steps = 0;  // that reading it took
+};
+
+// Reads a regular expression (see pattern.h). Throws Error.
+PatternNfa parse_pattern(std::string_view pattern);
+
+}  // namespace outrider

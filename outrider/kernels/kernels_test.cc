@@ -1,0 +1,358 @@
+// Every path against the scalar one: each code of each format, each length, each number of rows.
+
+#include "outrider/kernels/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include "outrider/checkpoint/number_formats.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+std::vector<float> some_values(std::size_t count, std::uint32_t seed) {
+  std::vector<float> values(count);
+  for (float& v : values) {
+    seed = seed * 1664525U + 1013904223U;
+    v = static_cast<float>(seed >> 8) * 0x1p-23F - 1.0F;
+  }
+  return values;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0) return false;
+  }
+  return a.size() == b.size();
+}
+
+class KernelsTest : public ::testing::TestWithParam<const Kernels*> {
+ protected:
+  const Kernels& kernels_ = *GetParam();
+};
+
+TEST_P(KernelsTest, E4m3EveryCodeAtEveryLength) {
+  std::vector<std::byte> codes(256);
+  for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::byte>(i);
+  const float scales[] = {0x1p-3F, 1.5F, 0x1p-120F};
+  for (const std::size_t block : {128U, 100U, 256U, 7U}) {
+    if (256 / block >= std::size(scales)) continue;
+    for (std::size_t size = 0; size <= 256; ++size) {
+      std::vector<float> out(size, -7.0F);
+      std::vector<float> expected(size, -7.0F);
+      kernels_.e4m3(codes.data(), scales, block, size, out.data());
+      for (std::size_t i = 0; i < size; ++i) {
+        expected[i] = e4m3_to_float(static_cast<std::uint8_t>(i)) * scales[i / block];
+      }
+      ASSERT_TRUE(same_bits(out, expected)) << block << " " << size;
+    }
+  }
+}
+
+TEST_P(KernelsTest, NibblesEveryByteAtEveryGroup) {
+  std::vector<std::byte> codes(256);
+  for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::byte>(i);
+  std::vector<float> values(16);
+  for (std::size_t i = 0; i < 16; ++i) values[i] = e2m1_to_float(static_cast<std::uint8_t>(i));
+  const std::vector<float> scales = some_values(512, 3);
+  std::vector<float> offsets(512);
+  for (std::size_t i = 0; i < 512; ++i) offsets[i] = static_cast<float>(i % 16) - 8.0F;
+  for (const std::size_t group : {1U, 16U, 32U, 128U, 24U, 512U}) {
+    for (const float* of : {static_cast<const float*>(nullptr), std::as_const(offsets).data()}) {
+      for (const std::size_t size : {512U, 496U, 480U, 300U, 2U}) {
+        std::vector<float> out(size, -7.0F);
+        std::vector<float> expected(size);
+        kernels_.nibbles(codes.data(), values.data(), scales.data(), of, group, size, out.data());
+        for (std::size_t i = 0; i < size; ++i) {
+          const unsigned byte = static_cast<unsigned>(codes[i / 2]);
+          const float value = values[i % 2 == 0 ? byte & 15U : byte >> 4];
+          expected[i] = (value - (of == nullptr ? 0.0F : of[i / group])) * scales[i / group];
+        }
+        ASSERT_TRUE(same_bits(out, expected)) << group << " " << size;
+      }
+    }
+  }
+}
+
+TEST_P(KernelsTest, SixteenBitFloatsEveryCode) {
+  std::vector<std::uint16_t> codes(65536);
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint16_t>(i);
+  const auto* bytes = reinterpret_cast<const std::byte*>(codes.data());
+  for (const std::size_t size : {65536U, 65535U, 65523U, 17U, 8U, 1U, 0U}) {
+    std::vector<float> out(size);
+    std::vector<float> expected(size);
+    kernels_.bf16(bytes, size, out.data());
+    for (std::size_t i = 0; i < size; ++i) expected[i] = bf16_to_float(codes[i]);
+    EXPECT_TRUE(same_bits(out, expected)) << size;
+    kernels_.f16(bytes, size, out.data());
+    for (std::size_t i = 0; i < size; ++i) expected[i] = f16_to_float(codes[i]);
+    EXPECT_TRUE(same_bits(out, expected)) << size;
+  }
+}
+
+// What a product comes to must not depend on how many rows or tokens are computed with it.
+TEST_P(KernelsTest, DotRowsByRowAndToken) {
+  for (const std::size_t size : {32U, 64U, 96U, 1024U}) {
+    const std::size_t stride = size + 32;
+    const std::vector<float> rows = some_values(kRowTile * size, 1);
+    const std::vector<float> tokens = some_values(5 * stride, 2);
+    std::vector<float> alone(kRowTile * 5);
+    for (std::size_t r = 0; r < kRowTile; ++r) {
+      for (std::size_t t = 0; t < 5; ++t) {
+        kernels_.dot_rows(rows.data() + r * size, 1, tokens.data() + t * stride, 1, stride, size, &alone[r * 5 + t], 1,
+                          1);
+        double exact = 0;
+        for (std::size_t k = 0; k < size; ++k) {
+          exact += static_cast<double>(rows[r * size + k]) * static_cast<double>(tokens[t * stride + k]);
+        }
+        EXPECT_NEAR(alone[r * 5 + t], exact, 1e-5 * std::sqrt(static_cast<double>(size)));
+      }
+    }
+    for (std::size_t row_count = 1; row_count <= kRowTile; ++row_count) {
+      for (std::size_t token_count = 1; token_count <= 5; ++token_count) {
+        std::vector<float> by_row(kRowTile * 5, -7.0F);
+        std::vector<float> by_token(kRowTile * 5, -7.0F);
+        kernels_.dot_rows(rows.data(), row_count, tokens.data(), token_count, stride, size, by_row.data(), 5, 1);
+        kernels_.dot_rows(rows.data(), row_count, tokens.data(), token_count, stride, size, by_token.data(), 1,
+                          kRowTile);
+        for (std::size_t r = 0; r < kRowTile; ++r) {
+          for (std::size_t t = 0; t < 5; ++t) {
+            const bool computed = r < row_count && t < token_count;
+            ASSERT_EQ(by_row[r * 5 + t], computed ? alone[r * 5 + t] : -7.0F);
+            ASSERT_EQ(by_token[t * kRowTile + r], computed ? alone[r * 5 + t] : -7.0F);
+          }
+        }
+      }
+    }
+  }
+}
+
+struct StoredCase {
+  const char* name;
+  RowCodes form;
+  std::size_t bits;  // of a code
+  std::size_t group;
+  bool offsets;
+};
+
+constexpr StoredCase kStoredCases[] = {
+    {"F32", RowCodes::kF32, 32, 0, false},
+    {"BF16", RowCodes::kBf16, 16, 0, false},
+    {"F16", RowCodes::kF16, 16, 0, false},
+    {"E4M3", RowCodes::kE4m3, 8, 128, false},
+    {"E4M3 by 32", RowCodes::kE4m3, 8, 32, false},
+    {"nibbles by 16", RowCodes::kNibbles, 4, 16, false},
+    {"nibbles by 32", RowCodes::kNibbles, 4, 32, false},
+    {"nibbles by 128", RowCodes::kNibbles, 4, 128, false},
+    {"nibbles by 16 with offsets", RowCodes::kNibbles, 4, 16, true},
+    {"nibbles by 32 with offsets", RowCodes::kNibbles, 4, 32, true},
+    {"nibbles by 128 with offsets", RowCodes::kNibbles, 4, 128, true},
+};
+
+// Rows of one form, and what their decoder makes of them.
+class Stored {
+ public:
+  Stored(const StoredCase& form, std::size_t size) : size_(size), codes_(kStoredRows * (size * form.bits / 8)) {
+    std::uint32_t seed = 5;
+    for (std::byte& code : codes_) {
+      seed = seed * 1664525U + 1013904223U;
+      code = static_cast<std::byte>(seed >> 24);
+      // Neither NaN nor infinite: the second highest bit of a number makes its exponent large.
+      if (form.form != RowCodes::kNibbles) code &= std::byte{0xbf};
+    }
+    for (std::size_t i = 0; i < 16; ++i) values_.push_back(e2m1_to_float(static_cast<std::uint8_t>(i)));
+    rows.form = form.form;
+    rows.codes = codes_.data();
+    rows.row_bytes = size * form.bits / 8;
+    if (form.group == 0) return;
+    rows.group = form.group;
+    rows.scale_step = (size + form.group - 1) / form.group;
+    scales = some_values(kStoredRows * rows.scale_step, 6);
+    offsets_ = scales;
+    for (float& v : offsets_) v = std::round(v * 8);
+    rows.values = values_.data();
+    rows.scales = scales.data();
+    if (form.offsets) rows.offsets = offsets_.data();
+  }
+
+  std::vector<float> decoded(const Kernels& kernels) const {
+    std::vector<float> out(kStoredRows * size_);
+    for (std::size_t r = 0; r < kStoredRows; ++r) {
+      const std::byte* codes = codes_.data() + r * rows.row_bytes;
+      const float* row_scales = rows.scales + r * rows.scale_step;
+      float* to = out.data() + r * size_;
+      switch (rows.form) {
+        case RowCodes::kF32:
+          std::memcpy(to, codes, size_ * sizeof(float));
+          break;
+        case RowCodes::kBf16:
+          kernels.bf16(codes, size_, to);
+          break;
+        case RowCodes::kF16:
+          kernels.f16(codes, size_, to);
+          break;
+        case RowCodes::kE4m3:
+          kernels.e4m3(codes, row_scales, rows.group, size_, to);
+          break;
+        case RowCodes::kNibbles:
+          kernels.nibbles(codes, rows.values, row_scales,
+                          rows.offsets == nullptr ? nullptr : rows.offsets + r * rows.scale_step, rows.group, size_,
+                          to);
+      }
+    }
+    return out;
+  }
+
+  std::byte& code(std::size_t i) { return codes_[i]; }
+
+  StoredRows rows;
+  std::vector<float> scales;
+
+ private:
+  std::size_t size_;
+  std::vector<std::byte> codes_;
+  std::vector<float> values_;
+  std::vector<float> offsets_;
+};
+
+// Tokens in the order in which dot_stored takes them.
+std::vector<float> as_taken(const Kernels& kernels, RowCodes form, const std::vector<float>& tokens) {
+  std::vector<float> out = tokens;
+  if (kernels.decodes_even_odd && (form == RowCodes::kBf16 || form == RowCodes::kNibbles)) {
+    even_odd(tokens.data(), tokens.size(), out.data());
+  }
+  return out;
+}
+
+TEST(EvenOdd, IsOfEachLanes) {
+  std::vector<float> x(2 * kLanes);
+  std::iota(x.begin(), x.end(), 0.0F);
+  std::vector<float> out(x.size());
+  even_odd(x.data(), x.size(), out.data());
+  EXPECT_EQ(out[1], 2);
+  EXPECT_EQ(out[kLanes / 2], 1);
+  EXPECT_EQ(out[kLanes - 1], kLanes - 1);
+  EXPECT_EQ(out[kLanes], kLanes);
+  EXPECT_EQ(out[kLanes + 1], kLanes + 2);
+}
+
+TEST_P(KernelsTest, DotStoredIsDecodingAndDotRowsToTheBit) {
+  if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no such path";
+  constexpr std::size_t kTokens = 11;
+  for (const StoredCase& form : kStoredCases) {
+    for (const std::size_t size : {32U, 64U, 96U, 192U, 384U, 1024U, 2080U, 6400U}) {
+      if (form.group == 128 && form.form == RowCodes::kNibbles && size % 128 != 0) continue;
+      const Stored stored(form, size);
+      const std::size_t stride = size + 32;
+      const std::vector<float> tokens = some_values(kTokens * stride, 2);
+      const std::vector<float> given = as_taken(kernels_, form.form, tokens);
+      const std::vector<float> decoded = stored.decoded(scalar_kernels());
+      std::vector<float> expected(kStoredRows * kTokens);
+      for (std::size_t r = 0; r < kStoredRows; ++r) {
+        kernels_.dot_rows(decoded.data() + r * size, 1, tokens.data(), kTokens, stride, size,
+                          expected.data() + r * kTokens, 1, 1);
+      }
+      for (const std::size_t row_count : {1U, 2U, 3U, 4U, 5U, 7U, 16U}) {
+        for (std::size_t token_count = 1; token_count <= kTokens; ++token_count) {
+          std::vector<float> out(kStoredRows * kTokens, -7.0F);
+          ASSERT_TRUE(kernels_.dot_stored(stored.rows, row_count, given.data(), token_count, stride, size, out.data(),
+                                          1, kStoredRows))
+              << form.name << " " << size;
+          for (std::size_t r = 0; r < kStoredRows; ++r) {
+            for (std::size_t t = 0; t < kTokens; ++t) {
+              const bool computed = r < row_count && t < token_count;
+              ASSERT_EQ(out[t * kStoredRows + r], computed ? expected[r * kTokens + t] : -7.0F)
+                  << form.name << " " << size << ": row " << r << " of " << row_count << ", token " << t << " of "
+                  << token_count;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelsTest, DotStoredLeavesToTheDecoderWhatItDoesNotDo) {
+  if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no such path";
+  constexpr std::size_t kSize = 256;
+  const std::vector<float> token = some_values(kSize, 2);
+  std::vector<float> out(kStoredRows);
+  const auto done = [&](const StoredRows& rows, std::size_t size) {
+    return kernels_.dot_stored(rows, kStoredRows, token.data(), 1, kSize, size, out.data(), 1, 1);
+  };
+  for (const StoredCase& form : kStoredCases) {
+    const Stored stored(form, kSize);
+    EXPECT_TRUE(done(stored.rows, kSize)) << form.name;
+    EXPECT_FALSE(done(stored.rows, kSize - 8)) << form.name;
+  }
+  for (const std::size_t at : {std::size_t{0}, std::size_t{77}, 5 * kSize + 250, kStoredRows * kSize - 1}) {
+    for (const std::byte nan : {std::byte{0x7f}, std::byte{0xff}}) {
+      Stored stored(kStoredCases[3], kSize);
+      stored.code(at) = nan;
+      EXPECT_FALSE(done(stored.rows, kSize)) << at;
+    }
+  }
+  for (const float scale : {0x1p120F, -0x1p120F, INFINITY, NAN}) {
+    Stored stored(kStoredCases[3], kSize);
+    stored.scales[7] = scale;
+    EXPECT_FALSE(done(stored.rows, kSize)) << scale;
+  }
+  Stored odd_group(kStoredCases[6], kSize);
+  odd_group.rows.group = 24;
+  EXPECT_FALSE(done(odd_group.rows, kSize));
+}
+
+TEST_P(KernelsTest, E8m0EveryCodeAtEveryLength) {
+  std::vector<std::byte> codes(256);
+  for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::byte>(i);
+  for (std::size_t size = 0; size <= 256; ++size) {
+    std::vector<float> out(size + 1, -7.0F);
+    std::vector<float> expected(size + 1, -7.0F);
+    kernels_.e8m0(codes.data(), size, out.data());
+    for (std::size_t i = 0; i < size; ++i) expected[i] = e8m0_to_float(static_cast<std::uint8_t>(i));
+    ASSERT_TRUE(same_bits(out, expected)) << size;
+  }
+}
+
+// Products of BF16 values are exact in float, so it makes no difference whether they are fused with the addition.
+TEST_P(KernelsTest, SameBitsAsScalarWhereProductsAreExact) {
+  std::vector<float> rows = some_values(kRowTile * 256, 1);
+  std::vector<float> tokens = some_values(3 * 256, 2);
+  for (float& v : rows) v = round_to_bf16(v);
+  for (float& v : tokens) v = round_to_bf16(v);
+  std::vector<float> out(kRowTile * 3);
+  std::vector<float> expected(kRowTile * 3);
+  kernels_.dot_rows(rows.data(), kRowTile, tokens.data(), 3, 256, 256, out.data(), 3, 1);
+  scalar_kernels().dot_rows(rows.data(), kRowTile, tokens.data(), 3, 256, 256, expected.data(), 3, 1);
+  EXPECT_TRUE(same_bits(out, expected));
+  for (std::size_t size = 0; size < 50; ++size) {
+    std::vector<float> sum(tokens.begin(), tokens.begin() + 60);
+    std::vector<float> expected_sum = sum;
+    kernels_.add_scaled(rows[1], rows.data(), size, sum.data());
+    scalar_kernels().add_scaled(rows[1], rows.data(), size, expected_sum.data());
+    EXPECT_TRUE(same_bits(sum, expected_sum)) << size;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Paths, KernelsTest,
+                         ::testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+TEST(Kernels, TheEnvironmentChooses) {
+  setenv("OUTRIDER_KERNELS", "scalar", 1);
+  EXPECT_EQ(default_kernels().name, "scalar");
+  setenv("OUTRIDER_KERNELS", "sse9", 1);
+  EXPECT_THROW(default_kernels(), Error);
+  unsetenv("OUTRIDER_KERNELS");
+  EXPECT_EQ(&default_kernels(), available_kernels().back());
+}
+
+}  // namespace
+}  // namespace outrider
