@@ -58,6 +58,7 @@ test-long: release  ## Hold greedy texts with speculation against those without,
 check-layers: dependencies
 	tools/check_layers --self-test
 	tools/check_layers
+	tools/check_links
 
 test-sanitizers: test-asan fuzz test-tsan  ## The tests under three sanitizers, and the fuzzers briefly
 
