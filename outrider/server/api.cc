@@ -29,7 +29,7 @@ std::string lower_case(std::string_view text) {
   return lower;
 }
 
-// Takes the same time whatever the difference.
+// Constant time: does not depend on where the strings differ.
 bool same_secret(std::string_view a, std::string_view b) {
   unsigned difference = a.size() == b.size() ? 0 : 1;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -41,7 +41,7 @@ bool same_secret(std::string_view a, std::string_view b) {
 ordered_json parse_body(const HttpRequest& request) {
   std::string type = request.content_type.substr(0, request.content_type.find(';'));
   std::erase(type, ' ');
-  // A page of another origin cannot send this type without being asked first.
+  // A page of another origin cannot send this type without a CORS preflight.
   if (lower_case(type) != "application/json") {
     throw ApiError(415, fmt::format("The body must be sent as Content-Type: application/json, not \"{}\".",
                                     printable(request.content_type)));
@@ -74,7 +74,7 @@ const Endpoint* find_endpoint(std::string_view path) {
   return found == std::end(kEndpoints) ? nullptr : found;
 }
 
-// As the header Allow has them; HEAD is answered as GET.
+// The value of the header Allow; HEAD is answered like GET.
 const char* methods_of(std::string_view path) {
   return find_endpoint(path)->method == "GET" ? "GET, HEAD" : "POST";
 }
@@ -95,7 +95,7 @@ Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const M
       seeds_(options_.seed ? *options_.seed : std::random_device{}()) {}
 
 void Api::handle(HttpRequest request, const std::shared_ptr<HttpResponder>& responder) {
-  // A body may take long: text becomes tokens, a schema a grammar. Others must be answered meanwhile.
+  // Reading a body may take long (tokenization, schema compilation); other requests must be answered meanwhile.
   if (request.method != "POST") return answer(request, responder);
   responder->run_aside([this, request = std::move(request), responder] { answer(request, responder); });
 }
@@ -142,10 +142,10 @@ HttpResponse Api::route(const HttpRequest& request, const std::shared_ptr<HttpRe
   }
   const Endpoint* endpoint = find_endpoint(path);
   if (endpoint == nullptr) {
-    throw ApiError(404, fmt::format("There is nothing at {}.", printable(path)));
+    throw ApiError(404, fmt::format("There is no endpoint {}.", printable(path)));
   }
   if (request.method != endpoint->method) {
-    throw ApiError(405, fmt::format("{} takes {}, not {}.", path, endpoint->method, printable(request.method)));
+    throw ApiError(405, fmt::format("{} expects {}, not {}.", path, endpoint->method, printable(request.method)));
   }
   if (path == "/health") return health();
   if (path == "/version") return json({{"version", options_.version}});
@@ -168,8 +168,8 @@ void Api::authorize(const HttpRequest& request) const {
       same_secret(given.substr(kScheme.size()), options_.api_key))
     return;
   throw ApiError(401,
-                 given.empty() ? "This server asks for its API key: send it as Authorization: Bearer <key>."
-                               : "The API key is not the server's.",
+                 given.empty() ? "The server requires an API key: send it as Authorization: Bearer <key>."
+                               : "The API key is wrong.",
                  {}, "invalid_api_key");
 }
 
@@ -197,7 +197,7 @@ HttpResponse Api::models(const HttpRequest& request) const {
   }
   if (request.path.starts_with(kModelsPrefix)) {
     throw ApiError(
-        404, fmt::format("The model \"{}\" is not served here.", printable(request.path.substr(kModelsPrefix.size()))),
+        404, fmt::format("The model \"{}\" does not exist.", printable(request.path.substr(kModelsPrefix.size()))),
         "model", "model_not_found");
   }
   return json({{"object", "list"}, {"data", std::move(list)}});
@@ -206,9 +206,10 @@ HttpResponse Api::models(const HttpRequest& request) const {
 std::string Api::check_model(const Fields& fields) const {
   const std::string name = fields.text("model").value_or(options_.model_names[0]);
   if (std::ranges::find(options_.model_names, name) != options_.model_names.end()) return name;
-  throw ApiError(
-      404, fmt::format("The model \"{}\" is not served here; \"{}\" is.", printable(name), options_.model_names[0]),
-      "model", "model_not_found");
+  throw ApiError(404,
+                 fmt::format("The model \"{}\" does not exist; this server serves \"{}\".", printable(name),
+                             options_.model_names[0]),
+                 "model", "model_not_found");
 }
 
 HttpResponse Api::tokenize(const ordered_json& body) const {

@@ -18,28 +18,28 @@
 namespace outrider {
 
 struct ApiOptions {
-  std::vector<std::string> model_names;  // the first is shown; never empty
+  std::vector<std::string> model_names;  // never empty; responses carry the first
   std::string model_root;
   std::string version;
-  std::string api_key;  // empty: none is asked for
+  std::string api_key;  // empty: none is required
   RequestDefaults defaults;
-  std::optional<std::uint64_t> seed;  // for requests without one; none: drawn anew at each start
+  std::optional<std::uint64_t> seed;  // for requests without one; none: random at each start
   bool log_requests = true;
 };
 
 struct Health {
   bool serving = true;
-  std::string degraded;  // why; empty where all is well
+  std::string degraded;  // the reason; empty if healthy
   bool fail_on_degraded = false;
 };
 
-// The endpoints, as docs/serving.md lists them. What it refers to must outlive it.
+// Routes requests to the endpoints of docs/serving.md. The constructor's arguments must outlive it.
 class Api {
  public:
   Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const Metrics& metrics, Log& log,
       std::function<Health()> health);
 
-  // Answers one request, soon. Throws nothing.
+  // Starts answering one request and returns without waiting for generation. Does not throw.
   void handle(HttpRequest request, const std::shared_ptr<HttpResponder>& responder);
 
  private:

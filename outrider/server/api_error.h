@@ -7,7 +7,7 @@
 
 namespace outrider {
 
-// What the client hears as OpenAI's error object with an HTTP status.
+// An error that is sent to the client as OpenAI's error object with an HTTP status.
 class ApiError : public Error {
  public:
   ApiError(unsigned status, const std::string& message, std::string param = {}, std::string code = {})
@@ -23,7 +23,7 @@ class ApiError : public Error {
   std::string code_;
 };
 
-// {"error": {"message", "type", "param", "code"}}. The type is the status's.
+// {"error": {"message", "type", "param", "code"}}; the type follows from the status.
 std::string error_json(unsigned status, const std::string& message, const std::string& param = {},
                        const std::string& code = {});
 

@@ -15,8 +15,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::size_t kKept = 32;
-constexpr std::size_t kMaxBytes = std::size_t{256} << 20;  // of the masks that are kept
+constexpr std::size_t kMaxCached = 32;
+constexpr std::size_t kMaxBytes = std::size_t{256} << 20;  // of the cached masks
 constexpr const char* kSchemaField = "response_format.json_schema.schema";
 
 void read_response_format(const Fields& request, MessageShape& shape) {
@@ -40,7 +40,7 @@ void read_response_format(const Fields& request, MessageShape& shape) {
   shape.schema_where = kSchemaField;
 }
 
-// The function that must be called; nothing where the model may choose.
+// The function that tool_choice requires; nothing if the model may choose.
 std::optional<std::string> named_function(const Fields& request, const ordered_json& choice) {
   if (choice == "required") return std::nullopt;
   const ordered_json function = choice.is_object() ? choice.value("function", ordered_json()) : ordered_json();
@@ -59,13 +59,14 @@ void read_tool_choice(const Fields& request, MessageShape& shape) {
   if (choice != nullptr && *choice == "none") return;
   if (open && (!given || shape.content == MessageShape::Content::kNone)) return;
   const std::optional<std::string> name = open ? std::nullopt : named_function(request, *choice);
-  if (!given) request.refuse("tool_choice", "asks for a call, but there are no tools.");
+  if (!given) request.refuse("tool_choice", "requires a tool call, but the request has no tools.");
   for (const ordered_json& tool : *tools) {
     const ordered_json& function = tool.at("function");
     if (!name || function.at("name") == *name) shape.functions.push_back(function);
   }
   if (shape.functions.empty()) {
-    request.refuse("tool_choice", fmt::format("names \"{}\", which is none of the tools.", printable(*name)));
+    request.refuse("tool_choice",
+                   fmt::format("names the function \"{}\", which is not among the tools.", printable(*name)));
   }
   if (!open) shape.content = MessageShape::Content::kNone;
   shape.several_calls = !name && request.flag("parallel_tool_calls").value_or(true);
@@ -101,7 +102,7 @@ std::shared_ptr<MaskTable> Constraints::read(const Fields& request, bool chat, b
   } catch (const Error& e) {
     throw ApiError(400, e.what(), shape.functions.empty() ? kSchemaField : "tools");
   }
-  if (auto known = find(key)) return known;  // another request was faster
+  if (auto known = find(key)) return known;  // another request compiled it first
   const std::lock_guard lock(mutex_);
   if (trie_ == nullptr) trie_ = std::make_shared<const TokenTrie>(tokenizer_);
   known_.emplace_front(key, std::make_shared<MaskTable>(std::move(grammar), trie_));
@@ -109,7 +110,7 @@ std::shared_ptr<MaskTable> Constraints::read(const Fields& request, bool chat, b
   std::size_t kept = 0;
   for (const auto& [unused, table] : known_) {
     bytes += table->bytes();
-    if (kept != 0 && (kept == kKept || bytes > kMaxBytes)) break;
+    if (kept != 0 && (kept == kMaxCached || bytes > kMaxBytes)) break;
     ++kept;
   }
   known_.resize(kept);

@@ -14,15 +14,15 @@
 
 namespace outrider {
 
-// What requests allow to be written: response_format, and tool_choice other than "auto" and "none". Those that were
-// asked for lately are kept, for clients ask for the same again and again.
+// Compiles the output constraints of requests (response_format, and tool_choice other than "auto" and "none") and
+// caches the most recently used ones, since clients repeat them.
 class Constraints {
  public:
   // The tokenizer must outlive it.
   explicit Constraints(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
-  // Null where the request asks for nothing of the kind. `reasoning`: the answer begins with it. Throws ApiError with
-  // the keyword of a schema that is not supported.
+  // Returns the constraint, or null if the request has none. `reasoning`: the output begins with reasoning. Throws
+  // ApiError naming the unsupported keyword of a schema.
   std::shared_ptr<MaskTable> read(const Fields& request, bool chat, bool reasoning);
 
  private:
@@ -30,8 +30,8 @@ class Constraints {
 
   const Tokenizer& tokenizer_;
   std::mutex mutex_;
-  std::shared_ptr<const TokenTrie> trie_;                                // once it is needed
-  std::list<std::pair<std::string, std::shared_ptr<MaskTable>>> known_;  // by what was asked for, the latest first
+  std::shared_ptr<const TokenTrie> trie_;                                // built on first use
+  std::list<std::pair<std::string, std::shared_ptr<MaskTable>>> known_;  // by request fields, most recently used first
 };
 
 }  // namespace outrider

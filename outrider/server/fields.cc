@@ -36,17 +36,17 @@ std::optional<double> Fields::number(const char* name) const {
   return value->get<double>();
 }
 
-std::optional<std::int64_t> Fields::integer(const char* name, std::int64_t least, std::int64_t most) const {
+std::optional<std::int64_t> Fields::integer(const char* name, std::int64_t min, std::int64_t max) const {
   const nlohmann::ordered_json* value = find(name);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_number_integer()) wrong_type(name, "a whole number");
+  if (!value->is_number_integer()) wrong_type(name, "an integer");
   const bool huge = value->is_number_unsigned() &&
                     value->get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   const std::int64_t number = huge ? std::numeric_limits<std::int64_t>::max() : value->get<std::int64_t>();
-  if (number < least || number > most) {
-    refuse(name, most == std::numeric_limits<std::int64_t>::max()
-                     ? fmt::format("is {}; it must be at least {}.", number, least)
-                     : fmt::format("is {}; it must be from {} to {}.", number, least, most));
+  if (number < min || number > max) {
+    refuse(name, max == std::numeric_limits<std::int64_t>::max()
+                     ? fmt::format("is {}; it must be at least {}.", number, min)
+                     : fmt::format("is {}; it must be from {} to {}.", number, min, max));
   }
   return number;
 }
@@ -59,7 +59,7 @@ std::optional<Fields> Fields::object(const char* name) const {
 }
 
 void Fields::wrong_type(const char* name, std::string_view expected) const {
-  throw ApiError(422, fmt::format("{}{}: {} is expected.", prefix_, name, expected), prefix_ + name);
+  throw ApiError(422, fmt::format("{}{} must be {}.", prefix_, name, expected), prefix_ + name);
 }
 
 void Fields::refuse(const char* name, std::string_view why) const {
@@ -73,7 +73,7 @@ bool is_token_id(const nlohmann::ordered_json& value) {
 std::vector<std::uint32_t> token_ids(const nlohmann::ordered_json& array) {
   std::vector<std::uint32_t> ids;
   for (const nlohmann::ordered_json& id : array) {
-    if (!is_token_id(id)) throw ApiError(422, "A list of token ids is expected: whole numbers of the vocabulary.");
+    if (!is_token_id(id)) throw ApiError(422, "Token ids must be non-negative integers.");
     ids.push_back(id.get<std::uint32_t>());
   }
   return ids;

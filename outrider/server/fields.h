@@ -11,18 +11,18 @@
 
 namespace outrider {
 
-// The fields of a request's JSON object. A field that is null counts as absent. Throws ApiError with the field's name:
-// 422 where it has the wrong type, 400 where its value is out of range.
+// Reads the fields of a request's JSON object. A null field counts as absent. Throws ApiError naming the field: 422 if
+// it has the wrong type, 400 if its value is out of range.
 class Fields {
  public:
-  // `prefix` stands before the names in messages: "stream_options.".
+  // `prefix` is prepended to names in messages: "stream_options.".
   explicit Fields(const nlohmann::ordered_json& object, std::string prefix = {});
 
-  const nlohmann::ordered_json* find(const char* name) const;  // null where absent
+  const nlohmann::ordered_json* find(const char* name) const;  // null if absent
   std::optional<std::string> text(const char* name) const;
   std::optional<bool> flag(const char* name) const;
   std::optional<double> number(const char* name) const;
-  std::optional<std::int64_t> integer(const char* name, std::int64_t least, std::int64_t most) const;
+  std::optional<std::int64_t> integer(const char* name, std::int64_t min, std::int64_t max) const;
   std::optional<Fields> object(const char* name) const;
 
   [[noreturn]] void wrong_type(const char* name, std::string_view expected) const;
@@ -33,9 +33,9 @@ class Fields {
   std::string prefix_;
 };
 
-// Whether it is a token id, in JSON.
+// Whether a JSON value is a token id.
 bool is_token_id(const nlohmann::ordered_json& value);
-// An array of token ids.
+// Reads an array of token ids.
 std::vector<std::uint32_t> token_ids(const nlohmann::ordered_json& array);
 
 }  // namespace outrider

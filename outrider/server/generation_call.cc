@@ -40,7 +40,7 @@ struct Choice {
   Choice(const GenerationRequest& request, const Tokenizer& tokenizer)
       : message(request.thinking_mode, request.parse_tools), completion_logprobs(tokenizer, 0) {}
 
-  // What has come, and in a stream was not told yet.
+  // Output since the last event; of a response without streaming, all of it.
   std::string text;
   MessageStream message;
   MessageStream::Delta delta;
@@ -50,16 +50,16 @@ struct Choice {
   bool has_logprobs = false;
 
   std::size_t calls = 0;  // tool calls so far
-  std::size_t written = 0;
+  std::size_t generated = 0;
   bool begun = false;
   SpeculationCounts speculation;  // so far
-  // At the end.
+  // Set at the end.
   ordered_json finish_reason;
   ordered_json stop_reason;
   std::size_t cached_tokens = 0;
 };
 
-// All of it runs on the responder's strand.
+// Runs entirely on the responder's strand.
 class Call : public std::enable_shared_from_this<Call> {
  public:
   Call(const Tokenizer& tokenizer, GenerationRequest request, CallOptions options,
@@ -108,7 +108,7 @@ class Call : public std::enable_shared_from_this<Call> {
     Choice& choice = choices_[index];
     if (failed_) return;
     if (!gone_) take(index, choice, progress);
-    choice.written += progress.tokens.size();
+    choice.generated += progress.tokens.size();
     choice.speculation = std::move(progress.speculation);
     if (progress.outcome) {
       choice.cached_tokens = progress.cached_tokens;
@@ -121,9 +121,9 @@ class Call : public std::enable_shared_from_this<Call> {
     if (unfinished_ == 0) end();
   }
 
-  // Adds what a step brought to what is to be told.
+  // Appends one step's progress to the output that will be sent.
   void take(std::size_t index, Choice& choice, const Progress& progress) {
-    const bool first = choice.written == 0 && !progress.tokens.empty();
+    const bool first = choice.generated == 0 && !progress.tokens.empty();
     if (first && request_.params.prompt_logprobs) {
       const std::vector<TokenId>& prompt = request_.prompts[index / request_.n];
       for (std::size_t i = 0; i < prompt.size(); ++i) {
@@ -210,7 +210,7 @@ class Call : public std::enable_shared_from_this<Call> {
         prompt += request_.prompts[i / request_.n].size();
         cached += choices_[i].cached_tokens;
       }
-      completion += request_.prompt_only ? 0 : choices_[i].written;
+      completion += request_.prompt_only ? 0 : choices_[i].generated;
     }
     return {{"prompt_tokens", prompt},
             {"completion_tokens", completion},

@@ -13,11 +13,11 @@
 
 namespace outrider {
 
-// How a call ended, for the log.
+// How a call ended; for the log.
 struct CallSummary {
   std::string id;
   unsigned status = 200;
-  std::string finish_reason;  // of the first choice; "abort" where the client went away
+  std::string finish_reason;  // of the first choice; "abort" if the client disconnected
   std::size_t prompt_tokens = 0;
   std::size_t cached_tokens = 0;
   std::size_t completion_tokens = 0;
@@ -25,14 +25,14 @@ struct CallSummary {
 };
 
 struct CallOptions {
-  std::string model;                                 // the name it was asked for by
-  std::uint64_t seed = 0;                            // where the request has none
-  std::function<std::unique_ptr<TokenMask>()> mask;  // one for each choice; may be empty
+  std::string model;                                 // the name that the request used
+  std::uint64_t seed = 0;                            // if the request has none
+  std::function<std::unique_ptr<TokenMask>()> mask;  // called once per choice; may be empty
   std::function<void(const CallSummary&)> on_end;
 };
 
-// Has the engine write all choices of a request, and answers with one object, or with a stream of events. To be called
-// on the responder's strand. Throws ApiError, QueueFull and ShuttingDown before anything was sent.
+// Has the engine generate all choices of a request, and answers with one JSON object or a stream of events. Must be
+// called on the responder's strand. Throws ApiError, QueueFull or ShuttingDown before anything is sent.
 void start_generation_call(Engine& engine, const Tokenizer& tokenizer, GenerationRequest request, CallOptions options,
                            std::shared_ptr<HttpResponder> responder);
 

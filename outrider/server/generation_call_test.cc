@@ -1,4 +1,4 @@
-// Whole calls on the bundled model, without a network: what becomes of a request, and what is answered.
+// Tests of whole calls on the bundled model, without a network: from the JSON of a request to the response.
 
 #include "outrider/server/generation_call.h"
 
@@ -83,10 +83,10 @@ class Collector : public HttpResponder {
   bool done_ = false;
 };
 
-// Lets nothing be written but one text and the end.
-class OneText : public TokenMask {
+// Allows only one output, then the end token.
+class OneOutput : public TokenMask {
  public:
-  explicit OneText(const std::string& text) {
+  explicit OneOutput(const std::string& text) {
     EncodeOptions options;
     options.add_special_tokens = false;
     tokens_ = bundled_tokenizer().encode(text, options);
@@ -113,7 +113,7 @@ std::string answer(const std::string& body, const std::string& forced = {}) {
                                   : read_completion_request(Fields(json), bundled_tokenizer(), defaults());
   CallOptions options;
   options.model = "kjv";
-  if (!forced.empty()) options.mask = [forced] { return std::make_unique<OneText>(forced); };
+  if (!forced.empty()) options.mask = [forced] { return std::make_unique<OneOutput>(forced); };
   const auto collector = std::make_shared<Collector>();
   start_generation_call(engine(), bundled_tokenizer(), std::move(request), std::move(options), collector);
   return collector->wait().body;
@@ -142,7 +142,7 @@ const std::string kCalls =
 const std::string kTools =
     R"("tools":[{"type":"function","function":{"name":"weather","parameters":{"type":"object"}}}])";
 
-TEST(GenerationCall, AMessageIsSplitIntoReasoningContentAndToolCalls) {
+TEST(GenerationCall, SplitsAMessageIntoReasoningContentAndToolCalls) {
   const std::string body = R"({"messages":[{"role":"user","content":"How is it?"}],)" + kTools +
                            R"(,"chat_template_kwargs":{"thinking":true}})";
   const ordered_json choice = ordered_json::parse(answer(body, "Let us see.</think>So." + kCalls))["choices"][0];
@@ -162,7 +162,7 @@ TEST(GenerationCall, AMessageIsSplitIntoReasoningContentAndToolCalls) {
   EXPECT_EQ(plain["finish_reason"], "stop");
 }
 
-TEST(GenerationCall, AStreamTellsTheSameInPieces) {
+TEST(GenerationCall, AStreamAddsUpToTheSameMessage) {
   const std::string body = R"({"messages":[{"role":"user","content":"How is it?"}],"stream":true,)" + kTools +
                            R"(,"stream_options":{"include_usage":true},"reasoning_effort":"high"})";
   std::string reasoning;
@@ -192,7 +192,7 @@ TEST(GenerationCall, AStreamTellsTheSameInPieces) {
   EXPECT_GT(all.back()["usage"]["completion_tokens"], 10);
 }
 
-TEST(GenerationCall, EchoWithLogprobsTellsOfThePromptToo) {
+TEST(GenerationCall, EchoWithLogprobsIncludesThePrompt) {
   const ordered_json whole = ordered_json::parse(
       answer(R"({"prompt":"In the beginning","echo":true,"max_tokens":2,"logprobs":2,"temperature":0})"));
   const ordered_json& choice = whole["choices"][0];
@@ -214,7 +214,7 @@ TEST(GenerationCall, EchoWithLogprobsTellsOfThePromptToo) {
   }
 }
 
-TEST(GenerationCall, SeveralPromptsHaveSeveralAnswersEach) {
+TEST(GenerationCall, SeveralPromptsHaveSeveralChoicesEach) {
   const ordered_json whole = ordered_json::parse(
       answer(R"({"prompt":["Genesis 1\n\n",[0,5,9]],"n":2,"max_tokens":5,"temperature":1,"seed":3})"));
   ASSERT_EQ(whole["choices"].size(), 4U);
@@ -225,7 +225,7 @@ TEST(GenerationCall, SeveralPromptsHaveSeveralAnswersEach) {
   for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(whole["choices"][i]["text"], again["choices"][i]["text"]);
 }
 
-TEST(GenerationRequest, RefusesByName) {
+TEST(GenerationRequest, RejectsInvalidFieldsByName) {
   const auto refused = [](const std::string& body) {
     try {
       const ordered_json json = parse_python_json(body, "test");
@@ -238,13 +238,13 @@ TEST(GenerationRequest, RefusesByName) {
     } catch (const ApiError& e) {
       return std::to_string(e.status()) + " " + e.what();
     }
-    return std::string("taken");
+    return std::string("accepted");
   };
   const auto completion = [&](const std::string& field) { return refused("{\"prompt\":\"a\"," + field + "}"); };
   const auto chat = [&](const std::string& field) {
     return refused(R"({"messages":[{"role":"user","content":"a"}],)" + field + "}");
   };
-  EXPECT_EQ(completion("\"temperature\":0.5"), "taken");
+  EXPECT_EQ(completion("\"temperature\":0.5"), "accepted");
   EXPECT_THAT(refused("{}"), HasSubstr("422 prompt"));
   EXPECT_THAT(refused("{\"prompt\":[]}"), HasSubstr("422 prompt"));
   EXPECT_THAT(refused("{\"prompt\":[1,\"a\"]}"), HasSubstr("422"));
@@ -272,8 +272,8 @@ TEST(GenerationRequest, RefusesByName) {
   EXPECT_THAT(chat("\"top_logprobs\":2"), HasSubstr("400 top_logprobs"));
   EXPECT_THAT(chat("\"tools\":[{\"type\":\"function\"}]"), HasSubstr("422 tools"));
   EXPECT_THAT(chat("\"reasoning_effort\":\"enormous\""), HasSubstr("400 reasoning_effort"));
-  EXPECT_EQ(chat("\"response_format\":{\"type\":\"text\"}"), "taken");
-  EXPECT_EQ(chat("\"response_format\":{\"type\":\"json_object\"}"), "taken");
+  EXPECT_EQ(chat("\"response_format\":{\"type\":\"text\"}"), "accepted");
+  EXPECT_EQ(chat("\"response_format\":{\"type\":\"json_object\"}"), "accepted");
   EXPECT_THAT(chat("\"response_format\":{\"type\":\"xml\"}"), HasSubstr("400 response_format.type"));
   EXPECT_THAT(chat("\"response_format\":{\"type\":\"json_schema\"}"), HasSubstr("422 response_format.json_schema"));
   EXPECT_THAT(chat(R"("response_format":{"type":"json_schema","json_schema":{"schema":{"not":{}}}})"),
@@ -282,7 +282,7 @@ TEST(GenerationRequest, RefusesByName) {
   EXPECT_THAT(chat("\"tool_choice\":\"sometimes\""), HasSubstr("400 tool_choice"));
 }
 
-TEST(GenerationRequest, TellsTheModelOfTheSchema) {
+TEST(GenerationRequest, PutsTheSchemaIntoThePrompt) {
   const ordered_json body = ordered_json::parse(
       R"({"messages":[{"role":"user","content":"a"}],
           "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"null"}}}})");
@@ -290,7 +290,7 @@ TEST(GenerationRequest, TellsTheModelOfTheSchema) {
               HasSubstr("schema to reply:\n{\"type\": \"null\"}"));
 }
 
-TEST(GenerationRequest, UnderstandsHowMuchToThink) {
+TEST(GenerationRequest, MapsReasoningEffort) {
   const auto prompt = [](const std::string& fields, EncodingRelease release = EncodingRelease::kPreview) {
     const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";
     return bundled_tokenizer().decode(chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), release).ids,
@@ -306,7 +306,7 @@ TEST(GenerationRequest, UnderstandsHowMuchToThink) {
               ::testing::EndsWith("</think>"));
 }
 
-TEST(GenerationRequest, GoesByTheServersDefaultsWhereItSaysNothing) {
+TEST(GenerationRequest, FallsBackOnTheServersDefaults) {
   const auto prompt = [](const std::string& fields, const std::string& defaults) {
     const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";
     return bundled_tokenizer().decode(
@@ -328,7 +328,7 @@ TEST(GenerationRequest, GoesByTheServersDefaultsWhereItSaysNothing) {
   EXPECT_THROW(read_chat_template_kwargs("[]", "test"), Error);
 }
 
-TEST(OverrideSampling, TakesWhatAGenerationConfigMayHave) {
+TEST(OverrideSampling, AcceptsTheFieldsOfAGenerationConfig) {
   SamplingParams sampling;
   override_sampling(R"({"temperature":0.5,"top_k":-1,"min_p":0.1})", "test", sampling);
   EXPECT_EQ(sampling.temperature, 0.5);

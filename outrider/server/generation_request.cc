@@ -32,8 +32,9 @@ void read_stops(const Fields& fields, GenerationRequest& request) {
       if (!each.is_string()) fields.wrong_type("stop", "a string or a list of strings");
       request.text.stop.push_back(each.get<std::string>());
       const std::size_t length = request.text.stop.back().size();
-      if (length == 0) fields.refuse("stop", "has an empty string, which would stop at once.");
-      if (length > kMaxStopBytes) fields.refuse("stop", fmt::format("has a string of over {} bytes.", kMaxStopBytes));
+      if (length == 0) fields.refuse("stop", "must not contain an empty string.");
+      if (length > kMaxStopBytes)
+        fields.refuse("stop", fmt::format("has a string of more than {} bytes.", kMaxStopBytes));
     }
   }
   if (const nlohmann::ordered_json* ids = fields.find("stop_token_ids")) {
@@ -50,7 +51,7 @@ void read_sampling(const Fields& fields, SamplingParams& sampling) {
   read("presence_penalty", sampling.presence_penalty);
   read("frequency_penalty", sampling.frequency_penalty);
   read("repetition_penalty", sampling.repetition_penalty);
-  // vLLM's clients write "all" as -1 or 0.
+  // vLLM's clients send -1 or 0 for "all".
   if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
     sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(*top_k, 0));
   }
@@ -70,7 +71,7 @@ void read_sampling(const Fields& fields, SamplingParams& sampling) {
   }
 }
 
-// What completions and chats have in common.
+// Reads the fields that completions and chats share.
 GenerationRequest read_common(const Fields& fields, const RequestDefaults& defaults) {
   GenerationRequest request;
   request.params.sampling = defaults.sampling;
@@ -78,14 +79,14 @@ GenerationRequest read_common(const Fields& fields, const RequestDefaults& defau
   request.n = static_cast<std::size_t>(fields.integer("n", 1, kMaxChoices).value_or(1));
   if (const auto best_of = fields.integer("best_of", 1, kMaxChoices);
       best_of && static_cast<std::size_t>(*best_of) != request.n) {
-    fields.refuse("best_of", "must be n: all answers are given.");
+    fields.refuse("best_of", "must equal n: all choices are returned.");
   }
   if (const auto seed = fields.integer("seed", std::numeric_limits<std::int64_t>::min(), kNoLimit)) {
     request.seed = static_cast<std::uint64_t>(*seed);
   }
   request.stream = fields.flag("stream").value_or(false);
   if (const auto options = fields.object("stream_options")) {
-    if (!request.stream) fields.refuse("stream_options", "goes with \"stream\": true only.");
+    if (!request.stream) fields.refuse("stream_options", "requires \"stream\": true.");
     request.include_usage = options->flag("include_usage").value_or(false);
   }
   if (!fields.flag("ignore_eos").value_or(false)) request.params.stop_token_ids = defaults.end_tokens;
@@ -119,15 +120,15 @@ void add_prompt(const nlohmann::ordered_json& value, bool add_special_tokens, co
 }
 
 std::optional<std::string> reasoning_effort(const std::string& asked, EncodingRelease release) {
-  // OpenAI's levels, as DeepSeek's own API maps them.
+  // OpenAI's levels, mapped as DeepSeek's own API does.
   if (asked == "max" || asked == "xhigh") return "max";
   if (asked == "high") return "high";
   if (asked == "minimal" || asked == "low" || asked == "medium") {
     return release == EncodingRelease::kPreview ? "high" : asked == "medium" ? "high" : "low";
   }
-  throw ApiError(
-      400, "reasoning_effort: must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\" or \"max\".",
-      "reasoning_effort");
+  throw ApiError(400,
+                 "reasoning_effort must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\" or \"max\".",
+                 "reasoning_effort");
 }
 
 void check_tools(const Fields& fields, const nlohmann::ordered_json& tools) {
@@ -176,17 +177,17 @@ SamplingParams default_sampling(const std::string& directory) {
   if (directory.empty() || !std::filesystem::exists(path, ignored)) return sampling;
   const nlohmann::ordered_json config =
       parse_bounded_json(read_text_file(path, std::uint64_t{1} << 20), path.string(), kRestoreTheFile);
-  if (!config.is_object()) throw Error(fmt::format("{}: a JSON object is expected.", path.string()));
+  if (!config.is_object()) throw Error(fmt::format("{}: expected a JSON object.", path.string()));
   read_generation_config(config, path.string(), sampling);
   return sampling;
 }
 
 void override_sampling(std::string_view json, const std::string& where, SamplingParams& sampling) {
   const nlohmann::ordered_json config = parse_bounded_json(json, where);
-  if (!config.is_object()) throw Error(fmt::format("{}: a JSON object is expected.", where));
+  if (!config.is_object()) throw Error(fmt::format("{}: expected a JSON object.", where));
   for (const auto& [key, value] : config.items()) {
     if (std::ranges::find(kGenerationConfigFields, key) == std::end(kGenerationConfigFields)) {
-      throw Error(fmt::format("{}: \"{}\" is not taken; {} are.", where, printable(key),
+      throw Error(fmt::format("{}: \"{}\" is not supported; supported are {}.", where, printable(key),
                               fmt::join(kGenerationConfigFields, ", ")));
     }
   }
@@ -195,7 +196,7 @@ void override_sampling(std::string_view json, const std::string& where, Sampling
 
 nlohmann::ordered_json read_chat_template_kwargs(std::string_view json, const std::string& where) {
   nlohmann::ordered_json kwargs = parse_bounded_json(json, where);
-  if (!kwargs.is_object()) throw Error(fmt::format("{}: a JSON object is expected.", where));
+  if (!kwargs.is_object()) throw Error(fmt::format("{}: expected a JSON object.", where));
   try {
     const Fields fields(kwargs);
     for (const char* name : {"thinking", "enable_thinking", "drop_thinking"}) fields.flag(name);
@@ -220,7 +221,7 @@ GenerationRequest read_completion_request(const Fields& fields, const Tokenizer&
     add_prompt(*prompt, special, tokenizer, request);
   } else if (prompt->is_array() && !prompt->empty()) {
     if (prompt->size() > static_cast<std::size_t>(kMaxChoices)) {
-      fields.refuse("prompt", fmt::format("has more than {} texts.", kMaxChoices));
+      fields.refuse("prompt", fmt::format("has more than {} prompts.", kMaxChoices));
     }
     for (const nlohmann::ordered_json& each : *prompt) {
       if (!each.is_string() && !each.is_array()) fields.wrong_type("prompt", kForms);
@@ -237,7 +238,7 @@ GenerationRequest read_completion_request(const Fields& fields, const Tokenizer&
     request.params.logprobs = static_cast<std::size_t>(*logprobs);
     request.params.prompt_logprobs = request.echo;
   }
-  if (request.echo && request.stream) fields.refuse("echo", "does not go with \"stream\": true.");
+  if (request.echo && request.stream) fields.refuse("echo", "is not supported with \"stream\": true.");
   check_fits(request, defaults);
   return request;
 }
@@ -274,7 +275,7 @@ ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& toke
     if (!thinking) thinking = kwargs.flag("thinking");
     if (!thinking) thinking = kwargs.flag("enable_thinking");
     if (!effort) effort = kwargs.text("reasoning_effort");
-    // Whoever asks for an effort wants the model to think.
+    // A request with an effort wants reasoning.
     if (!thinking && effort) thinking = effort != "none";
     if (!drop_thinking) drop_thinking = kwargs.flag("drop_thinking");
   };
@@ -303,11 +304,11 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
   ChatPrompt prompt = chat_prompt(body, tokenizer, defaults.encoding, defaults.chat_template_kwargs);
   request.thinking_mode = prompt.thinking_mode;
   request.parse_tools = uses_tools(fields);
-  // Where </think> and DSML are special tokens, they must be seen to be taken apart.
+  // </think> and DSML may be special tokens; the parser must see them.
   if (request.thinking_mode == ThinkingMode::kThinking || request.parse_tools) {
     request.text.skip_special_tokens = false;
   }
-  // The markup that the message is split by.
+  // Keeps the markup that the message is split by.
   const auto keep = [&](std::string_view token) {
     if (const auto id = tokenizer.token_to_id(token)) request.text.kept_special_tokens.push_back(*id);
   };
@@ -317,14 +318,14 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
   request.prompts.push_back(std::move(prompt.ids));
   auto max_tokens = fields.integer("max_completion_tokens", 1, kNoLimit);
   if (!max_tokens) max_tokens = fields.integer("max_tokens", 1, kNoLimit);
-  // Without a limit the answer may fill the context.
+  // Without max_tokens the output may fill the context.
   const std::uint64_t left = tokens < defaults.max_model_len ? defaults.max_model_len - tokens : 1;
   request.params.max_tokens = max_tokens ? static_cast<std::uint64_t>(*max_tokens) : left;
   const auto top_logprobs = fields.integer("top_logprobs", 0, kMaxLogprobs);
   if (fields.flag("logprobs").value_or(false)) {
     request.params.logprobs = static_cast<std::size_t>(top_logprobs.value_or(0));
   } else if (top_logprobs.value_or(0) != 0) {
-    fields.refuse("top_logprobs", "goes with \"logprobs\": true only.");
+    fields.refuse("top_logprobs", "requires \"logprobs\": true.");
   }
   check_fits(request, defaults);
   return request;

@@ -13,42 +13,43 @@
 
 namespace outrider {
 
-// What a server takes for granted where a request says nothing.
+// The server's defaults for fields that a request does not set.
 struct RequestDefaults {
-  SamplingParams sampling;  // of generation_config.json
+  SamplingParams sampling;  // from generation_config.json
   std::uint64_t max_model_len = 0;
-  std::vector<TokenId> end_tokens;  // that end a text, unless ignore_eos is asked for
+  std::vector<TokenId> end_tokens;  // that end the output, unless ignore_eos is set
   EncodingRelease encoding = EncodingRelease::kPreview;
-  nlohmann::ordered_json chat_template_kwargs = nlohmann::ordered_json::object();  // of chats; a request's come first
+  nlohmann::ordered_json chat_template_kwargs =
+      nlohmann::ordered_json::object();  // of chats; a request's own take precedence
 };
 
-// The defaults of a directory's generation_config.json: temperature, top_p, top_k, min_p, repetition_penalty; OpenAI's
-// where there is none, or `directory` is empty. Throws Error where it is no JSON object, or a value of it is out of
-// range.
+// Reads the defaults from the directory's generation_config.json (temperature, top_p, top_k, min_p,
+// repetition_penalty); OpenAI's if there is none or `directory` is empty. Throws Error if it is not a JSON object or a
+// value is out of range.
 SamplingParams default_sampling(const std::string& directory);
-// Puts the values of a JSON object with such fields into `sampling`. Throws Error, which begins with `where`, for other
-// fields, and values out of range.
+// Overrides `sampling` with the values of a JSON object with those fields. Throws Error, prefixed with `where`, for
+// other fields and values out of range.
 void override_sampling(std::string_view json, const std::string& where, SamplingParams& sampling);
-// What requests may have as chat_template_kwargs, of a JSON object. Throws Error, which begins with `where`.
+// Reads the default chat_template_kwargs of chats from a JSON object. Throws Error, prefixed with `where`.
 nlohmann::ordered_json read_chat_template_kwargs(std::string_view json, const std::string& where);
 
-// A request for completions or for a chat's answer, understood and checked.
+// A parsed and validated request for a completion or a chat completion.
 struct GenerationRequest {
   bool chat = false;
   std::vector<std::vector<TokenId>> prompts;
   std::vector<std::string> prompt_texts;  // for `echo`
-  std::size_t n = 1;                      // answers to each prompt
+  std::size_t n = 1;                      // choices per prompt
 
   GenerationParams params;
-  std::optional<std::uint64_t> seed;  // none: one is drawn
+  std::optional<std::uint64_t> seed;  // none: random
   TextStreamOptions text;
   bool stream = false;
   bool include_usage = false;
   bool echo = false;
-  bool prompt_only = false;    // `echo` with max_tokens 0: nothing but the prompt is told
-  bool return_tokens = false;  // an extension: each token's id, text, and whether it was drafted
+  bool prompt_only = false;    // `echo` with max_tokens 0: returns only the prompt
+  bool return_tokens = false;  // an extension: returns each token's id, text, and whether it was drafted
 
-  // Of chats.
+  // Of chats only.
   ThinkingMode thinking_mode = ThinkingMode::kChat;
   bool parse_tools = false;
 };
@@ -59,7 +60,7 @@ GenerationRequest read_completion_request(const Fields& fields, const Tokenizer&
 GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const Tokenizer& tokenizer,
                                     const RequestDefaults& defaults);
 
-// What the fields of a chat say of how its messages become a prompt.
+// The fields of a chat that determine how its messages are encoded, resolved.
 struct ChatPrompt {
   std::vector<TokenId> ids;
   ThinkingMode thinking_mode = ThinkingMode::kChat;

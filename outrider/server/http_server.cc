@@ -38,7 +38,7 @@ using boost::system::error_code;
 
 class Connection;
 
-// The path of a request's target, which may be a whole URL; without the query, %XX decoded.
+// The path of a request target, which may be an absolute URL: without the query, %XX decoded.
 std::string path_of(std::string_view target) {
   target = target.substr(0, target.find('?'));
   if (const std::size_t scheme = target.find("://"); !target.starts_with('/') && scheme != std::string_view::npos) {
@@ -59,7 +59,7 @@ std::string path_of(std::string_view target) {
   return decoded;
 }
 
-// What a connection needs of its server, and outlives it with.
+// The server's state that a connection needs; outlives the server with it.
 struct Shared {
   HttpOptions options;
   HttpHandler handler;
@@ -91,7 +91,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     post([this] { read(); });
   }
 
-  // Runs on the strand, and keeps the connection until then.
+  // Runs `work` on the strand; keeps the connection alive until then.
   template <typename Work>
   void post(Work work) {
     asio::post(socket_.get_executor(), [self = shared_from_this(), work = std::move(work)]() mutable { work(); });
@@ -103,7 +103,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     });
   }
 
-  // The rest runs on the strand. Answers to a request that is over are dropped: `serial` tells.
+  // The rest runs on the strand. `serial` identifies the request; responses to one that is over are dropped.
 
   void send(std::size_t serial, const HttpResponse& response) {
     if (serial != serial_ || !answering_ || begun_) return;
@@ -117,7 +117,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (serial != serial_ || !answering_ || begun_) return;
     begun_ = true;
     streaming_ = true;
-    if (!chunked_) keep_alive_ = false;  // HTTP/1.0: the end of the connection is the end of the stream
+    if (!chunked_) keep_alive_ = false;  // HTTP/1.0: the stream ends with the connection
     append_head(200, content_type,
                 std::string("Cache-Control: no-cache\r\n") + (chunked_ ? "Transfer-Encoding: chunked\r\n" : ""));
     flush();
@@ -147,7 +147,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     timer_.expires_after(std::chrono::seconds(seconds));
     timer_.async_wait([weak = weak_from_this()](error_code error) {
       const auto self = weak.lock();
-      // A timer that was set anew meanwhile has not expired.
+      // A timer that was reset in the meantime has not expired.
       if (!error && self && self->timer_.expiry() <= std::chrono::steady_clock::now()) self->close();
     });
   }
@@ -163,7 +163,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
                           [self = shared_from_this()](error_code error, std::size_t) { self->read_on(error); });
   }
 
-  // From the first bytes of a request on the whole of it must come in time.
+  // Once a request has begun, all of it must arrive before the timeout.
   void read_on(error_code error) {
     if (error) return refuse(error);
     if (!reading_body_) set_deadline(shared_->options.read_timeout);
@@ -189,16 +189,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
     std::string why;
     if (error == http::error::body_limit) {
       status = 413;
-      why = fmt::format("The body of the request is over the {} bytes that are taken. Send less at once.",
+      why = fmt::format("The body of the request is larger than {} bytes, the maximum. Split the request.",
                         shared_->options.max_body);
     } else if (error == http::error::header_limit) {
       status = 431;
-      why = fmt::format("The header of the request is over the {} bytes that are taken.", shared_->options.max_header);
+      why = fmt::format("The header of the request is larger than {} bytes, the maximum.", shared_->options.max_header);
     } else if (error.category() == http::make_error_code(http::error::bad_method).category() &&
                error != http::error::end_of_stream && error != http::error::partial_message) {
-      why = fmt::format("This is no HTTP request: {}.", error.message());
+      why = fmt::format("This is not an HTTP request: {}.", error.message());
     } else {
-      return close();  // the client has gone
+      return close();  // the client has disconnected
     }
     begin_answer();
     keep_alive_ = false;
@@ -218,7 +218,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void answer();
 
-  // Looks for the end of the connection while nothing is read from it. What is sent meanwhile stays for read().
+  // Detects a disconnect while nothing is read. Data that arrives in the meantime is left for read().
   void watch() {
     if (watching_) return;
     watching_ = true;
@@ -272,7 +272,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     finished_ = false;
     answering_ = false;
     if (keep_alive_ && !shared_->shutting_down) return read();
-    // Waits for the client to close, so that what it still sends does not make the system drop the answer.
+    // Waits for the client to close, so that data still in flight does not make the kernel discard the response.
     error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
     set_deadline(2);
@@ -309,7 +309,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool continued_ = false;
   bool watching_ = false;
 
-  // The request that is being answered.
+  // Identifies the request that is being answered.
   std::size_t serial_ = 0;
   bool answering_ = false;
   bool begun_ = false;
@@ -328,8 +328,8 @@ class Responder : public HttpResponder {
   Responder(std::shared_ptr<Connection> connection, std::size_t serial)
       : connection_(std::move(connection)), serial_(serial) {}
   ~Responder() override {
-    // The connection drops this where there was an answer.
-    send({500, "application/json", error_json(500, "The request was let go of without an answer."), {}});
+    // The connection drops this response if there was one before.
+    send({500, "application/json", error_json(500, "The server dropped the request without a response."), {}});
     end_stream();
   }
   Responder(const Responder&) = delete;
@@ -421,7 +421,7 @@ struct HttpServer::Parts {
         std::make_shared<Connection>(std::move(socket), shared)->start();
         return accept();
       }
-      // Out of descriptors, for instance: some will close.
+      // For instance, no file descriptors left; some will be closed.
       retry.expires_after(std::chrono::milliseconds(100));
       retry.async_wait([this](error_code stopped) {
         if (!stopped) accept();
@@ -429,7 +429,7 @@ struct HttpServer::Parts {
     });
   }
 
-  // A connection that is being destroyed waits for the lock to leave the set; weak_from_this() no longer holds it.
+  // A connection under destruction waits for the lock to leave the set; its weak_from_this() is expired already.
   std::vector<std::shared_ptr<Connection>> live() {
     std::vector<std::shared_ptr<Connection>> out;
     const std::lock_guard lock(shared->mutex);
@@ -445,7 +445,7 @@ struct HttpServer::Parts {
   asio::steady_timer retry;
   std::uint16_t port = 0;
   std::vector<std::thread> threads;
-  asio::thread_pool aside;  // goes first: what waits there has connections
+  asio::thread_pool aside;  // destroyed first: its queue refers to connections
 };
 
 HttpServer::HttpServer(HttpOptions options, HttpHandler handler)

@@ -1,4 +1,4 @@
-// The server over real sockets.
+// Tests of the HTTP server over real sockets.
 
 #include "outrider/server/http_server.h"
 
@@ -47,7 +47,7 @@ class Client {
       text.remove_prefix(static_cast<std::size_t>(sent));
     }
   }
-  // Until `mark` or the end.
+  // Reads up to `mark` or the end.
   std::string read_until(std::string_view mark) {
     while (buffer_.find(mark) == std::string::npos) {
       std::array<char, 4096> piece{};
@@ -93,13 +93,13 @@ TEST(HttpServer, AnswersOneRequestAfterAnother) {
     EXPECT_THAT(answer, HasSubstr("Connection: keep-alive\r\n"));
     EXPECT_THAT(answer, EndsWith("\r\n\r\nPOST /a [hello]"));
   }
-  // Two at once.
+  // Two requests in one write.
   client.send("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(client.read_until("]"), EndsWith("GET /1 []"));
   EXPECT_THAT(client.read_all(), EndsWith("Connection: close\r\nContent-Length: 9\r\n\r\nGET /2 []"));
 }
 
-TEST(HttpServer, OldClientsAndHeadRequestsAreServed) {
+TEST(HttpServer, AnswersHttp10AndHeadRequests) {
   HttpServer server(options(), echo);
   Client old(server.port());
   old.send("GET /old HTTP/1.0\r\n\r\n");
@@ -109,7 +109,7 @@ TEST(HttpServer, OldClientsAndHeadRequestsAreServed) {
   EXPECT_THAT(head.read_all(), EndsWith("Content-Length: 9\r\n\r\n"));
 }
 
-TEST(HttpServer, AClientThatAsksWhetherToSendItsBodyIsTold) {
+TEST(HttpServer, AnswersExpect100Continue) {
   HttpServer server(options(), echo);
   Client client(server.port());
   client.send("POST /a HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
@@ -118,7 +118,7 @@ TEST(HttpServer, AClientThatAsksWhetherToSendItsBodyIsTold) {
   EXPECT_THAT(client.read_until("]"), EndsWith("[hi]"));
 }
 
-TEST(HttpServer, RefusesWhatIsTooLargeOrNoHttp) {
+TEST(HttpServer, RejectsOversizedAndMalformedRequests) {
   HttpServer server(options(), echo);
   const auto answer = [&](const std::string& request) {
     Client client(server.port());
@@ -135,7 +135,7 @@ TEST(HttpServer, RefusesWhatIsTooLargeOrNoHttp) {
   EXPECT_THAT(nonsense, HasSubstr("{\"error\":{"));
 }
 
-TEST(HttpServer, SlowClientsAreCutOff) {
+TEST(HttpServer, DisconnectsSlowClients) {
   HttpOptions impatient = options();
   impatient.read_timeout = 1;
   HttpServer server(impatient, echo);
@@ -144,7 +144,7 @@ TEST(HttpServer, SlowClientsAreCutOff) {
   EXPECT_EQ(client.read_all(), "");
 }
 
-TEST(HttpServer, StreamsInChunksOrToTheEndOfTheConnection) {
+TEST(HttpServer, StreamsInChunksOrUntilTheConnectionCloses) {
   HttpServer server(options(), [](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
     responder->begin_stream("text/event-stream");
     std::thread([responder] {
@@ -162,7 +162,7 @@ TEST(HttpServer, StreamsInChunksOrToTheEndOfTheConnection) {
   EXPECT_THAT(old.read_all(), EndsWith("\r\n\r\none two "));
 }
 
-TEST(HttpServer, NoticesThatAWaitingClientHasGone) {
+TEST(HttpServer, DetectsThatAWaitingClientDisconnected) {
   std::promise<void> asked;
   std::promise<void> gone;
   std::shared_ptr<HttpResponder> held;
@@ -176,11 +176,11 @@ TEST(HttpServer, NoticesThatAWaitingClientHasGone) {
   asked.get_future().wait();
   client.close_now();
   gone.get_future().wait();
-  held->send({});  // to nobody
+  held->send({});  // the client has disconnected
   held.reset();
 }
 
-TEST(HttpServer, WhoHasGoneBeforeAnyoneAskedIsNoticedToo) {
+TEST(HttpServer, DetectsADisconnectBeforeTheCallbackIsSet) {
   std::promise<std::shared_ptr<HttpResponder>> asked;
   HttpServer server(options(), [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
     asked.set_value(responder);
@@ -195,7 +195,7 @@ TEST(HttpServer, WhoHasGoneBeforeAnyoneAskedIsNoticedToo) {
   gone.get_future().wait();
 }
 
-TEST(HttpServer, WorkAsideHoldsNobodyUp) {
+TEST(HttpServer, WorkAsideDelaysNoOtherRequest) {
   std::promise<void> release;
   const std::shared_future<void> released = release.get_future().share();
   HttpServer server(options(), [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
@@ -217,7 +217,7 @@ TEST(HttpServer, WorkAsideHoldsNobodyUp) {
   for (const auto& each : slow) EXPECT_THAT(each->read_until("]"), EndsWith("GET /slow []"));
 }
 
-TEST(HttpServer, WorkThatWaitsIsDroppedAtTheEnd) {
+TEST(HttpServer, DropsQueuedWorkAtShutdown) {
   std::promise<void> begun;
   {
     HttpOptions one = options();
@@ -237,7 +237,7 @@ TEST(HttpServer, WorkThatWaitsIsDroppedAtTheEnd) {
   }
 }
 
-TEST(HttpServer, PathsAreDecoded) {
+TEST(HttpServer, DecodesPaths) {
   HttpServer server(options(), echo);
   Client client(server.port());
   const auto path = [&](const char* target) {
@@ -253,14 +253,14 @@ TEST(HttpServer, PathsAreDecoded) {
   EXPECT_EQ(path("http://somewhere"), "/ []");
 }
 
-TEST(HttpServer, ARequestLetGoOfIsAnsweredNonetheless) {
+TEST(HttpServer, ADroppedRequestIsAnsweredWith500) {
   HttpServer server(options(), [](const HttpRequest&, const std::shared_ptr<HttpResponder>&) {});
   Client client(server.port());
   client.send("GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(client.read_all(), StartsWith("HTTP/1.1 500 "));
 }
 
-TEST(HttpServer, ShuttingDownLetsAnswersFinish) {
+TEST(HttpServer, ShutdownLetsResponsesFinish) {
   std::promise<std::shared_ptr<HttpResponder>> asked;
   HttpServer server(options(), [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
     asked.set_value(responder);
@@ -280,19 +280,19 @@ TEST(HttpServer, ShuttingDownLetsAnswersFinish) {
   EXPECT_FALSE(Client(server.port()).connected());
 }
 
-TEST(HttpServer, ThousandIdleConnectionsDoNotMatter) {
+TEST(HttpServer, ServesBesideAThousandIdleConnections) {
   HttpServer server(options(), echo);
   std::vector<std::unique_ptr<Client>> idle;
   for (int i = 0; i < 900; ++i) {
     idle.push_back(std::make_unique<Client>(server.port()));
-    if (!idle.back()->connected()) GTEST_SKIP() << "only " << i << " connections can be had here";
+    if (!idle.back()->connected()) GTEST_SKIP() << "this system allows only " << i << " connections";
   }
   Client client(server.port());
   client.send("GET /a HTTP/1.1\r\n\r\n");
   EXPECT_THAT(client.read_until("]"), EndsWith("GET /a []"));
 }
 
-TEST(HttpServer, AnAddressThatCannotBeHadIsAnError) {
+TEST(HttpServer, AnAddressInUseIsAnError) {
   HttpServer server(options(), echo);
   HttpOptions same = options();
   same.port = server.port();

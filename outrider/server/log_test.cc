@@ -22,7 +22,7 @@ std::string logged(LogFormat format) {
   return {buffer.data(), got};
 }
 
-TEST(Log, IsALineInEitherFormat) {
+TEST(Log, WritesOneLineInEitherFormat) {
   EXPECT_THAT(logged(LogFormat::kText),
               MatchesRegex("....-..-.. ..:..:..\\.... WARNING two.x0alines key=\"a .\"b.\"\" number=7\n"));
   const auto object = nlohmann::json::parse(logged(LogFormat::kJson));

@@ -10,17 +10,17 @@
 
 namespace outrider {
 
-// The text of one token; U+FFFD for bytes that are no whole code point.
+// The text of one token, with U+FFFD for incomplete code points.
 std::string token_text(const Tokenizer& tokenizer, TokenId id);
 
-// Logprobs as completions have them: parallel lists of tokens, their logprobs, the likeliest tokens and where each
-// begins in the text (in code points).
+// Logprobs in the format of completions: parallel lists of tokens, their logprobs, the most likely tokens, and each
+// token's offset in the text (in code points).
 class CompletionLogprobs {
  public:
-  // `offset`: where the first token begins.
+  // `offset`: that of the first token.
   CompletionLogprobs(const Tokenizer& tokenizer, std::size_t offset) : tokenizer_(tokenizer), offset_(offset) {}
 
-  // Null for the first token of a prompt, of which the model says nothing.
+  // `logprobs` is null for the first token of a prompt, which the model does not predict.
   void add(TokenId id, const TokenLogprobs* logprobs);
   nlohmann::ordered_json take();
   std::size_t offset() const { return offset_; }
@@ -34,7 +34,7 @@ class CompletionLogprobs {
   nlohmann::ordered_json text_offset_ = nlohmann::ordered_json::array();
 };
 
-// Logprobs as chats have them: an object a token.
+// Logprobs in the format of chats: one object per token.
 nlohmann::ordered_json chat_logprob(const Tokenizer& tokenizer, const WrittenToken& token);
 
 }  // namespace outrider

@@ -19,7 +19,7 @@ const std::string& tool_calls_opening() {
 MessageStream::MessageStream(ThinkingMode thinking_mode, bool parse_tools)
     : part_(thinking_mode == ThinkingMode::kThinking ? Part::kReasoning : Part::kContent), parse_tools_(parse_tools) {}
 
-// The text up to `mark`, which is taken too; or up to what may be its beginning.
+// Takes the text before `mark`, and consumes `mark`; or the text before what may be its beginning.
 std::string MessageStream::take_before(std::string_view mark, bool& found) {
   const std::size_t at = held_.find(mark);
   found = at != std::string::npos;
@@ -63,12 +63,12 @@ MessageStream::Delta MessageStream::finish() {
     delta.content = std::exchange(held_, {});
   } else {
     delta.tool_calls = complete_calls();
-    if (calls_given_ == 0) delta.content = tool_calls_opening() + held_;
+    if (calls_returned_ == 0) delta.content = tool_calls_opening() + held_;
   }
   return delta;
 }
 
-// Those that were not given yet.
+// Returns the calls that were not returned before.
 std::vector<ToolCall> MessageStream::complete_calls() {
   std::string end(markup::kInvokeEnd);
   end += ">\n";
@@ -83,8 +83,8 @@ std::vector<ToolCall> MessageStream::complete_calls() {
   } catch (const Error&) {
     return {};
   }
-  calls.erase(calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(std::min(calls_given_, calls.size())));
-  calls_given_ += calls.size();
+  calls.erase(calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(std::min(calls_returned_, calls.size())));
+  calls_returned_ += calls.size();
   return calls;
 }
 

@@ -8,12 +8,12 @@
 
 namespace outrider {
 
-// Splits an assistant's message into reasoning, content and tool calls while it is being written. Text that may be the
-// beginning of </think> or of tool calls waits; a tool call comes when it is complete. Tool calls that are not as the
-// prompt asks for are content.
+// Splits an assistant's message into reasoning, content and tool calls while it is generated. Text that may be the
+// beginning of </think> or of tool calls is held back; a tool call is returned once it is complete. Malformed tool
+// calls are returned as content.
 class MessageStream {
  public:
-  // Without `parse_tools` everything after the reasoning is content.
+  // Without `parse_tools`, everything after the reasoning is content.
   MessageStream(ThinkingMode thinking_mode, bool parse_tools);
 
   struct Delta {
@@ -22,7 +22,7 @@ class MessageStream {
     std::vector<ToolCall> tool_calls;
   };
   Delta push(std::string_view text);
-  // At the end of the text: what waited.
+  // Ends the message and returns what was held back.
   Delta finish();
 
  private:
@@ -34,8 +34,8 @@ class MessageStream {
   Part part_;
   bool parse_tools_;
   std::string held_;
-  std::size_t calls_given_ = 0;
-  std::size_t last_end_ = 0;  // where the last complete call ended when calls were read
+  std::size_t calls_returned_ = 0;
+  std::size_t last_end_ = 0;  // the end of the last complete call, when calls were last parsed
 };
 
 }  // namespace outrider

@@ -31,7 +31,7 @@ Result split(const std::string& text, ThinkingMode mode, bool tools, std::size_t
   return result;
 }
 
-TEST(MessageStream, SplitsInPiecesOfAnySize) {
+TEST(MessageStream, DoesNotDependOnThePieceSize) {
   for (std::size_t piece = 1; piece < 40; ++piece) {
     const Result result = split("Let me see.</think>It is so." + kCalls, ThinkingMode::kThinking, true, piece);
     EXPECT_EQ(result.reasoning, "Let me see.");
@@ -49,7 +49,7 @@ TEST(MessageStream, WithoutToolsEverythingIsContent) {
   EXPECT_EQ(split("a</think>b" + kCalls, ThinkingMode::kChat, false, 5).content, "a</think>b" + kCalls);
 }
 
-TEST(MessageStream, WhatBreaksOffIsTold) {
+TEST(MessageStream, FlushesHeldTextAtTheEnd) {
   EXPECT_EQ(split("thinking </thi", ThinkingMode::kThinking, true, 3).reasoning, "thinking </thi");
   EXPECT_EQ(split("text\n\n<｜DS", ThinkingMode::kChat, true, 3).content, "text\n\n<｜DS");
   const Result one =

@@ -16,7 +16,7 @@ namespace {
 
 using Buckets = prometheus::Histogram::BucketBoundaries;
 
-// vLLM's (vllm/v1/metrics/loggers.py), since a dashboard's quantiles depend on them.
+// vLLM's buckets (vllm/v1/metrics/loggers.py): the quantiles of dashboards depend on them.
 const Buckets kTimeToFirstToken = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,  0.25,  0.5,   0.75,
                                    1.0,   2.5,   5.0,  7.5,  10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0};
 const Buckets kBetweenTokens = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,  0.3,  0.4, 0.5,
@@ -63,7 +63,7 @@ struct Metrics::Parts {
   prometheus::Histogram& histogram(const char* name, const char* help, const Buckets& buckets) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(labels, buckets);
   }
-  // Counters of the first `positions` positions; only the engine's thread adds to them.
+  // Counters of the first `positions` draft positions; only the engine's thread adds to them.
   std::vector<prometheus::Counter*>& accepted_at(std::size_t positions) {
     while (per_position.size() < positions) {
       prometheus::Labels with_position = labels;
@@ -76,51 +76,52 @@ struct Metrics::Parts {
   prometheus::Labels labels;
   prometheus::Registry registry;
 
-  prometheus::Counter& drafts = counter("vllm:spec_decode_num_drafts_total", "Rounds of drafting.");
-  prometheus::Counter& draft_tokens = counter("vllm:spec_decode_num_draft_tokens_total", "Tokens drafted.");
+  prometheus::Counter& drafts = counter("vllm:spec_decode_num_drafts_total", "Number of draft rounds.");
+  prometheus::Counter& draft_tokens = counter("vllm:spec_decode_num_draft_tokens_total", "Number of draft tokens.");
   prometheus::Counter& accepted_tokens =
-      counter("vllm:spec_decode_num_accepted_tokens_total", "Drafted tokens that were accepted.");
+      counter("vllm:spec_decode_num_accepted_tokens_total", "Number of accepted draft tokens.");
   prometheus::Family<prometheus::Counter>& accepted_per_position =
       prometheus::BuildCounter()
           .Name("vllm:spec_decode_num_accepted_tokens_per_pos_total")
-          .Help("Drafted tokens that were accepted, by their position in the draft.")
+          .Help("Number of accepted draft tokens, by position in the draft.")
           .Register(registry);
   std::vector<prometheus::Counter*> per_position;
 
-  prometheus::Counter& prompt_tokens = counter("vllm:prompt_tokens_total", "Tokens of prompts, known ones included.");
-  prometheus::Counter& generation_tokens = counter("vllm:generation_tokens_total", "Tokens written.");
+  prometheus::Counter& prompt_tokens =
+      counter("vllm:prompt_tokens_total", "Number of prompt tokens, cached ones included.");
+  prometheus::Counter& generation_tokens = counter("vllm:generation_tokens_total", "Number of generated tokens.");
   prometheus::Counter& prefix_queries =
-      counter("vllm:prefix_cache_queries_total", "Tokens of prompts that were looked up among known texts.");
+      counter("vllm:prefix_cache_queries_total", "Number of prompt tokens looked up in the prefix cache.");
   prometheus::Counter& prefix_hits =
-      counter("vllm:prefix_cache_hits_total", "Tokens of prompts that were not processed again.");
+      counter("vllm:prefix_cache_hits_total", "Number of prompt tokens reused from the prefix cache.");
   prometheus::Family<prometheus::Counter>& success = prometheus::BuildCounter()
                                                          .Name("vllm:request_success_total")
-                                                         .Help("Requests that ended, by how.")
+                                                         .Help("Number of finished requests, by finish reason.")
                                                          .Register(registry);
   std::array<prometheus::Counter*, kReasons.size()> finished{};
 
-  prometheus::Gauge& running = gauge("vllm:num_requests_running", "Requests that are being written.");
-  prometheus::Gauge& waiting = gauge("vllm:num_requests_waiting", "Requests that wait for their turn.");
+  prometheus::Gauge& running = gauge("vllm:num_requests_running", "Number of running requests.");
+  prometheus::Gauge& waiting = gauge("vllm:num_requests_waiting", "Number of waiting requests.");
   prometheus::Gauge& kv_usage =
-      gauge("vllm:kv_cache_usage_perc", "Part of the planned memory that running texts fill; 1 is all of it.");
+      gauge("vllm:kv_cache_usage_perc", "Fraction of the planned memory in use; 1 means 100 percent.");
   prometheus::Gauge& suspect = gauge("outrider:spec_decode_suspect",
-                                     "1 where drafts are accepted so rarely that the drafter must be faulty, else 0.");
+                                     "1 if drafts are accepted so rarely that the drafter must be faulty, else 0.");
 
-  prometheus::Histogram& first_token =
-      histogram("vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", kTimeToFirstToken);
+  prometheus::Histogram& first_token = histogram(
+      "vllm:time_to_first_token_seconds", "Seconds from a request's arrival to its first token.", kTimeToFirstToken);
   prometheus::Histogram& inter_token = histogram(
-      "vllm:inter_token_latency_seconds", "From one step that gave a request tokens to the next.", kBetweenTokens);
+      "vllm:inter_token_latency_seconds", "Seconds between a request's consecutive steps with output.", kBetweenTokens);
   prometheus::Histogram& per_output_token =
-      histogram("vllm:time_per_output_token_seconds", "The same as vllm:inter_token_latency_seconds.", kBetweenTokens);
+      histogram("vllm:time_per_output_token_seconds", "Same as vllm:inter_token_latency_seconds.", kBetweenTokens);
   prometheus::Histogram& request_per_output_token =
-      histogram("vllm:request_time_per_output_token_seconds", "A request's mean time of each token but the first.",
-                kBetweenTokens);
+      histogram("vllm:request_time_per_output_token_seconds",
+                "A request's mean seconds per output token, without the first.", kBetweenTokens);
   prometheus::Histogram& latency =
-      histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to its end.", kLatency);
+      histogram("vllm:e2e_request_latency_seconds", "Seconds from a request's arrival to its end.", kLatency);
   prometheus::Histogram& request_prompt =
-      histogram("vllm:request_prompt_tokens", "Tokens of a request's prompt.", token_buckets());
+      histogram("vllm:request_prompt_tokens", "Number of prompt tokens of a request.", token_buckets());
   prometheus::Histogram& request_generation =
-      histogram("vllm:request_generation_tokens", "Tokens written for a request.", token_buckets());
+      histogram("vllm:request_generation_tokens", "Number of generated tokens of a request.", token_buckets());
 };
 
 Metrics::Metrics(const std::string& model_name, std::size_t num_speculative_tokens)

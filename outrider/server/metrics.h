@@ -7,11 +7,11 @@
 
 namespace outrider {
 
-// What the server counts, under vLLM's names (label model_name), so that existing dashboards show it. Names of our own
-// begin with "outrider:". May be used from any thread.
+// The server's metrics under vLLM's names (label model_name), so that existing dashboards work. Names of our own begin
+// with "outrider:". May be used from any thread.
 class Metrics : public EngineObserver {
  public:
-  // `num_speculative_tokens`: positions that are shown from the start.
+  // `num_speculative_tokens`: the number of draft positions exposed from the start.
   Metrics(const std::string& model_name, std::size_t num_speculative_tokens);
   ~Metrics() override;
 
@@ -19,7 +19,7 @@ class Metrics : public EngineObserver {
   void on_finished(const RequestReport& report) override;
   void set_suspect(bool suspect);
 
-  // In Prometheus' text format, version 0.0.4.
+  // Returns the metrics in Prometheus' text format, version 0.0.4.
   std::string text() const;
 
  private:

@@ -27,7 +27,7 @@ StepReport step() {
   return report;
 }
 
-TEST(Metrics, HaveTheNamesThatDashboardsAskFor) {
+TEST(Metrics, HaveTheNamesThatDashboardsQuery) {
   Metrics metrics("a model", 2);
   metrics.on_step(step());
   metrics.on_finished({Outcome::kLength, 100, 17, 1.5, 0.05});
@@ -60,7 +60,7 @@ TEST(Metrics, HaveTheNamesThatDashboardsAskFor) {
   }
 }
 
-TEST(PeriodicReport, HasTheLinesThatPeopleGrepFor) {
+TEST(PeriodicReport, WritesVllmsLogLines) {
   PeriodicReport report;
   EXPECT_THAT(report.lines(10), IsEmpty());
   report.add(step());
@@ -74,7 +74,7 @@ TEST(PeriodicReport, HasTheLinesThatPeopleGrepFor) {
           "SpecDecoding metrics: Mean acceptance length: 2.20, Accepted throughput: 2.40 tokens/s, Drafted throughput: "
           "4.00 tokens/s, Accepted: 24 tokens, Drafted: 40 tokens, Per-position acceptance rate: 0.800, 0.400, Avg "
           "Draft acceptance rate: 60.0%"));
-  // Once more, to say that nothing runs, and then no more.
+  // One more report, to show that nothing runs, then none.
   EXPECT_EQ(report.lines(10).size(), 1U);
   EXPECT_THAT(report.lines(10), IsEmpty());
 }

@@ -9,12 +9,12 @@
 
 namespace outrider {
 
-// vLLM's periodic lines of its log, which people grep for. May be used from any thread.
+// vLLM's periodic log lines, which people grep for. May be used from any thread.
 class PeriodicReport {
  public:
   void add(const StepReport& report);
 
-  // What happened since the last call, `seconds` ago; nothing where nothing did.
+  // The lines for the `seconds` since the last call; none if nothing happened.
   //   Avg prompt throughput: … tokens/s, Avg generation throughput: … tokens/s, Running: … reqs, Waiting: … reqs, …
   //   SpecDecoding metrics: Mean acceptance length: 1.70, Accepted throughput: … tokens/s, …
   std::vector<std::string> lines(double seconds);
@@ -22,7 +22,7 @@ class PeriodicReport {
  private:
   std::mutex mutex_;
   StepReport since_;
-  bool idle_ = true;  // as of the last call
+  bool idle_ = true;  // since the last call
 };
 
 }  // namespace outrider

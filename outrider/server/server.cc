@@ -55,12 +55,12 @@ struct Server::Parts : EngineObserver {
     health.degraded = suspicion();
     return health;
   }
-  // Empty while all is well.
+  // Empty while the guard has no reason.
   std::string suspicion() const {
     const std::lock_guard lock(guard_mutex);
     return guard.suspect() ? guard.reason() : std::string();
   }
-  // Tells the log when drafts are no longer accepted, and when they are again.
+  // Logs when drafts are no longer accepted, and when they are accepted again.
   void log_acceptance() {
     const std::string reason = suspicion();
     if (reason.empty() == std::exchange(healthy, reason.empty())) return;
@@ -68,7 +68,7 @@ struct Server::Parts : EngineObserver {
     if (options.explain_acceptance) causes = std::exchange(options.explain_acceptance, nullptr)();
     nlohmann::ordered_json fields;
     if (!causes.empty()) fields["likely_causes"] = causes;
-    log.warning(reason + " Texts are right all the same; they only come slower.", fields);
+    log.warning(reason + " Outputs stay correct; generation is only slower.", fields);
   }
 
   ServerOptions options;
@@ -77,12 +77,12 @@ struct Server::Parts : EngineObserver {
   PeriodicReport report;
   mutable std::mutex guard_mutex;
   AcceptanceGuard guard;
-  bool healthy = true;              // as the log was told last
-  std::vector<std::string> causes;  // of rejected drafts, once they were looked for
+  bool healthy = true;              // as last logged
+  std::vector<std::string> causes;  // of rejected drafts, once diagnosed
   std::atomic<bool> stopping = false;
   Engine engine;
   Api api;
-  HttpServer http;  // goes first: its threads use all of the above
+  HttpServer http;  // destroyed first: its threads use the members above
 };
 
 Server::Server(const Model& model, const Tokenizer& tokenizer, ServerOptions options, Log& log)
@@ -121,7 +121,7 @@ void Server::run() {
     p.log_acceptance();
     if (std::chrono::steady_clock::now() - last >= interval) report();
   }
-  p.log.info("Shutting down: no more requests are taken; those that are there are finished.",
+  p.log.info("Shutting down: no more requests are accepted; accepted ones are finished.",
              {{"timeout_seconds", p.options.shutdown_timeout.count()}});
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   p.stopping = true;
@@ -130,7 +130,7 @@ void Server::run() {
   p.http.wait_closed(5000);
   report();
   p.log_acceptance();
-  if (cancelled != 0) p.log.warning("Requests were cut short.", {{"requests", cancelled}});
+  if (cancelled != 0) p.log.warning("Requests were cancelled at the shutdown timeout.", {{"requests", cancelled}});
   p.log.info("Stopped.");
 }
 

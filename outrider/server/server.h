@@ -20,27 +20,27 @@ struct ServerOptions {
   ApiOptions api;
   std::chrono::seconds shutdown_timeout{30};
   std::chrono::seconds report_interval{10};
-  bool log_stats = true;  // vLLM's lines, each report_interval
+  bool log_stats = true;  // vLLM's log lines, every report_interval
   std::optional<AcceptanceExpectation> expected_acceptance;
-  bool fail_on_suspect = false;  // /health answers 503 while the guard has a reason
-  // Looks for what explains that drafts are rejected: sentences, for the log. May be empty; is called once.
+  bool fail_on_suspect = false;  // /health returns 503 while the guard has a reason
+  // Diagnoses why drafts are rejected: sentences for the log. May be empty; called once at most.
   std::function<std::vector<std::string>()> explain_acceptance;
 };
 
-// One model, served over HTTP.
+// Serves one model over HTTP.
 class Server {
  public:
-  // Listens at once. Throws Error as Engine and HttpServer do. What it is given must outlive it.
+  // Starts listening. Throws Error as Engine and HttpServer do. The arguments must outlive it.
   Server(const Model& model, const Tokenizer& tokenizer, ServerOptions options, Log& log);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   std::uint16_t port() const;
-  // Blocks SIGINT and SIGTERM in this thread and those it starts; to be called before any is started.
+  // Blocks SIGINT and SIGTERM in this thread and the threads it starts; must be called before any are started.
   static void block_signals();
-  // Serves until one of them comes, then stops taking requests and ends when all are answered, or, after
-  // shutdown_timeout, cut short. Another signal ends the process at once.
+  // Serves until SIGINT or SIGTERM, then accepts no more requests and returns when all are answered; requests that are
+  // not after shutdown_timeout are cancelled. A second signal ends the process at once.
   void run();
 
  private:

@@ -10,7 +10,7 @@ struct StaticFile {
   std::string_view body;
 };
 
-// A file that the server gives out as it is; null where there is none of that path.
+// Finds a file that the server sends unchanged; null if there is none at the path.
 const StaticFile* find_static_file(std::string_view path);
 
 }  // namespace outrider
