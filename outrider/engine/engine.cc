@@ -11,8 +11,8 @@
 namespace outrider {
 namespace {
 
-// Each of a prompt's tokens has logits of its own where their logprobs are wanted.
-constexpr std::size_t kPromptLogprobsAtOnce = 64;
+// Prompt logprobs need a row of logits for each prompt token.
+constexpr std::size_t kPromptLogprobsPerStep = 64;
 
 double seconds(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -39,7 +39,7 @@ struct Engine::Running {
   Clock::time_point submitted;
   Clock::time_point first_token;
   Clock::time_point last_token;
-  std::size_t written = 0;
+  std::size_t generated = 0;
   Progress progress;  // of this step
 };
 
@@ -50,13 +50,13 @@ Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions opt
       observer_(observer),
       decoder_(model, {options.num_speculative_tokens, options.max_num_batched_tokens}),
       pool_(model, options.max_num_seqs, options.max_model_len) {
-  const std::size_t least = options.max_num_seqs * (1 + options.num_speculative_tokens);
+  const std::size_t min_tokens = options.max_num_seqs * (1 + options.num_speculative_tokens);
   if (options.max_num_seqs == 0) throw Error("max_num_seqs is 0; it must be at least 1.");
-  if (options.max_num_batched_tokens < least) {
+  if (options.max_num_batched_tokens < min_tokens) {
     throw Error(fmt::format(
         "max_num_batched_tokens is {}; it must be at least {}: {} sequences (max_num_seqs) of {} token{} each.",
-        options.max_num_batched_tokens, least, options.max_num_seqs, 1 + options.num_speculative_tokens,
-        options.num_speculative_tokens == 0 ? "" : "s, drafts included,"));
+        options.max_num_batched_tokens, min_tokens, options.max_num_seqs, 1 + options.num_speculative_tokens,
+        options.num_speculative_tokens == 0 ? "" : "s, draft tokens included,"));
   }
   thread_ = std::thread([this] { run(); });
 }
@@ -75,14 +75,14 @@ void Engine::check(const Request& request) const {
   check_length(request.prompt.size(), request.params.max_tokens, options_.max_model_len);
   validate(request.params.sampling);
   const std::uint64_t vocab = model_.config().vocab_size;
-  const auto in_vocabulary = [&](std::uint32_t token, const char* where) {
+  const auto check_token_id = [&](std::uint32_t token, const char* where) {
     if (token < vocab) return;
-    throw Error(fmt::format("{}: token {} is not of the vocabulary, which has {} tokens.", where, token, vocab));
+    throw Error(fmt::format("{}: token id {} is out of range (vocab_size {}).", where, token, vocab));
   };
-  for (const std::uint32_t token : request.prompt) in_vocabulary(token, "prompt");
-  for (const SamplingParams::Bias& bias : request.params.sampling.logit_bias) in_vocabulary(bias.token, "logit_bias");
+  for (const std::uint32_t token : request.prompt) check_token_id(token, "prompt");
+  for (const SamplingParams::Bias& bias : request.params.sampling.logit_bias) check_token_id(bias.token, "logit_bias");
   for (const std::string& stop : request.text.stop) {
-    if (stop.empty()) throw Error("stop: an empty string would stop at once.");
+    if (stop.empty()) throw Error("stop: a stop string must not be empty.");
   }
 }
 
@@ -91,19 +91,17 @@ std::vector<Engine::RequestId> Engine::submit(std::vector<Submission> submission
   std::vector<RequestId> ids;
   {
     const std::lock_guard lock(mutex_);
-    if (draining_) throw ShuttingDown("The server is shutting down and takes no more requests.");
+    if (draining_) throw ShuttingDown("The server is shutting down and accepts no more requests.");
     const std::size_t room = options_.max_num_seqs + options_.max_waiting;
     if (submissions.size() > room) {
       throw Error(
-          fmt::format("{} texts are wanted at once (prompts, and n for each), but there is never room for more "
-                      "than {} (max_num_seqs and max_waiting).",
+          fmt::format("The request asks for {} sequences (its prompts times n), but the server never holds more than "
+                      "{} (max_num_seqs + max_waiting). Send fewer prompts or a smaller n.",
                       submissions.size(), room));
     }
     if (waiting_.size() + running_count_ + submissions.size() > room) {
-      throw QueueFull(
-          fmt::format("{} requests are running and {} waiting, which is all there is room for. Try again "
-                      "later.",
-                      running_count_, waiting_.size()));
+      throw QueueFull(fmt::format("The queue is full: {} requests are running and {} are waiting. Try again later.",
+                                  running_count_, waiting_.size()));
     }
     const auto now = Clock::now();
     for (Submission& submission : submissions) {
@@ -151,7 +149,7 @@ void Engine::run() {
       }
     }
     bool changed = !ended.empty();
-    running_count_ += ended.size();  // until they have heard of it
+    running_count_ += ended.size();  // until they have been notified
     for (const auto& running : running_) {
       if (!leaves(running->id)) continue;
       running->progress.outcome = Outcome::kCancelled;
@@ -210,7 +208,7 @@ std::vector<StepItem> Engine::plan_step() {
     const std::size_t left = generation.prompt_tokens_left();
     if (left > 1) {
       prompts.push_back(&generation);
-      wanted.push_back(running->prompt_logprobs ? std::min(left, kPromptLogprobsAtOnce) : left);
+      wanted.push_back(running->prompt_logprobs ? std::min(left, kPromptLogprobsPerStep) : left);
     } else {
       items.push_back({&generation, 1});
       budget -= std::min(budget, 1 + options_.num_speculative_tokens);
@@ -261,10 +259,10 @@ void Engine::advance(Running& running, StepReport& report) {
   if (generation.finished()) {
     outcome = *generation.finished() == FinishReason::kStop ? Outcome::kStop : Outcome::kLength;
   }
-  const auto written = generation.written();
-  for (const WrittenToken& token : written) {
+  const auto tokens = generation.written();
+  for (const WrittenToken& token : tokens) {
     progress.tokens.push_back(token);
-    const bool stop_token = outcome == Outcome::kStop && &token == &written.back();
+    const bool stop_token = outcome == Outcome::kStop && &token == &tokens.back();
     if (!stop_token || running.include_stop) progress.text += running.stream.push(token.id);
     if (!running.stream.stopped_by()) continue;
     outcome = Outcome::kStop;
@@ -275,7 +273,7 @@ void Engine::advance(Running& running, StepReport& report) {
   progress.speculation = generation.counts();
 
   if (!progress.tokens.empty()) {
-    if (running.written == 0) {
+    if (running.generated == 0) {
       const auto logprobs = generation.prompt_logprobs();
       progress.prompt_logprobs.assign(logprobs.begin(), logprobs.end());
       running.first_token = now;
@@ -286,7 +284,7 @@ void Engine::advance(Running& running, StepReport& report) {
       report.inter_token.push_back(seconds(now - running.last_token));
     }
     running.last_token = now;
-    running.written += progress.tokens.size();
+    running.generated += progress.tokens.size();
     report.generation_tokens += progress.tokens.size();
   }
   if (const DraftRound& round = generation.round(); round.drafted != 0) {
@@ -296,7 +294,7 @@ void Engine::advance(Running& running, StepReport& report) {
   progress.outcome = outcome;
 }
 
-// Tells the requests that have ended, and takes their memory back.
+// Notifies the requests that have ended and releases their sequences.
 void Engine::retire() {
   std::size_t ended = 0;
   for (auto& running : running_) {
@@ -317,11 +315,11 @@ void Engine::finish(Running& running, Outcome outcome) {
     RequestReport report;
     report.outcome = outcome;
     report.prompt_tokens = generation.prompt_tokens();
-    report.generation_tokens = running.written;
+    report.generation_tokens = running.generated;
     report.latency = seconds(Clock::now() - running.submitted);
-    if (running.written > 1) {
+    if (running.generated > 1) {
       report.time_per_output_token =
-          seconds(running.last_token - running.first_token) / static_cast<double>(running.written - 1);
+          seconds(running.last_token - running.first_token) / static_cast<double>(running.generated - 1);
     }
     observer_->on_finished(report);
   }
@@ -355,7 +353,7 @@ void Engine::end_waiting(Waiting& waiting, Outcome outcome, const std::string& e
   progress.outcome = outcome;
   progress.error = error;
   waiting.submission.sink(std::move(progress));
-  waiting.submission.sink = nullptr;  // whoever waits for the end need not fear that it is still held
+  waiting.submission.sink = nullptr;  // the sink may be destroyed as soon as the caller has seen the end
   const std::lock_guard lock(mutex_);
   --running_count_;
 }

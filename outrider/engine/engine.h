@@ -15,36 +15,37 @@
 #include "outrider/decoding/decoder.h"
 #include "outrider/engine/engine_observer.h"
 #include "outrider/engine/request.h"
-#include "outrider/engine/text_pool.h"
+#include "outrider/engine/sequence_pool.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
 
 struct EngineOptions {
-  std::size_t max_num_seqs = 16;             // texts that are written at once
-  std::size_t max_num_batched_tokens = 512;  // that a step processes, at least max_num_seqs * (1 + drafts)
-  std::uint64_t max_model_len = 0;           // tokens of a prompt and what follows it
-  std::size_t max_waiting = 256;             // requests beyond the running ones
+  std::size_t max_num_seqs = 16;  // maximum number of concurrent sequences
+  std::size_t max_num_batched_tokens =
+      512;  // maximum number of tokens per step; at least max_num_seqs * (1 + num_speculative_tokens)
+  std::uint64_t max_model_len = 0;  // maximum length of a sequence: prompt and output
+  std::size_t max_waiting = 256;    // maximum number of queued requests, beyond the running ones
   std::size_t num_speculative_tokens = 0;
-  bool prefix_caching = true;  // a prompt goes on from a known text that it begins with
+  bool prefix_caching = true;  // reuse the sequences of earlier requests as prefixes
 };
 
-// No room: try again later.
+// The queue is full; the client may retry later.
 class QueueFull : public Error {
  public:
   using Error::Error;
 };
-// Nothing is taken any more.
+// The engine accepts no more requests.
 class ShuttingDown : public Error {
  public:
   using Error::Error;
 };
 
-// Writes many texts at once, on a thread of its own. Requests join and leave between steps, first come first served; a
-// step takes every text that is being written on, and what is left of its budget of tokens goes evenly to prompts. A
-// prompt that goes on from a text which is still remembered is not processed again as far as that reaches.
+// Generates many sequences concurrently, on its own thread. Requests join and leave the batch between steps, first
+// come, first served. Each step advances every sequence that is decoding; the rest of the token budget is divided
+// evenly among prompts. A prompt whose prefix is cached is processed from the end of that prefix on.
 //
-// A text is what Decoder would write alone.
+// Each output is identical to what Decoder generates for that request alone.
 class Engine {
  public:
   using RequestId = std::uint64_t;
@@ -53,23 +54,23 @@ class Engine {
     ProgressSink sink;
   };
 
-  // `observer` may be null; it, the model and the tokenizer must outlive the engine. Throws Error for options that
-  // contradict each other or the model, and where memory does not suffice.
+  // `observer` may be null; it, the model and the tokenizer must outlive the engine. Throws Error if the options
+  // contradict each other or the model, or if there is not enough memory.
   Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions options, EngineObserver* observer = nullptr);
-  // Cancels what is left.
+  // Cancels all requests that have not ended.
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
   const EngineOptions& options() const { return options_; }
 
-  // Throws Error for what can never run, QueueFull and ShuttingDown; then none of them was taken.
+  // Throws Error if a request can never run, QueueFull or ShuttingDown; then no request was accepted.
   std::vector<RequestId> submit(std::vector<Submission> submissions);
-  // The request ends between steps, if it has not ended yet.
+  // Ends the request before the next step; a no-op if it has ended already.
   void cancel(RequestId id);
 
-  // Takes nothing more, and waits until all requests have ended; those that have not after `timeout` are cancelled.
-  // Returns how many.
+  // Accepts no more requests and waits until all have ended; cancels those that have not after `timeout`. Returns the
+  // number of cancelled requests.
   std::size_t drain(std::chrono::milliseconds timeout);
 
  private:
@@ -99,8 +100,8 @@ class Engine {
   EngineObserver* observer_;
   Decoder decoder_;
 
-  // The thread's own.
-  TextPool pool_;
+  // Used only on the engine's thread.
+  SequencePool pool_;
   std::vector<std::unique_ptr<Running>> running_;
   std::size_t turn_ = 0;
 
@@ -109,7 +110,7 @@ class Engine {
   std::condition_variable idle_;
   std::deque<Waiting> waiting_;
   std::unordered_set<RequestId> cancelled_;
-  std::size_t running_count_ = 0;  // taken from waiting_, not ended
+  std::size_t running_count_ = 0;  // removed from waiting_, not ended yet
   RequestId next_id_ = 1;
   bool draining_ = false;
   bool stop_ = false;

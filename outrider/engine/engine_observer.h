@@ -7,35 +7,35 @@
 
 namespace outrider {
 
-// A text's round of drafts.
+// One sequence's draft round.
 struct RoundReport {
   DraftRound round;
-  bool sampled = false;  // at a temperature, that is
+  bool sampled = false;  // temperature > 0
 };
 
-// What a step, or a change of the queue, came to. Times are in seconds.
+// The result of one step, or of a change of the queue. Times are in seconds.
 struct StepReport {
-  std::size_t running = 0;  // afterwards
+  std::size_t running = 0;  // after the step
   std::size_t waiting = 0;
-  double kv_usage = 0;            // 0 to 1: of the planned memory, what running texts have filled
-  std::size_t prompt_tokens = 0;  // of prompts that were completed
-  std::size_t cached_tokens = 0;  // of these, not processed again
+  double kv_usage = 0;            // 0 to 1: the fraction of the planned memory that running sequences fill
+  std::size_t prompt_tokens = 0;  // of the prompts that were completed
+  std::size_t cached_tokens = 0;  // of these, reused from the prefix cache
   std::size_t generation_tokens = 0;
   SpeculationCounts speculation;
-  std::vector<RoundReport> rounds;          // of which `speculation` is the sum
-  std::vector<double> time_to_first_token;  // since they were submitted, of the requests that got one
-  std::vector<double> inter_token;          // since the last step that gave tokens, of the others that got some
+  std::vector<RoundReport> rounds;          // `speculation` is their sum
+  std::vector<double> time_to_first_token;  // from submission, of requests that got their first token
+  std::vector<double> inter_token;          // from the previous step with output, of the others
 };
 
 struct RequestReport {
   Outcome outcome = Outcome::kCancelled;
   std::size_t prompt_tokens = 0;
   std::size_t generation_tokens = 0;
-  double latency = 0;                // since it was submitted
-  double time_per_output_token = 0;  // after the first; 0 where there was one at most
+  double latency = 0;                // from submission
+  double time_per_output_token = 0;  // mean, without the first token; 0 if there is at most one
 };
 
-// Called on the engine's thread, before the requests hear of it; must neither block nor throw.
+// Called on the engine's thread, before the requests' sinks; must neither block nor throw.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;

@@ -1,4 +1,4 @@
-// The engine on the bundled model.
+// Tests of the engine on the bundled model.
 
 #include "outrider/engine/engine.h"
 
@@ -44,13 +44,13 @@ Request request(const std::string& prompt, std::uint64_t max_tokens) {
   return request;
 }
 
-// What the engine sends for one request.
+// Collects what the engine sends for one request.
 class Answer {
  public:
   ProgressSink sink() {
     return [this](Progress progress) {
       const std::lock_guard lock(mutex_);
-      EXPECT_FALSE(end_) << "something came after the end";
+      EXPECT_FALSE(end_) << "progress after the end";
       for (const WrittenToken& token : progress.tokens) tokens_.push_back(token.id);
       text_ += progress.text;
       ++steps_;
@@ -110,7 +110,7 @@ std::string chapter(int number) {
   return text;
 }
 
-TEST(Engine, ManyAtOnceWriteWhatEachWouldWriteAlone) {
+TEST(Engine, ConcurrentSequencesEqualSequencesGeneratedAlone) {
   std::vector<Tokens> expected;
   for (int i = 0; i < 12; ++i) expected.push_back(alone(request(chapter(i), 20 + i)));
   for (const std::size_t k : {0, 1, 3}) {
@@ -129,9 +129,9 @@ TEST(Engine, ManyAtOnceWriteWhatEachWouldWriteAlone) {
   }
 }
 
-TEST(Engine, ATextThatExtendsAKnownOneGoesOnFromIt) {
+TEST(Engine, APromptThatExtendsACachedSequenceReusesIt) {
   Engine engine(model(), bundled_tokenizer(), options());
-  // Three conversations by turns, four turns each.
+  // Three interleaved conversations of four turns each.
   std::map<int, Tokens> texts;
   for (int turn = 0; turn < 4; ++turn) {
     for (int conversation = 0; conversation < 3; ++conversation) {
@@ -154,7 +154,7 @@ TEST(Engine, ATextThatExtendsAKnownOneGoesOnFromIt) {
   }
 }
 
-TEST(Engine, TheLeastRecentlyUsedTextIsForgottenFirst) {
+TEST(Engine, TheLeastRecentlyUsedSequenceIsEvictedFirst) {
   EngineOptions opts = options();
   opts.max_num_seqs = 2;
   Engine engine(model(), bundled_tokenizer(), opts);
@@ -163,16 +163,16 @@ TEST(Engine, TheLeastRecentlyUsedTextIsForgottenFirst) {
     submit(engine, request(text, 1), answer);
     return answer.wait().cached_tokens;
   };
-  // Of any text, the token that all texts begin with may be known.
+  // The first token, which all sequences share, may always be cached.
   EXPECT_EQ(cached("In the beginning God created the heaven"), 0U);
   EXPECT_EQ(cached("Moses spake unto the children of Israel"), 0U);
   EXPECT_GT(cached("In the beginning God created the heaven and the earth"), 5U);
-  EXPECT_LE(cached("Whosoever lieth with a beast"), 1U);  // takes the place of Moses
+  EXPECT_LE(cached("Whosoever lieth with a beast"), 1U);  // evicts Moses
   EXPECT_GT(cached("In the beginning God created the heaven and the earth."), 5U);
   EXPECT_LE(cached("Moses spake unto the children of Israel"), 1U);
 }
 
-TEST(Engine, WithoutPrefixCachingEveryPromptIsProcessed) {
+TEST(Engine, WithoutPrefixCachingEveryPromptIsProcessedCompletely) {
   EngineOptions opts = options();
   opts.prefix_caching = false;
   Engine engine(model(), bundled_tokenizer(), opts);
@@ -186,7 +186,7 @@ TEST(Engine, WithoutPrefixCachingEveryPromptIsProcessed) {
   }
 }
 
-TEST(Engine, CancelledRequestsEndAndMakeRoom) {
+TEST(Engine, CancelledRequestsEndAndFreeTheirSequences) {
   EngineOptions opts = options();
   opts.max_num_seqs = 1;
   Engine engine(model(), bundled_tokenizer(), opts);
@@ -208,7 +208,7 @@ TEST(Engine, CancelledRequestsEndAndMakeRoom) {
   submit(engine, request("Genesis 3\n\n", 9), next);
   next.wait();
   EXPECT_EQ(next.tokens(), expected);
-  engine.cancel(first);  // long gone
+  engine.cancel(first);  // has ended long before
 }
 
 TEST(Engine, TheQueueIsBounded) {
@@ -226,15 +226,15 @@ TEST(Engine, TheQueueIsBounded) {
   EXPECT_THROW(submit(engine, request("Genesis 1\n\n", 1), answers[3]), QueueFull);
   engine.cancel(ids[0]);
   answers[0].wait();
-  // Its place is free as soon as the engine has gone on.
+  // Its place is free after the engine's next step.
   answers[1].wait_for_text();
   submit(engine, request("Genesis 1\n\n", 1), answers[3]);
   for (const Engine::RequestId id : ids) engine.cancel(id);
   EXPECT_EQ(answers[3].wait().outcome, Outcome::kLength);
 }
 
-// Who is told to try again later tries again.
-TEST(Engine, MoreThanThereIsEverRoomForIsRefusedForGood) {
+// Clients retry after QueueFull, so it would be wrong here.
+TEST(Engine, MoreSequencesThanTheQueueHoldsAreAnErrorNotQueueFull) {
   EngineOptions opts = options();
   opts.max_num_seqs = 1;
   opts.max_waiting = 2;
@@ -243,16 +243,16 @@ TEST(Engine, MoreThanThereIsEverRoomForIsRefusedForGood) {
   for (int i = 0; i < 4; ++i) submissions.push_back({request("Genesis 1\n\n", 1), [](const Progress&) {}});
   try {
     engine.submit(std::move(submissions));
-    ADD_FAILURE() << "was taken";
+    ADD_FAILURE() << "was accepted";
   } catch (const QueueFull&) {
-    ADD_FAILURE() << "is told to try again";
+    ADD_FAILURE() << "QueueFull";
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), ::testing::HasSubstr("never room for more than 3"));
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("never holds more than 3"));
   }
 }
 
-// A mask that cannot tell what may follow after some tokens.
-class GivesUp : public TokenMask {
+// A mask that fails after some tokens.
+class FailingMask : public TokenMask {
  public:
   void apply(std::span<float>) override {}
   void advance(std::uint32_t) override { ++tokens_; }
@@ -263,20 +263,20 @@ class GivesUp : public TokenMask {
   std::size_t tokens_ = 0;
 };
 
-TEST(Engine, AMaskThatGivesUpEndsItsOwnTextOnly) {
+TEST(Engine, AFailingMaskEndsOnlyItsOwnRequest) {
   Engine engine(model(), bundled_tokenizer(), options());
   Answer other;
   Answer masked;
   submit(engine, request("Genesis 1\n\n", 40), other);
   Request refused = request("Genesis 1\n\n", 40);
-  refused.mask = std::make_unique<GivesUp>();
+  refused.mask = std::make_unique<FailingMask>();
   submit(engine, std::move(refused), masked);
   EXPECT_EQ(masked.wait().outcome, Outcome::kRefused);
   EXPECT_EQ(masked.wait().error, "it is too much");
   EXPECT_NE(other.wait().outcome, Outcome::kRefused);
 }
 
-TEST(Engine, StopsAtStringsAndTokens) {
+TEST(Engine, StopsAtStopStringsAndStopTokens) {
   Engine engine(model(), bundled_tokenizer(), options());
   Answer whole;
   submit(engine, request("Exodus 21\n\n", 64), whole);
@@ -304,7 +304,7 @@ TEST(Engine, StopsAtStringsAndTokens) {
   EXPECT_EQ(token_stopped.text(), bundled_tokenizer().decode(without_stop, true));
 }
 
-TEST(Engine, DrainingFinishesWhatIsThereAndTakesNothingMore) {
+TEST(Engine, DrainFinishesAcceptedRequestsAndRejectsNewOnes) {
   Engine engine(model(), bundled_tokenizer(), options());
   std::vector<Answer> answers(6);
   for (Answer& answer : answers) submit(engine, request("Genesis 5\n\n", 30), answer);
@@ -315,7 +315,7 @@ TEST(Engine, DrainingFinishesWhatIsThereAndTakesNothingMore) {
   EXPECT_THROW(submit(engine, request("Genesis 5\n\n", 30), late), ShuttingDown);
 }
 
-TEST(Engine, DrainingCancelsWhatTakesTooLong) {
+TEST(Engine, DrainCancelsRequestsAfterTheTimeout) {
   Engine engine(model(), bundled_tokenizer(), options());
   std::vector<Answer> answers(6);
   for (Answer& answer : answers) {
@@ -327,7 +327,7 @@ TEST(Engine, DrainingCancelsWhatTakesTooLong) {
   for (Answer& answer : answers) EXPECT_EQ(answer.wait().outcome, Outcome::kCancelled);
 }
 
-TEST(Engine, RefusesWhatCanNeverRun) {
+TEST(Engine, RejectsRequestsThatCanNeverRun) {
   Engine engine(model(), bundled_tokenizer(), options());
   Answer answer;
   const auto because = [&](Request request) {
@@ -381,7 +381,7 @@ class Recorder : public EngineObserver {
   std::vector<RequestReport> finished;
 };
 
-TEST(Engine, TheObserverHearsOfEverythingBeforeTheRequestsDo) {
+TEST(Engine, TheObserverIsCalledBeforeTheSinks) {
   Recorder recorder;
   Engine engine(model(), bundled_tokenizer(), options(), &recorder);
   std::size_t prompt_tokens = 0;
@@ -413,7 +413,7 @@ TEST(Engine, TheObserverHearsOfEverythingBeforeTheRequestsDo) {
   for (const RequestReport& report : recorder.finished) EXPECT_GT(report.latency, 0);
 }
 
-TEST(MemoryPlan, FitsOrSaysWhatWould) {
+TEST(MemoryPlan, FitsOrReportsWhatWouldFit) {
   EngineOptions opts = options();
   const MemoryPlan whole = plan_memory(model(), opts, std::nullopt, std::uint64_t{1} << 50);
   EXPECT_EQ(whole.max_model_len, model().config().max_position_embeddings);

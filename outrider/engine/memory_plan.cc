@@ -8,7 +8,7 @@
 namespace outrider {
 namespace {
 
-constexpr std::uint64_t kLeastLength = 1024;
+constexpr std::uint64_t kMinLength = 1024;
 
 MemoryPlan plan_for(const Model& model, const EngineOptions& options, std::uint64_t length, std::uint64_t available) {
   const ModelConfig& config = model.config();
@@ -20,7 +20,7 @@ MemoryPlan plan_for(const Model& model, const EngineOptions& options, std::uint6
   const std::size_t rows = options.max_num_batched_tokens + options.max_num_seqs;
   const std::uint64_t streams = saturating_multiply(rows, config.hc_mult * config.hidden_size * sizeof(float));
   const std::uint64_t logits_rows = options.max_num_seqs * (1 + options.num_speculative_tokens);
-  // A pass; the streams that wait for the MTP block; logits, and what sampling makes of them.
+  // Scratch of a forward pass; hidden states kept for the MTP block; logits and the buffers of sampling.
   const std::uint64_t logits = saturating_multiply(logits_rows, 3 * config.vocab_size * sizeof(float));
   plan.scratch = saturating_add(model.scratch_bytes(rows), saturating_add(saturating_multiply(2, streams), logits));
   return plan;
@@ -37,10 +37,10 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options, std::op
                     "(max_position_embeddings).",
                     *max_model_len, context));
   }
-  // The longest that fits into `bytes`, by halves.
+  // Halves the length until the plan fits into `bytes`.
   const auto longest = [&](std::uint64_t from, std::uint64_t bytes) {
     MemoryPlan plan = plan_for(model, options, from, available);
-    while (plan.total() > bytes && plan.max_model_len > kLeastLength) {
+    while (plan.total() > bytes && plan.max_model_len > kMinLength) {
       plan = plan_for(model, options, plan.max_model_len / 2, available);
     }
     return plan;
@@ -50,12 +50,12 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options, std::op
   if (plan.total() <= available) return plan;
   const MemoryPlan fits = longest(plan.max_model_len, available);
   throw Error(fmt::format(
-      "{} sequences of {} tokens take {}, and a step {} more, but {} of memory are available. {}", options.max_num_seqs,
-      plan.max_model_len, bytes_text(plan.sequences), bytes_text(plan.scratch), bytes_text(available),
+      "{} sequences of {} tokens need {} and a step needs {} more, but only {} of memory are available. {}",
+      options.max_num_seqs, plan.max_model_len, bytes_text(plan.sequences), bytes_text(plan.scratch),
+      bytes_text(available),
       fits.total() <= available
-          ? fmt::format("With --max-model-len {} they fit; fewer sequences (--max-num-seqs) take less, too.",
-                        fits.max_model_len)
-          : "Ask for fewer sequences (--max-num-seqs) or shorter ones (--max-model-len)."));
+          ? fmt::format("--max-model-len {} fits; so may fewer sequences (--max-num-seqs).", fits.max_model_len)
+          : "Reduce --max-num-seqs or --max-model-len."));
 }
 
 }  // namespace outrider

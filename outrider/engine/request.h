@@ -12,7 +12,7 @@
 
 namespace outrider {
 
-// A text to be written.
+// One sequence to generate.
 struct Request {
   std::vector<std::uint32_t> prompt;
   GenerationParams params;
@@ -23,23 +23,24 @@ struct Request {
 enum class Outcome {
   kStop,       // a stop token or a stop string
   kLength,     // max_tokens
-  kCancelled,  // by cancel(), or because the engine was shut down
-  kRefused,    // by its mask: see Progress::error
-  kFailed,     // the model: see Progress::error
+  kCancelled,  // cancel(), or the engine was shut down
+  kRefused,    // the mask failed: see Progress::error
+  kFailed,     // the model failed: see Progress::error
 };
 
-// What one step added to a text.
+// What one step added to a sequence.
 struct Progress {
-  std::vector<TokenLogprobs> prompt_logprobs;  // where they were asked for; with the first token, of all but the first
+  std::vector<TokenLogprobs>
+      prompt_logprobs;  // if requested; with the first token, for all prompt tokens but the first
   std::vector<WrittenToken> tokens;
-  std::string text;               // without the stop token's; a part may wait for the tokens that complete it
-  SpeculationCounts speculation;  // of the whole text, up to here
+  std::string text;               // without the stop token; incomplete characters wait for the next tokens
+  SpeculationCounts speculation;  // of the whole sequence so far
 
-  // At the end, once; nothing follows.
+  // Set once, at the end; no Progress follows.
   std::optional<Outcome> outcome;
-  std::optional<std::string> stop_string;  // that ended the text
+  std::optional<std::string> stop_string;  // the stop string that ended the output
   std::string error;
-  std::size_t cached_tokens = 0;  // of the prompt
+  std::size_t cached_tokens = 0;  // prompt tokens reused from the prefix cache
 };
 
 // Called on the engine's thread; must neither block nor throw.

@@ -9,21 +9,21 @@
 namespace outrider {
 
 struct TextStreamOptions {
-  std::vector<std::string> stop;  // none of them empty
-  bool include_stop = false;      // the text goes to the end of the stop string, not to its beginning
+  std::vector<std::string> stop;  // must not contain empty strings
+  bool include_stop = false;      // the output includes the stop string
   bool skip_special_tokens = true;
-  std::vector<TokenId> kept_special_tokens;  // that are not skipped
+  std::vector<TokenId> kept_special_tokens;  // exempt from skip_special_tokens
 };
 
-// The text of a stream of tokens, up to the first stop string. Text that may be the beginning of one waits. The
-// tokenizer must outlive it.
+// Decodes a stream of tokens to text, up to the first stop string. Text that may be the beginning of a stop string is
+// held back. The tokenizer must outlive it.
 class TextStream {
  public:
   TextStream(const Tokenizer& tokenizer, TextStreamOptions options);
 
-  // The text that `token` makes certain. Nothing comes after stopped_by() tells.
+  // Returns the text that is certain after `token`; nothing once stopped_by() is set.
   std::string push(TokenId token);
-  // At the end of the tokens: what waited.
+  // Ends the stream and returns the text that was held back.
   std::string finish();
   const std::optional<std::string>& stopped_by() const { return stopped_by_; }
 

@@ -34,14 +34,14 @@ Result stream(const std::string& text, TextStreamOptions options) {
   return result;
 }
 
-TEST(TextStream, GivesTheWholeTextWhereNothingStopsIt) {
+TEST(TextStream, WithoutAStopStringReturnsTheWholeText) {
   const std::string text = "In the beginning God created the heaven and the earth. \xE2\x82\xAC";
   EXPECT_EQ(stream(text, {}).text, text);
   EXPECT_EQ(stream(text, stopping({"earthly", "Gods", "\xE2\x82\xAC\xE2"})).text, text);
   EXPECT_FALSE(stream(text, stopping({"earthly"})).stop);
 }
 
-TEST(TextStream, EndsBeforeTheFirstStopStringOrAfterIt) {
+TEST(TextStream, EndsBeforeTheFirstStopStringOrIncludesIt) {
   const std::string text = "In the beginning God created the heaven and the earth.";
   const Result before = stream(text, stopping({"earth", "created the", "d created"}));
   EXPECT_EQ(before.text, "In the beginning Go");
@@ -50,7 +50,7 @@ TEST(TextStream, EndsBeforeTheFirstStopStringOrAfterIt) {
   EXPECT_EQ(stream(text, {{"heaven"}, true, true, {}}).text, "In the beginning God created the heaven");
 }
 
-TEST(TextStream, WhatMayBeginAStopStringWaits) {
+TEST(TextStream, HoldsBackWhatMayBeginAStopString) {
   TextStream stream(bundled_tokenizer(), stopping({"the LORD"}));
   std::string seen;
   for (const TokenId id : bundled_tokenizer().encode("and the LO")) seen += stream.push(id);
@@ -58,7 +58,7 @@ TEST(TextStream, WhatMayBeginAStopStringWaits) {
   EXPECT_EQ(stream.finish(), "the LO");
 }
 
-TEST(TextStream, SpecialTokensAreLeftOutOrNot) {
+TEST(TextStream, SkipsOrKeepsSpecialTokens) {
   const std::string text = "a<\xEF\xBD\x9CUser\xEF\xBD\x9C>b";
   EXPECT_EQ(stream(text, {}).text, "ab");
   EXPECT_EQ(stream(text, {{}, false, false, {}}).text, text);
