@@ -12,7 +12,7 @@ namespace outrider {
 namespace {
 
 [[noreturn]] void refuse(std::string_view url, std::string_view why) {
-  throw Error(fmt::format("{} is not a server's URL: {}. Write it as http://host:port.", printable(url), why));
+  throw Error(fmt::format("{} is not a valid server URL: {}. Expected http://host:port.", printable(url), why));
 }
 
 bool is_port(std::string_view text) {
@@ -34,16 +34,15 @@ std::string BaseUrl::text() const {
 BaseUrl parse_base_url(std::string_view url) {
   constexpr std::string_view kScheme = "http://";
   if (url.starts_with("https://")) {
-    throw Error(
-        fmt::format("{}: the benchmark speaks plain HTTP, not HTTPS. Give it the server's own http:// address, or put "
-                    "a proxy that ends TLS in between.",
-                    printable(url)));
+    throw Error(fmt::format(
+        "{}: HTTPS is not supported. Give the server's http:// address, or an http:// proxy in front of it.",
+        printable(url)));
   }
   if (!url.starts_with(kScheme)) refuse(url, "it does not begin with http://");
   const auto odd = [](char c) { return c <= ' ' || c == 0x7f; };
   if (std::ranges::any_of(url, odd)) refuse(url, "there is a space or a control character in it");
   std::string_view rest = url.substr(kScheme.size());
-  if (rest.find_first_of("?#@") != std::string_view::npos) refuse(url, "only host, port and path are taken");
+  if (rest.find_first_of("?#@") != std::string_view::npos) refuse(url, "only host, port and path are allowed");
   BaseUrl out;
   const std::size_t slash = std::min(rest.find('/'), rest.size());
   out.path = rest.substr(slash);
@@ -59,10 +58,10 @@ BaseUrl parse_base_url(std::string_view url) {
   } else {
     out.host = rest.substr(0, colon);
   }
-  if (out.host.empty()) refuse(url, "it names no host");
+  if (out.host.empty()) refuse(url, "the host is missing");
   if (colon < rest.size()) {
     out.port = rest.substr(colon + 1);
-    if (!is_port(out.port)) refuse(url, "a port is a number from 1 to 65535");
+    if (!is_port(out.port)) refuse(url, "the port must be a number from 1 to 65535");
   }
   return out;
 }

@@ -38,7 +38,7 @@ BenchmarkPrompt read_line(const std::string& line, const std::string& where, con
   const nlohmann::json object = parse_bounded_json(line, where);
   const auto prompt = object.is_object() ? object.find("prompt") : object.end();
   if (prompt == object.end()) {
-    throw Error(fmt::format("{}: a line of a custom data set is a JSON object with a \"prompt\".", where));
+    throw Error(fmt::format("{}: each line of a custom data set must be a JSON object with a \"prompt\".", where));
   }
   BenchmarkPrompt out;
   out.output_tokens = options.output_len.value_or(kCustomOutputLen);
@@ -49,7 +49,7 @@ BenchmarkPrompt read_line(const std::string& line, const std::string& where, con
     const bool is_list = prompt->is_array() && !prompt->empty();
     const auto is_id = [](const nlohmann::json& id) { return id.is_number_unsigned() && id <= UINT32_MAX; };
     if (!is_list || !std::ranges::all_of(*prompt, is_id)) {
-      throw Error(fmt::format("{}: \"prompt\" is neither a text nor a list of token ids.", where));
+      throw Error(fmt::format("{}: \"prompt\" must be a string or a list of token ids.", where));
     }
     for (const nlohmann::json& id : *prompt) ids.push_back(id.get<TokenId>());
     out.prompt_tokens = ids.size();
@@ -57,7 +57,7 @@ BenchmarkPrompt read_line(const std::string& line, const std::string& where, con
   }
   if (const auto length = object.find("output_tokens"); length != object.end() && !options.output_len) {
     if (!length->is_number_unsigned() || *length == 0 || *length > kMaxOutputLen) {
-      throw Error(fmt::format("{}: \"output_tokens\" is not a number of tokens.", where));
+      throw Error(fmt::format("{}: \"output_tokens\" must be a positive integer.", where));
     }
     out.output_tokens = length->get<std::size_t>();
   }
@@ -86,7 +86,7 @@ std::vector<BenchmarkPrompt> read_custom_dataset(const std::filesystem::path& pa
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     prompts.push_back(read_line(line, fmt::format("{}, line {}", path.string(), number), options));
   }
-  if (prompts.empty()) throw Error(fmt::format("{}: there are no prompts in it.", path.string()));
+  if (prompts.empty()) throw Error(fmt::format("{}: there are no prompts in the file.", path.string()));
   shuffle(prompts, options);
   if (options.count != 0 && prompts.size() > options.count) prompts.resize(options.count);
   repeat(prompts, options);
@@ -96,7 +96,8 @@ std::vector<BenchmarkPrompt> read_custom_dataset(const std::filesystem::path& pa
 std::vector<BenchmarkPrompt> read_sharegpt_dataset(const std::filesystem::path& path, const DatasetOptions& options,
                                                    const TextTokens& tokens) {
   const nlohmann::json data = parse_bounded_json(read_text_file(path, kMaxFile), path.string());
-  if (!data.is_array()) throw Error(fmt::format("{}: ShareGPT's data set is a list of conversations.", path.string()));
+  if (!data.is_array())
+    throw Error(fmt::format("{}: a ShareGPT data set must be a list of conversations.", path.string()));
   std::vector<const nlohmann::json*> entries;
   for (const nlohmann::json& entry : data) {
     if (turn(entry, 0) != nullptr && turn(entry, 1) != nullptr) entries.push_back(&entry);
@@ -113,8 +114,7 @@ std::vector<BenchmarkPrompt> read_sharegpt_dataset(const std::filesystem::path& 
     prompts.push_back({text, input, output});
   }
   if (prompts.empty()) {
-    throw Error(
-        fmt::format("{}: there is no conversation in it of two turns and a length that is taken.", path.string()));
+    throw Error(fmt::format("{}: there is no conversation with two turns of suitable length.", path.string()));
   }
   repeat(prompts, options);
   return prompts;

@@ -9,19 +9,19 @@
 namespace outrider {
 
 struct DatasetOptions {
-  std::size_t count = 1000;               // prompts wanted; 0: all there are
-  std::optional<std::size_t> output_len;  // instead of what the file or the data set's default says
+  std::size_t count = 1000;               // number of prompts; 0: all
+  std::optional<std::size_t> output_len;  // overrides the file and the data set's default
   std::uint64_t seed = 0;
   bool shuffle = true;
-  bool oversample = true;  // take prompts again where there are too few
+  bool oversample = true;  // repeat prompts if there are too few
 };
 
-// vLLM's "custom" data set, a JSON object a line: "prompt" (a text, or token ids) and, where it is there,
-// "output_tokens", else 256 tokens. Prompts are sent as they stand. Throws Error that names file and line.
+// Reads vLLM's "custom" data set, one JSON object per line: "prompt" (a string or token ids) and optionally
+// "output_tokens", by default 256. Prompts are sent unchanged. Throws Error naming file and line.
 std::vector<BenchmarkPrompt> read_custom_dataset(const std::filesystem::path& path, const DatasetOptions& options);
 
-// ShareGPT's conversations, as vLLM takes them: the first turn is the prompt, the second tells how long the answer is
-// to be; short and long ones (below 4 tokens, prompts over 1024, both over 2048) are left out. Throws Error.
+// Reads ShareGPT conversations as vLLM does: the first turn is the prompt, the second determines the output length;
+// short and long ones (below 4 tokens, prompts over 1024, both over 2048) are skipped. Throws Error.
 std::vector<BenchmarkPrompt> read_sharegpt_dataset(const std::filesystem::path& path, const DatasetOptions& options,
                                                    const TextTokens& tokens);
 

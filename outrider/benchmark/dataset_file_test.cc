@@ -37,7 +37,7 @@ class DatasetFile : public ::testing::Test {
   DatasetOptions options_;
 };
 
-TEST_F(DatasetFile, CustomLinesAreTextsOrTokenIds) {
+TEST_F(DatasetFile, CustomPromptsAreStringsOrTokenIds) {
   options_.count = 3;
   const auto prompts =
       custom("{\"prompt\": \"a\", \"output_tokens\": 7}\n\n{\"prompt\": [1, 2]}\r\n{\"prompt\": \"c\"}");
@@ -50,7 +50,7 @@ TEST_F(DatasetFile, CustomLinesAreTextsOrTokenIds) {
   EXPECT_EQ(custom("{\"prompt\": \"a\", \"output_tokens\": 7}")[0].output_tokens, 9U);
 }
 
-TEST_F(DatasetFile, TooFewPromptsAreTakenAgain) {
+TEST_F(DatasetFile, OversamplesIfThereAreTooFewPrompts) {
   const char* two = "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n";
   options_.count = 5;
   EXPECT_THAT(texts(custom(two)), ElementsAre("a", "b", "a", "b", "a"));
@@ -77,19 +77,19 @@ TEST_F(DatasetFile, ShufflingKeepsEveryPrompt) {
   EXPECT_EQ(texts(custom(text)), shuffled);
 }
 
-TEST_F(DatasetFile, FaultyLinesAreNamed) {
+TEST_F(DatasetFile, ErrorsNameTheLine) {
   EXPECT_THAT(refusal("{\"prompt\": \"a\"}\n{\"text\": \"b\"}\n"), ::testing::HasSubstr("line 2"));
-  EXPECT_THAT(refusal("{\"prompt\": 4}"), ::testing::HasSubstr("neither a text nor"));
-  EXPECT_THAT(refusal("{\"prompt\": []}"), ::testing::HasSubstr("neither a text nor"));
-  EXPECT_THAT(refusal("{\"prompt\": [-1]}"), ::testing::HasSubstr("neither a text nor"));
-  EXPECT_THAT(refusal("{\"prompt\": [4294967296]}"), ::testing::HasSubstr("neither a text nor"));
+  EXPECT_THAT(refusal("{\"prompt\": 4}"), ::testing::HasSubstr("must be a string or"));
+  EXPECT_THAT(refusal("{\"prompt\": []}"), ::testing::HasSubstr("must be a string or"));
+  EXPECT_THAT(refusal("{\"prompt\": [-1]}"), ::testing::HasSubstr("must be a string or"));
+  EXPECT_THAT(refusal("{\"prompt\": [4294967296]}"), ::testing::HasSubstr("must be a string or"));
   EXPECT_THAT(refusal("{\"prompt\": \"a\", \"output_tokens\": 0}"), ::testing::HasSubstr("output_tokens"));
   EXPECT_THAT(refusal("{\"prompt\""), ::testing::HasSubstr("line 1"));
   EXPECT_THAT(refusal("\n\n"), ::testing::HasSubstr("no prompts"));
   EXPECT_THROW(read_custom_dataset(dir_ / "nothing", options_), Error);
 }
 
-TEST_F(DatasetFile, SharegptTakesConversationsOfAMiddleLength) {
+TEST_F(DatasetFile, SharegptSkipsShortAndLongConversations) {
   TextTokens tokens;
   tokens.count = [](const std::string& text) { return text.size(); };
   const std::string prompt(20, 'p');

@@ -6,11 +6,11 @@
 
 namespace outrider {
 
-// Reads server-sent events: lines of "data: …", ended by an empty one (the WHATWG's standard, as far as OpenAI's API
-// uses it: other fields and comments are skipped).
+// Parses server-sent events: lines of "data: …", ended by an empty one (WHATWG's standard, as far as OpenAI's API uses
+// it: other fields and comments are skipped).
 class EventStream {
  public:
-  // Takes a piece of the stream, cut anywhere, and calls `on_data` with the data of each event that is complete.
+  // Parses a piece of the stream, split anywhere, and calls `on_data` with the data of each complete event.
   void push(std::string_view piece, const std::function<void(std::string_view data)>& on_data);
 
  private:

@@ -17,7 +17,7 @@ std::vector<std::string> events(std::string_view text, std::size_t piece) {
   return out;
 }
 
-TEST(EventStream, GivesTheSameEventsHoweverTheStreamIsCut) {
+TEST(EventStream, EventsDoNotDependOnHowTheStreamIsSplit) {
   const std::string text =
       ": ping\n\nid: 1\ndata: {\"a\": 1}\n\ndata:[1,\ndata: 2]\r\n\r\nevent: x\n\ndata: [DONE]\n\ndata: not complete\n";
   for (const std::size_t piece : {1U, 2U, 7U, 1000U}) {

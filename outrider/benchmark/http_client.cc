@@ -22,10 +22,10 @@ namespace http = beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
 
-constexpr std::uint64_t kMaxAnswer = std::uint64_t{1} << 30;  // bytes of one answer's body
+constexpr std::uint64_t kMaxResponse = std::uint64_t{1} << 30;  // bytes of one response's body
 constexpr std::uint32_t kMaxHeader = 64 << 10;
 
-// What all requests of a client share.
+// State shared by all requests of a client.
 struct Shared {
   asio::io_context context;
   BaseUrl url;
@@ -35,7 +35,7 @@ struct Shared {
   std::optional<tcp::resolver::results_type> endpoints;
 };
 
-// One request and its answer.
+// One request and its response.
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
   Exchange(Shared& shared, http::request<http::string_body> request, HttpClient::Sink sink)
@@ -53,7 +53,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   }
 
  private:
-  // What a handler gets: itself kept alive.
+  // A completion handler that keeps the exchange alive.
   template <typename... Rest>
   auto then(void (Exchange::*step)(error_code, Rest...)) {
     return [self = shared_from_this(), step](error_code error, Rest... rest) { (*self.*step)(error, rest...); };
@@ -62,7 +62,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void reset() {
     parser_.emplace();
     parser_->header_limit(kMaxHeader);
-    parser_->body_limit(kMaxAnswer);
+    parser_->body_limit(kMaxResponse);
     buffer_.clear();
   }
 
@@ -72,7 +72,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     if (shared_.endpoints) return connect_to(*shared_.endpoints);
     resolver_.async_resolve(shared_.url.host, shared_.url.port,
                             [self = shared_from_this()](error_code error, const tcp::resolver::results_type& found) {
-                              if (error) return self->fail("its name cannot be resolved", error);
+                              if (error) return self->fail("the host name cannot be resolved", error);
                               self->shared_.endpoints = found;
                               self->connect_to(found);
                             });
@@ -81,7 +81,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void connect_to(const tcp::resolver::results_type& endpoints) {
     stream_->expires_after(shared_.timeouts.connect);
     stream_->async_connect(endpoints, [self = shared_from_this()](error_code error, const tcp::endpoint&) {
-      if (error) return self->fail("no connection", error);
+      if (error) return self->fail("cannot connect", error);
       error_code ignored;
       self->stream_->socket().set_option(tcp::no_delay(true), ignored);
       self->write();
@@ -98,17 +98,17 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     read();
   }
 
-  // Not eagerly: an eager parser keeps the body back until no more is to come.
+  // Not eager: an eager parser would hold the body back until the end.
   void read() { http::async_read_some(*stream_, buffer_, *parser_, then(&Exchange::on_read)); }
 
   void on_read(error_code error, std::size_t) {
-    if (error && !parser_->got_some()) return retry_or_fail("no answer came", error);
+    if (error && !parser_->got_some()) return retry_or_fail("no response", error);
     if (parser_->is_header_done()) {
       std::string& body = parser_->get().body();
       if (!body.empty() && sink_.on_data) sink_.on_data(parser_->get().result_int(), body);
       body.clear();
     }
-    if (error) return fail("the answer breaks off", error);
+    if (error) return fail("the response is incomplete", error);
     if (!parser_->is_done()) return read();
     if (parser_->keep_alive()) {
       stream_->expires_never();
@@ -117,7 +117,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     end({});
   }
 
-  // A connection that the server had closed meanwhile tells nothing of the server.
+  // A reused connection that the server has closed in the meantime is no error of the server.
   void retry_or_fail(const char* what, error_code error) {
     if (!reused_) return fail(what, error);
     reset();
@@ -126,7 +126,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   void fail(const char* what, error_code error) {
     end(fmt::format("{}: {} ({})", shared_.url.authority(), what,
-                    error == beast::error::timeout ? "out of time" : error.message()));
+                    error == beast::error::timeout ? "timeout" : error.message()));
   }
 
   void end(const std::string& error) {

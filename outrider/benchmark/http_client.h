@@ -22,22 +22,21 @@ struct HttpAnswer {
   std::string body;
 };
 
-// Sends requests to one server, as many at once as are started, from one thread. Connections are used again where the
-// server keeps them open.
+// Sends concurrent requests to one server, from one thread. Reuses connections that the server keeps open.
 class HttpClient {
  public:
   struct Timeouts {
     std::chrono::seconds connect{30};
-    std::chrono::seconds request{6 * 3600};  // the whole of one, as vLLM's client has it
+    std::chrono::seconds request{6 * 3600};  // for a whole request, as in vLLM's client
   };
   struct Sink {
-    // A piece of the answer's body, as soon as it has come.
+    // Called with each piece of the response's body as it arrives.
     std::function<void(unsigned status, std::string_view piece)> on_data;
-    // Once, after everything else. `error` says why there is no whole answer, and is empty where there is one.
+    // Called once, last. `error` says why the response is incomplete; empty if it is complete.
     std::function<void(unsigned status, const std::string& error)> on_end;
   };
 
-  // `headers` go with every request.
+  // `headers` are sent with every request.
   explicit HttpClient(BaseUrl url, std::vector<HttpHeader> headers = {});
   HttpClient(BaseUrl url, std::vector<HttpHeader> headers, Timeouts timeouts);
   ~HttpClient();
@@ -46,16 +45,16 @@ class HttpClient {
 
   const BaseUrl& url() const;
 
-  // One request after the other. `path` begins with a slash and goes behind that of the URL. Throw Error where the
-  // server cannot be reached or gives no whole answer; answers of any status are returned.
+  // Sends one request and waits. `path` begins with a slash and is appended to the URL's. Throw Error if the server
+  // cannot be reached or the response is incomplete; responses of any status are returned.
   HttpAnswer get(const std::string& path);
   HttpAnswer post(const std::string& path, const std::string& json);
 
-  // Begins a request (POST, Content-Type: application/json), which run() takes on.
+  // Queues a request (POST, Content-Type: application/json) for run().
   void start_post(const std::string& path, std::string json, std::vector<HttpHeader> headers, Sink sink);
-  // Has run() call `work` at a time.
+  // Queues `work`, which run() calls at `time`.
   void at(std::chrono::steady_clock::time_point time, std::function<void()> work);
-  // Runs everything, and what it begins in turn, to its end.
+  // Runs until all queued work, and what it queues, is done.
   void run();
 
  private:

@@ -59,7 +59,7 @@ std::vector<LatencyResult> run_latency_benchmark(
   std::vector<Decoder> decoders;
   for (const std::size_t batch_size : options.batch_sizes) {
     if (batch_size == 0 || batch_size > prompts.size()) {
-      throw Error(fmt::format("A batch of {} prompts is asked for, and there are {}.", batch_size, prompts.size()));
+      throw Error(fmt::format("The batch size is {}, but there are only {} prompts.", batch_size, prompts.size()));
     }
     const std::size_t longest =
         std::ranges::max(prompts.first(batch_size), {}, &std::vector<std::uint32_t>::size).size();
@@ -81,13 +81,13 @@ std::vector<LatencyResult> run_latency_benchmark(
   return results;
 }
 
-std::vector<std::vector<std::uint32_t>> stretches(std::span<const std::uint32_t> text, std::size_t count,
-                                                  std::size_t length) {
+std::vector<std::vector<std::uint32_t>> excerpts(std::span<const std::uint32_t> text, std::size_t count,
+                                                 std::size_t length) {
   if (length == 0 || text.size() < length) {
-    throw Error(
-        fmt::format("The text has {} tokens, and prompts of {} are to be cut out of it. Give a longer text, or "
-                    "a smaller --input-len.",
-                    text.size(), length));
+    throw Error(fmt::format(
+        "The text has only {} tokens, but prompts of {} tokens are to be taken from it. Give a longer text or a "
+        "smaller --input-len.",
+        text.size(), length));
   }
   std::vector<std::vector<std::uint32_t>> out;
   const std::size_t room = text.size() - length;

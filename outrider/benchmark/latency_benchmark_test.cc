@@ -37,7 +37,7 @@ TEST(LatencyBenchmark, MeasuresEverySetting) {
     }
     EXPECT_EQ(result.speculation.drafts == 0, result.num_speculative_tokens == 0);
   }
-  // Two iterations of three texts, greedy: each drafts alike.
+  // Two iterations of three identical greedy sequences: the drafts are the same.
   EXPECT_EQ(results[3].batch_size, 3U);
   EXPECT_EQ(results[3].speculation.drafts % 2, 0U);
   EXPECT_GE(results[3].speculation.drafts, results[1].speculation.drafts);
@@ -71,11 +71,11 @@ TEST(LatencyReport, ComparesSettings) {
   EXPECT_EQ(one["latencies"].size(), 3U);
 }
 
-TEST(Stretches, AreSpreadOverTheText) {
+TEST(Excerpts, AreSpreadOverTheText) {
   const std::vector<std::uint32_t> text = {0, 1, 2, 3, 4, 5, 6, 7};
-  EXPECT_THAT(stretches(text, 3, 2), ElementsAre(ElementsAre(0, 1), ElementsAre(3, 4), ElementsAre(6, 7)));
-  EXPECT_THAT(stretches(text, 1, 8), ElementsAre(ElementsAre(0, 1, 2, 3, 4, 5, 6, 7)));
-  EXPECT_THROW(stretches(text, 1, 9), Error);
+  EXPECT_THAT(excerpts(text, 3, 2), ElementsAre(ElementsAre(0, 1), ElementsAre(3, 4), ElementsAre(6, 7)));
+  EXPECT_THAT(excerpts(text, 1, 8), ElementsAre(ElementsAre(0, 1, 2, 3, 4, 5, 6, 7)));
+  EXPECT_THROW(excerpts(text, 1, 9), Error);
 }
 
 }  // namespace

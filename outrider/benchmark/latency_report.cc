@@ -14,7 +14,7 @@ using nlohmann::ordered_json;
 
 constexpr int kPercentiles[] = {10, 25, 50, 75, 90, 99};
 
-// Tokens a second after the first token of each text, of the median iteration.
+// Decoding throughput in tokens per second, without each sequence's first token, of the median iteration.
 double decode_rate(const LatencyResult& result, const LatencyBenchmarkOptions& options) {
   std::vector<double> seconds;
   for (std::size_t i = 0; i < result.latencies.size(); ++i) {
@@ -31,7 +31,7 @@ const LatencyResult* find(std::span<const LatencyResult> results, std::size_t ba
   return found == results.end() ? nullptr : &*found;
 }
 
-// How many times as many tokens a second as `other`; nothing where that was not measured.
+// The throughput relative to `other`; nothing if that was not measured.
 std::optional<double> ratio(const LatencyResult& result, const LatencyResult* other,
                             const LatencyBenchmarkOptions& options) {
   const double rate = other == nullptr ? 0 : decode_rate(*other, options);

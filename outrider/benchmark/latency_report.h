@@ -8,12 +8,12 @@
 
 namespace outrider {
 
-// "results": of each setting, the keys of `vllm bench latency --output-json` (avg_latency, std_latency, latencies,
-// percentiles; seconds) and ours. Where there is one setting only, vLLM's keys stand at the top as well.
+// "results": for each setting, the keys of `vllm bench latency --output-json` (avg_latency, std_latency, latencies,
+// percentiles; seconds) and ours. With a single setting, vLLM's keys are at the top level too.
 nlohmann::ordered_json latency_report_json(std::span<const LatencyResult> results,
                                            const LatencyBenchmarkOptions& options);
 
-// A table, a line for each setting.
+// Formats a table with a line for each setting.
 std::string latency_report_text(std::span<const LatencyResult> results, const LatencyBenchmarkOptions& options);
 
 }  // namespace outrider

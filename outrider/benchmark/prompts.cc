@@ -15,7 +15,7 @@
 namespace outrider {
 namespace {
 
-// One of [low, high].
+// A random number in [low, high].
 std::size_t uniform(Random& random, std::size_t low, std::size_t high) {
   return low + static_cast<std::size_t>(random.uniform() * static_cast<double>(high - low + 1));
 }
@@ -33,10 +33,9 @@ Range around(std::size_t length, double ratio) {
 nlohmann::json ask(HttpClient& client, const char* path, const nlohmann::json& body) {
   const HttpAnswer answer = client.post(path, body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   if (answer.status != 200) {
-    throw Error(
-        fmt::format("{}{} answers {}: {}. The prompts need a tokenizer: give the model's directory with "
-                    "--tokenizer DIR.",
-                    client.url().text(), path, answer.status, printable(answer.body)));
+    throw Error(fmt::format(
+        "{}{} responded {}: {}. The prompts need a tokenizer: give the model's directory with --tokenizer DIR.",
+        client.url().text(), path, answer.status, printable(answer.body)));
   }
   return parse_bounded_json(answer.body, client.url().text() + path);
 }
@@ -47,7 +46,7 @@ std::vector<TokenId> tokenize(HttpClient& client, const std::string& model, cons
   try {
     return answer.at("tokens").get<std::vector<TokenId>>();
   } catch (const nlohmann::json::exception&) {
-    throw Error(fmt::format("{}/tokenize does not answer with a list \"tokens\".", client.url().text()));
+    throw Error(fmt::format("the response of {}/tokenize has no list \"tokens\".", client.url().text()));
   }
 }
 
@@ -66,13 +65,13 @@ std::string words() {
 
 std::vector<BenchmarkPrompt> random_prompts(const RandomPromptOptions& options, std::span<const TokenId> tokens) {
   if (!(options.range_ratio >= 0 && options.range_ratio < 1)) {
-    throw Error("The range ratio of random prompts is at least 0 and below 1.");
+    throw Error("The range ratio of random prompts must be at least 0 and below 1.");
   }
-  if (tokens.empty()) throw Error("There are no tokens to make random prompts of.");
+  if (tokens.empty()) throw Error("There are no tokens to build random prompts from.");
   const Range input = around(options.input_len, options.range_ratio);
   const Range output = around(options.output_len, options.range_ratio);
   if (options.prefix_len + input.low < 1) {
-    throw Error("Random prompts could come out empty. Make the input length larger, or the range ratio smaller.");
+    throw Error("Random prompts could be empty. Increase the input length or reduce the range ratio.");
   }
   Random random(options.seed);
   std::vector<TokenId> prefix(options.prefix_len);
@@ -111,7 +110,7 @@ TextTokens tokens_of(HttpClient& client, const std::string& model) {
             const nlohmann::json answer = ask(client, "/detokenize", {{"model", model}, {"tokens", ids}});
             const auto text = answer.is_object() ? answer.find("prompt") : answer.end();
             if (text == answer.end() || !text->is_string()) {
-              throw Error(fmt::format("{}/detokenize does not answer with a text \"prompt\".", client.url().text()));
+              throw Error(fmt::format("the response of {}/detokenize has no string \"prompt\".", client.url().text()));
             }
             return text->get<std::string>();
           },

@@ -17,7 +17,7 @@ const std::vector<TokenId>& ids(const BenchmarkPrompt& prompt) {
   return std::get<std::vector<TokenId>>(prompt.prompt);
 }
 
-TEST(RandomPrompts, AreRunsOfTheTokensOfTheLengthsAskedFor) {
+TEST(RandomPrompts, AreConsecutiveTokensOfTheRequestedLengths) {
   RandomPromptOptions options;
   options.count = 50;
   options.input_len = 10;
@@ -75,7 +75,7 @@ TEST(RandomPrompts, AreTheSameForTheSameSeed) {
   EXPECT_NE(all(), once);
 }
 
-TEST(RandomPrompts, RefuseWhatCannotBe) {
+TEST(RandomPrompts, RejectInvalidOptions) {
   RandomPromptOptions options;
   EXPECT_THROW(random_prompts(options, {}), Error);
   options.range_ratio = 1;

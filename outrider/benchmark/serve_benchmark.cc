@@ -28,13 +28,13 @@ double seconds(Clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
-// A text of an object, or of an object within it; empty where there is none.
+// A string of an object, or of an object within it; empty if absent.
 std::string text_at(const json& object, const char* key) {
   const auto found = object.is_object() ? object.find(key) : object.end();
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// One request that is under way.
+// One request in progress.
 class Measurement {
  public:
   Measurement(RequestOutcome& outcome, Clock::time_point run_start) : outcome_(outcome), sent_(Clock::now()) {
@@ -57,9 +57,9 @@ class Measurement {
     } else if (status != 200) {
       why = fmt::format("status {}: {}", status, message_of(refusal_));
     } else if (why.empty() && chunks_ == 0) {
-      why = "the answer holds no token";
+      why = "the response has no tokens";
     }
-    if (outcome_.output_tokens == 0) outcome_.output_tokens = chunks_;  // a server that does not tell its usage
+    if (outcome_.output_tokens == 0) outcome_.output_tokens = chunks_;  // the server reports no usage
     outcome_.latency = seconds(last_ - sent_);
   }
 
@@ -123,11 +123,11 @@ std::optional<SpeculationCounts> read_counters(HttpClient& client) {
     const HttpAnswer answer = client.get("/metrics");
     return answer.status == 200 ? read_speculation_metrics(answer.body) : std::nullopt;
   } catch (const Error&) {
-    return {};  // it is the requests that tell whether the server can be reached
+    return {};  // the requests will report an unreachable server
   }
 }
 
-// Nothing where no draft was made, or where counters have been set back meanwhile: another server answers now.
+// Nothing if no draft was made, or if counters were reset because another server answers now.
 std::optional<SpeculationCounts> growth(const std::optional<SpeculationCounts>& before,
                                         const std::optional<SpeculationCounts>& after) {
   if (!before || !after || after->drafts <= before->drafts || after->draft_tokens <= before->draft_tokens ||
@@ -148,7 +148,7 @@ std::optional<SpeculationCounts> growth(const std::optional<SpeculationCounts>& 
   return grown;
 }
 
-// The requests of one run.
+// All requests of one run.
 class Run {
  public:
   Run(HttpClient& client, std::span<const BenchmarkPrompt> prompts, const ServeBenchmarkOptions& options,
@@ -169,7 +169,7 @@ class Run {
   std::vector<RequestOutcome> take_outcomes() { return std::move(outcomes_); }
 
  private:
-  // Takes the prompts whose time has come, in their order, and waits for the next.
+  // Sends the prompts that are due, in order, and waits for the next.
   void arrive() {
     for (; arrived_ < arrivals_.size(); ++arrived_) {
       const auto time =
@@ -228,10 +228,10 @@ class Run {
 };
 
 void validate(const ServeBenchmarkOptions& options) {
-  if (!(options.request_rate > 0)) throw Error("The request rate must be above 0 requests a second, or inf.");
-  if (!(options.burstiness > 0)) throw Error("The burstiness must be above 0.");
-  if (options.max_concurrency == std::size_t{0}) throw Error("At least one request must be allowed at a time.");
-  if (!options.endpoint.starts_with('/')) throw Error("The endpoint is a path, such as /v1/completions.");
+  if (!(options.request_rate > 0)) throw Error("The request rate must be greater than 0 requests per second, or inf.");
+  if (!(options.burstiness > 0)) throw Error("The burstiness must be greater than 0.");
+  if (options.max_concurrency == std::size_t{0}) throw Error("The maximum concurrency must be at least 1.");
+  if (!options.endpoint.starts_with('/')) throw Error("The endpoint must be a path, such as /v1/completions.");
 }
 
 }  // namespace
@@ -240,7 +240,7 @@ nlohmann::ordered_json request_body(const BenchmarkPrompt& prompt, const ServeBe
   nlohmann::ordered_json body = {{"model", options.model}};
   if (options.chat()) {
     const auto* text = std::get_if<std::string>(&prompt.prompt);
-    if (text == nullptr) throw Error("A chat is made of texts: token ids can be sent to /v1/completions only.");
+    if (text == nullptr) throw Error("Chats need prompts that are strings; send token ids to /v1/completions.");
     body["messages"] = {{{"role", "user"}, {"content", *text}}};
     body["max_completion_tokens"] = prompt.output_tokens;
   } else {
@@ -286,7 +286,7 @@ ServeRun run_serve_benchmark(HttpClient& client, std::span<const BenchmarkPrompt
     const std::vector<double> at_once(options.warmups, 0.0);
     warmup.run(at_once);
     for (const RequestOutcome& outcome : warmup.take_outcomes()) {
-      if (!outcome.success()) throw Error(fmt::format("A request to warm up failed: {}.", outcome.error));
+      if (!outcome.success()) throw Error(fmt::format("A warmup request failed: {}.", outcome.error));
     }
   }
   ServeRun out;

@@ -1,4 +1,4 @@
-// The client against a server that answers as it is told to.
+// Tests of the client against a fake server.
 
 #include "outrider/benchmark/serve_benchmark.h"
 
@@ -19,7 +19,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Answers /v1/completions with three chunks of two tokens, and drafts as it says in /metrics.
+// Answers /v1/completions with three chunks of two tokens, and reports drafts in /metrics.
 class FakeServer {
  public:
   FakeServer()
@@ -133,7 +133,7 @@ TEST(ServeBenchmark, MeasuresEachRequest) {
   EXPECT_THAT(last, ::testing::UnorderedElementsAre(0, 1, 2, 3, 4));
 }
 
-TEST(ServeBenchmark, KeepsWithinTheConcurrency) {
+TEST(ServeBenchmark, RespectsTheMaximumConcurrency) {
   FakeServer server;
   HttpClient client = server.client();
   ServeBenchmarkOptions options;
@@ -144,7 +144,7 @@ TEST(ServeBenchmark, KeepsWithinTheConcurrency) {
   EXPECT_GE(run.outcomes[5].start, run.outcomes[0].latency);
 }
 
-TEST(ServeBenchmark, CountsFailuresAndGoesOn) {
+TEST(ServeBenchmark, CountsFailuresAndContinues) {
   FakeServer server;
   server.refuse_every = 3;
   HttpClient client = server.client();
@@ -158,7 +158,7 @@ TEST(ServeBenchmark, CountsFailuresAndGoesOn) {
   EXPECT_THAT(text, HasSubstr("status 429: The queue is full."));
 }
 
-TEST(ServeBenchmark, AnErrorWithinAStreamIsAFailure) {
+TEST(ServeBenchmark, AnErrorInAStreamIsAFailure) {
   FakeServer server;
   server.break_off = true;
   HttpClient client = server.client();
@@ -166,12 +166,12 @@ TEST(ServeBenchmark, AnErrorWithinAStreamIsAFailure) {
   EXPECT_EQ(run.outcomes[0].error, "A weight is faulty.");
 }
 
-TEST(ServeBenchmark, AServerThatIsNotThereIsAFailureOfEachRequest) {
+TEST(ServeBenchmark, AnUnreachableServerFailsEachRequest) {
   HttpClient client(parse_base_url("http://127.0.0.1:1"));
   const ServeRun run = run_serve_benchmark(client, prompts(2), {}, {});
   EXPECT_FALSE(run.speculation);
   for (const RequestOutcome& outcome : run.outcomes)
-    EXPECT_THAT(outcome.error, HasSubstr("127.0.0.1:1: no connection"));
+    EXPECT_THAT(outcome.error, HasSubstr("127.0.0.1:1: cannot connect"));
   EXPECT_THROW(client.get("/v1/models"), Error);
 }
 
@@ -187,14 +187,14 @@ TEST(ServeBenchmark, ChatsSendMessages) {
   EXPECT_THROW(request_body(prompts(1)[0], options), Error);
 }
 
-TEST(ServeBenchmark, ArrivalsKeepTheRate) {
+TEST(ServeBenchmark, ArrivalsMatchTheRate) {
   ServeBenchmarkOptions options;
   EXPECT_THAT(arrival_times(3, options), ::testing::ElementsAre(0, 0, 0));
   options.request_rate = 10;
   const std::vector<double> times = arrival_times(1000, options);
   EXPECT_TRUE(std::ranges::is_sorted(times));
   EXPECT_NEAR(times.back(), 100, 1e-9);
-  // Of a Poisson process' intervals a share of e^-1 is longer than the mean.
+  // In a Poisson process, a fraction of e^-1 of the intervals is longer than the mean.
   double longer = 0;
   for (std::size_t i = 1; i < times.size(); ++i) longer += times[i] - times[i - 1] > 0.1 ? 1 : 0;
   EXPECT_NEAR(longer / 999, 0.368, 0.06);
@@ -203,7 +203,7 @@ TEST(ServeBenchmark, ArrivalsKeepTheRate) {
   EXPECT_EQ(arrival_times(0, options).size(), 0U);
 }
 
-TEST(ServeBenchmark, RefusesOptionsOutOfRange) {
+TEST(ServeBenchmark, RejectsOptionsOutOfRange) {
   FakeServer server;
   HttpClient client = server.client();
   const auto refused = [&](const std::function<void(ServeBenchmarkOptions&)>& change) {
@@ -262,7 +262,7 @@ TEST(ServeReport, HasVllmsKeysAndNumbers) {
   EXPECT_THROW(validate(report), Error);
 }
 
-TEST(ServeReport, OfNothingHasNoNumbersThatAreNone) {
+TEST(ServeReport, WithoutSuccessfulRequestsHasNoNan) {
   ServeRun run;
   run.outcomes.push_back({"refused", 0, 0, 0, 0, {}, 0, 0, ""});
   const auto json = serve_report_json(run, {}, {});

@@ -39,7 +39,7 @@ double time_per_output_token(const RequestOutcome& outcome) {
   return (outcome.latency - outcome.ttft) / static_cast<double>(outcome.output_tokens - 1);
 }
 
-// Of the requests that were answered, in milliseconds.
+// The values of the successful requests, in milliseconds.
 std::vector<double> values_of(std::string_view metric, const ServeRun& run) {
   std::vector<double> values;
   for (const RequestOutcome& outcome : run.outcomes) {
@@ -66,7 +66,7 @@ std::size_t count_good(const ServeRun& run, const std::map<std::string, double>&
   }));
 }
 
-// The most tokens that came in one second of the run. What came at once shares the request's tokens evenly.
+// The maximum number of tokens received in one second of the run. A response's events share its tokens evenly.
 double peak_tokens(const ServeRun& run) {
   std::map<std::size_t, double> per_second;
   for (const RequestOutcome& outcome : run.outcomes) {
@@ -82,7 +82,7 @@ double peak_tokens(const ServeRun& run) {
 }
 
 std::size_t peak_concurrency(const ServeRun& run) {
-  std::vector<std::pair<double, int>> changes;  // an end comes before a start at the same time
+  std::vector<std::pair<double, int>> changes;  // at the same time, an end sorts before a start
   for (const RequestOutcome& outcome : run.outcomes) {
     if (!outcome.success()) continue;
     changes.emplace_back(outcome.start, 1);
@@ -135,19 +135,21 @@ std::string row(std::string_view label, std::uint64_t value) {
 void validate(const ServeReportOptions& options) {
   for (const std::string& metric : options.metrics) {
     if (std::ranges::find(kMetrics, metric, &Metric::key) != kMetrics.end()) continue;
-    throw Error(fmt::format("\"{}\" is no metric. There are {}.", printable(metric),
+    throw Error(fmt::format("\"{}\" is not a metric; supported are {}.", printable(metric),
                             fmt::join(std::vector<std::string_view>{"ttft", "tpot", "itl", "e2el", "client_queue_time",
                                                                     "e2el_including_client_queue"},
                                       ", ")));
   }
   for (const double percent : options.percentiles) {
-    if (!(percent >= 0 && percent <= 100)) throw Error(fmt::format("{} is no percentile: 0 to 100.", percent));
+    if (!(percent >= 0 && percent <= 100))
+      throw Error(fmt::format("{} is not a percentile; it must be from 0 to 100.", percent));
   }
   for (const auto& [metric, limit] : options.goodput) {
     if (metric != "ttft" && metric != "tpot" && metric != "e2el") {
-      throw Error(fmt::format("\"{}\" is nothing that --goodput knows: ttft, tpot, e2el.", printable(metric)));
+      throw Error(
+          fmt::format("\"{}\" is not a metric of --goodput; supported are ttft, tpot, e2el.", printable(metric)));
     }
-    if (!(limit >= 0)) throw Error(fmt::format("The limit of {} is a number of milliseconds.", metric));
+    if (!(limit >= 0)) throw Error(fmt::format("The limit of {} must be a number of milliseconds.", metric));
   }
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kMaxPositions = 1024;
 
-// The sample's value: what follows the name and its labels. Label values may hold anything, "}" and spaces among it.
+// The value of a sample, after its name and labels. Label values may contain anything, including "}" and spaces.
 std::optional<double> value_of(std::string_view line) {
   std::size_t end = line.find_first_of("{ ");
   if (end == std::string_view::npos) return {};

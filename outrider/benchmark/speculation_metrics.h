@@ -7,8 +7,8 @@
 
 namespace outrider {
 
-// The counters vllm:spec_decode_* of a server's /metrics, added up over their labels but for the position. Nothing
-// where the server has none of them.
+// The counters vllm:spec_decode_* of a server's /metrics, summed over all labels except the position. Nothing if the
+// server has none of them.
 std::optional<SpeculationCounts> read_speculation_metrics(std::string_view metrics);
 
 }  // namespace outrider

@@ -6,7 +6,7 @@
 namespace outrider {
 namespace {
 
-TEST(SpeculationMetrics, AreAddedUpOverEngines) {
+TEST(SpeculationMetrics, AreSummedOverEngines) {
   // As vLLM 0.11 writes them for two engines.
   const auto counts = read_speculation_metrics(R"(# HELP vllm:spec_decode_num_drafts_total Number of drafts.
 # TYPE vllm:spec_decode_num_drafts_total counter
@@ -28,7 +28,7 @@ vllm:spec_decode_num_drafts_total{engine="3
   EXPECT_THAT(counts->accepted_per_position, ::testing::ElementsAre(100, 50));
 }
 
-TEST(SpeculationMetrics, OfAServerWithoutSpeculationAreNone) {
+TEST(SpeculationMetrics, AreAbsentWithoutSpeculation) {
   EXPECT_FALSE(read_speculation_metrics("vllm:prompt_tokens_total 4\n"));
   EXPECT_FALSE(read_speculation_metrics(""));
 }

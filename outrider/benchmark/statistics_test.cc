@@ -5,7 +5,7 @@
 namespace outrider {
 namespace {
 
-TEST(Statistics, AreNumpys) {
+TEST(Statistics, EqualNumpys) {
   const std::vector<double> values = {4, 1, 3, 2, 10};
   EXPECT_DOUBLE_EQ(mean(values), 4);
   EXPECT_NEAR(standard_deviation(values), 3.1622776601683795, 1e-12);

@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// `outrider bench`, with `serve` and `latency` below it.
+// Adds `outrider bench` with its subcommands `serve` and `latency`.
 void add_bench_command(CLI::App& app, int& status);
 
 void add_bench_serve_command(CLI::App& bench, int& status);

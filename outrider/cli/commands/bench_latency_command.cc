@@ -46,7 +46,7 @@ std::vector<std::vector<std::uint32_t>> make_prompts(const Arguments& arguments,
   const std::size_t count = std::ranges::max(arguments.benchmark.batch_sizes);
   if (!arguments.text_file.empty()) {
     const std::string text = read_text_file(arguments.text_file, kMaxText);
-    return stretches(text_prompt_ids(tokenizer, text), count, arguments.input_len);
+    return excerpts(text_prompt_ids(tokenizer, text), count, arguments.input_len);
   }
   RandomPromptOptions options;
   options.count = count;
@@ -74,7 +74,8 @@ int run(Arguments& arguments) {
       });
   bar.clear();
   fmt::print(
-      "{} tokens in, {} out, {} prompts; {} iterations after {} to warm up; {} kernels, {} threads, {} numerics\n",
+      "{} input tokens, {} output tokens, {} prompts; {} iterations after {} warmups; {} kernels, {} threads, {} "
+      "numerics\n",
       arguments.input_len, arguments.benchmark.output_len, arguments.text_file.empty() ? "random" : "text",
       arguments.benchmark.iterations, arguments.benchmark.warmups, model.kernels().name,
       arguments.model.options().threads, arguments.model.mode);
@@ -98,44 +99,45 @@ int run(Arguments& arguments) {
 void add_bench_latency_command(CLI::App& bench, int& status) {
   auto arguments = std::make_shared<Arguments>();
   LatencyBenchmarkOptions& options = arguments->benchmark;
-  CLI::App* command = bench.add_subcommand("latency", "Time a batch of texts, in this process");
+  CLI::App* command = bench.add_subcommand("latency", "Benchmark the latency of a batch, in this process");
   command->footer(
-      "Every batch size is measured with every number of speculative tokens (k), iterations in turn. \"x k=0\" and\n"
-      "\"x batch 1\" compare tokens a second after the prompt. Random prompts say little of acceptance: cut real ones\n"
-      "out of a text with --text-file. See docs/bench.md.\n"
-      "Exit status: 0; 2 the checkpoint is incomplete, or something else that was asked for is not possible.");
-  command->add_option("MODEL", arguments->path, "Directory of the checkpoint, with its tokenizer.json")->required();
+      "Measures every batch size with every number of speculative tokens (k), iterations interleaved. \"x k=0\" and\n"
+      "\"x batch 1\" are speedups of decoding, without the prompt. Random prompts say little about acceptance: take\n"
+      "real ones from a file with --text-file. See docs/bench.md.\n"
+      "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied.");
+  command->add_option("MODEL", arguments->path, "Checkpoint directory, with tokenizer.json")->required();
   const auto positive = CLI::Range(std::size_t{1}, std::size_t{1} << 20);
-  command->add_option("--input-len", arguments->input_len, "Tokens of each prompt")
+  command->add_option("--input-len", arguments->input_len, "Number of input tokens per prompt")
       ->check(positive)
       ->capture_default_str();
-  command->add_option("--output-len", options.output_len, "Tokens to write after each, at least 2")
+  command->add_option("--output-len", options.output_len, "Number of output tokens per prompt, at least 2")
       ->check(CLI::Range(std::size_t{2}, std::size_t{1} << 20))
       ->capture_default_str();
-  command->add_option("--batch-size", options.batch_sizes, "Texts written at once; several, separated by commas")
+  command->add_option("--batch-size", options.batch_sizes, "Batch sizes, separated by commas")
       ->delimiter(',')
       ->check(CLI::Range(std::size_t{1}, std::size_t{4096}))
       ->capture_default_str();
   add_speculation_options(*command, arguments->speculation);
   command
       ->add_option("--num-speculative-tokens", arguments->num_speculative_tokens,
-                   "Drafts a step; several, separated by commas; default: 0 and, with an MTP block, 1")
+                   "Draft tokens per step, separated by commas; default: 0 and, with an MTP block, 1")
       ->delimiter(',')
       ->check(CLI::Range(std::size_t{0}, kMaxSpeculativeTokens))
       ->excludes("--speculative-config", "--no-speculation");
-  command->add_option("--num-iters-warmup", options.warmups, "Iterations that do not count")
+  command->add_option("--num-iters-warmup", options.warmups, "Number of warmup iterations")
       ->check(CLI::Range(std::size_t{0}, std::size_t{1} << 20))
       ->capture_default_str();
-  command->add_option("--num-iters", options.iterations, "Iterations that count")
+  command->add_option("--num-iters", options.iterations, "Number of measured iterations")
       ->check(positive)
       ->capture_default_str();
-  command->add_option("--text-file", arguments->text_file, "Cut the prompts out of this text; default: random tokens")
+  command->add_option("--text-file", arguments->text_file, "Text file to take prompts from; default: random tokens")
       ->type_name("FILE");
-  command->add_option("--temperature", options.sampling.temperature, "0: the most likely token, always")
+  command->add_option("--temperature", options.sampling.temperature, "Sampling temperature; 0: greedy")
       ->capture_default_str();
-  command->add_option("--seed", options.seed, "For prompts and sampling")->capture_default_str();
-  command->add_option("--output-json", arguments->output_json, "Write the results as JSON")->type_name("FILE");
-  command->add_flag("--disable-tqdm", arguments->quiet, "No progress bar");
+  command->add_option("--seed", options.seed, "Random seed of prompts and sampling")->capture_default_str();
+  command->add_option("--output-json", arguments->output_json, "Write the results to this JSON file")
+      ->type_name("FILE");
+  command->add_flag("--disable-tqdm", arguments->quiet, "Disable the progress bar");
   add_chunk_option(*command, options.chunk);
   add_model_options(*command, arguments->model);
   command->callback([arguments, &status] { status = run(*arguments); });

@@ -111,7 +111,7 @@ std::vector<HttpHeader> headers(const Arguments& arguments) {
     constexpr std::string_view kToken = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~";
     if (header.name.find_first_not_of(kToken) != std::string::npos ||
         header.value.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
-      throw Error(fmt::format("\"{}\" cannot be a header of a request.", printable(header.name)));
+      throw Error(fmt::format("\"{}\" is not a valid request header.", printable(header.name)));
     }
   }
   return out;
@@ -119,15 +119,15 @@ std::vector<HttpHeader> headers(const Arguments& arguments) {
 
 struct ServedModel {
   std::string name;
-  std::string root;  // where the server has it from; empty where it does not tell
+  std::string root;  // the model's path as the server reports it; empty if it does not
 };
 
-// The first of the server's models.
+// The first model that the server lists.
 ServedModel first_model(HttpClient& client) {
   const std::string where = client.url().text() + "/v1/models";
   const HttpAnswer answer = client.get("/v1/models");
   if (answer.status != 200) {
-    throw Error(fmt::format("{} answers {}: {}.", where, answer.status, printable(answer.body)));
+    throw Error(fmt::format("{} responded {}: {}.", where, answer.status, printable(answer.body)));
   }
   const nlohmann::json json = parse_bounded_json(answer.body, where);
   try {
@@ -160,7 +160,9 @@ void wait_until_ready(HttpClient& client, unsigned timeout) {
 std::vector<BenchmarkPrompt> make_prompts(const Arguments& arguments, const TextTokens& tokens) {
   if (arguments.dataset_name == "random") {
     if (!arguments.dataset_path.empty()) {
-      throw Error("Random prompts come from no file: leave --dataset-path out, or name another data set.");
+      throw Error(
+          "--dataset-path needs a data set that is read from a file: set --dataset-name too, or leave --dataset-path "
+          "out.");
     }
     RandomPromptOptions options = arguments.random;
     options.count = arguments.num_prompts;
@@ -175,7 +177,8 @@ std::vector<BenchmarkPrompt> make_prompts(const Arguments& arguments, const Text
     return prompts;
   }
   if (arguments.dataset_path.empty()) {
-    throw Error(fmt::format("The data set {} is a file: name it with --dataset-path.", arguments.dataset_name));
+    throw Error(
+        fmt::format("The data set {} is read from a file: give it with --dataset-path.", arguments.dataset_name));
   }
   DatasetOptions options;
   options.count = arguments.num_prompts;
@@ -197,7 +200,7 @@ ordered_json extra_body(const Arguments& arguments) {
   if (arguments.top_k) body["top_k"] = *arguments.top_k;
   if (!arguments.extra_body.empty()) {
     const nlohmann::json more = parse_bounded_json(arguments.extra_body, "--extra-body");
-    if (!more.is_object()) throw Error("--extra-body is a JSON object: what it holds goes into every request.");
+    if (!more.is_object()) throw Error("--extra-body must be a JSON object; its fields are added to every request.");
     body.update(more);
   }
   return body;
@@ -213,7 +216,7 @@ ServeReportOptions report_options(const Arguments& arguments) {
     char* end = nullptr;
     options.goodput[name] = std::strtod(value.c_str(), &end);
     if (value.empty() || *end != '\0') {
-      throw Error(fmt::format("--goodput: \"{}\" is no number of milliseconds.", printable(value)));
+      throw Error(fmt::format("--goodput: \"{}\" is not a number of milliseconds.", printable(value)));
     }
   }
   validate(options);
@@ -224,7 +227,7 @@ std::string rate_word(double rate) {
   return std::isinf(rate) ? "inf" : fmt::format("{}", rate);
 }
 
-// vLLM's: label, rate, concurrency, model and date.
+// vLLM's file name: label, rate, concurrency, model and date.
 std::string result_path(const Arguments& arguments, const std::string& model, const std::string& date) {
   std::string name = arguments.result_filename;
   if (name.empty()) {
@@ -263,7 +266,7 @@ ordered_json result_json(const Arguments& arguments, const std::string& model, c
   return out;
 }
 
-// Every request under way has a connection of its own.
+// Each concurrent request has its own connection.
 void raise_descriptor_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -277,7 +280,7 @@ int run(Arguments& arguments) {
       arguments.endpoint.value_or(arguments.backend == "openai-chat" ? "/v1/chat/completions" : "/v1/completions");
   options.seed = arguments.seed;
   options.extra_body = extra_body(arguments);
-  // vLLM does so too: random prompts are there to be answered at full length.
+  // As vLLM: random prompts are meant to be answered at full length.
   if (arguments.dataset_name == "random") options.ignore_eos = true;
   const ServeReportOptions report = report_options(arguments);
   for (const std::string& text : arguments.metadata) split_pair(text, '=', "--metadata");
@@ -297,8 +300,8 @@ int run(Arguments& arguments) {
   if (!directory.empty()) tokenizer = Tokenizer::open(directory);
   const TextTokens tokens = tokenizer ? tokens_of(*tokenizer) : tokens_of(client, options.model);
   const std::vector<BenchmarkPrompt> prompts = make_prompts(arguments, tokens);
-  fmt::print("{} prompts of {} for {} at {}{}, tokens of {}\n", prompts.size(), arguments.dataset_name, options.model,
-             client.url().text(), options.endpoint, directory.empty() ? "the server" : directory);
+  fmt::print("{} {} prompts for {} at {}{}, tokenizer {}\n", prompts.size(), arguments.dataset_name, options.model,
+             client.url().text(), options.endpoint, directory.empty() ? "of the server" : directory);
   std::fflush(stdout);
 
   ProgressBar bar("requests", ProgressUnit::kItems);
@@ -320,29 +323,31 @@ int run(Arguments& arguments) {
 }
 
 void add_server_options(CLI::App& command, Arguments& arguments) {
-  command.add_option("--base-url", arguments.base_url, "The server, as http://host:port; instead of --host and --port");
-  command.add_option("--host", arguments.host, "The server's host")->capture_default_str();
-  command.add_option("--port", arguments.port, "The server's port")
+  command.add_option("--base-url", arguments.base_url,
+                     "Base URL of the server, http://host:port; replaces --host and --port");
+  command.add_option("--host", arguments.host, "Host of the server")->capture_default_str();
+  command.add_option("--port", arguments.port, "Port of the server")
       ->check(CLI::Range(1U, 65535U))
       ->capture_default_str();
   command.add_option("--endpoint", arguments.endpoint,
-                     "Path of the API; one that ends in /chat/completions gets messages; default: /v1/completions");
+                     "API path; one that ends in /chat/completions receives messages; default: /v1/completions");
   command
       .add_option("--backend", arguments.backend,
-                  "openai, vllm: completions; openai-chat: chats. All of them stream as OpenAI's API does")
+                  "API type: openai and vllm: completions; openai-chat: chat completions; all streamed")
       ->check(CLI::IsMember({"openai", "vllm", "openai-chat"}))
       ->capture_default_str();
-  command.add_option("--api-key", arguments.api_key, "Sent with every request; else OPENAI_API_KEY of the environment");
-  command.add_option("--header", arguments.headers, "More headers, NAME=VALUE each");
-  command.add_option("--model", arguments.model, "Name of the model, or its directory; default: the server's first");
-  command.add_option("--served-model-name", arguments.served_model_name, "What the API calls it; default: --model");
+  command.add_option("--api-key", arguments.api_key, "API key; default: the environment variable OPENAI_API_KEY");
+  command.add_option("--header", arguments.headers, "Additional request headers, NAME=VALUE each");
+  command.add_option("--model", arguments.model, "Model name or directory; default: the server's first model");
+  command.add_option("--served-model-name", arguments.served_model_name, "Model name in requests; default: --model");
   command
       .add_option("--tokenizer", arguments.tokenizer,
-                  "Directory with a tokenizer.json; default: the model's, where it is on this machine, else the "
-                  "server's /tokenize")
+                  "Directory with a tokenizer.json; default: the model's, if it is on this machine, else the server's "
+                  "/tokenize")
       ->type_name("DIR");
   command
-      .add_option("--ready-check-timeout-sec", arguments.ready_check_timeout, "Seconds to wait for the server to start")
+      .add_option("--ready-check-timeout-sec", arguments.ready_check_timeout,
+                  "Seconds to wait for the server to become ready")
       ->check(CLI::Range(0U, 86400U))
       ->capture_default_str();
 }
@@ -352,105 +357,112 @@ void add_prompt_options(CLI::App& command, Arguments& arguments) {
   const auto length = CLI::Range(std::size_t{1}, std::size_t{1} << 24);
   command
       .add_option("--dataset-name", arguments.dataset_name,
-                  "random: tokens at random; custom: JSON lines with a \"prompt\"; sharegpt: its JSON")
+                  "Data set: random: random tokens; custom: JSON lines with a \"prompt\"; sharegpt: ShareGPT JSON")
       ->check(CLI::IsMember({"random", "custom", "sharegpt"}))
       ->capture_default_str();
-  command.add_option("--dataset-path", arguments.dataset_path, "The data set's file")->type_name("FILE");
-  command.add_option("--num-prompts", arguments.num_prompts, "Requests to send")->check(length)->capture_default_str();
-  command.add_option("--random-input-len", random.input_len, "Tokens of a random prompt")
+  command.add_option("--dataset-path", arguments.dataset_path, "Path of the data set")->type_name("FILE");
+  command.add_option("--num-prompts", arguments.num_prompts, "Number of requests")
       ->check(length)
       ->capture_default_str();
-  command.add_option("--random-output-len", random.output_len, "Tokens to write after it")
+  command.add_option("--random-input-len", random.input_len, "Number of input tokens per random prompt")
       ->check(length)
       ->capture_default_str();
-  command.add_option("--random-range-ratio", random.range_ratio, "Both lengths vary by this part; 0 to below 1")
+  command.add_option("--random-output-len", random.output_len, "Number of output tokens per random prompt")
+      ->check(length)
       ->capture_default_str();
-  command.add_option("--random-prefix-len", random.prefix_len, "Tokens that all prompts begin with, besides")
+  command.add_option("--random-range-ratio", random.range_ratio, "Fraction by which both lengths vary; 0 to below 1")
+      ->capture_default_str();
+  command
+      .add_option("--random-prefix-len", random.prefix_len,
+                  "Number of additional tokens in a prefix shared by all prompts")
       ->check(CLI::Range(std::size_t{0}, std::size_t{1} << 24))
       ->capture_default_str();
   command
       .add_option("--custom-output-len", arguments.custom_output_len,
-                  "Tokens to write; default: the line's \"output_tokens\", else 256")
+                  "Number of output tokens; default: the line's \"output_tokens\", else 256")
       ->check(length);
   command
       .add_option("--sharegpt-output-len", arguments.sharegpt_output_len,
-                  "Tokens to write; default: as many as the conversation's answer has")
+                  "Number of output tokens; default: the length of the conversation's answer")
       ->check(length);
-  command.add_option("--input-len", arguments.input_len, "The same as --random-input-len")->check(length);
-  command.add_option("--output-len", arguments.output_len, "Tokens to write, whatever the data set")->check(length);
-  command.add_flag("--disable-shuffle", arguments.disable_shuffle, "Take a data set's prompts in their order");
-  command.add_flag("--no-oversample", arguments.no_oversample, "Send no prompt twice, even where they are too few");
+  command.add_option("--input-len", arguments.input_len, "Same as --random-input-len")->check(length);
+  command.add_option("--output-len", arguments.output_len, "Number of output tokens, for every data set")
+      ->check(length);
+  command.add_flag("--disable-shuffle", arguments.disable_shuffle, "Send a data set's prompts in file order");
+  command.add_flag("--no-oversample", arguments.no_oversample,
+                   "Never repeat prompts, even if there are fewer than --num-prompts");
   command.add_flag("--skip-chat-template", arguments.skip_chat_template,
-                   "For scripts written for vLLM: prompts are always sent as they stand");
-  command.add_option("--seed", arguments.seed, "For prompts, their order and when they are sent")
+                   "Accepted for compatibility with vLLM: prompts are always sent unchanged");
+  command.add_option("--seed", arguments.seed, "Random seed of prompts, their order and arrival times")
       ->capture_default_str();
 }
 
 void add_request_options(CLI::App& command, Arguments& arguments) {
   ServeBenchmarkOptions& options = arguments.benchmark;
   command
-      .add_option("--request-rate", options.request_rate, "Requests a second, as a Poisson process; inf: all at once")
+      .add_option("--request-rate", options.request_rate, "Requests per second, as a Poisson process; inf: all at once")
       ->default_str("inf");
-  command.add_option("--burstiness", options.burstiness, "Below 1: in bursts; above 1: more evenly; 1: Poisson")
+  command
+      .add_option("--burstiness", options.burstiness,
+                  "Burstiness of arrivals; 1: Poisson; below 1: burstier; above 1: more uniform")
       ->capture_default_str();
-  command.add_option("--max-concurrency", options.max_concurrency, "Requests under way at a time, at most")
+  command.add_option("--max-concurrency", options.max_concurrency, "Maximum number of concurrent requests")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20));
-  command.add_option("--num-warmups", options.warmups, "Requests to send before, that do not count")
+  command.add_option("--num-warmups", options.warmups, "Number of warmup requests")
       ->check(CLI::Range(std::size_t{0}, std::size_t{1} << 20))
       ->capture_default_str();
   command.add_flag("--ignore-eos", options.ignore_eos,
-                   "Write on after the end of the text; always so for random prompts");
-  command.add_option("--logprobs", options.logprobs, "Ask for the logprobs of so many tokens")
+                   "Ignore the end-of-sequence token; always set for random prompts");
+  command.add_option("--logprobs", options.logprobs, "Number of logprobs to request per token")
       ->check(CLI::Range(0U, 20U));
   for (auto& [field, value] : arguments.sampling) {
     std::string name = field;
     std::ranges::replace(name, '_', '-');
-    command.add_option("--" + name, value, "Of sampling; default: the server's");
+    command.add_option("--" + name, value, "Sampling parameter; default: the server's");
   }
-  command.add_option("--top-k", arguments.top_k, "Of sampling; default: the server's");
-  command.add_option("--extra-body", arguments.extra_body, "JSON object whose fields go into every request");
+  command.add_option("--top-k", arguments.top_k, "Sampling parameter; default: the server's");
+  command.add_option("--extra-body", arguments.extra_body, "JSON object of additional fields for every request");
   command.add_option("--request-id-prefix", options.request_id_prefix,
-                     "Send x-request-id: this and the prompt's number");
+                     "Prefix of the header x-request-id, before the prompt's number");
 }
 
 void add_result_options(CLI::App& command, Arguments& arguments) {
   command
       .add_option("--percentile-metrics", arguments.percentile_metrics,
-                  "What to report, separated by commas: ttft, tpot, itl, e2el, client_queue_time, "
+                  "Metrics to report, separated by commas: ttft, tpot, itl, e2el, client_queue_time, "
                   "e2el_including_client_queue")
       ->delimiter(',')
       ->default_str("ttft,tpot,itl");
-  command.add_option("--metric-percentiles", arguments.metric_percentiles, "Percentiles of them, separated by commas")
+  command
+      .add_option("--metric-percentiles", arguments.metric_percentiles, "Percentiles to report, separated by commas")
       ->delimiter(',')
       ->default_str("99");
   command.add_option("--goodput", arguments.goodput,
-                     "Count requests that keep within NAME:MILLISECONDS each (ttft, tpot, e2el)");
-  command.add_flag("--save-result", arguments.save_result, "Write the result to a JSON file");
-  command.add_flag("--append-result", arguments.append_result, "Write it behind what the file holds");
+                     "Service level objectives, NAME:MILLISECONDS each (ttft, tpot, e2el)");
+  command.add_flag("--save-result", arguments.save_result, "Save the result to a JSON file");
+  command.add_flag("--append-result", arguments.append_result, "Append the result to the file");
   command.add_flag("--save-detailed", arguments.save_detailed,
-                   "Write lengths, times, text and errors of each request too");
-  command.add_option("--result-dir", arguments.result_dir, "Directory of the file; default: the current one")
+                   "Save lengths, times, outputs and errors of each request too");
+  command.add_option("--result-dir", arguments.result_dir, "Directory of the result file; default: the current one")
       ->type_name("DIR");
   command
       .add_option("--result-filename", arguments.result_filename,
-                  "Its name; default: {label}-{rate}qps[-concurrency{n}]-{model}-{date}.json")
+                  "Name of the result file; default: {label}-{rate}qps[-concurrency{n}]-{model}-{date}.json")
       ->type_name("FILE");
-  command.add_option("--label", arguments.label, "Begins the file's name; default: --backend");
-  command.add_option("--metadata", arguments.metadata, "NAME=VALUE each, to be written into the file");
-  command.add_flag("--disable-tqdm", arguments.quiet, "No progress bar");
+  command.add_option("--label", arguments.label, "Prefix of the result file's name; default: --backend");
+  command.add_option("--metadata", arguments.metadata, "Additional fields of the result file, NAME=VALUE each");
+  command.add_flag("--disable-tqdm", arguments.quiet, "Disable the progress bar");
 }
 
 }  // namespace
 
 void add_bench_serve_command(CLI::App& bench, int& status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command =
-      bench.add_subcommand("serve", "Send requests to an OpenAI-compatible server and time the answers");
+  CLI::App* command = bench.add_subcommand("serve", "Benchmark an OpenAI-compatible server");
   command->footer(
-      "Options and result are those of `vllm bench serve`. The acceptance of drafts is what vllm:spec_decode_* of the\n"
-      "server's /metrics grew by, so nobody else should use the server meanwhile. See docs/bench.md.\n"
-      "Exit status: 0; 1 some requests failed; 2 the server cannot be reached, or something that was asked for is not\n"
-      "possible.");
+      "Options and results are those of `vllm bench serve`. Acceptance is computed from the increase of the server's\n"
+      "vllm:spec_decode_* metrics, so nobody else should use the server meanwhile. See docs/bench.md.\n"
+      "Exit status: 0; 1 some requests failed; 2 the server cannot be reached, or an option cannot be satisfied.");
   add_server_options(*command, *arguments);
   add_prompt_options(*command, *arguments);
   add_request_options(*command, *arguments);
