@@ -44,8 +44,8 @@ constexpr Command kCommands[] = {
     {"serve", outrider::add_serve_command},       {"bench", outrider::add_bench_command},
 };
 
-// The one that is called, where the command line begins with it: describing the options of all of them takes longer
-// than some commands do. Otherwise all, for help, for messages, and for completions, which tell of all.
+// The command that the command line begins with: describing the options of all commands takes longer than some commands
+// run. Otherwise all of them, for help, errors and completions.
 std::span<const Command> commands_for(int argc, char** argv) {
   for (const Command& command : kCommands) {
     if (argc > 1 && command.name == argv[1]) return {&command, 1};
@@ -53,7 +53,7 @@ std::span<const Command> commands_for(int argc, char** argv) {
   return kCommands;
 }
 
-// Throws Error where the command line names no command, or none that there is.
+// Throws Error if the command line names no command, or an unknown one.
 void require_command(const CLI::App& app, std::span<char* const> words) {
   const CLI::App* at = &app;
   std::string path = app.get_name();
@@ -78,7 +78,7 @@ void require_command(const CLI::App& app, std::span<char* const> words) {
   }
 }
 
-// What the command line has beyond what its command takes, in the order it was given.
+// The arguments that the command does not accept, in the order given.
 std::string unexpected_words(const CLI::App& app) {
   const CLI::App* command = &app;
   std::string path = app.get_name();
@@ -88,11 +88,11 @@ std::string unexpected_words(const CLI::App& app) {
   }
   std::vector<std::string> words;
   for (const std::string& word : app.remaining(true)) words.push_back(outrider::printable(word));
-  return fmt::format("`{}` does not take {}. `{} --help` lists what it takes.", path, fmt::join(words, " "), path);
+  return fmt::format("`{}` does not accept {}. `{} --help` lists its options.", path, fmt::join(words, " "), path);
 }
 
-// What failed, for a program that asked for JSON: standard output is one object then, too. Of `check`, the keys that
-// every report of it has.
+// Prints a failure as JSON for a caller that asked for JSON: standard output stays one object. For `check` it has the
+// keys of every report.
 void print_failure(std::span<char* const> words, const std::string& message) {
   const auto is = [](std::string_view what) { return [what](const char* word) { return word == what; }; };
   if (std::ranges::none_of(words, is("--json"))) return;
@@ -109,7 +109,7 @@ void print_failure(std::span<char* const> words, const std::string& message) {
 }
 
 int run(int argc, char** argv) {
-  // Never destroyed: the process ends with it.
+  // Never destroyed: it lives as long as the process.
   CLI::App& app = *new CLI::App(
       "Outrider: an inference engine for DeepSeek-V4 that never runs a checkpoint it has not loaded completely",
       "outrider");
@@ -122,12 +122,12 @@ int run(int argc, char** argv) {
   try {
     require_command(app, {argv, static_cast<std::size_t>(argc)});
     std::vector<std::string> words = outrider::command_words(app, {argv + 1, argv + std::max(argc, 1)});
-    std::ranges::reverse(words);  // as CLI11 takes them
+    std::ranges::reverse(words);  // CLI11 expects them reversed
     app.parse(std::move(words));
   } catch (const CLI::ExtrasError&) {
     throw outrider::Error(unexpected_words(app));
   } catch (const CLI::ParseError& e) {
-    // Help and version leave with 0, a wrong command line with 2.
+    // Help and version exit with 0, a wrong command line with 2.
     if (app.exit(e) != 0) {
       status = 2;
       print_failure({argv, static_cast<std::size_t>(argc)}, e.what());
@@ -150,8 +150,8 @@ int main(int argc, char** argv) {
     outrider::tell("outrider: {}\n", e.what());
     print_failure({argv, static_cast<std::size_t>(argc)}, e.what());
   }
-  // Without destructors: the system takes back at once what they would go through piece by piece, and threads that
-  // still wait for work lose nothing under their feet.
+  // Exits without destructors: the system frees everything at once, and threads that still wait for work lose nothing
+  // under them.
   std::fflush(nullptr);
   std::_Exit(status);
 }

@@ -17,7 +17,7 @@ std::optional<AcceptanceExpectation> expected_acceptance(const CompletePlan& pla
   try {
     card = plan.checkpoint().side_file("README.md", kMaxCardBytes);
   } catch (const Error& error) {
-    tell("outrider: warning: {} The model card is not needed.\n", error.what());
+    tell("outrider: warning: {} The model card is ignored.\n", error.what());
   }
   const std::optional<double> stated = card ? card_mtp_acceptance(*card) : std::nullopt;
   if (!stated) return std::nullopt;
@@ -33,7 +33,7 @@ std::vector<std::string> causes_of_rejection(const CompletePlan& plan) {
 void add_expect_acceptance_option(CLI::App& command, std::optional<double>& rate) {
   command
       .add_option("--expect-acceptance", rate,
-                  "Share of drafts that should be accepted; default: what the model card says. Far less is warned of")
+                  "Expected acceptance rate of drafts; far less is reported as a warning; default: the model card's")
       ->check(CLI::Range(0.0, 1.0));
 }
 
@@ -46,12 +46,12 @@ void AcceptanceWatch::add(const Generation& generation) {
 
 std::string AcceptanceWatch::warning() {
   if (!guard_.suspect()) return {};
-  std::string text = "outrider: warning: " + guard_.reason();
-  if (guard_.only_when_sampling()) return text;
+  std::string warning = "outrider: warning: " + guard_.reason();
+  if (guard_.only_when_sampling()) return warning;
   if (causes_.empty()) causes_ = causes_of_rejection(*plan_);
-  text += " The text is right all the same; it only comes slower. Likely causes:";
-  for (const std::string& cause : causes_) text += fmt::format("\n  - {}", printable(cause, 500));
-  return text;
+  warning += " The output stays correct; generation is only slower. Likely causes:";
+  for (const std::string& cause : causes_) warning += fmt::format("\n  - {}", printable(cause, 500));
+  return warning;
 }
 
 }  // namespace outrider

@@ -11,23 +11,23 @@
 
 namespace outrider {
 
-// What acceptance a checkpoint should have: `expected` (--expect-acceptance), else what its card says, else nothing.
+// The acceptance that a checkpoint should reach: `expected` (--expect-acceptance), else its model card's, else nothing.
 std::optional<AcceptanceExpectation> expected_acceptance(const CompletePlan& plan, std::optional<double> expected);
 
-// What in the checkpoint explains that drafts are rejected, in sentences; reads values of the drafter.
+// Diagnoses from the checkpoint why drafts are rejected, in sentences; reads values of the drafter.
 std::vector<std::string> causes_of_rejection(const CompletePlan& plan);
 
-// Adds --expect-acceptance, which goes to `rate`.
+// Adds --expect-acceptance, which sets `rate`.
 void add_expect_acceptance_option(CLI::App& command, std::optional<double>& rate);
 
-// The guard with the causes that the checkpoint shows, which are looked for when it first speaks up.
+// The acceptance guard, with likely causes from the checkpoint, which are diagnosed on the first warning.
 class AcceptanceWatch {
  public:
   AcceptanceWatch(std::shared_ptr<const CompletePlan> plan, std::optional<double> expected);
 
-  // Of the last step.
+  // Adds the generation's last step.
   void add(const Generation& generation);
-  // Empty while all is well, else a warning of several lines, without a line feed at the end.
+  // Empty while acceptance is as expected, else a warning of several lines, without a final newline.
   std::string warning();
 
  private:

@@ -45,7 +45,7 @@ unsigned terminal_width() {
   return 100;
 }
 
-// Why drafts are rejected. The drafter's values are read for it, where the report does not know them.
+// Diagnoses why drafts are rejected; reads the drafter's values if the report does not have them.
 std::vector<std::string> causes(const CheckOptions& options, const CheckReport& report) {
   if (options.data) return acceptance_causes(report);
   CheckOptions with_values = options;
@@ -54,15 +54,15 @@ std::vector<std::string> causes(const CheckOptions& options, const CheckReport& 
   return acceptance_causes(check_checkpoint(report.checkpoint, with_values));
 }
 
-// A head or embedding of the MTP block's own that works was trained on purpose. `usual`: the share of drafts that are
-// accepted at least where it works.
-void judge_own_head(CheckReport& report, double usual) {
+// Judges an MTP block's own head or embedding by its acceptance: one that works was trained on purpose. `usual`: the
+// acceptance rate of a drafter that works.
+void judge_own_head(CheckReport& report, double usual_rate) {
   const auto differs = std::ranges::find(report.findings, Code::kAliasDiffers, &Finding::id);
   const ProbeSummary& probe = *report.probe;
   if (differs == report.findings.end() || probe.drafts < AcceptanceGuard::kDraftsNeeded) return;
   const std::string accepted =
       fmt::format("{:.0f}% of drafts are accepted ({} of {})", 100 * probe.rate(), probe.accepted, probe.drafts);
-  if (probe.rate() < usual) {
+  if (probe.rate() < usual_rate) {
     differs->message += fmt::format(". Only {}", accepted);
     return;
   }
@@ -74,13 +74,13 @@ void judge_own_head(CheckReport& report, double usual) {
   report.add(std::move(trained));
 }
 
-// Runs the model on a few prompts, and adds to the report what came of it.
+// Runs the model on a few prompts and adds the result to the report.
 void probe(const Arguments& arguments, const CheckOptions& options, CheckReport& report) {
   if (report.plan == nullptr) return;  // the report says what is missing
   if (report.drafter.kind != DrafterKind::kMtp) {
-    throw Error(fmt::format("{}: there is no MTP block to probe. Leave --probe out.", arguments.path));
+    throw Error(fmt::format("{}: the checkpoint has no MTP block to probe. Leave --probe out.", arguments.path));
   }
-  // Enough for a verdict where every draft is accepted, two tokens a round.
+  // Enough for a verdict even if every draft is accepted, which makes two tokens per round.
   constexpr std::uint64_t kTokens = 2 + 2 * AcceptanceGuard::kDraftsNeeded / kProbePrompts.size();
   const Tokenizer tokenizer = Tokenizer::open(report.checkpoint->root());
   std::vector<std::vector<TokenId>> prompts;
@@ -99,8 +99,8 @@ void probe(const Arguments& arguments, const CheckOptions& options, CheckReport&
   }
   for (std::uint64_t i = 0; i < summary.drafts; ++i) guard.add({1, i < summary.accepted ? 1U : 0U}, false);
   report.probe = summary;
-  constexpr double kUsual = 0.4;  // a sound MTP block has 50 to 85%
-  if (!guard.suspect()) return judge_own_head(report, std::min(kUsual, expected ? expected->rate : kUsual));
+  constexpr double kUsualRate = 0.4;  // a sound MTP block reaches 50 to 85%
+  if (!guard.suspect()) return judge_own_head(report, std::min(kUsualRate, expected ? expected->rate : kUsualRate));
   std::string message = guard.reason();
   for (const std::string& cause : causes(options, report)) message += " Likely cause: " + cause + ".";
   report.add({Code::kDraftsRejected, std::move(message), {}, {}});
@@ -136,28 +136,27 @@ int run(const Arguments& arguments) {
 
 void add_check_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("check", "Prove what a DeepSeek-V4 checkpoint contains, and what it lacks");
+  CLI::App* command = app.add_subcommand("check", "Verify that a DeepSeek-V4 checkpoint is complete and sound");
   command->footer(
       "Reads config.json, the index and the headers of all files; values only with --data, --reference or --probe.\n"
-      "A model in the Hugging Face cache (models--OWNER--NAME) stands for its snapshot. Nothing is downloaded.\n"
-      "Exit status: 0 sound; 1 findings of severity error; 2 something could not be read.\n"
+      "For a model in the Hugging Face cache (models--OWNER--NAME), checks its snapshot. Downloads nothing.\n"
+      "Exit status: 0 no errors; 1 findings of severity error; 2 the checkpoint cannot be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
-  command->add_option("PATH", arguments->path, "Directory, .safetensors file or model.safetensors.index.json")
+  command
+      ->add_option("PATH", arguments->path, "Checkpoint directory, .safetensors file or model.safetensors.index.json")
       ->required();
   auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
   command
       ->add_flag("--map", arguments->map, "Print each parameter with its file, tensor and storage form, tab-separated")
       ->excludes(json);
-  command->add_flag(
-      "--data", arguments->data,
-      "Read values too: NaN, Inf, zeros, faulty scales, experts that are copies, draft heads that differ");
-  command
-      ->add_option("--reference", arguments->reference, "Compare with this source checkpoint: dtypes, tensors, values")
+  command->add_flag("--data", arguments->data,
+                    "Check values too: NaN, Inf, zeros, faulty scales, duplicate experts, draft heads that differ");
+  command->add_option("--reference", arguments->reference, "Source checkpoint to compare with: dtypes, tensors, values")
       ->type_name("DIR");
   command->add_flag("--probe", arguments->probe,
-                    "Run the model on a few prompts too: how many of its MTP block's drafts it accepts");
+                    "Run the model on a few prompts too, and measure the acceptance of its MTP block's drafts");
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
-  command->add_flag("--strict", arguments->strict, "Exit with 1 on warnings too");
+  command->add_flag("--strict", arguments->strict, "Exit with status 1 on warnings too");
   command->callback([arguments, &status] { status = run(*arguments); });
 }
 

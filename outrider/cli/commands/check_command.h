@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// Adds `outrider check PATH`. Its exit status goes to `status`.
+// Adds `outrider check PATH`, which sets `status` to its exit status.
 void add_check_command(CLI::App& app, int& status);
 
 }  // namespace outrider

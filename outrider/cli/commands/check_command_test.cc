@@ -1,4 +1,4 @@
-// The program itself, on real files.
+// Tests of the program itself, on real files.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ using testing::ProcessResult;
 using testing::TempDir;
 using testing::write_file;
 
-// With 2 GiB of address space, so that what allocates by an untrusted size fails.
+// Runs with 2 GiB of address space, so that allocating an untrusted size fails.
 ProcessResult outrider(const std::string& arguments) {
   const std::string limit = kSanitized ? "" : "ulimit -v 2097152; ";
   return testing::run(limit + "'" + OUTRIDER_BINARY + "' " + arguments);
@@ -55,7 +55,7 @@ TEST(CheckCommand, ReportsASoundArtifact) {
   EXPECT_EQ(outrider("check '" + (dir / "model.safetensors.index.json").string() + "'").exit_status, 0);
 }
 
-TEST(CheckCommand, ExitsWithOneOnErrorsAndWithStrictOnWarnings) {
+TEST(CheckCommand, ExitsWithOneOnErrorsAndUnderStrictOnWarnings) {
   TempDir dir;
   write_sound(dir.path());
   std::filesystem::remove(dir / "model-00002-of-00002.safetensors");
@@ -64,7 +64,7 @@ TEST(CheckCommand, ExitsWithOneOnErrorsAndWithStrictOnWarnings) {
   EXPECT_THAT(missing.output, HasSubstr("NOT COMPLETE"));
   EXPECT_THAT(missing.output, HasSubstr("OUT004"));
   TempDir warned;
-  write_sound(warned.path(), Family::kW4A16);  // its compressor is quantised
+  write_sound(warned.path(), Family::kW4A16);  // its compressor is quantized
   EXPECT_EQ(outrider("check '" + warned.path().string() + "'").exit_status, 0);
   EXPECT_EQ(outrider("check --strict '" + warned.path().string() + "'").exit_status, 1);
 }
@@ -79,7 +79,7 @@ TEST(CheckCommand, ComparesValuesWithAReference) {
   const ProcessResult same = outrider(compare);
   EXPECT_EQ(same.exit_status, 0) << same.output;
   EXPECT_THAT(same.output, Not(HasSubstr("OUT08")));
-  // The last expert's last values.
+  // Changes the last values of the last expert.
   const std::filesystem::path last = copy / "model-00003-of-00003.safetensors";
   std::string bytes = testing::read_file(last);
   std::memset(bytes.data() + bytes.size() - 64, 0x3c, 64);
@@ -104,8 +104,8 @@ TEST(CheckCommand, HelpAndWrongCommandLines) {
   EXPECT_EQ(outrider("check --json --map x").exit_status, 2);
 }
 
-// Whatever happens, standard output is one object where JSON was asked for.
-TEST(CheckCommand, FailuresAreJsonToo) {
+// With --json, standard output is one JSON object even if the command fails.
+TEST(CheckCommand, PrintsFailuresAsJson) {
   TempDir dir;
   write_sound(dir / "no-config");
   std::filesystem::remove(dir / "no-config" / "config.json");
@@ -128,7 +128,7 @@ TEST(CheckCommand, FailuresAreJsonToo) {
   EXPECT_THAT(nlohmann::json::parse(logits.output)["error"], HasSubstr("no such file"));
 }
 
-// A clear sentence, exit status 2, bounded memory.
+// Expects a clear message, exit status 2 and bounded memory.
 TEST(CheckCommand, HostileFiles) {
   const auto le64 = [](std::uint64_t v) {
     std::string out(8, '\0');
@@ -160,12 +160,12 @@ TEST(CheckCommand, HostileFiles) {
     write_file(dir / "model-00002-of-00002.safetensors", content);
     const ProcessResult result = outrider("check '" + dir.path().string() + "'");
     EXPECT_EQ(result.exit_status, 2) << content.substr(0, 60);
-    // The report is wrapped: compare without the line breaks.
+    // The report is wrapped: compare without its line breaks.
     std::string flat;
     for (const char c : result.output) flat += c == '\n' ? ' ' : c;
     for (std::size_t at = 0; (at = flat.find("  ", at)) != std::string::npos;) flat.erase(at, 1);
     EXPECT_THAT(flat, HasSubstr(sentence));
-    // The file alone is no checkpoint either.
+    // The file alone is not a checkpoint either.
     EXPECT_EQ(outrider("check '" + (dir / "model-00002-of-00002.safetensors").string() + "'").exit_status, 2);
   }
 }
@@ -175,7 +175,7 @@ TEST(CheckCommand, HostileSizes) {
   write_sound(dir.path());
   const std::filesystem::path shard = dir / "model-00002-of-00002.safetensors";
   {
-    // A header of 99 MB that is one long list, and one of 10^6 tensors.
+    // A header of 99 MB that is one long array, and one of 10^6 tensors.
     std::ofstream out(shard, std::ios::binary);
     const std::uint64_t length = 99'000'000;
     out.write(reinterpret_cast<const char*>(&length), 8);
@@ -194,7 +194,7 @@ TEST(CheckCommand, HostileSizes) {
     out.write(reinterpret_cast<const char*>(&length), 8);
     out << json;
   }
-  // A valid file, if a strange one: what is not the model's is named, what is missing too.
+  // A valid file, though a strange one: unknown and missing tensors are both reported.
   EXPECT_EQ(outrider("check '" + dir.path().string() + "'").exit_status, 1);
   {
     // An index of 10^7 keys.
@@ -256,7 +256,7 @@ TEST(CheckCommand, HostileConfigIndexAndPaths) {
   }
 }
 
-// Numbers in config.json that would make a manifest beyond all bounds, or shapes that overflow.
+// Numbers in config.json that make the manifest huge, or whose shapes overflow.
 TEST(CheckCommand, HostileNumbersInConfig) {
   for (const char* change :
        {R"({"num_hidden_layers":4096,"n_routed_experts":65536})", R"({"hidden_size":1e300})", R"({"hidden_size":-1})",

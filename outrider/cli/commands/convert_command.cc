@@ -35,15 +35,14 @@ int run(Arguments& arguments) {
   options.threads = std::min(usable_processors(), 8U);
   arguments.directory = checkpoint_path(arguments.directory).string();
   const ConvertPlan plan = plan_convert(arguments.directory, options);
-  fmt::print("{}: {}\n  {} renamed, {} stacked or unstacked; to write: {} in {}\n",
-             printable(arguments.directory, 4096), plan.before->dialect, count_text(plan.renamed, "tensor"),
-             grouped(plan.restacked), bytes_text(plan.artifact.bytes_to_write()),
-             count_text(plan.artifact.shards.size(), "file"));
+  fmt::print("{}: {}\n  {} renamed, {} stacked or unstacked; writes {} in {}\n", printable(arguments.directory, 4096),
+             plan.before->dialect, count_text(plan.renamed, "tensor"), grouped(plan.restacked),
+             bytes_text(plan.artifact.bytes_to_write()), count_text(plan.artifact.shards.size(), "file"));
   flush_output();
   ProgressBar bar("converting");
   const auto accept = [&](const CheckReport& made) {
     if (made.plan != nullptr) return;
-    throw Error(fmt::format("{}: the converted artifact is not complete. Nothing was put in place; please report this.",
+    throw Error(fmt::format("{}: the converted artifact is incomplete, so it was discarded. Please report this.",
                             printable(arguments.directory, 4096)));
   };
   const CheckReport made = make_artifact(plan.artifact, plan.sources, arguments.directory, arguments.output, accept,
@@ -57,13 +56,15 @@ int run(Arguments& arguments) {
 
 void add_convert_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("convert", "Write a checkpoint under the names of another dialect");
+  CLI::App* command = app.add_subcommand("convert", "Convert a checkpoint to the tensor names of another dialect");
   command->footer(
       "official: layers.3.ffn.experts.17.w1.weight. huggingface: the names of transformers' DeepseekV4ForCausalLM,\n"
-      "experts stacked as it has them. Values are copied byte for byte; config.json comes along. See docs/repair.md.");
+      "with stacked experts. Values are copied byte for byte; config.json is converted too. See docs/repair.md.");
   command->add_option("DIR", arguments->directory, "Directory of a complete checkpoint")->required();
-  command->add_option("--to", arguments->to, "Dialect")->check(CLI::IsMember({"official", "huggingface"}))->required();
-  command->add_option("--output,-o", arguments->output, "Directory for the result; must not exist")
+  command->add_option("--to", arguments->to, "Target dialect")
+      ->check(CLI::IsMember({"official", "huggingface"}))
+      ->required();
+  command->add_option("--output,-o", arguments->output, "Output directory; must not exist")
       ->type_name("DIR")
       ->required();
   add_max_shard_size_option(*command, arguments->max_shard_size);

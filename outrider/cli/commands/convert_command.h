@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// `outrider convert`. `status` gets the process's exit status.
+// Adds `outrider convert`, which sets `status` to its exit status.
 void add_convert_command(CLI::App& app, int& status);
 
 }  // namespace outrider

@@ -7,8 +7,8 @@
 
 namespace outrider {
 
-// Tokens that end a text: generation_config.json's, config.json's, and the tokenizer's. Throws Error where one of the
-// files holds none that is one.
+// The end-of-sequence tokens of generation_config.json, config.json and the tokenizer. Throws Error if one of the files
+// holds something that is not a token.
 std::vector<TokenId> end_tokens(const CompletePlan& plan, const Tokenizer& tokenizer);
 
 }  // namespace outrider

@@ -42,7 +42,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t kRoomOfAConversation = 4096;  // tokens
+constexpr std::uint64_t kConversationLength = 4096;  // tokens
 
 struct Arguments {
   std::string path;
@@ -67,13 +67,13 @@ std::string read_all(std::istream& in, std::string_view name) {
   while (in.read(buffer.data(), buffer.size()) || in.gcount() != 0) {
     text.append(buffer.data(), static_cast<std::size_t>(in.gcount()));
     if (text.size() > kMaxPrompt) {
-      throw Error(fmt::format("{}: the prompt has more than {} bytes. Give the part that the text is to go on from.",
-                              name, kMaxPrompt));
+      throw Error(fmt::format("{}: the prompt is larger than {} bytes. Shorten it.", name, kMaxPrompt));
     }
   }
   if (!in.eof()) {
-    throw Error(fmt::format("{}: the prompt cannot be read ({}). Give a file of text, or the prompt itself with -p.",
-                            name, std::strerror(errno)));
+    throw Error(
+        fmt::format("{}: the prompt cannot be read ({}). Give a text file with -f, or the prompt itself with -p.", name,
+                    std::strerror(errno)));
   }
   return text;
 }
@@ -85,18 +85,18 @@ std::string read_prompt(const Arguments& arguments) {
   return read_all(in, printable(arguments.file, 4096));
 }
 
-// Of --stop. A part of a character would cut the text within it.
-std::string refusal_of_stop(const std::string& stop) {
-  if (stop.empty()) return "an empty text would stop at once";
+// Why a --stop string is invalid; empty if it is valid. An incomplete character would split the output's.
+std::string check_stop(const std::string& stop) {
+  if (stop.empty()) return "must not be empty";
   std::string text;
   const bool whole = append_utf8_lossy(text, stop) == 0 && text == stop;
-  return whole ? "" : "is not UTF-8, so no text can hold it";
+  return whole ? "" : "is not UTF-8, so it can never match";
 }
 
-// A model that writes texts, one after the other.
-class Writer {
+// A model, and what generates with it, one output after another.
+class Generator {
  public:
-  explicit Writer(const Arguments& arguments)
+  explicit Generator(const Arguments& arguments)
       : arguments_(arguments),
         plan_(open_plan(arguments.path, arguments.speculation.drafter())),
         decoder_options_{arguments.speculation.num_speculative_tokens(*plan_, arguments.path), arguments.model.chunk},
@@ -113,29 +113,29 @@ class Writer {
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const std::string& path() const { return arguments_.path; }
 
-  // Writes what follows `prompt` to standard output, statistics to standard error. Returns the text. With a catcher it
-  // stops at Ctrl-C, and more texts follow.
-  std::string write(std::vector<TokenId> prompt, InterruptCatcher* catcher) {
-    ProcessedText from = text_for(prompt, catcher != nullptr);
+  // Generates from `prompt` to standard output, with statistics on standard error. Returns the output. With a catcher,
+  // Ctrl-C stops it, and further prompts will follow.
+  std::string generate(std::vector<TokenId> prompt, InterruptCatcher* catcher) {
+    ProcessedText from = sequence_for(prompt, catcher != nullptr);
     Generation generation(*model_, std::move(from), std::move(prompt), params_);
     const bool colours = arguments_.show_drafts && std::getenv("NO_COLOR") == nullptr;
     TextWriter text(tokenizer_, arguments_.stop, colours);
     Generation* const one = &generation;
     GenerationTimes times;
     const auto begin = Clock::now();
-    bool going_on = true;
+    bool continues = true;
     const auto step = [&] {
       decoder_.step({&one, 1});
       watch_.add(generation);
       warn_once();
-      going_on = going_on && (catcher == nullptr || !catcher->take());
+      continues = continues && (catcher == nullptr || !catcher->take());
     };
-    while (going_on && generation.written().empty()) step();
+    while (continues && generation.written().empty()) step();
     const auto prefilled = Clock::now();
     const std::uint64_t read_before = model_->weight_bytes_read();
-    while (going_on) {
-      for (const WrittenToken& token : generation.written()) going_on = going_on && text.write(token);
-      if (!going_on || generation.finished()) break;
+    while (continues) {
+      for (const WrittenToken& token : generation.written()) continues = continues && text.write(token);
+      if (!continues || generation.finished()) break;
       step();
     }
     const auto end = Clock::now();
@@ -145,23 +145,24 @@ class Writer {
     times.decode_seconds = std::chrono::duration<double>(end - prefilled).count();
     tell("\n{}", generation_statistics(generation, *model_, decoder_options_.num_speculative_tokens, times));
     if (const std::string warning = watch_.warning(); !warning.empty()) tell("{}\n", warning);
-    if (catcher != nullptr) processed_ = std::move(generation).take_text();
+    if (catcher != nullptr) previous_ = std::move(generation).take_text();
     return text.text();
   }
 
  private:
-  // What the text before left, where it holds this one; else new memory. Where more texts follow, with room for them.
-  ProcessedText text_for(std::span<const TokenId> prompt, bool more_follow) {
+  // The sequence of the previous output if it is a prefix of `prompt`, else a new one; with spare room if prompts will
+  // follow.
+  ProcessedText sequence_for(std::span<const TokenId> prompt, bool prompts_follow) {
     SequenceLimits limits = Generation::limits(*model_, prompt.size(), params_);
-    if (processed_ && processed_->max_length() >= limits.max_length) return *std::exchange(processed_, std::nullopt);
-    processed_.reset();
-    const std::size_t tokens_a_pass = std::min(prompt.size(), decoder_options_.chunk);
-    require_memory(*model_, limits, 1, tokens_a_pass);
-    if (more_follow) {
-      SequenceLimits roomy = limits;
-      roomy.max_length =
-          std::min(std::max(2 * limits.max_length, kRoomOfAConversation), model_->config().max_position_embeddings);
-      if (enough_memory(*model_, roomy, 1, tokens_a_pass)) limits = roomy;
+    if (previous_ && previous_->max_length() >= limits.max_length) return *std::exchange(previous_, std::nullopt);
+    previous_.reset();
+    const std::size_t tokens_per_pass = std::min(prompt.size(), decoder_options_.chunk);
+    require_memory(*model_, limits, 1, tokens_per_pass);
+    if (prompts_follow) {
+      SequenceLimits longer = limits;
+      longer.max_length =
+          std::min(std::max(2 * limits.max_length, kConversationLength), model_->config().max_position_embeddings);
+      if (enough_memory(*model_, longer, 1, tokens_per_pass)) limits = longer;
     }
     return ProcessedText(model_->new_sequence(limits));
   }
@@ -182,13 +183,13 @@ class Writer {
   Decoder decoder_;
   GenerationParams params_;
   AcceptanceWatch watch_;
-  std::optional<ProcessedText> processed_;  // of the text before, on a terminal
+  std::optional<ProcessedText> previous_;  // of the previous output, on a terminal
   bool warned_ = false;
 };
 
-// Each line is a prompt; with --chat the lines are one conversation.
-void converse(Writer& writer, const Arguments& arguments) {
-  tell("{}: {}. Ctrl-C stops a text, Ctrl-D ends.\n", writer.path(),
+// Reads a prompt per line; with --chat, the lines are one conversation.
+void converse(Generator& generator, const Arguments& arguments) {
+  tell("{}: {}. Ctrl-C stops the output, Ctrl-D quits.\n", generator.path(),
        arguments.chat ? "each line is a message of one conversation" : "each line is a prompt");
   InterruptCatcher catcher;
   auto messages = nlohmann::ordered_json::array();
@@ -208,13 +209,13 @@ void converse(Writer& writer, const Arguments& arguments) {
       if (arguments.chat) {
         messages.push_back({{"role", "user"}, {"content", line}});
         const std::string reply =
-            writer.write(chat_prompt_ids(writer.tokenizer(), encode_messages(messages, {})), &catcher);
+            generator.generate(chat_prompt_ids(generator.tokenizer(), encode_messages(messages, {})), &catcher);
         messages.push_back({{"role", "assistant"}, {"content", reply}});
       } else {
-        writer.write(text_prompt_ids(writer.tokenizer(), line), &catcher);
+        generator.generate(text_prompt_ids(generator.tokenizer(), line), &catcher);
       }
     } catch (const Error& e) {
-      // A line that is refused leaves the conversation as it was.
+      // A rejected line leaves the conversation unchanged.
       if (arguments.chat) messages.erase(messages.size() - 1);
       tell("outrider: {}\n", e.what());
     }
@@ -226,16 +227,16 @@ int run(const Arguments& arguments) {
   validate(arguments.sampling);
   const bool interactive = !arguments.prompt && arguments.file.empty() && isatty(STDIN_FILENO) == 1;
   const std::string prompt = interactive ? std::string() : read_prompt(arguments);
-  if (!interactive && prompt.empty()) throw Error("The prompt is empty: there is nothing to go on from.");
-  Writer writer(arguments);
+  if (!interactive && prompt.empty()) throw Error("The prompt is empty: there is nothing to generate from.");
+  Generator generator(arguments);
   if (interactive) {
-    converse(writer, arguments);
+    converse(generator, arguments);
     return 0;
   }
   const auto message = nlohmann::ordered_json::array({{{"role", "user"}, {"content", prompt}}});
-  writer.write(arguments.chat ? chat_prompt_ids(writer.tokenizer(), encode_messages(message, {}))
-                              : text_prompt_ids(writer.tokenizer(), prompt),
-               nullptr);
+  generator.generate(arguments.chat ? chat_prompt_ids(generator.tokenizer(), encode_messages(message, {}))
+                                    : text_prompt_ids(generator.tokenizer(), prompt),
+                     nullptr);
   return 0;
 }
 
@@ -243,42 +244,46 @@ int run(const Arguments& arguments) {
 
 void add_generate_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("generate", "Write text that follows a prompt");
+  CLI::App* command = app.add_subcommand("generate", "Generate text from a prompt");
   command->footer(
-      "Drafts one token at a time with the checkpoint's MTP block where it has one; that changes how fast the text\n"
-      "comes, not what it is. Without -p and -f the prompt is read from standard input; on a terminal each line is a\n"
-      "prompt, or, with --chat, a message of one conversation. Statistics go to standard error, and a warning where "
-      "next\n"
-      "to none of the drafts are accepted.\n"
-      "Exit status: 0; 2 the checkpoint is incomplete, or something else that was asked for is not possible.");
-  command->add_option("MODEL", arguments->path, "Directory of the checkpoint, with its tokenizer.json")->required();
-  auto* prompt = command->add_option("-p,--prompt", arguments->prompt, "The prompt");
-  command->add_option("-f,--file", arguments->file, "A file that holds the prompt")->excludes(prompt);
-  command->add_flag("--chat", arguments->chat, "The prompt is a user's message: encode it as DeepSeek-V4's chats are");
-  command->add_option("-n,--max-tokens", arguments->max_tokens, "Tokens to write, at most")
+      "Drafts one token at a time with the checkpoint's MTP block, if it has one; this changes the speed, never the\n"
+      "output. Without -p and -f, the prompt is read from standard input; on a terminal, each line is a prompt or,\n"
+      "with --chat, a message of one conversation. Statistics, and a warning if hardly any drafts are accepted, go to\n"
+      "standard error.\n"
+      "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied.");
+  command->add_option("MODEL", arguments->path, "Checkpoint directory, with tokenizer.json")->required();
+  auto* prompt = command->add_option("-p,--prompt", arguments->prompt, "Prompt");
+  command->add_option("-f,--file", arguments->file, "File with the prompt")->excludes(prompt);
+  command->add_flag("--chat", arguments->chat, "Encode the prompt as a user's message of a DeepSeek-V4 chat");
+  command->add_option("-n,--max-tokens", arguments->max_tokens, "Maximum number of output tokens")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   add_speculation_options(*command, arguments->speculation);
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
-  command->add_flag("--show-drafts", arguments->show_drafts, "Show accepted drafts in green");
+  command->add_flag("--show-drafts", arguments->show_drafts, "Show accepted draft tokens in green");
   SamplingParams& sampling = arguments->sampling;
-  command->add_option("--temperature", sampling.temperature, "0: the most likely token, always")->capture_default_str();
-  command->add_option("--top-k", sampling.top_k, "Sample from the k most likely tokens; 0: from all")
+  command->add_option("--temperature", sampling.temperature, "Sampling temperature; 0: greedy")->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "Sample from the k most likely tokens; 0: all")->capture_default_str();
+  command->add_option("--top-p", sampling.top_p, "Sample from the most likely tokens with total probability p")
       ->capture_default_str();
-  command->add_option("--top-p", sampling.top_p, "Sample from the most likely tokens that add up to p")
+  command->add_option("--min-p", sampling.min_p, "Minimum probability, relative to the most likely token")
       ->capture_default_str();
   command
-      ->add_option("--min-p", sampling.min_p, "Leave out tokens below this part of the most likely one's probability")
+      ->add_option("--repetition-penalty", sampling.repetition_penalty,
+                   "Penalty factor for tokens of the prompt and the output")
       ->capture_default_str();
-  command->add_option("--repetition-penalty", sampling.repetition_penalty, "On tokens of the prompt and the text")
+  command->add_option("--presence-penalty", sampling.presence_penalty, "Penalty for tokens of the output")
       ->capture_default_str();
-  command->add_option("--presence-penalty", sampling.presence_penalty, "On tokens of the text")->capture_default_str();
-  command->add_option("--frequency-penalty", sampling.frequency_penalty, "The same, for each time")
+  command
+      ->add_option("--frequency-penalty", sampling.frequency_penalty,
+                   "Penalty for tokens of the output, per occurrence")
       ->capture_default_str();
-  command->add_option("--seed", arguments->seed, "For sampling")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--stop", arguments->stop, "Text to stop before; may be given several times")
-      ->check(refusal_of_stop);
-  command->add_flag("--ignore-eos", arguments->ignore_eos, "Go on after the end of the text");
+  command->add_option("--seed", arguments->seed, "Random seed of sampling")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--stop", arguments->stop, "Stop string, excluded from the output; may be repeated")
+      ->check(check_stop);
+  command->add_flag("--ignore-eos", arguments->ignore_eos, "Ignore the end-of-sequence token");
   add_chunk_option(*command, arguments->model.chunk);
   add_model_options(*command, arguments->model);
   command->callback([arguments, &status] { status = run(*arguments); });

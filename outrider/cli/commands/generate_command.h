@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// Adds `outrider generate MODEL`. Its exit status goes to `status`.
+// Adds `outrider generate MODEL`, which sets `status` to its exit status.
 void add_generate_command(CLI::App& app, int& status);
 
 }  // namespace outrider

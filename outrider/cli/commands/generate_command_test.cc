@@ -1,4 +1,4 @@
-// The program itself, on the bundled model.
+// Tests of the program itself, on the bundled model.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ using testing::run;
 const std::string kModel = std::string("'") + OUTRIDER_SOURCE_DIR + "/models/deepseek-v4-kjv'";
 const std::string kGenerate = std::string("'") + OUTRIDER_BINARY + "' generate " + kModel + " ";
 
-TEST(GenerateCommand, WritesTextAndSaysWhatWasAccepted) {
+TEST(GenerateCommand, PrintsTheOutputAndTheAcceptance) {
   const ProcessResult result = run(kGenerate + "-p 'Genesis 11\n\n' -n 48");
   EXPECT_EQ(result.exit_status, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("1 And "));
@@ -25,7 +25,7 @@ TEST(GenerateCommand, WritesTextAndSaysWhatWasAccepted) {
   EXPECT_THAT(result.output, HasSubstr("acceptance length"));
 }
 
-TEST(GenerateCommand, SpeculationDoesNotChangeTheText) {
+TEST(GenerateCommand, SpeculationDoesNotChangeTheOutput) {
   const std::string rest = "-p 'Exodus 21\n\n' -n 64 2>/dev/null ";
   const std::string plain = run(kGenerate + rest + "--no-speculation").output;
   EXPECT_GT(plain.size(), 60U);
@@ -35,7 +35,7 @@ TEST(GenerateCommand, SpeculationDoesNotChangeTheText) {
   EXPECT_EQ(run("printf 'Exodus 21\n\n' | " + kGenerate + "-n 64 2>/dev/null").output, plain);
 }
 
-TEST(GenerateCommand, StopsBeforeAStopText) {
+TEST(GenerateCommand, StopsBeforeAStopString) {
   const std::string rest = "-p 'Exodus 21\n\n' -n 64 2>/dev/null ";
   const std::string plain = run(kGenerate + rest).output;
   const std::string stopped = run(kGenerate + rest + "--stop '\n2'").output;
@@ -49,7 +49,7 @@ TEST(GenerateCommand, ChatsAndSamples) {
   EXPECT_EQ(run(kGenerate + "--chat -p 'Psalms 23' -n 24 --temperature 0.8 --seed 5 2>/dev/null").output, chat.output);
 }
 
-// The program with a terminal before it, which is sent `keys`.
+// Runs the program on a terminal and types `keys`.
 ProcessResult on_a_terminal(const std::string& arguments, const std::string& keys) {
   testing::TempDir dir;
   const std::string script = (dir.path() / "command").string();
@@ -61,9 +61,9 @@ TEST(GenerateCommand, OnATerminalEachLineIsAPrompt) {
   const ProcessResult result = on_a_terminal("-n 12", R"(Genesis 11\n\nExodus 21\n\004)");
   EXPECT_EQ(result.exit_status, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("each line is a prompt"));
-  std::size_t texts = 0;
-  for (std::size_t at = 0; (at = result.output.find("run by", at)) != std::string::npos; ++at) ++texts;
-  EXPECT_EQ(texts, 2U) << result.output;
+  std::size_t outputs = 0;
+  for (std::size_t at = 0; (at = result.output.find("numerics", at)) != std::string::npos; ++at) ++outputs;
+  EXPECT_EQ(outputs, 2U) << result.output;
 }
 
 TEST(GenerateCommand, OnATerminalAChatIsOneConversation) {
@@ -75,14 +75,14 @@ TEST(GenerateCommand, OnATerminalAChatIsOneConversation) {
   ASSERT_NE(second, std::string::npos) << result.output;
   const auto tokens = [&](std::size_t at) { return std::stoi(result.output.substr(at + 10)); };
   EXPECT_GT(tokens(second), tokens(first) + 12);
-  // Up to the reply's end the second prompt is what has been processed.
-  const std::size_t known = result.output.find(" known", second);
-  ASSERT_NE(known, std::string::npos) << result.output;
-  const std::size_t number = result.output.rfind('(', known) + 1;
+  // Up to the end of the reply, the second prompt is what has been processed.
+  const std::size_t cached = result.output.find(" cached", second);
+  ASSERT_NE(cached, std::string::npos) << result.output;
+  const std::size_t number = result.output.rfind('(', cached) + 1;
   EXPECT_GE(std::stoi(result.output.substr(number)), tokens(first)) << result.output;
 }
 
-TEST(GenerateCommand, RefusesWhatDoesNotFitIntoMemory) {
+TEST(GenerateCommand, RejectsASequenceThatDoesNotFitIntoMemory) {
   if (run("ulimit -d 150000; '" OUTRIDER_BINARY "' --version").exit_status != 0) {
     GTEST_SKIP() << "the program does not start under a limit on memory (sanitizers)";
   }
@@ -91,7 +91,7 @@ TEST(GenerateCommand, RefusesWhatDoesNotFitIntoMemory) {
   EXPECT_THAT(result.output, HasSubstr("are available"));
 }
 
-TEST(GenerateCommand, RefusesInASentence) {
+TEST(GenerateCommand, RejectsInvalidOptions) {
   const auto refused = [](const std::string& arguments, const std::string& because) {
     const ProcessResult result = run(kGenerate + arguments);
     EXPECT_EQ(result.exit_status, 2) << result.output;
@@ -106,13 +106,13 @@ TEST(GenerateCommand, RefusesInASentence) {
   refused(R"(-p a --speculative-config '{"tokens":2}')", "tokens");
   refused("-p a --speculative-config ''", "--speculative-config");
   refused("-f /", "/: the prompt cannot be read (Is a directory)");
-  refused("-f /dev/zero", "/dev/zero: the prompt has more than");
+  refused("-f /dev/zero", "/dev/zero: the prompt is larger than");
   refused("-p a -n -1", "--max-tokens");
   refused("-p a --seed -1", "--seed");
   refused("-p a --stop $(printf '\\342\\202')", "--stop");
 }
 
-TEST(GenerateCommand, SaysWhereNothingCouldBeWritten) {
+TEST(GenerateCommand, FailsIfStandardOutputCannotBeWritten) {
   for (const char* command : {"-p a -n 8 >/dev/full", "-p a -n 8 >&-", "-p a -n 8 <&- >&- 2>&-"}) {
     const ProcessResult result = run(kGenerate + command);
     EXPECT_EQ(result.exit_status, 2) << command << "\n" << result.output;
@@ -125,7 +125,7 @@ TEST(GenerateCommand, SaysWhereNothingCouldBeWritten) {
   }
 }
 
-TEST(GenerateCommand, NeedsNoStandardError) {
+TEST(GenerateCommand, WorksWithoutStandardError) {
   const std::string text = run(kGenerate + "-p a -n 8 2>/dev/null").output;
   EXPECT_THAT(text, Not(HasSubstr("acceptance")));
   for (const char* error : {"2>/dev/full", "2>&-"}) {
@@ -135,10 +135,10 @@ TEST(GenerateCommand, NeedsNoStandardError) {
   }
 }
 
-TEST(GenerateCommand, AnIncompleteCheckpointIsRefusedByName) {
+TEST(GenerateCommand, RejectsAnIncompleteCheckpointByTensorName) {
   testing::TempDir dir;
   const std::string copy = "'" + dir.path().string() + "/model'";
-  // The index no longer knows the head, and neither does the shard: its name is overwritten in the header.
+  // Removes the head from the index and overwrites its name in the shard's header.
   ASSERT_EQ(run("cp -r " + kModel + " " + copy + " && cd " + copy +
                 " && sed -i 's/\"head\\.weight\"/\"hand.weight\"/' *.safetensors *.index.json")
                 .exit_status,

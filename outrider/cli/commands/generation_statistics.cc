@@ -13,17 +13,17 @@ double rate(std::size_t count, double seconds) {
 
 std::string generation_statistics(const Generation& generation, const Model& model, std::size_t num_speculative_tokens,
                                   const GenerationTimes& times) {
-  const std::size_t written = generation.tokens().size() - generation.prompt_tokens();
-  const std::size_t decoded = written == 0 ? 0 : written - 1;
-  const std::size_t known = generation.reused_tokens();
+  const std::size_t generated = generation.tokens().size() - generation.prompt_tokens();
+  const std::size_t decoded = generated == 0 ? 0 : generated - 1;
+  const std::size_t cached = generation.reused_tokens();
   std::string text = fmt::format(
       "prefill   {} tokens{}, {:.1f} tokens/s\ndecode    {} tokens, {:.1f} tokens/s, {:.2f} GB/s of weights\n",
-      generation.prompt_tokens(), known == 0 ? "" : fmt::format(" ({} known)", known),
-      rate(generation.prompt_tokens() - known, times.prefill_seconds), decoded, rate(decoded, times.decode_seconds),
+      generation.prompt_tokens(), cached == 0 ? "" : fmt::format(" ({} cached)", cached),
+      rate(generation.prompt_tokens() - cached, times.prefill_seconds), decoded, rate(decoded, times.decode_seconds),
       rate(times.decode_weight_bytes, times.decode_seconds) / 1e9);
   const SpeculationCounts& counts = generation.counts();
   if (num_speculative_tokens == 0) {
-    text += "drafts    none: no speculation\n";
+    text += "drafts    none (no speculation)\n";
   } else {
     std::string per_position;
     for (const std::uint64_t accepted : counts.accepted_per_position) {
@@ -35,7 +35,7 @@ std::string generation_statistics(const Generation& generation, const Model& mod
                         100 * counts.acceptance_rate(), counts.accepted_tokens, counts.draft_tokens,
                         counts.acceptance_length(), per_position.empty() ? "-" : per_position);
   }
-  text += fmt::format("run by    {} kernels, {} numerics\n", model.kernels().name,
+  text += fmt::format("kernels   {}, {} numerics\n", model.kernels().name,
                       model.mode() == NumericMode::kOfficial ? "official" : "exact");
   return text;
 }

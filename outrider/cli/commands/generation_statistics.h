@@ -11,10 +11,10 @@ namespace outrider {
 struct GenerationTimes {
   double prefill_seconds = 0;
   double decode_seconds = 0;
-  std::uint64_t decode_weight_bytes = 0;  // read by the passes that decoded
+  std::uint64_t decode_weight_bytes = 0;  // read by decoding steps
 };
 
-// What a text took, for a person; several lines.
+// Formats one generation's statistics for people, in several lines.
 std::string generation_statistics(const Generation& generation, const Model& model, std::size_t num_speculative_tokens,
                                   const GenerationTimes& times);
 

@@ -16,20 +16,20 @@ void prepare_heap() {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_TOP_PAD, kStep);
-  // Larger than what the heap has left, so that it grows by a step now. Growing touches no page. (volatile:
-  // compilers drop an allocation that nothing uses.)
+  // Larger than the free part of the heap, so that the heap grows now. Growing touches no page. (volatile: compilers
+  // remove an unused allocation.)
   void* volatile block = std::malloc(1 << 20);
   std::free(block);
   const auto end = reinterpret_cast<std::uintptr_t>(sbrk(0));
   const std::uintptr_t begin = (end - kStep + kHugePage - 1) / kHugePage * kHugePage;
-  // Small pages before the first huge one are left alone.
+  // Keeps small pages before the first huge one.
   const std::uintptr_t used = reinterpret_cast<std::uintptr_t>(block);
   constexpr std::size_t kHeader = 64;
   if (begin > used + kHeader) {
     void* volatile pad = std::malloc(begin - used - kHeader);
     static_cast<void>(pad);
   }
-  // Where the kernel has no huge pages this fails, and nothing is lost.
+  // Without huge pages in the kernel this fails, which is harmless.
   madvise(reinterpret_cast<void*>(begin), (end - begin) / kHugePage * kHugePage, MADV_HUGEPAGE);
 }
 

@@ -2,13 +2,13 @@
 
 namespace outrider {
 
-// Sets the heap up for a short run that allocates tens of megabytes once: one arena that grows in large steps, on huge
-// pages where the system grants them on request. Without it a third of the time of `outrider check` on a large
-// checkpoint is spent on page faults. Only the program does this, never the library.
+// Configures the heap for a short run that allocates tens of megabytes once: one arena that grows in large steps, on
+// huge pages if the system grants them. Otherwise page faults take a third of the time of `outrider check` on a large
+// checkpoint. Only the program calls this, never the library.
 void prepare_heap();
 
-// For a process that stays: memory that is no longer used goes back to the system, and threads need not wait for one
-// another. Undoes what prepare_heap() set, but for the memory it reserved.
+// Configures the heap for a long-running process: returns unused memory to the system and lets threads allocate
+// independently. Undoes prepare_heap(), except for the memory it reserved.
 void prepare_heap_for_serving();
 
 }  // namespace outrider

@@ -38,8 +38,8 @@ struct Arguments {
 };
 
 struct Logits {
-  std::vector<std::vector<float>> rows;  // the model's; with --mtp the MTP block's
-  std::uint32_t next_token = 0;          // the model's first choice
+  std::vector<std::vector<float>> rows;  // the model's; with --mtp, then the MTP block's
+  std::uint32_t next_token = 0;          // the model's most likely token
   double seconds = 0;
 };
 
@@ -49,7 +49,7 @@ std::vector<float> last_row(const Rows& rows) {
   return {row.begin(), row.end()};
 }
 
-// Of "1,2,3".
+// Parses "1,2,3".
 std::vector<std::uint32_t> token_ids(std::string_view list) {
   std::vector<std::uint32_t> ids;
   for (std::size_t begin = 0; begin <= list.size();) {
@@ -57,7 +57,7 @@ std::vector<std::uint32_t> token_ids(std::string_view list) {
     const char* const last = list.data() + end;
     const auto [stop, failure] = std::from_chars(list.data() + begin, last, ids.emplace_back());
     if (failure != std::errc() || stop != last) {
-      throw Error(fmt::format("--tokens: \"{}\" is not a token id. Give ids with commas between them, as in 1,2,3.",
+      throw Error(fmt::format("--tokens: \"{}\" is not a token id. Separate ids with commas: 1,2,3.",
                               printable(list.substr(begin, end - begin))));
     }
     begin = end + 1;
@@ -66,7 +66,7 @@ std::vector<std::uint32_t> token_ids(std::string_view list) {
 }
 
 Logits compute(const Model& model, const Arguments& arguments, std::span<const std::uint32_t> tokens) {
-  // Room for the token that the MTP block is asked about.
+  // One more for the token that the MTP block predicts from.
   const SequenceLimits limits{tokens.size() + (arguments.mtp ? 1 : 0), 0};
   require_memory(model, limits, 1, std::min(tokens.size(), arguments.model.chunk));
   Sequence sequence = model.new_sequence(limits);
@@ -79,7 +79,7 @@ Logits compute(const Model& model, const Arguments& arguments, std::span<const s
     const ForwardItem item{&sequence, tokens.subspan(at, count), last ? LogitsWanted::kLast : LogitsWanted::kNone};
     ForwardResult result = model.forward({&item, 1});
     if (arguments.mtp) {
-      // The block takes the token after each position; after the last it is the model's choice.
+      // The MTP block is given the token after each position; after the last, the model's most likely one.
       std::vector<std::uint32_t> next(tokens.begin() + static_cast<std::ptrdiff_t>(at + 1),
                                       tokens.begin() + static_cast<std::ptrdiff_t>(at + count + (last ? 0 : 1)));
       if (last) next.push_back(top_k(result.logits[0], 1).front());
@@ -97,7 +97,7 @@ Logits compute(const Model& model, const Arguments& arguments, std::span<const s
 void write_npy(const std::string& path, const std::vector<std::vector<float>>& rows) {
   std::string header =
       fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows.size(), rows.front().size());
-  constexpr std::size_t kPrefix = 10;  // magic, version, length
+  constexpr std::size_t kPrefix = 10;  // magic, version and length
   header.append(63 - (kPrefix + header.size()) % 64, ' ');
   header += '\n';
   std::ofstream out(path, std::ios::binary);
@@ -107,7 +107,7 @@ void write_npy(const std::string& path, const std::vector<std::vector<float>>& r
     out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size() * sizeof(float)));
   }
   out.flush();
-  if (!out) throw Error(fmt::format("{}: cannot be written. Is there room, and may you write there?", path));
+  if (!out) throw Error(fmt::format("{}: cannot be written. Check the free space and the permissions.", path));
 }
 
 void print_best(const char* title, const std::vector<float>& row) {
@@ -120,13 +120,12 @@ int run(const Arguments& arguments) {
   const std::vector<std::uint32_t> tokens = token_ids(arguments.tokens);
   const auto plan = open_plan(arguments.path, arguments.mtp ? DrafterLoading::kLoad : DrafterLoading::kSkip);
   if (arguments.mtp && plan->manifest().drafter() != DrafterKind::kMtp) {
-    throw Error(fmt::format("{}: the checkpoint has no MTP block, so there are no logits of one. Leave --mtp out.",
-                            arguments.path));
+    throw Error(fmt::format("{}: the checkpoint has no MTP block. Leave --mtp out.", arguments.path));
   }
   const auto loaded = load_model(plan, options);
   const Model& model = *loaded;
   const Logits logits = compute(model, arguments, tokens);
-  tell("{} tokens in {:.3f} s ({:.1f} a second), {} numerics, {} kernels, {} threads\n", tokens.size(), logits.seconds,
+  tell("{} tokens in {:.3f} s ({:.1f} tokens/s), {} numerics, {} kernels, {} threads\n", tokens.size(), logits.seconds,
        static_cast<double>(tokens.size()) / logits.seconds, arguments.model.mode, model.kernels().name,
        options.threads);
   if (!arguments.npy.empty()) {
@@ -144,8 +143,7 @@ int run(const Arguments& arguments) {
   } else {
     print_best("next token, logit", logits.rows.front());
     if (arguments.mtp) {
-      print_best(fmt::format("the token after {}, logit of the MTP block", logits.next_token).c_str(),
-                 logits.rows.back());
+      print_best(fmt::format("token after {}, logit of the MTP block", logits.next_token).c_str(), logits.rows.back());
     }
   }
   return 0;
@@ -155,20 +153,22 @@ int run(const Arguments& arguments) {
 
 void add_logits_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("logits", "Run a complete checkpoint over given tokens and print the logits");
+  CLI::App* command = app.add_subcommand("logits", "Run a checkpoint on given tokens and print the logits");
   command->footer(
-      "Prints the ten most likely next tokens; --json and --npy give all logits. Speed goes to standard error.\n"
-      "The environment variable OUTRIDER_KERNELS chooses scalar, avx2 or avx512 kernels.\n"
-      "Exit status: 0; 2 the checkpoint is incomplete or cannot be read, and everything wrong is listed.");
-  command->add_option("MODEL", arguments->path, "Directory, .safetensors file or model.safetensors.index.json")
+      "Prints the ten most likely next tokens; --json and --npy give all logits. Speed is printed to standard error.\n"
+      "The environment variable OUTRIDER_KERNELS selects scalar, avx2 or avx512 kernels.\n"
+      "Exit status: 0; 2 the checkpoint is incomplete or cannot be read; every error is listed.");
+  command
+      ->add_option("MODEL", arguments->path, "Checkpoint directory, .safetensors file or model.safetensors.index.json")
       ->required();
   command->add_option("--tokens", arguments->tokens, "Token ids, separated by commas")->type_name("IDS")->required();
   command->add_flag("--mtp", arguments->mtp,
-                    "Also the MTP block's logits, of the token that follows the most likely next one");
+                    "Print the MTP block's logits too, for the token after the most likely next one");
   add_chunk_option(*command, arguments->model.chunk);
   add_model_options(*command, arguments->model);
   auto* json = command->add_flag("--json", arguments->json, "Print all logits as JSON");
-  command->add_option("--npy", arguments->npy, "Write all logits as a NumPy array, float32 [1 or, with --mtp, 2, V]")
+  command
+      ->add_option("--npy", arguments->npy, "Write all logits to a NumPy file, float32 [1, V] or, with --mtp, [2, V]")
       ->type_name("FILE")
       ->excludes(json);
   command->callback([arguments, &status] { status = run(*arguments); });

@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// Adds `outrider logits MODEL`. Its exit status goes to `status`.
+// Adds `outrider logits MODEL`, which sets `status` to its exit status.
 void add_logits_command(CLI::App& app, int& status);
 
 }  // namespace outrider

@@ -1,4 +1,4 @@
-// The program itself, on real files.
+// Tests of the program itself, on real files.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -39,7 +39,7 @@ TEST_F(LogitsCommand, PrintsTheMostLikelyTokens) {
   EXPECT_THAT(result.output, HasSubstr("logit of the MTP block"));
 }
 
-TEST_F(LogitsCommand, TheSameLogitsInEveryChunkAsJson) {
+TEST_F(LogitsCommand, ChunksDoNotChangeTheLogits) {
   const auto logits = [&](const std::string& arguments) {
     const ProcessResult result = run("--tokens 1,2,3,4,5,6,7,8,9 --mtp --json " + arguments + " 2>/dev/null");
     EXPECT_EQ(result.exit_status, 0) << result.output;
@@ -61,7 +61,7 @@ TEST_F(LogitsCommand, WritesNumpyArrays) {
   EXPECT_EQ(file.find('\n') % 64, 63U);
 }
 
-TEST_F(LogitsCommand, RefusesWhatItCannotRun) {
+TEST_F(LogitsCommand, RejectsInvalidTokensAndOptions) {
   EXPECT_EQ(run("--tokens 999999").exit_status, 2);
   EXPECT_THAT(run("--tokens 999999").output, HasSubstr("vocabulary"));
   for (const char* tokens : {"''", "1,,2", "1,x", "-1", "4294967296"}) {
@@ -74,7 +74,7 @@ TEST_F(LogitsCommand, RefusesWhatItCannotRun) {
   EXPECT_EQ(run("--tokens 1 --mode fast").exit_status, 2);
 }
 
-TEST_F(LogitsCommand, ListsEverythingThatIsMissing) {
+TEST_F(LogitsCommand, ListsEveryMissingTensor) {
   std::erase_if(tensors_, [](const Checkpoint::Listed& t) {
     return t.name == "head.weight" || t.name == "layers.2.attn.wkv.weight" || t.name == "layers.0.ffn_norm.weight";
   });

@@ -5,7 +5,7 @@
 
 namespace outrider {
 
-// What `check --probe` has the model go on from: prose, an explanation, a list, code, another language, a dialogue.
+// The prompts of `check --probe`: prose, an explanation, a list, code, another language, a dialogue.
 inline constexpr std::array<std::string_view, 8> kProbePrompts = {
     "The old lighthouse stood at the end of the harbour wall, and every evening the keeper climbed its stairs to",
     "In the beginning of the year the river rose above its banks, and the people of the valley said unto one another,",

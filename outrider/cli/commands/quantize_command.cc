@@ -40,14 +40,14 @@ int run(const Arguments& arguments) {
   const QuantizeResult result = quantize(checkpoint_path(arguments.source), arguments.output, options,
                                          [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
   bar.clear();
-  if (result.resumed) fmt::print("went on with what an interrupted run had finished\n");
-  fmt::print("{:28} {:12} {:>8} {:>12} {:>12}\n", "", "form", "weights", "mean error", "worst");
+  if (result.resumed) fmt::print("resumed an interrupted run\n");
+  fmt::print("{:28} {:12} {:>8} {:>12} {:>12}\n", "", "form", "weights", "mean error", "max. error");
   for (const GroupError& e : result.errors) {
     fmt::print("{:28} {:12} {:>8} {:>11.3f}% {:>11.3f}%  {}\n",
                fmt::format("{}{}", e.drafter ? "MTP " : "", module_group_name(e.group)), e.form, grouped(e.weights),
                100 * e.mean, 100 * e.worst, e.worst_name);
   }
-  fmt::print("{}: {}, {}; each weight's error is in {}\n", printable(arguments.output, 4096),
+  fmt::print("{}: {}, {}; the error of each weight is in {}\n", printable(arguments.output, 4096),
              count_text(result.report.count(Severity::kError), "error"),
              count_text(result.report.count(Severity::kWarning), "warning"), kErrorFileName);
   return result.report.exit_status();
@@ -57,25 +57,26 @@ int run(const Arguments& arguments) {
 
 void add_quantize_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("quantize", "Write a checkpoint with its weights in other storage forms");
+  CLI::App* command = app.add_subcommand("quantize", "Quantize a checkpoint's weights to other storage forms");
   command->footer(
-      "Round to nearest, with the scale of each group that loses least. Errors are relative: the root of the squared\n"
-      "errors over the squared values. An interrupted run goes on where it was when it is started again.\n"
-      "See docs/quantize.md.");
-  command->add_option("SRC", arguments->source, "Directory of a complete checkpoint, in any form")->required();
-  command->add_option("--recipe", arguments->recipe, "w4a16-fp8, nvfp4-fp8, mxfp4-fp8, fp8, bf16, or a recipe file")
+      "Rounds to nearest, with the scale of each group that minimizes the error. Errors are relative: the root of the\n"
+      "squared errors over the squared values. An interrupted run is resumed when the command is repeated. See\n"
+      "docs/quantize.md.");
+  command->add_option("SRC", arguments->source, "Directory of a complete checkpoint, in any storage form")->required();
+  command->add_option("--recipe", arguments->recipe, "Recipe: w4a16-fp8, nvfp4-fp8, mxfp4-fp8, fp8, bf16, or a file")
       ->required();
-  command->add_option("--output,-o", arguments->output, "Directory for the result; must not exist")
+  command->add_option("--output,-o", arguments->output, "Output directory; must not exist")
       ->type_name("DIR")
       ->required();
-  command->add_flag("--mtp", arguments->mtp, "Quantise MTP blocks too, like the layers; else they are stored in BF16");
-  command->add_flag("--no-aliases", arguments->no_aliases, "Do not give MTP blocks their own head and embedding");
+  command->add_flag("--mtp", arguments->mtp, "Quantize MTP blocks like the layers; otherwise they are stored in BF16");
+  command->add_flag("--no-aliases", arguments->no_aliases, "Store no own head and embedding for MTP blocks");
   command
-      ->add_option("--alias-dtype", arguments->alias_dtype, "The MTP blocks' own heads: f32, or keep as head.weight is")
+      ->add_option("--alias-dtype", arguments->alias_dtype,
+                   "Storage of the MTP blocks' own heads: f32, or keep (as head.weight)")
       ->check(CLI::IsMember({"f32", "keep"}))
       ->capture_default_str();
   add_max_shard_size_option(*command, arguments->max_shard_size);
-  command->add_option("--threads", arguments->threads, "Threads; default: as many as the machine has")
+  command->add_option("--threads", arguments->threads, "Number of threads; default: all of the machine's")
       ->check(CLI::Range(1, 256));
   command->callback([arguments, &status] { status = run(*arguments); });
 }

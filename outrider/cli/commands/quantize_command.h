@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// `outrider quantize`. `status` gets the process's exit status.
+// Adds `outrider quantize`, which sets `status` to its exit status.
 void add_quantize_command(CLI::App& app, int& status);
 
 }  // namespace outrider

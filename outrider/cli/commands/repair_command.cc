@@ -42,12 +42,11 @@ std::set<Code> codes(const std::vector<std::string>& names) {
     const auto it = std::find_if(kinds.begin(), kinds.end(),
                                  [&](const FindingKind& k) { return k.code == name || k.slug == name; });
     if (it == kinds.end()) {
-      throw Error(fmt::format("--only {}: no finding is called that. docs/findings/README.md lists them all.",
-                              printable(name)));
+      throw Error(
+          fmt::format("--only {}: there is no such finding. docs/findings/README.md lists them all.", printable(name)));
     }
     if (!is_repairable(it->id)) {
-      throw Error(
-          fmt::format("--only {}: repair has no remedy for {}. What helps: {}", printable(name), it->slug, it->remedy));
+      throw Error(fmt::format("--only {}: repair cannot fix {}. Remedy: {}", printable(name), it->slug, it->remedy));
     }
     out.insert(it->id);
   }
@@ -74,7 +73,7 @@ void print_plan(const RepairPlan& plan, const Arguments& arguments) {
     if (action.tensors.size() > kShown) fmt::print("      … and {} more patterns\n", action.tensors.size() - kShown);
   }
   if (!plan.actions.empty()) {
-    fmt::print("\n  to write: {} in {}; linked as they are: {}\n", bytes_text(plan.artifact.bytes_to_write()),
+    fmt::print("\n  writes {} in {}; links unchanged: {}\n", bytes_text(plan.artifact.bytes_to_write()),
                count_text(plan.artifact.shards.size(), "file"), count_text(plan.artifact.kept.size(), "file"));
     for (const NewShard& shard : plan.artifact.shards) {
       fmt::print("      {}  {}, {}\n", printable(shard.name), count_text(shard.tensors.size(), "tensor"),
@@ -92,7 +91,7 @@ void print_plan(const RepairPlan& plan, const Arguments& arguments) {
 
 int run(Arguments& arguments) {
   if (arguments.output.empty() != arguments.in_place && !arguments.dry_run) {
-    throw Error("say where the repaired artifact goes: --output DIR, or --in-place.");
+    throw Error("Give the output directory with --output DIR, or use --in-place.");
   }
   RepairOptions options;
   options.only = codes(arguments.only);
@@ -106,14 +105,14 @@ int run(Arguments& arguments) {
   print_plan(plan, arguments);
   if (plan.empty()) {
     fmt::print("\n  nothing to repair{}\n",
-               arguments.output.empty() ? "" : fmt::format("; {} is not made", printable(arguments.output, 4096)));
+               arguments.output.empty() ? "" : fmt::format("; {} is not created", printable(arguments.output, 4096)));
     if (arguments.in_place && !arguments.dry_run && StagedDirectory::remove_leftover(arguments.directory)) {
-      fmt::print("  removed what an interrupted run left beside it\n");
+      fmt::print("  removed the leftovers of an interrupted run\n");
     }
     return plan.before->exit_status();
   }
   if (plan.leaves_errors() && !arguments.partial) {
-    fmt::print("\n  errors would stay, so nothing is put in place; with --partial it is, errors and all\n");
+    fmt::print("\n  errors would remain, so nothing is written; --partial writes the artifact all the same\n");
     return std::max(plan.before->exit_status(), 1);
   }
   if (arguments.dry_run) return plan.leaves_errors() ? 1 : 0;
@@ -132,36 +131,34 @@ int run(Arguments& arguments) {
 
 void add_repair_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("repair", "Repair what check finds, without writing more than changes");
+  CLI::App* command = app.add_subcommand("repair", "Repair what check finds, rewriting only what changes");
   command->footer(
-      "Prints a plan: what, for which finding, how many bytes. Then makes the new artifact beside its place, checks "
-      "it\n"
-      "there, and puts it in its place in one step; until then nothing changes. Files that stay as they are are\n"
-      "reflinked or hard linked. An interrupted run leaves a directory .NAME.outrider, which the next one removes.\n"
-      "A repair that would leave errors is not put in place without --partial. What the artifact holds and Outrider\n"
-      "does not understand stays as it is; values that it has are never replaced by other ones of a reference.\n"
-      "Exit status: that of check on what is there afterwards; 2 where nothing could be done. See docs/repair.md.");
-  command->add_option("DIR", arguments->directory, "Directory of the checkpoint")->required();
+      "Prints a plan (each repair, its finding and its size), builds the new artifact beside the old one, checks it,\n"
+      "and replaces the old one atomically; until then nothing changes. Unchanged files are reflinked or hard linked.\n"
+      "An interrupted run leaves a directory .NAME.outrider, which the next run removes. A repair that would leave\n"
+      "errors is discarded, unless --partial is given. Unknown parts of the artifact are kept; existing values are\n"
+      "never replaced by different ones of a reference.\n"
+      "Exit status: that of check on the result; 2 the repair is impossible. See docs/repair.md.");
+  command->add_option("DIR", arguments->directory, "Checkpoint directory")->required();
   auto* output =
-      command->add_option("--output,-o", arguments->output, "Directory for the repaired artifact; must not exist")
-          ->type_name("DIR");
-  command->add_flag("--in-place", arguments->in_place, "Replace DIR by the repaired artifact")->excludes(output);
+      command->add_option("--output,-o", arguments->output, "Output directory; must not exist")->type_name("DIR");
+  command->add_flag("--in-place", arguments->in_place, "Replace DIR with the repaired artifact")->excludes(output);
   command
       ->add_option("--reference", arguments->reference,
-                   "The checkpoint it was made of: what is lacking or lost precision is taken from there")
+                   "Source checkpoint, to restore missing tensors and lost precision from")
       ->type_name("DIR");
-  command->add_option("--only", arguments->only, "Repair these findings alone (OUT050 or mtp-shares-head, …)")
+  command->add_option("--only", arguments->only, "Repair only these findings (OUT050 or mtp-shares-head, …)")
       ->delimiter(',')
       ->type_name("CODES");
   command
       ->add_option("--alias-dtype", arguments->alias_dtype,
-                   "The MTP blocks' own heads: f32, or keep as head.weight is stored")
+                   "Storage of the MTP blocks' own heads: f32, or keep (as head.weight)")
       ->check(CLI::IsMember({"f32", "keep"}))
       ->capture_default_str();
   command->add_flag("--widen-head", arguments->widen_head,
-                    "Store head.weight itself in F32 too, as the repair published for vLLM issue 43456 does");
-  command->add_flag("--partial", arguments->partial, "Put the result in place although errors stay");
-  command->add_flag("--dry-run", arguments->dry_run, "Print the plan and stop");
+                    "Store head.weight in F32 too, as the repair published for vLLM issue 43456 does");
+  command->add_flag("--partial", arguments->partial, "Write the result even if errors remain");
+  command->add_flag("--dry-run", arguments->dry_run, "Print the plan and exit");
   command->callback([arguments, &status] { status = run(*arguments); });
 }
 

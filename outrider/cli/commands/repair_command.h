@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// `outrider repair`. `status` gets the process's exit status.
+// Adds `outrider repair`, which sets `status` to its exit status.
 void add_repair_command(CLI::App& app, int& status);
 
 }  // namespace outrider

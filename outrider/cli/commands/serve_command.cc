@@ -53,17 +53,17 @@ std::uint64_t bytes_of(const Checkpoint& checkpoint) {
   return bytes;
 }
 
-// Of --quantization: weights run as they are stored, so it may only say how that is.
+// Validates --quantization: weights run as they are stored, so it may only name their format.
 void check_quantization(const std::string& asked, const CompletePlan& plan) {
   const auto& described = plan.manifest().config().quantization;
   const std::string method = described ? described->quant_method : std::string();
-  // vLLM has names such as modelopt_fp4 and deepseek_v4_fp8 for the same.
+  // vLLM has names such as modelopt_fp4 and deepseek_v4_fp8 for the same formats.
   const bool same = !method.empty() && (asked == method || asked.starts_with(method + "_") ||
                                         (asked.starts_with("deepseek_v4_") && asked.ends_with("_" + method)));
   if (asked.empty() || same) return;
   throw Error(fmt::format(
       "--quantization {} is refused: weights run as they are stored, and config.json describes {}. Leave it out; "
-      "`outrider quantize` stores them anew.",
+      "`outrider quantize` converts weights to other storage forms.",
       printable(asked), method.empty() ? "no quantization" : fmt::format("\"{}\"", printable(method))));
 }
 
@@ -74,7 +74,7 @@ SamplingParams sampling_defaults(const Arguments& arguments, const CompletePlan&
   std::error_code ignored;
   if (arguments.generation_config != "auto" && !directory.empty() &&
       !std::filesystem::exists(std::filesystem::path(directory) / "generation_config.json", ignored)) {
-    throw Error(fmt::format("--generation-config: {} holds no generation_config.json. \"auto\" takes MODEL's.",
+    throw Error(fmt::format("--generation-config: {} has no generation_config.json. \"auto\" uses MODEL's.",
                             printable(directory)));
   }
   SamplingParams sampling = default_sampling(directory);
@@ -84,16 +84,17 @@ SamplingParams sampling_defaults(const Arguments& arguments, const CompletePlan&
   return sampling;
 }
 
-// A step must hold a token of each sequence and its drafts; who set its tokens may not have counted the drafts.
+// A step must hold one token of each sequence and its drafts; users who set its size may not have counted the drafts.
 void fit_batched_tokens(bool given, EngineOptions& engine, Log& log) {
-  const std::size_t least = engine.max_num_seqs * (1 + engine.num_speculative_tokens);
-  if (engine.max_num_batched_tokens >= least) return;
-  if (given && engine.max_num_batched_tokens < engine.max_num_seqs) return;  // Engine refuses that
+  const std::size_t min_tokens = engine.max_num_seqs * (1 + engine.num_speculative_tokens);
+  if (engine.max_num_batched_tokens >= min_tokens) return;
+  if (given && engine.max_num_batched_tokens < engine.max_num_seqs) return;  // Engine reports that
   if (given) {
-    log.warning(fmt::format("--max-num-batched-tokens {} does not hold {} sequences with their drafts: it is {}.",
-                            engine.max_num_batched_tokens, engine.max_num_seqs, least));
+    log.warning(fmt::format(
+        "--max-num-batched-tokens {} is too small for {} sequences with their draft tokens; it is raised to {}.",
+        engine.max_num_batched_tokens, engine.max_num_seqs, min_tokens));
   }
-  engine.max_num_batched_tokens = least;
+  engine.max_num_batched_tokens = min_tokens;
 }
 
 int run(Arguments& arguments) {
@@ -134,11 +135,12 @@ int run(Arguments& arguments) {
 
   Server server(model, tokenizer, options, log);
   const std::uint64_t weights = bytes_of(plan->checkpoint());
-  log.info("Model loaded, complete.", {{"model", arguments.path},
-                                       {"weights", bytes_text(weights)},
-                                       {"kernels", model.kernels().name},
-                                       {"threads", arguments.model.options().threads},
-                                       {"num_speculative_tokens", options.engine.num_speculative_tokens}});
+  log.info("Model loaded: the checkpoint is complete.",
+           {{"model", arguments.path},
+            {"weights", bytes_text(weights)},
+            {"kernels", model.kernels().name},
+            {"threads", arguments.model.options().threads},
+            {"num_speculative_tokens", options.engine.num_speculative_tokens}});
   log.info("Memory planned.", {{"max_num_seqs", options.engine.max_num_seqs},
                                {"max_model_len", memory.max_model_len},
                                {"kv_cache", bytes_text(memory.sequences)},
@@ -147,8 +149,9 @@ int run(Arguments& arguments) {
                                {"available", bytes_text(memory.available)}});
   if (weights > memory.available - memory.total()) {
     log.warning(
-        "When all sequences are full, the weights no longer fit into memory beside them and are read from disk "
-        "again and again. Fewer sequences (--max-num-seqs) or shorter ones (--max-model-len) leave them room.");
+        "When all sequences are full, the weights no longer fit into memory beside them and are read from disk again "
+        "and "
+        "again. Reduce --max-num-seqs or --max-model-len to avoid this.");
   }
   const std::string& host = options.http.host;
   const bool ipv6 = host.find(':') != std::string::npos;
@@ -163,69 +166,72 @@ int run(Arguments& arguments) {
 void add_serve_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<Arguments>();
   ServerOptions& server = arguments->server;
-  CLI::App* command = app.add_subcommand("serve", "Serve a model over HTTP, as OpenAI's API and vLLM do");
+  CLI::App* command = app.add_subcommand("serve", "Serve a model over HTTP, with OpenAI's API");
   command->footer(
       "Endpoints: /v1/completions, /v1/chat/completions, /v1/models, /tokenize, /detokenize, /health, /version,\n"
-      "/metrics. SIGTERM and SIGINT stop it when all requests are answered; a second one stops it at once.\n"
-      "Flags of `vllm serve` that are not listed are known too: they start with a line that says why they change\n"
-      "nothing, or are refused; docs/vllm-flags.md has them. COUNT: 4096, 4k (4000), 4K (4096), 1M.\n"
-      "Exit status: 0; 2 the checkpoint is incomplete, or something else that was asked for is not possible.");
-  command->add_option("MODEL", arguments->path, "Directory of the checkpoint, with its tokenizer.json")->required();
+      "/metrics. SIGTERM and SIGINT shut down the server once all requests are answered; a second one stops it at\n"
+      "once. Other flags of `vllm serve` are accepted, with a log line that says why they have no effect, or refused;\n"
+      "see docs/vllm-flags.md. COUNT: 4096, 4k (4000), 4K (4096), 1M.\n"
+      "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied.");
+  command->add_option("MODEL", arguments->path, "Checkpoint directory, with tokenizer.json")->required();
   command->add_option("--host", server.http.host, "Address to listen on")
-      ->check([](const std::string& host) { return host.empty() ? "an empty text is no address" : ""; }, "")
+      ->check([](const std::string& host) { return host.empty() ? "the address must not be empty" : ""; }, "")
       ->capture_default_str();
-  command->add_option("--port", server.http.port, "Port; 0: one that is free")->capture_default_str();
+  command->add_option("--port", server.http.port, "Port to listen on; 0: any free port")->capture_default_str();
   command->add_option("--api-key", server.api.api_key,
-                      "Ask for this key (Authorization: Bearer …); else OUTRIDER_API_KEY of the environment");
-  command->add_option("--served-model-name", arguments->served_names, "Names it answers to; default: MODEL as given");
-  add_max_model_len_option(*command, arguments->max_model_len,
-                           "Tokens of a prompt and what follows, at most; default: the model's context, or what fits");
-  add_count_option(*command, "--max-num-seqs", server.engine.max_num_seqs, 1, 4096, "Texts that are written at once");
-  const CLI::Option* batched_tokens = add_count_option(
-      *command, "--max-num-batched-tokens", server.engine.max_num_batched_tokens, 1, 1 << 20,
-      "Tokens that one step processes, prompts' among them; at least one of each text, and its drafts");
-  command->add_option("--max-waiting", server.engine.max_waiting, "Requests that wait; past them the answer is 429")
+                      "Required API key (Authorization: Bearer …); default: the environment variable OUTRIDER_API_KEY");
+  command->add_option("--served-model-name", arguments->served_names,
+                      "Model names in the API; default: MODEL as given");
+  add_max_model_len_option(
+      *command, arguments->max_model_len,
+      "Maximum length of a sequence, prompt and output; default: the model's context, or what fits into memory");
+  add_count_option(*command, "--max-num-seqs", server.engine.max_num_seqs, 1, 4096,
+                   "Maximum number of concurrent sequences");
+  const CLI::Option* batched_tokens =
+      add_count_option(*command, "--max-num-batched-tokens", server.engine.max_num_batched_tokens, 1, 1 << 20,
+                       "Maximum number of tokens per step; at least one per sequence, and its draft tokens");
+  command
+      ->add_option("--max-waiting", server.engine.max_waiting,
+                   "Maximum number of queued requests; further ones are answered with 429")
       ->check(CLI::Range(std::size_t{0}, std::size_t{1} << 20))
       ->capture_default_str();
-  command->add_option("--seed", server.api.seed, "For requests that have none; default: a new one at each start");
+  command->add_option("--seed", server.api.seed,
+                      "Random seed of requests that have none; default: a new one at each start");
   add_speculation_options(*command, arguments->speculation);
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
   command->add_flag("--fail-on-suspect", server.fail_on_suspect,
-                    "/health answers 503, not 200, while next to none of the drafts are accepted");
+                    "Let /health return 503, not 200, while hardly any drafts are accepted");
   command
       ->add_option("--prompt-encoding", arguments->prompt_encoding,
-                   "Levels of reasoning effort: of the preview release, or of V4-Flash-0731")
+                   "Prompt encoding of reasoning effort: the preview release's, or V4-Flash-0731's")
       ->check(CLI::IsMember({"preview", "0731"}))
       ->capture_default_str();
   command
-      ->add_option(
-          "--generation-config", arguments->generation_config,
-          "Defaults of sampling: auto, MODEL's generation_config.json; vllm, none; or a directory with such a file")
+      ->add_option("--generation-config", arguments->generation_config,
+                   "Sampling defaults: auto: MODEL's generation_config.json; vllm: none; or a directory with that file")
       ->capture_default_str();
   command->add_option("--override-generation-config", arguments->override_generation_config,
-                      R"(JSON of defaults that go before those: {"temperature": 0.6, "top_p": 0.95})");
+                      R"(JSON object that overrides the sampling defaults: {"temperature": 0.6, "top_p": 0.95})");
   command->add_option("--default-chat-template-kwargs", arguments->default_chat_template_kwargs,
-                      R"(JSON of what chats have that say nothing else: {"thinking": true})");
+                      R"(JSON object of default chat template arguments: {"thinking": true})");
   command->add_flag_callback(
-      "--no-enable-prefix-caching", [&server] { server.engine.prefix_caching = false; },
-      "Process every prompt from its beginning");
-  command->add_flag("--disable-log-requests", arguments->disable_log_requests, "Log no requests");
+      "--no-enable-prefix-caching", [&server] { server.engine.prefix_caching = false; }, "Disable prefix caching");
+  command->add_flag("--disable-log-requests", arguments->disable_log_requests, "Do not log requests");
   command->add_flag_callback(
-      "--disable-log-stats", [&server] { server.log_stats = false; }, "Log no throughput and acceptance");
+      "--disable-log-stats", [&server] { server.log_stats = false; }, "Do not log throughput and acceptance");
   command
-      ->add_option("--log-format", arguments->log_format, "Of the log on standard error: text, or a JSON object a line")
+      ->add_option("--log-format", arguments->log_format,
+                   "Log format on standard error: text, or one JSON object per line")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
-  command
-      ->add_option("--shutdown-timeout", arguments->shutdown_timeout,
-                   "Seconds that requests have to finish when the server is stopped")
+  command->add_option("--shutdown-timeout", arguments->shutdown_timeout, "Seconds to let requests finish at shutdown")
       ->check(CLI::Range(0U, 86400U))
       ->capture_default_str();
   add_model_options(*command, arguments->model);
-  // Flags of vLLM's, for commands as they are published.
+  // Flags of vLLM, for commands as they are published.
   command->add_option("--quantization", arguments->quantization)->group("");
   command->add_option(kVllmFlagOption, arguments->vllm_flags)->allow_extra_args(false)->group("");
-  // As in vLLM, the last of several counts.
+  // As in vLLM, the last of repeated flags counts.
   for (CLI::Option* option : command->get_options()) {
     if (option->get_items_expected_max() == 1) option->take_last();
   }

@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// Adds `outrider serve MODEL`. Its exit status goes to `status`.
+// Adds `outrider serve MODEL`, which sets `status` to its exit status.
 void add_serve_command(CLI::App& app, int& status);
 
 }  // namespace outrider

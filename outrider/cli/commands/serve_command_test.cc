@@ -1,4 +1,4 @@
-// Command lines of `vllm serve`, given to the program itself.
+// Tests command lines of `vllm serve` on the program itself.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ using testing::run;
 const std::string kBinary = std::string("'") + OUTRIDER_BINARY + "'";
 const std::string kModel = std::string("'") + OUTRIDER_SOURCE_DIR + "/models/deepseek-v4-kjv'";
 
-// Starts a server, and stops it when it listens. Its status is 0 where it did, 2 where it refused to.
+// Starts a server and stops it once it listens. The exit status is 0 if it did, 2 if it refused to start.
 ProcessResult serve(const std::string& words) {
   const testing::TempDir dir;
   const std::string log = "'" + (dir / "log").string() + "'";
@@ -44,7 +44,7 @@ void expect_refuses(const std::string& words, const std::string& because) {
   EXPECT_THAT(result.output, AllOf(HasSubstr(because), Not(HasSubstr("Listening")))) << words;
 }
 
-// The names in rows of the table whose second cell is `effect`, and which are for every value.
+// The flags in rows of the table whose effect is `effect`, except rows for particular values.
 std::set<std::string> flags(const std::string& effect) {
   std::istringstream table(run(kBinary + " vllm-flags").output);
   const std::regex name("`(--[a-z0-9-]+)`");
@@ -74,23 +74,23 @@ TEST(Serve, StartsAsPublished) {
   EXPECT_EQ(result.exit_status, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("num_speculative_tokens=2"));
   for (const char* told :
-       {"INFO --trust-remote-code names", "INFO --kv-cache-dtype fp8 names", "WARNING --block-size 256 changes nothing",
-        "WARNING --enable-expert-parallel changes", "WARNING --data-parallel-size 4 changes",
-        "WARNING --compilation-config changes", "WARNING --attention-config changes",
-        "WARNING --moe-backend deep_gemm_mega_moe changes", "INFO --tokenizer-mode deepseek_v4 names",
-        "INFO --tool-call-parser deepseek_v4 names", "INFO --enable-auto-tool-choice names",
-        "INFO --reasoning-parser deepseek_v4 names", "WARNING --no-disable-hybrid-kv-cache-manager changes"}) {
+       {"INFO --trust-remote-code matches", "INFO --kv-cache-dtype fp8 matches",
+        "WARNING --block-size 256 has no effect", "WARNING --enable-expert-parallel has",
+        "WARNING --data-parallel-size 4 has", "WARNING --compilation-config has", "WARNING --attention-config has",
+        "WARNING --moe-backend deep_gemm_mega_moe has", "INFO --tokenizer-mode deepseek_v4 matches",
+        "INFO --tool-call-parser deepseek_v4 matches", "INFO --enable-auto-tool-choice matches",
+        "INFO --reasoning-parser deepseek_v4 matches", "WARNING --no-disable-hybrid-kv-cache-manager has"}) {
     EXPECT_THAT(result.output, HasSubstr(told));
   }
 }
 
-TEST(Serve, UnderstandsEverySpelling) {
+TEST(Serve, AcceptsEverySpelling) {
   expect_starts("--model " + kModel + " --served-model-name a b", "served_model_name=\"a\"");
-  expect_starts("-tp 8 -dp=2 " + kModel, "--data-parallel-size 2 changes nothing");
-  expect_starts(kModel + " --tensor-parallel 8", "--tensor-parallel-size 8 changes nothing");
-  expect_starts(kModel + " -O3 -cc.mode=3 -cc.pass_config.x true", "--optimization-level 3 changes nothing");
-  expect_starts(kModel + " --enable-chunked-prefill=False", "--no-enable-chunked-prefill changes nothing");
-  expect_starts(kModel + " --cudagraph-capture-sizes 1 2 4 --hf-token secret", "--hf-token changes nothing");
+  expect_starts("-tp 8 -dp=2 " + kModel, "--data-parallel-size 2 has no effect");
+  expect_starts(kModel + " --tensor-parallel 8", "--tensor-parallel-size 8 has no effect");
+  expect_starts(kModel + " -O3 -cc.mode=3 -cc.pass_config.x true", "--optimization-level 3 has no effect");
+  expect_starts(kModel + " --enable-chunked-prefill=False", "--no-enable-chunked-prefill has no effect");
+  expect_starts(kModel + " --cudagraph-capture-sizes 1 2 4 --hf-token secret", "--hf-token has no effect");
   for (const char* speculation :
        {"--speculative_config.method mtp --speculative-config.num_speculative_tokens=3",
         R"(-sc '{"method":"deepseek_mtp","num_speculative_tokens":3}')",
@@ -110,7 +110,7 @@ TEST(Serve, ReadsCountsAsVllmDoes) {
   expect_starts(kModel + " --max-model-len auto", "max_model_len=");
   expect_starts(kModel + " --max-model-len -1", "max_model_len=");
   expect_starts(kModel + " --max-num-seqs 600 --max-model-len 1k", "max_num_seqs=600");
-  expect_starts(kModel + " --max-num-seqs 64 --max-num-batched-tokens 64 --max-model-len 1k", "it is 128");
+  expect_starts(kModel + " --max-num-seqs 64 --max-num-batched-tokens 64 --max-model-len 1k", "raised to 128");
   for (const char* none : {"4.5K", "0", "many", "-2", "9999999T", "''", "1e3k", "4 k"}) {
     expect_refuses(kModel + " --max-model-len " + none,
                    none[0] == '4' && none[1] == ' ' ? "not take" : "--max-model-len: ");
@@ -118,7 +118,7 @@ TEST(Serve, ReadsCountsAsVllmDoes) {
   expect_refuses(kModel + " --max-num-seqs 5000", "1 to 4096");
 }
 
-TEST(Serve, RefusesWhatWouldChangeAnswersOrWhoReadsThem) {
+TEST(Serve, RefusesFlagsThatWouldChangeOutputsOrAccess) {
   const ProcessResult result = serve(kModel + R"( --ssl-keyfile key --lora-modules a=b c=d --hf-overrides '{"a":1}')");
   EXPECT_EQ(result.exit_status, 2);
   EXPECT_THAT(result.output, ::testing::MatchesRegex("outrider: --ssl-keyfile key is refused: [^\n]*\n"
@@ -134,8 +134,8 @@ TEST(Serve, RefusesWhatWouldChangeAnswersOrWhoReadsThem) {
   expect_refuses(kModel + " --generation-config /nowhere", "--generation-config");
 }
 
-TEST(Serve, SaysWhatItDoesNotTakeInOrder) {
-  expect_refuses(kModel + " --foo 8 bar --baz", "`outrider serve` does not take --foo 8 bar --baz.");
+TEST(Serve, ReportsUnknownArgumentsInOrder) {
+  expect_refuses(kModel + " --foo 8 bar --baz", "`outrider serve` does not accept --foo 8 bar --baz.");
   expect_refuses(kModel + " --tensor-parallel-size", "--tensor-parallel-size: its value is missing");
   expect_refuses(kModel + " --enable-l", "--enable-l could be --enable-layerwise-nvtx-tracing, --enable-log-deltas");
   expect_refuses(kModel + " --enforce-eager=maybe", "neither true nor false");
@@ -159,12 +159,12 @@ TEST(Serve, EveryFlagOfTheTableStartsOrIsRefused) {
   for (const std::string& flag : refused) EXPECT_THAT(result.output, HasSubstr(" " + flag + " ")) << flag;
 }
 
-TEST(Serve, ItsDocumentationHasTheTable) {
+TEST(Serve, TheDocumentationHasTheTable) {
   EXPECT_THAT(testing::read_file(std::string(OUTRIDER_SOURCE_DIR) + "/docs/vllm-flags.md"),
               HasSubstr(run(kBinary + " vllm-flags").output));
 }
 
-TEST(Generate, UnderstandsSpeculationAsServeDoes) {
+TEST(Generate, AcceptsSpeculationFlagsAsServeDoes) {
   const std::string generate = kBinary + " generate " + kModel + " -n 4 ";
   const ProcessResult plain = run(generate + "-p 'Genesis 1' 2>/dev/null");
   for (const char* speculation :
@@ -173,7 +173,7 @@ TEST(Generate, UnderstandsSpeculationAsServeDoes) {
     EXPECT_EQ(run(generate + "-p 'Genesis 1' 2>/dev/null " + speculation).output, plain.output);
   }
   EXPECT_THAT(run(generate + R"(-p a -sc '{"method":"dspark"}')").output, HasSubstr("--no-speculation"));
-  // A value is not taken for an option.
+  // A value is not mistaken for an option.
   const ProcessResult like_a_flag = run(generate + "-p '--a_b.c=4'");
   EXPECT_EQ(like_a_flag.exit_status, 0) << like_a_flag.output;
 }

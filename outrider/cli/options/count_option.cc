@@ -27,8 +27,8 @@ std::uint64_t read_count(const std::string& option, const std::string& text, std
   const std::optional<std::uint64_t> count = parse_count(text);
   if (count && *count >= least && *count <= most) return *count;
   const std::string range = most == kMost ? fmt::format("{} or more", least) : fmt::format("{} to {}", least, most);
-  throw Error(fmt::format("{}: \"{}\" is not a count. Give {}, written as 4096, 4k (4000) or 4K (4096){}.", option,
-                          printable(text), range, also));
+  throw Error(fmt::format("{}: \"{}\" is not a count. It must be {}, written as 4096, 4k (4000) or 4K (4096){}.",
+                          option, printable(text), range, also));
 }
 
 }  // namespace

@@ -25,15 +25,15 @@ ModelOptions ModelArguments::options() const {
 void add_model_options(CLI::App& command, ModelArguments& arguments) {
   command
       .add_option("--mode", arguments.mode,
-                  "official: rounds as the release's code does; exact: float, nothing rounded")
+                  "Numerics: official: rounded as in the release's code; exact: float, without rounding")
       ->check(CLI::IsMember({"official", "exact"}))
       ->capture_default_str();
-  command.add_option("--threads", arguments.threads, "Threads; default: as many as the machine has")
+  command.add_option("--threads", arguments.threads, "Number of threads; default: all of the machine's")
       ->check(CLI::Range(1U, 256U));
 }
 
 void add_chunk_option(CLI::App& command, std::size_t& chunk) {
-  command.add_option("--chunk", chunk, "Tokens of the prompt a pass; does not change the result")
+  command.add_option("--chunk", chunk, "Number of prompt tokens per pass; does not change the result")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
       ->capture_default_str();
 }
@@ -51,18 +51,19 @@ std::size_t SpeculationArguments::num_speculative_tokens(const CompletePlan& pla
   for (const std::string& each : asked.notes) note(each);
   if (mtp) return asked.num_speculative_tokens;
   throw Error(fmt::format(
-      "{}: speculation was asked for, but {}. Leave --speculative-config out to run the model without it.", path,
+      "{}: --speculative-config requires a drafter, but {}. Leave it out to run the model without speculation.", path,
       plan.manifest().drafter() == DrafterKind::kDspark
-          ? "mtp.* holds a DSpark drafter, which is not an MTP block and which Outrider does not run"
+          ? "mtp.* holds a DSpark drafter, which is not an MTP block and is not supported"
           : "the checkpoint has no MTP block"));
 }
 
 void add_speculation_options(CLI::App& command, SpeculationArguments& arguments) {
   auto* config = command
                      .add_option("--speculative-config", arguments.config,
-                                 R"(JSON: {"method": "mtp", "num_speculative_tokens": 1..8})")
-                     ->check([](const std::string& json) { return json.empty() ? "an empty text is no JSON" : ""; });
-  command.add_flag("--no-speculation", arguments.none, "Draft nothing, and load no drafter")->excludes(config);
+                                 R"(Speculation settings, JSON: {"method": "mtp", "num_speculative_tokens": 1..8})")
+                     ->check([](const std::string& json) { return json.empty() ? "an empty string is not JSON" : ""; });
+  command.add_flag("--no-speculation", arguments.none, "Disable speculation and do not load the drafter")
+      ->excludes(config);
 }
 
 std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options) {
@@ -74,8 +75,8 @@ std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan
   } else {
     constexpr double kGib = 1 << 30;
     tell(
-        "outrider: warning: the weights have {:.1f} GiB and {:.1f} GiB of memory are available, so they are read "
-        "from the disk again and again. This will be slow.\n",
+        "outrider: warning: the weights take {:.1f} GiB, but only {:.1f} GiB of memory are available, so they are read "
+        "from disk again and again. This will be slow.\n",
         static_cast<double>(weights->mapped_bytes()) / kGib, static_cast<double>(available) / kGib);
   }
   return std::make_unique<const Model>(std::move(weights), options);

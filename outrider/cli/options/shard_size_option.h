@@ -5,7 +5,7 @@
 
 namespace outrider {
 
-// --max-shard-size, in bytes: of what writes artifacts anew.
+// Adds --max-shard-size, in bytes, for commands that write artifacts.
 void add_max_shard_size_option(CLI::App& command, std::uint64_t& bytes);
 
 }  // namespace outrider

@@ -13,16 +13,17 @@ namespace outrider {
 namespace {
 
 enum class Effect : std::uint8_t {
-  kSame,     // names what Outrider does anyway
-  kNone,     // changes nothing here
-  kRefused,  // ignored, it would change answers or who may read them
+  kSame,     // Outrider does the same without the flag
+  kNone,     // has no effect
+  kRefused,  // ignoring it would change outputs or who may read them
 };
 
 struct Row {
   FlagValue value;
   Effect effect;
-  std::string_view names;   // separated by spaces, each with its short form: "tensor-parallel-size/tp"
-  std::string_view values;  // that the row is for, separated by "|"; MODEL is the model's own path; empty: all others
+  std::string_view names;  // separated by spaces, each with its short form: "tensor-parallel-size/tp"
+  std::string_view
+      values;  // that the row applies to, separated by "|"; MODEL is the model's own path; empty: all others
   std::string_view why;
 };
 
@@ -35,32 +36,33 @@ constexpr Effect kRefused = Effect::kRefused;
 
 constexpr std::string_view kOneProcess = "one process runs the whole model on this machine's processors (--threads)";
 constexpr std::string_view kNoGpu =
-    "the model runs on the processor, by kernels chosen for it; nothing is compiled or captured at the start";
+    "the model runs on the CPU, with kernels selected for it; nothing is compiled or captured at startup";
 constexpr std::string_view kMemory =
-    "memory is planned from --max-num-seqs and --max-model-len, and weights are read where their files are mapped";
-constexpr std::string_view kSteps = "a step takes --max-num-batched-tokens tokens, shared evenly among prompts";
-constexpr std::string_view kPrompts = "prompts are encoded as by DeepSeek's own code, not by a template";
-constexpr std::string_view kParsed = "answers are parsed as DeepSeek-V4 writes them";
-constexpr std::string_view kGenerates = "this engine generates text and nothing else";
+    "memory is planned from --max-num-seqs and --max-model-len, and weights are memory-mapped";
+constexpr std::string_view kSteps =
+    "a step processes up to --max-num-batched-tokens tokens, divided evenly among prompts";
+constexpr std::string_view kPrompts = "prompts are encoded as in DeepSeek's own code, not by a template";
+constexpr std::string_view kParsed = "outputs are parsed in DeepSeek-V4's format";
+constexpr std::string_view kGenerates = "the engine only generates text";
 constexpr std::string_view kKeys =
     "keys and values are rounded through FP8 (E4M3), the indexer's through FP4, as in DeepSeek's own code "
     "(--mode exact rounds nothing)";
 constexpr std::string_view kDtype = "activations are BF16, as in DeepSeek's own code (--mode exact computes in float)";
 constexpr std::string_view kConfig =
-    "the checkpoint runs as its config.json describes it; change it there, and outrider check tells whether it fits";
-constexpr std::string_view kLocal = "MODEL is a directory of this machine, and nothing is downloaded";
-constexpr std::string_view kSafetensors = "safetensors files are mapped into memory, and nothing else is read";
-constexpr std::string_view kNoCode = "foreign code is never loaded";
-constexpr std::string_view kTextOnly = "the model reads text only";
+    "the checkpoint runs as its config.json describes it; edit that, and verify it with outrider check";
+constexpr std::string_view kLocal = "MODEL is a local directory, and nothing is downloaded";
+constexpr std::string_view kSafetensors = "safetensors files are memory-mapped, and no other format is read";
+constexpr std::string_view kNoCode = "external code is never loaded";
+constexpr std::string_view kTextOnly = "the model is text-only";
 constexpr std::string_view kNoMamba = "the model has no such layers";
-constexpr std::string_view kNoAdapters = "adapters are not applied; merge them into the weights";
-constexpr std::string_view kNotInAnswers = "answers do not carry that";
-constexpr std::string_view kTls = "HTTPS is not spoken; let a proxy such as nginx or caddy end TLS in front of it";
+constexpr std::string_view kNoAdapters = "adapters are not supported; merge them into the weights";
+constexpr std::string_view kNotInAnswers = "responses do not contain this";
+constexpr std::string_view kTls = "HTTPS is not supported; terminate TLS in a proxy such as nginx or caddy";
 constexpr std::string_view kLog = "requests are logged without their text (--disable-log-requests, --log-format)";
 constexpr std::string_view kCors = "no CORS headers are sent, so pages of other origins cannot read answers";
-constexpr std::string_view kMetrics = "/metrics is as docs/serving.md describes it, and nothing is sent anywhere";
+constexpr std::string_view kMetrics = "docs/serving.md describes /metrics, and nothing is sent elsewhere";
 
-// The first row that has the name, and the value, counts.
+// The first row that matches the name and the value counts.
 constexpr Row kRows[] = {
     // The model.
     {kSwitch, kSame, "trust-remote-code", "", "code that comes with a checkpoint is never run"},
@@ -71,12 +73,12 @@ constexpr Row kRows[] = {
     {kSwitch, kNone, "trust-request-chat-template", "", kPrompts},
     {kOne, kSame, "tokenizer", "MODEL", "the checkpoint's own tokenizer.json is used"},
     {kOne, kRefused, "tokenizer", "", "the checkpoint's own tokenizer.json is used"},
-    {kSwitch, kRefused, "skip-tokenizer-init", "true", "prompts and answers are text"},
+    {kSwitch, kRefused, "skip-tokenizer-init", "true", "prompts and outputs are text"},
     {kSwitch, kRefused, "enable-prompt-embeds", "true", "prompts are text or token ids"},
     {kSwitch, kSame, "skip-tokenizer-init enable-prompt-embeds", "", "prompts are text or token ids"},
     {kOne, kSame, "dtype", "auto|bfloat16", kDtype},
     {kOne, kRefused, "dtype", "", kDtype},
-    {kOne, kRefused, "quantization-config", "", "weights run as they are stored (outrider quantize stores them anew)"},
+    {kOne, kRefused, "quantization-config", "", "weights run as they are stored (outrider quantize converts them)"},
     {kSwitch, kNone, "allow-deprecated-quantization", "", "weights run as they are stored"},
     {kOne, kSame, "hf-config-path", "MODEL", kConfig},
     {kOne, kRefused, "hf-config-path hf-overrides rope-scaling rope-theta model-class-overrides", "", kConfig},
@@ -84,8 +86,8 @@ constexpr Row kRows[] = {
     {kSwitch, kSame, "disable-sliding-window", "", kConfig},
     {kOne, kSame, "config-format", "auto|hf", kConfig},
     {kOne, kRefused, "config-format", "", kConfig},
-    {kOne, kSame, "model-impl", "auto|vllm", "there is one implementation of the model, Outrider's"},
-    {kOne, kRefused, "model-impl", "", "there is one implementation of the model, Outrider's"},
+    {kOne, kSame, "model-impl", "auto|vllm", "Outrider has one implementation of the model"},
+    {kOne, kRefused, "model-impl", "", "Outrider has one implementation of the model"},
     {kOne, kSame, "runner task", "auto|generate", kGenerates},
     {kOne, kSame, "convert", "auto|none", kGenerates},
     {kOne, kRefused, "runner task convert pooler-config override-pooler-config diffusion-config/dc", "", kGenerates},
@@ -97,24 +99,24 @@ constexpr Row kRows[] = {
      "safetensors-load-strategy safetensors-prefetch-num-threads safetensors-prefetch-block-size "
      "model-loader-extra-config pt-load-map-location",
      "", kSafetensors},
-    {kSwitch, kNone, "use-tqdm-on-load", "", "progress is shown where standard error is a terminal"},
+    {kSwitch, kNone, "use-tqdm-on-load", "", "progress is shown if standard error is a terminal"},
     // Answers.
     {kOne, kSame, "tool-call-parser reasoning-parser", "deepseek_v4", kParsed},
     {kOne, kRefused, "tool-call-parser reasoning-parser", "", kParsed},
     {kSwitch, kSame, "enable-auto-tool-choice", "", "tool calls are parsed in every request that has tools"},
-    {kSwitch, kSame, "enable-reasoning", "", "reasoning is split off in every request that asks for it"},
-    {kSwitch, kSame, "exclude-tools-when-tool-choice-none", "", "tools are not told to the model then"},
-    {kOne, kNone, "reasoning-config", "", "reasoning ends where the model writes </think>"},
+    {kSwitch, kSame, "enable-reasoning", "", "reasoning is parsed in every request that enables it"},
+    {kSwitch, kSame, "exclude-tools-when-tool-choice-none", "", "tools are left out of the prompt in that case"},
+    {kOne, kNone, "reasoning-config", "", "reasoning ends at </think>"},
     {kOne, kNone, "structured-outputs-config guided-decoding-backend", "", "schemas are compiled by Outrider itself"},
     {kOne, kSame, "response-role", "assistant", kParsed},
     {kOne, kRefused, "response-role", "", kParsed},
-    {kOne, kNone, "max-logprobs", "", "a request may ask for up to 20 logprobs a token"},
-    {kOne, kSame, "logprobs-mode", "raw_logprobs", "logprobs are those before temperature, penalties and filters"},
-    {kOne, kRefused, "logprobs-mode", "", "logprobs are those before temperature, penalties and filters"},
-    {kSwitch, kNone, "use-fp64-gumbel", "", "sampling is exact at any precision of its random numbers"},
-    {kSwitch, kSame, "enable-prompt-tokens-details", "", "usage.prompt_tokens_details is always there"},
+    {kOne, kNone, "max-logprobs", "", "a request may ask for up to 20 logprobs per token"},
+    {kOne, kSame, "logprobs-mode", "raw_logprobs", "logprobs are computed before temperature, penalties and filters"},
+    {kOne, kRefused, "logprobs-mode", "", "logprobs are computed before temperature, penalties and filters"},
+    {kSwitch, kNone, "use-fp64-gumbel", "", "sampling is exact whatever the precision of its random numbers"},
+    {kSwitch, kSame, "enable-prompt-tokens-details", "", "usage.prompt_tokens_details is always returned"},
     {kSwitch, kRefused, "enable-force-include-usage", "true",
-     "requests ask for it themselves: \"stream_options\": {\"include_usage\": true}"},
+     "each request can ask for it: \"stream_options\": {\"include_usage\": true}"},
     {kSwitch, kRefused,
      "enable-return-routed-experts return-sampling-mask enable-trace-replay return-tokens-as-token-ids "
      "enable-per-request-metrics enable-request-id-headers tokens-only",
@@ -125,14 +127,14 @@ constexpr Row kRows[] = {
      "", kNotInAnswers},
     {kOne, kSame, "per-request-spec-decode-metrics", "none|off", kNotInAnswers},
     {kOne, kRefused, "per-request-spec-decode-metrics", "",
-     "a request asks for its counts itself: \"return_tokens\": true"},
-    {kOne, kNone, "fingerprint-mode fingerprint-value", "", "answers have no system_fingerprint"},
-    {kOne, kRefused, "tool-server", "", "tools are run by the client"},
+     "each request can ask for its counts: \"return_tokens\": true"},
+    {kOne, kNone, "fingerprint-mode fingerprint-value", "", "responses have no system_fingerprint"},
+    {kOne, kRefused, "tool-server", "", "the client runs tools"},
     {kSwitch, kNone, "enable-server-load-tracking enable-tokenizer-info-endpoint enable-flash-late-interaction", "",
-     "there are no such endpoints"},
-    {kSwitch, kNone, "cohere-is-reasoning-model", "", "there are no such endpoints"},
-    {kOne, kNone, "cohere-format", "", "there are no such endpoints"},
-    // Foreign code and adapters.
+     "there is no such endpoint"},
+    {kSwitch, kNone, "cohere-is-reasoning-model", "", "there is no such endpoint"},
+    {kOne, kNone, "cohere-format", "", "there is no such endpoint"},
+    // External code and adapters.
     {kOne, kSame, "worker-cls", "auto", kNoCode},
     {kOne, kRefused,
      "middleware worker-cls worker-extension-cls scheduler-cls tool-parser-plugin reasoning-parser-plugin "
@@ -174,10 +176,10 @@ constexpr Row kRows[] = {
      "", kOneProcess},
     {kSeveral, kNone, "numa-bind-nodes numa-bind-cpus", "", kOneProcess},
     {kSwitch, kRefused, "headless", "true",
-     "every outrider serve answers requests; one machine runs the model, so leave the other nodes out"},
+     "every outrider serve answers requests; one machine runs the whole model, so start no other nodes"},
     {kSwitch, kSame, "headless", "", kOneProcess},
     {kOne, kRefused, "kv-transfer-config kv-events-config ec-transfer-config ec-manager-config weight-transfer-config",
-     "", "no other process is given, or gives, keys, values or weights; one server processes prompts and decodes"},
+     "", "keys, values and weights are not transferred between processes; one server prefills and decodes"},
     {kOne, kSame, "device", "cpu|auto", kNoGpu},
     {kSwitch, kSame, "enforce-eager", "", kNoGpu},
     {kOne, kNone,
@@ -205,9 +207,9 @@ constexpr Row kRows[] = {
     {kSeveral, kNone, "cpu-offload-params offload-params", "", kMemory},
     {kSwitch, kNone, "enable-sleep-mode disable-hybrid-kv-cache-manager scheduler-reserve-full-isl", "", kMemory},
     // Scheduling.
-    {kSwitch, kSame, "enable-prefix-caching", "", "a prompt that begins with a known text goes on from there"},
+    {kSwitch, kSame, "enable-prefix-caching", "", "the cached prefix of a prompt is reused"},
     {kOne, kNone, "prefix-caching-hash-algo prefix-cache-retention-interval prefix-match-unit", "",
-     "known texts are compared token by token, and kept until their memory is needed"},
+     "prefixes are compared token by token, and cached until their memory is needed"},
     {kSwitch, kSame, "enable-chunked-prefill", "true", kSteps},
     {kSwitch, kNone,
      "enable-chunked-prefill async-scheduling disable-async-output-proc use-v2-block-manager "
@@ -220,23 +222,22 @@ constexpr Row kRows[] = {
     {kOne, kSame, "scheduling-policy", "fcfs", "requests are served first come, first served"},
     {kOne, kRefused, "scheduling-policy", "", "requests are served first come, first served"},
     {kOne, kRefused, "max-num-queued-tokens", "", "the queue is limited by requests: --max-waiting"},
-    {kOne, kSame, "stream-interval", "1", "each step's tokens are sent at once"},
-    {kOne, kNone, "stream-interval", "", "each step's tokens are sent at once"},
-    {kOne, kRefused, "speculative-model num-speculative-tokens", "",
-     "speculation is described by --speculative-config"},
+    {kOne, kSame, "stream-interval", "1", "the tokens of each step are sent immediately"},
+    {kOne, kNone, "stream-interval", "", "the tokens of each step are sent immediately"},
+    {kOne, kRefused, "speculative-model num-speculative-tokens", "", "use --speculative-config"},
     // The server.
     {kOne, kRefused, "ssl-keyfile ssl-certfile ssl-ca-certs ssl-cert-reqs ssl-ciphers", "", kTls},
     {kSwitch, kRefused, "enable-ssl-refresh", "", kTls},
-    {kOne, kRefused, "uds", "", "it listens on --host and --port"},
-    {kSwitch, kRefused, "grpc", "", "it speaks HTTP"},
+    {kOne, kRefused, "uds", "", "the server listens on --host and --port"},
+    {kSwitch, kRefused, "grpc", "", "the server supports HTTP only"},
     {kOne, kRefused, "config", "", "options are read from the command line only"},
     {kOne, kNone, "allowed-origins allowed-methods allowed-headers", "", kCors},
     {kSwitch, kNone, "allow-credentials", "", kCors},
-    {kOne, kNone, "root-path", "", "a proxy that serves it below another path takes that path off"},
+    {kOne, kNone, "root-path", "", "a proxy that adds a path prefix must remove it again"},
     {kOne, kNone, "h11-max-incomplete-event-size h11-max-header-count", "",
-     "a request's header may have 64 KiB, its body 32 MiB"},
-    {kSwitch, kSame, "disable-fastapi-docs", "", "there are none"},
-    {kSwitch, kNone, "enable-offline-docs", "", "there are none"},
+     "a request's header is limited to 64 KiB, its body to 32 MiB"},
+    {kSwitch, kSame, "disable-fastapi-docs", "", "there is no API documentation page"},
+    {kSwitch, kNone, "enable-offline-docs", "", "there is no API documentation page"},
     {kSwitch, kSame, "enable-log-requests", "", kLog},
     {kSwitch, kSame, "disable-uvicorn-access-log", "", kLog},
     {kOne, kNone, "uvicorn-log-level disable-access-log-for-endpoints log-config-file max-log-len", "", kLog},
@@ -245,7 +246,7 @@ constexpr Row kRows[] = {
      "otlp-traces-endpoint collect-detailed-traces show-hidden-metrics-for-version kv-cache-metrics-sample", "",
      kMetrics},
     {kSwitch, kNone, "kv-cache-metrics fail-on-environ-validation", "", kMetrics},
-    // What other models have.
+    // Features of other models.
     {kOne, kNone,
      "limit-mm-per-prompt media-io-kwargs mm-processor-kwargs mm-processor-cache-gb mm-processor-cache-type "
      "mm-processor-device mm-hasher-algorithm mm-shm-cache-max-object-size-mb mm-encoder-tp-mode "
@@ -304,7 +305,7 @@ const Row* find_row(std::string_view name, std::string_view value, std::string_v
   return nullptr;
 }
 
-// As it was given, but for JSON, which may be long, and secrets.
+// The flag as it was given, except for JSON, which may be long, and secrets.
 std::string shown(FlagValue kind, std::string_view name, std::string_view value) {
   if (kind == kSwitch) return fmt::format("--{}{}", value == "false" ? "no-" : "", name);
   const bool hidden = name == "hf-token" || value.empty() || value.front() == '{' || value.size() > 60;
@@ -351,15 +352,14 @@ void accept_vllm_flags(const std::vector<std::string>& given, const std::string&
     const std::string_view name = std::string_view(flag).substr(std::min(std::size_t{2}, equals), equals - 2);
     const std::string_view value = std::string_view(flag).substr(std::min(equals + 1, flag.size()));
     const Row* row = find_row(name, value, model);
-    if (row == nullptr)
-      throw Error(fmt::format("{}: vLLM's flag \"{}\" is not known.", kVllmFlagOption, printable(flag)));
+    if (row == nullptr) throw Error(fmt::format("{}: unknown vLLM flag \"{}\".", kVllmFlagOption, printable(flag)));
     const std::string text = shown(row->value, name, value);
     switch (row->effect) {
       case kSame:
-        log.info(fmt::format("{} names what is done anyway: {}.", text, row->why));
+        log.info(fmt::format("{} matches the default: {}.", text, row->why));
         break;
       case kNone:
-        log.warning(fmt::format("{} changes nothing: {}.", text, row->why));
+        log.warning(fmt::format("{} has no effect: {}.", text, row->why));
         break;
       case kRefused:
         refusals += fmt::format("{}{} is refused: {}.", refusals.empty() ? "" : "\noutrider: ", text, row->why);
@@ -370,7 +370,7 @@ void accept_vllm_flags(const std::vector<std::string>& given, const std::string&
 }
 
 std::string vllm_flags_markdown() {
-  std::string out = "| flags of vLLM's | | why |\n|---|---|---|\n";
+  std::string out = "| vLLM flag | | why |\n|---|---|---|\n";
   for (const Row& row : kRows) {
     std::vector<std::string> cells;
     for (const Names& names : names_of(row)) {
@@ -384,7 +384,7 @@ std::string vllm_flags_markdown() {
     }
     if (row.value == kSwitch && !values.empty()) values = row.values == "false" ? " (off)" : " (on)";
     out += fmt::format("| {}{} | {} | {} |\n", fmt::join(cells, ", "), values,
-                       row.effect == kSame   ? "done anyway"
+                       row.effect == kSame   ? "default"
                        : row.effect == kNone ? "no effect"
                                              : "refused",
                        row.why);

@@ -14,7 +14,7 @@ void flush_output() {
   if (std::fflush(stdout) != 0) {
     throw Error(fmt::format("Standard output cannot be written ({}).", std::strerror(errno)));
   }
-  if (std::ferror(stdout) != 0) throw Error("Standard output could not be written: a part of the output is lost.");
+  if (std::ferror(stdout) != 0) throw Error("Standard output could not be written: part of the output is lost.");
 }
 
 }  // namespace outrider

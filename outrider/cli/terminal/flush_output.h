@@ -2,7 +2,7 @@
 
 namespace outrider {
 
-// Throws Error where standard output cannot be written, or could not be since the last call.
+// Flushes standard output. Throws Error if that fails, or if a write has failed since the last call.
 void flush_output();
 
 }  // namespace outrider

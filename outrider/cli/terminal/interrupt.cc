@@ -18,7 +18,7 @@ void remember(int /*signal*/) {
 InterruptCatcher::InterruptCatcher() {
   interrupted = false;
   struct sigaction action {};
-  action.sa_handler = remember;  // without SA_RESTART: reading a line ends too
+  action.sa_handler = remember;  // without SA_RESTART, so that reading a line is interrupted
   sigaction(SIGINT, &action, &before);
 }
 

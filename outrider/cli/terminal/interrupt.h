@@ -2,7 +2,7 @@
 
 namespace outrider {
 
-// While one stands, Ctrl-C (SIGINT) does not end the program but is remembered.
+// While one exists, Ctrl-C (SIGINT) does not end the program but is recorded.
 class InterruptCatcher {
  public:
   InterruptCatcher();
@@ -10,7 +10,7 @@ class InterruptCatcher {
   InterruptCatcher(const InterruptCatcher&) = delete;
   InterruptCatcher& operator=(const InterruptCatcher&) = delete;
 
-  // Whether Ctrl-C was pressed since the last call.
+  // Returns whether Ctrl-C was pressed since the last call.
   bool take();
 };
 

@@ -11,7 +11,7 @@ namespace outrider {
 void open_standard_streams() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(stream, F_GETFD) >= 0 || errno != EBADF) continue;
-    // Takes the lowest number that is free, which is this one: those below are open by now.
+    // Gets the lowest free number, which is this one: those below are open by now.
     [[maybe_unused]] const int fd = open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
   }
 }

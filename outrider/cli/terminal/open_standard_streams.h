@@ -2,9 +2,9 @@
 
 namespace outrider {
 
-// Gives standard input, output and error a descriptor where the program was started without (`>&-`), one that cannot
-// be read or written. Otherwise the first file to be opened would take the number, and what is printed go into it.
-// To be called before any file is opened.
+// Opens /dev/null for each standard stream that the program was started without (`>&-`), in the wrong direction so that
+// using it fails. Otherwise the first opened file would get its number and receive what is printed. Must be called
+// before any file is opened.
 void open_standard_streams();
 
 }  // namespace outrider

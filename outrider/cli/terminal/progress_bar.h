@@ -8,8 +8,8 @@ namespace outrider {
 
 enum class ProgressUnit { kBytes, kItems };
 
-// One line on standard error, drawn from a tenth of a second on, and at most ten times a second: share done, bytes (in
-// GB) or items, how many a second and time left. Silent where standard error is no terminal.
+// A progress bar on standard error, drawn after a tenth of a second and at most ten times per second: fraction done,
+// bytes (in GB) or items, rate and time left. Silent if standard error is not a terminal.
 class ProgressBar {
  public:
   explicit ProgressBar(std::string label, ProgressUnit unit = ProgressUnit::kBytes);

@@ -7,8 +7,7 @@
 
 namespace outrider {
 
-// Writes to standard error. What cannot be written there is lost, and is no reason to end what runs (fmt::print
-// throws).
+// Writes to standard error. Ignores failures, unlike fmt::print, which throws.
 void tell_text(std::string_view text);
 
 template <typename... Args>

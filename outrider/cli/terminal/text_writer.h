@@ -8,16 +8,16 @@
 
 namespace outrider {
 
-// Writes a text to standard output as it comes, up to the first stop string. Text that may be the beginning of one
-// waits. `show_drafts` colours what the MTP block drafted.
+// Prints an output to standard output as it is generated, up to the first stop string. Text that may be the beginning
+// of one is held back. `show_drafts` colours draft tokens.
 class TextWriter {
  public:
   TextWriter(const Tokenizer& tokenizer, std::vector<std::string> stop, bool show_drafts);
 
-  // Whether to go on. Throws Error, as finish() does, where standard output cannot be written.
+  // Returns whether to continue. Throws Error, like finish(), if standard output cannot be written.
   bool write(const WrittenToken& token);
   void finish();
-  const std::string& text() const { return text_; }  // written so far
+  const std::string& text() const { return text_; }  // printed so far
 
  private:
   void print(const std::string& text, bool drafted);

@@ -5,8 +5,8 @@
 
 namespace outrider {
 
-// Writes a line of JSON to a file, in its place or, with `append`, behind what is there. Text that is not UTF-8 is
-// written with U+FFFD. Throws Error where it cannot.
+// Writes one line of JSON to a file, replacing or, with `append`, extending it. Invalid UTF-8 is written as U+FFFD.
+// Throws Error if the file cannot be written.
 void write_json(const std::string& path, const nlohmann::ordered_json& json, bool append);
 
 }  // namespace outrider
