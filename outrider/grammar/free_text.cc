@@ -51,12 +51,12 @@ State add_markup(AutomatonBuilder& builder, State from, std::string_view text) {
   return from;
 }
 
-// Aho and Corasick's automaton of the mark and what is forbidden, over code points.
+// The Aho-Corasick automaton of the mark and the forbidden words, over code points.
 State add_text_until(AutomatonBuilder& builder, State from, std::string_view mark,
                      const std::vector<std::string_view>& forbidden) {
   std::vector<std::u32string> words = {code_points(mark)};
   for (const std::string_view each : forbidden) words.push_back(code_points(each));
-  // States are the beginnings of words.
+  // States are prefixes of words.
   std::map<std::u32string, State> states;
   for (const std::u32string& word : words) {
     for (std::size_t n = 0; n < word.size(); ++n) states.try_emplace(word.substr(0, n), 0);

@@ -33,7 +33,7 @@ Grammar Grammar::message(const MessageShape& shape) {
   }
   try {
     Automaton automaton = std::move(builder).build(message);
-    Matcher(automaton).start();  // throws where too much may come first
+    Matcher(automaton).start();  // throws if it is too ambiguous at the start
     return Grammar(std::move(automaton));
   } catch (const Error& e) {
     if (shape.schema_where.empty()) throw;

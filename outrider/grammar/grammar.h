@@ -10,39 +10,39 @@
 
 namespace outrider {
 
-// What an assistant's message may be.
+// The structure of an assistant's message.
 struct MessageShape {
-  // The text begins with reasoning, which </think> ends; only what follows is constrained.
+  // The message begins with reasoning, up to </think>; only the rest is constrained.
   bool reasoning = false;
 
   enum class Content { kNone, kJsonObject, kJsonSchema };
   Content content = Content::kNone;
-  nlohmann::ordered_json schema;  // of kJsonSchema
-  std::string schema_where;       // what messages call it: "response_format.json_schema.schema"
+  nlohmann::ordered_json schema;  // for kJsonSchema
+  std::string schema_where;       // its name in messages: "response_format.json_schema.schema"
 
-  // Functions that may be called instead of writing content, as OpenAI's `tools` describe them (the object with "name"
-  // and "parameters"), in DSML.
+  // Functions that may be called instead of content, in DSML; as in OpenAI's `tools` (the object with "name" and
+  // "parameters").
   std::vector<nlohmann::ordered_json> functions;
   bool several_calls = false;
 };
 
-// The texts that a model may write. Immutable.
+// The set of texts that a model may generate. Immutable.
 //
-// JSON is written with at most one space or two line feeds and 20 blanks where white space may stand, and numbers have
-// at most 16 digits before and behind the point, so that no text goes on without end by itself. Which keywords of JSON
-// Schema are understood is told in docs/structured-output.md.
+// JSON has at most one space, or two line feeds and 20 blanks, wherever white space is allowed, and numbers have at
+// most 16 digits before and after the decimal point, so that no output is endless. docs/structured-output.md lists the
+// supported keywords of JSON Schema.
 class Grammar {
  public:
   // Any JSON object.
   static Grammar json_object();
-  // JSON that satisfies a schema. Throws Error, with `where` and the place within the schema, for keywords that are not
-  // understood, for schemas that nothing satisfies, and for those that are too large.
+  // JSON that satisfies a schema. Throws Error, with `where` and the place in the schema, for unsupported keywords and
+  // for schemas that are unsatisfiable or too large.
   static Grammar from_json_schema(const nlohmann::ordered_json& schema, const std::string& where = "schema");
-  // A whole message. Throws Error as from_json_schema.
+  // A whole message. Throws Error as from_json_schema does.
   static Grammar message(const MessageShape& shape);
 
   const Automaton& automaton() const { return automaton_; }
-  // Whether a text is one of the grammar's; special tokens in it stand behind kSpecialToken.
+  // Whether the grammar accepts a text; special tokens in it are preceded by kSpecialToken.
   bool accepts(std::string_view bytes) const;
 
  private:

@@ -19,14 +19,15 @@ namespace {
 using nlohmann::ordered_json;
 using State = Automaton::State;
 
-// The character that begins and ends ｜DSML｜.
+// The first and last character of ｜DSML｜.
 constexpr char32_t kFullwidthBar = 0xFF5C;
 
-// `v</｜DSML｜parameter>\n` and what stands before it.
+// Adds `v</｜DSML｜parameter>\n` and what precedes it.
 State add_parameter(AutomatonBuilder& builder, JsonSchemaCompiler& compiler, State from, const std::string& name,
                     const ordered_json& given, const std::string& path) {
   if (name.find('"') != std::string::npos) {
-    throw Error(fmt::format("The parameter's name \"{}\" has a quote, which DSML cannot write.", printable(name)));
+    throw Error(
+        fmt::format("The parameter name \"{}\" contains a quote, which DSML cannot represent.", printable(name)));
   }
   const ordered_json schema = compiler.resolved(given, path);
   const auto opening = [&](bool string) {

@@ -8,9 +8,9 @@
 
 namespace outrider {
 
-// Calls of `functions` in DSML, the markup of DeepSeek-V4's tool calls, as the release's encoder writes them; one of
-// them, or, with `several`, any number. A function has "name" and, as JSON Schema, "parameters". Throws Error as
-// Grammar::message.
+// Adds calls of `functions` in DSML, the markup of DeepSeek-V4's tool calls, as the release's encoder writes them: one,
+// or with `several` any number. A function has "name" and, as a JSON Schema, "parameters". Throws Error as
+// Grammar::message does.
 Automaton::State add_tool_calls(AutomatonBuilder& builder, JsonText& json, Automaton::State from,
                                 const std::vector<nlohmann::ordered_json>& functions, bool several);
 

@@ -36,7 +36,7 @@ std::string parameter(const std::string& name, bool string, const std::string& v
          "</｜DSML｜parameter>\n";
 }
 
-TEST(ToolCalls, AreWrittenAsTheParserReadsThem) {
+TEST(ToolCalls, RoundTripThroughTheParser) {
   const Grammar grammar = Grammar::message(shape());
   const std::string city = parameter("city", true, "São\n<b> / ｜x");
   for (const std::string& text : {calls(weather(city)), calls(weather(city + parameter("days", false, "3"))),
@@ -63,7 +63,7 @@ TEST(ToolCalls, MayBeSeveral) {
   EXPECT_TRUE(Grammar::message(several).accepts(calls(weather(city) + weather(city))));
 }
 
-TEST(ToolCalls, StandAfterReasoningAndBesideContent) {
+TEST(ToolCalls, MayFollowReasoningAndReplaceContent) {
   MessageShape both = shape();
   both.reasoning = true;
   both.content = MessageShape::Content::kJsonObject;
@@ -86,7 +86,7 @@ TEST(ToolCalls, MarkupMayBeSpecialTokens) {
   EXPECT_FALSE(Grammar::message(thinking).accepts("hm\xff<think></think>" + call));
 }
 
-TEST(ToolCalls, ParametersThatAreNotUnderstoodAreNamed) {
+TEST(ToolCalls, ErrorsNameUnsupportedParameters) {
   MessageShape odd;
   odd.functions = {ordered_json::parse(R"({"name":"f","parameters":{"properties":{"x":{"not":{}}}}})")};
   try {

@@ -126,7 +126,7 @@ def test_reasoning_is_free_and_what_follows_is_not(client):
 @pytest.mark.parametrize("options, said", [
     ({"response_format": json_schema({"properties": {"a": {"not": {}}}})}, ["\"not\"", "#/properties/a"]),
     ({"response_format": json_schema({"type": "string", "pattern": "(?=a)"})}, ["pattern", "(?"]),
-    ({"response_format": json_schema({"type": "object", "properties": {"a": {"$ref": "#/x"}}})}, ["leads nowhere"]),
+    ({"response_format": json_schema({"type": "object", "properties": {"a": {"$ref": "#/x"}}})}, ["does not exist in the schema"]),
     ({"response_format": json_schema({"type": "array", "minItems": 10**9})}, ["too large"]),
     ({"response_format": json_schema({"type": "integer", "minimum": 2, "maximum": 1})}, ["no text"]),
     ({"tool_choice": "required"}, ["no tools"]),

@@ -8,7 +8,7 @@
 namespace outrider {
 namespace {
 
-// States, edges, jumps and calls together: what a schema of some hundred kilobytes comes to.
+// States, edges, jumps and calls together; enough for a schema of some hundred kilobytes.
 constexpr std::size_t kMaxSize = std::size_t{1} << 19;
 constexpr std::size_t kMaxSteps = 10'000'000;
 
@@ -16,14 +16,14 @@ constexpr std::size_t kMaxSteps = 10'000'000;
 
 void AutomatonBuilder::count() {
   if (++size_ > kMaxSize) {
-    throw Error("what is asked for makes too large a grammar; make it smaller (long alternatives, counts, lengths).");
+    throw Error("the grammar is too large; make the schema smaller (long alternatives, counts, lengths).");
   }
 }
 
 void AutomatonBuilder::spend(std::size_t steps) {
   spent_ += steps;
   if (spent_ > kMaxSteps) {
-    throw Error("what is asked for takes too long to work out; make it simpler (patterns, allOf, references).");
+    throw Error("the grammar takes too long to compile; make the schema simpler (patterns, allOf, references).");
   }
 }
 
@@ -74,7 +74,7 @@ std::vector<bool> AutomatonBuilder::productive() const {
   };
   std::vector<std::vector<State>> sources(states_.size());      // of edges and jumps, by target
   std::vector<std::vector<Use>> callers(states_.size());        // by start of the rule
-  std::vector<std::vector<Use>> continuations(states_.size());  // by state that a call goes back to
+  std::vector<std::vector<Use>> continuations(states_.size());  // by the state that a call returns to
   for (State from = 0; from < states_.size(); ++from) {
     for (const Automaton::Edge& edge : states_[from].edges) sources[edge.to].push_back(from);
     for (const State to : states_[from].jumps) sources[to].push_back(from);
@@ -105,9 +105,10 @@ std::vector<bool> AutomatonBuilder::productive() const {
   return productive;
 }
 
-// With it, the stacks that a text may stand in would be without number.
+// Left recursion would make the set of stacks infinite.
 void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive) const {
-  // What each rule reaches before any byte: first without, then with the rules that may be empty, until no more are.
+  // The rules that each rule reaches before any byte: first directly, then through rules that match the empty string,
+  // until nothing changes.
   std::vector<bool> empty(rules_.size());
   std::vector<std::vector<Rule>> called(rules_.size());
   std::vector<std::size_t> seen(states_.size());
@@ -140,7 +141,7 @@ void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive
       }
     }
   }
-  // A cycle among them, by depth-first search without recursion.
+  // Finds a cycle by depth-first search, without recursion.
   enum class Mark : std::uint8_t { kNew, kOpen, kDone };
   std::vector<Mark> marks(rules_.size(), Mark::kNew);
   for (Rule root = 0; root < rules_.size(); ++root) {
@@ -156,7 +157,7 @@ void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive
       }
       const Rule callee = called[rule][next++];
       if (marks[callee] == Mark::kOpen) {
-        throw Error("a definition refers to itself with nothing between, so that no text satisfies it.");
+        throw Error("a definition refers to itself without consuming input, so no text satisfies it.");
       }
       if (marks[callee] == Mark::kNew) {
         marks[callee] = Mark::kOpen;
@@ -166,7 +167,7 @@ void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive
   }
 }
 
-// Whether from `state`, from which the rule's end can be reached, nothing else can.
+// Whether `state`, which can reach its rule's end, leads to nothing else.
 bool AutomatonBuilder::only_ends(State state) const {
   for (std::size_t i = 0; i < states_.size(); ++i) {
     const From& from = states_[state];
@@ -180,7 +181,7 @@ bool AutomatonBuilder::only_ends(State state) const {
 
 Automaton AutomatonBuilder::build(Rule root) && {
   const std::vector<bool> useful = productive();
-  if (!useful[start(root)]) throw Error("no text of finite length satisfies what is asked for.");
+  if (!useful[start(root)]) throw Error("no text of finite length satisfies the schema.");
   refuse_left_recursion(useful);
   Automaton made;
   made.start_ = start(root);

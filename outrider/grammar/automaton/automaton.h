@@ -9,11 +9,11 @@
 
 namespace outrider {
 
-// A pushdown automaton over bytes: rules that call each other, each of them a nondeterministic automaton. What it
-// accepts is a language of texts, such as "JSON that a schema allows".
+// A pushdown automaton over bytes: rules that call each other, each a nondeterministic automaton. It accepts a
+// language, such as "JSON that satisfies a schema".
 //
-// Bytes are those of a text in UTF-8. kSpecialToken, which UTF-8 has no use for, stands before the content of a special
-// token, so that no text can spell one.
+// Its input is UTF-8. kSpecialToken, a byte that never occurs in UTF-8, precedes the content of a special token, so
+// that ordinary text can never be read as one.
 inline constexpr std::uint8_t kSpecialToken = 0xFF;
 
 class Automaton {
@@ -26,16 +26,16 @@ class Automaton {
     State to = 0;
   };
   struct Call {
-    State start = 0;  // of the rule that is called
-    State back = 0;   // where the text goes on when it has ended; kWithCaller: where it does when the caller has ended
+    State start = 0;  // of the called rule
+    State back = 0;   // where to continue after it; kWithCaller: where the caller returns to
   };
-  // Of calls with nothing behind them. They take no place on the stack, so that alternatives of alternatives that come
-  // to the same rule come to the same stack.
+  // Marks tail calls. They push nothing on the stack, so that nested alternatives that reach the same rule share a
+  // stack.
   static constexpr State kWithCaller = 0xFFFFFFFF;
 
   State start() const { return start_; }
-  std::size_t size() const { return ends_.size(); }  // states
-  // Bytes of one class are alike to every state.
+  std::size_t size() const { return ends_.size(); }  // number of states
+  // The number of byte classes; bytes of one class are equivalent in every state.
   std::size_t classes() const { return classes_; }
   std::size_t class_of(std::uint8_t byte) const { return class_of_[byte]; }
   std::span<const Edge> edges(State state) const { return part(edges_, edge_begin_, state); }
@@ -63,16 +63,16 @@ class Automaton {
   std::size_t classes_ = 0;
 };
 
-// Builds an automaton from front to back: what adds a piece of text takes the state that it begins in and gives the one
-// that it ends in.
+// Builds an automaton from front to back: functions that add a piece take the state it begins in and return the state
+// it ends in.
 class AutomatonBuilder {
  public:
   using State = Automaton::State;
   using Rule = Automaton::Rule;
 
-  // Throws Error when the automaton becomes too large to be of use.
+  // Throws Error if the automaton becomes too large.
   State new_state();
-  // Counts what making it costs, in steps of some ten nanoseconds. Throws Error when that becomes too much.
+  // Counts compilation cost, in steps of about ten nanoseconds. Throws Error if it becomes too high.
   void spend(std::size_t steps);
   Rule new_rule();
   State start(Rule rule) const { return rules_[rule].start; }
@@ -83,8 +83,8 @@ class AutomatonBuilder {
   State call(State from, Rule rule);
   State literal(State from, std::string_view bytes);
 
-  // The texts of `root`. States from which no text ends are left out. Throws Error where no text is left at all, and
-  // where a rule calls itself before any byte.
+  // Builds the automaton with `root` as its start. States that cannot reach an end are removed. Throws Error if the
+  // language is empty, or if a rule is left-recursive.
   Automaton build(Rule root) &&;
 
  private:

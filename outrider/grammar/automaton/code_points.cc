@@ -22,7 +22,7 @@ std::string utf8(char32_t code_point) {
   return bytes;
 }
 
-// Sequences of as many bytes each, of which each is between those of `first` and `last`.
+// Adds byte sequences of the same length, with each byte between those of `first` and `last`.
 void add_bytes(AutomatonBuilder& builder, State from, std::string_view first, std::string_view last, State to) {
   for (std::size_t i = 0; i < first.size(); ++i) {
     const State next = i + 1 == first.size() ? to : builder.new_state();
@@ -31,7 +31,7 @@ void add_bytes(AutomatonBuilder& builder, State from, std::string_view first, st
   }
 }
 
-// Splits a range until all of it has the same number of bytes, and free ones behind each byte that varies.
+// Splits a range into ranges of equal encoded length whose trailing bytes are unconstrained after a byte that varies.
 void add_utf8(AutomatonBuilder& builder, State from, CodePointRange range, State to) {
   if (range.first > range.last) return;
   for (const char32_t end : {char32_t{0x7F}, char32_t{0x7FF}, char32_t{0xFFFF}}) {
@@ -124,7 +124,7 @@ State add_one_of(AutomatonBuilder& builder, State from, std::vector<std::string>
   const State end = builder.new_state();
   std::ranges::sort(texts);
   texts.erase(std::unique(texts.begin(), texts.end()), texts.end());
-  // Shared beginnings are states in common.
+  // Strings with a common prefix share its states.
   std::vector<State> path = {from};
   std::string_view before;
   for (const std::string& text : texts) {

@@ -9,12 +9,12 @@ namespace outrider {
 namespace {
 
 constexpr std::size_t kMaxStacks = 4096;
-constexpr std::size_t kMaxReached = 16 * kMaxStacks;  // those from which only jumps lead on too
-// An entry of a hash table: a node of a list, and its part of the buckets.
+constexpr std::size_t kMaxReached = 16 * kMaxStacks;  // including those with only jumps
+// An entry of a hash table: a list node and its share of the buckets.
 constexpr std::size_t kHashEntry = 48;
 
 [[noreturn]] void refuse_ambiguity() {
-  throw Error("too many ways to read the text are open at once; make the alternatives fewer or more different.");
+  throw Error("the grammar is too ambiguous; make the alternatives fewer or more different.");
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ Matcher::Position Matcher::make_step(Position position, std::uint8_t byte) {
   return made;
 }
 
-// The position of the stacks in reached_, and of all that follow from them without a byte.
+// The position of the stacks in reached_ and all that follow from them without input.
 Matcher::Position Matcher::close() {
   ++round_;
   closed_.clear();

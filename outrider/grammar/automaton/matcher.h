@@ -9,23 +9,23 @@
 
 namespace outrider {
 
-// Reads texts by an automaton. Where it may stand after some bytes, a set of stacks, is a Position: a number, the same
-// for the same set. Steps between positions are made once and remembered. Not for several threads at once.
+// Runs an automaton. The set of stacks reached after some bytes is a Position: a number, the same for equal sets. Steps
+// between positions are computed once and cached. Not thread-safe.
 //
-// A position holds at most some thousand stacks. What gives a position throws Error where an ambiguous grammar needs
-// more; the matcher stays as it was.
+// A position holds at most some thousand stacks. Functions that return a position throw Error if an ambiguous grammar
+// needs more; the matcher is unchanged then.
 class Matcher {
  public:
   using Position = std::uint32_t;
   using Stack = std::uint32_t;
-  static constexpr Position kDead = 0;  // no text of the grammar begins so
+  static constexpr Position kDead = 0;  // no text of the grammar begins like this
 
   explicit Matcher(const Automaton& automaton);
 
   Position start() { return position_in(automaton_->start()); }
-  // In `state`, of whatever rule, called by nothing.
+  // In `state`, of any rule, without a caller.
   Position position_in(Automaton::State state);
-  // Where the rule on top of `stack` has ended.
+  // After the rule on top of `stack` has ended.
   Position after(Stack stack);
 
   Position next(Position position, std::uint8_t byte) {
@@ -35,7 +35,7 @@ class Matcher {
   }
   // Whether the text may end here.
   bool complete(Position position) const { return positions_[position].complete; }
-  // Whether it may go on.
+  // Whether it may continue.
   bool open(Position position) const { return positions_[position].size != 0; }
 
   std::size_t stack_count(Position position) const { return positions_[position].size; }
@@ -43,9 +43,9 @@ class Matcher {
   Automaton::State top(Stack stack) const { return nodes_[stack].state; }
   bool outermost(Stack stack) const { return nodes_[stack].below == kNothing; }
 
-  std::size_t bytes() const;                  // that positions and the steps between them take, about
-  std::size_t work() const { return work_; }  // that making them took, in steps of some nanoseconds
-  // Forgets all positions but `kept`, whose new numbers it gives.
+  std::size_t bytes() const;                  // approximate size of positions and steps
+  std::size_t work() const { return work_; }  // the cost of computing them, in steps of some nanoseconds
+  // Drops all positions except `kept`; returns their new numbers.
   std::vector<Position> forget_all_but(const std::vector<Position>& kept);
 
  private:
@@ -75,10 +75,10 @@ class Matcher {
   std::vector<Stack> stacks_;
   std::vector<Position> steps_;  // [positions, classes]
   std::unordered_multimap<std::uint64_t, Position> position_ids_;
-  // Of close().
+  // Used by close().
   std::vector<Stack> reached_;
   std::vector<Stack> closed_;
-  std::vector<std::uint32_t> seen_;  // [nodes] the round in which it was reached
+  std::vector<std::uint32_t> seen_;  // [nodes] the round that reached it
   std::uint32_t round_ = 0;
   std::size_t work_ = 0;
 };

@@ -16,7 +16,7 @@
 namespace outrider {
 namespace {
 
-constexpr std::size_t kRemembered = 64;                  // positions that can be gone back to, far more than drafts
+constexpr std::size_t kRemembered = 64;  // positions that rollback can return to, far more than drafts need
 constexpr std::size_t kMaxBytes = std::size_t{4} << 20;  // of a matcher
 constexpr std::size_t kMaxMasks = 16;
 
@@ -79,8 +79,8 @@ class GrammarMask final : public TokenMask {
     TokenSet tokens;
   };
 
-  // Texts stay for long at some positions, such as within a string.
-  // Null, and an error, where it takes too long to find out.
+  // A sequence often stays at one position for long, for instance within a string.
+  // Returns null and sets the error if the mask takes too long to compute.
   const TokenSet* mask(Matcher::Position position) {
     auto known = std::ranges::find(known_, position, &Known::position);
     if (known == known_.end()) {
@@ -109,8 +109,8 @@ class GrammarMask final : public TokenMask {
 
   std::shared_ptr<MaskTable> table_;
   Matcher matcher_;
-  std::vector<Place> path_;   // the last ones; never empty
-  std::vector<Known> known_;  // the last used first
+  std::vector<Place> path_;   // most recent positions; never empty
+  std::vector<Known> known_;  // most recently used first
   std::size_t bytes_limit_ = kMaxBytes;
   std::string error_;
 };

@@ -9,8 +9,8 @@
 
 namespace outrider {
 
-// Lets a text be one of the grammar's, from its first token to the one that ends it. Texts of one grammar share what
-// is known of it where they share the table.
+// Constrains a sequence to a grammar, from its first token to its end token. Sequences that share a table share its
+// cache.
 std::unique_ptr<TokenMask> make_mask(std::shared_ptr<MaskTable> table);
 std::unique_ptr<TokenMask> make_mask(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie);
 

@@ -33,7 +33,7 @@ std::set<TokenId> allowed(TokenMask& mask) {
   return tokens;
 }
 
-// Token by token, byte by byte.
+// The reference: tries every token, byte by byte.
 std::set<TokenId> allowed_by_trial(Matcher& matcher, Matcher::Position position) {
   std::set<TokenId> tokens;
   for (TokenId token = 0; token < bundled_tokenizer().id_limit(); ++token) {
@@ -69,9 +69,9 @@ std::vector<Grammar> grammars() {
   return made;
 }
 
-// Random texts of each grammar, drawn from the masks: at each token the mask is what trying every token gives, and the
-// text that comes out is one of the grammar's.
-TEST(GrammarMask, IsWhatTryingEveryTokenGives) {
+// Generates random texts of each grammar from the masks: each mask equals what trying every token gives, and the
+// grammar accepts the text.
+TEST(GrammarMask, EqualsTryingEveryToken) {
   for (const Grammar& grammar : grammars()) {
     const auto shared = std::make_shared<const Grammar>(grammar);
     const auto table = std::make_shared<MaskTable>(shared, trie());
@@ -100,7 +100,7 @@ TEST(GrammarMask, IsWhatTryingEveryTokenGives) {
   }
 }
 
-TEST(GrammarMask, GoesBackToWhereItWas) {
+TEST(GrammarMask, RollsBack) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::json_object());
   const auto mask = make_mask(grammar, trie());
   std::mt19937 random(7);
@@ -110,7 +110,7 @@ TEST(GrammarMask, GoesBackToWhereItWas) {
     TokenId first = 0;
     for (std::size_t k = 0; k < drafts; ++k) {
       const std::set<TokenId> tokens = allowed(*mask);
-      // The end of the text too.
+      // Including the end token.
       const TokenId token = *std::next(tokens.begin(), static_cast<std::ptrdiff_t>(random() % tokens.size()));
       if (k == 0) first = token;
       mask->advance(token);
@@ -121,7 +121,7 @@ TEST(GrammarMask, GoesBackToWhereItWas) {
   }
 }
 
-TEST(GrammarMask, GivesUpWhereAMaskTakesTooLong) {
+TEST(GrammarMask, FailsIfAMaskTakesTooLong) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::json_object());
   const auto mask = make_mask(std::make_shared<MaskTable>(grammar, trie(), 1000));
   EXPECT_GT(allowed(*mask).size(), 0U);
@@ -136,7 +136,7 @@ TEST(GrammarMask, GivesUpWhereAMaskTakesTooLong) {
   EXPECT_EQ(allowed(*mask), end);
 }
 
-TEST(GrammarMask, NothingFollowsTheEnd) {
+TEST(GrammarMask, AllowsOnlyTheEndTokenAfterTheEnd) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::from_json_schema({{"const", 1}}));
   const auto mask = make_mask(grammar, trie());
   for (const TokenId token : bundled_tokenizer().encode("1")) mask->advance(token);
@@ -146,8 +146,8 @@ TEST(GrammarMask, NothingFollowsTheEnd) {
   EXPECT_EQ(allowed(*mask), end);
 }
 
-// More positions than a mask keeps.
-TEST(GrammarMask, LongTextsAreForgottenAndGoOn) {
+// More positions than a mask caches.
+TEST(GrammarMask, DropsPositionsOfLongTexts) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::json_object());
   const auto mask = make_mask(grammar, trie());
   const auto write = [&](std::string_view text) {
@@ -167,8 +167,8 @@ TEST(GrammarMask, LongTextsAreForgottenAndGoOn) {
   EXPECT_EQ(allowed(*mask), std::set<TokenId>{*bundled_tokenizer().eos_id()});
 }
 
-// Special tokens do not occur in texts, whatever their content.
-TEST(GrammarMask, SpecialTokensAreNoText) {
+// Special tokens are not ordinary text, whatever their content.
+TEST(GrammarMask, SpecialTokensAreNotText) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::json_object());
   const auto mask = make_mask(grammar, trie());
   for (const TokenId token : bundled_tokenizer().encode("{\"a\": \"")) mask->advance(token);

@@ -14,7 +14,7 @@ constexpr std::size_t kMaxMatcherBytes = std::size_t{16} << 20;
 
 }  // namespace
 
-// What one mask may cost.
+// The cost limit of one mask.
 class MaskTable::Budget {
  public:
   Budget(const TokenTrie& trie, std::size_t max_work)
@@ -22,12 +22,12 @@ class MaskTable::Budget {
 
   void spend(std::size_t work) {
     if (work > left_) {
-      throw Error("what may follow takes too long to find out; make the alternatives fewer or more different.");
+      throw Error("the mask takes too long to compute; make the alternatives fewer or more different.");
     }
     left_ -= work;
   }
 
-  // Calls `accept(node, position)` for each node of the subtree [first, end) that can be reached from `from`, at depth
+  // Calls `accept(node, position)` for each node of the subtree [first, end) that is reachable from `from` at depth
   // `depth`.
   template <typename Accept>
   void walk(Matcher& matcher, std::uint32_t first, std::uint32_t end, std::size_t depth, Matcher::Position from,

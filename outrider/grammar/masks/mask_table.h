@@ -14,7 +14,7 @@
 
 namespace outrider {
 
-// A set of tokens, a bit each.
+// A set of tokens, as a bitmap.
 class TokenSet {
  public:
   explicit TokenSet(std::size_t tokens) : words_((tokens + 63) / 64) {}
@@ -33,14 +33,14 @@ class TokenSet {
   std::vector<std::uint64_t> words_;
 };
 
-// What a grammar allows of a vocabulary, for any number of texts and threads at once.
+// The masks of a grammar over a vocabulary; shared by any number of sequences and threads.
 //
-// Which tokens fit into what is left of one rule, whatever called it, is found once for each state, by a walk over the
-// whole trie, and kept. Tokens that go beyond the rule's end are walked on from there for each stack: there are few.
+// Tokens that stay within a rule do not depend on its caller: they are found once per state, by a walk over the whole
+// trie, and cached. The few tokens that go beyond the rule's end are matched for each stack.
 class MaskTable {
  public:
-  // `max_work`: of one mask, in nodes of the trie, some nanoseconds each. A vocabulary of 128,000 tokens is gone over
-  // some forty times in the usual.
+  // `max_work`: the limit for one mask, in nodes of the trie, some nanoseconds each. It allows about forty walks over a
+  // vocabulary of 128,000 tokens.
   static constexpr std::size_t kMaxWork = 16'000'000;
 
   MaskTable(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie,
@@ -49,20 +49,19 @@ class MaskTable {
   const Automaton& automaton() const { return grammar_->automaton(); }
   const TokenTrie& trie() const { return *trie_; }
 
-  // The tokens that may follow where `matcher`, of this automaton, stands at `position`; the one that ends the text is
-  // among them where the text may end, or where no other may follow. Throws Error where finding them takes longer than
-  // other texts can be made to wait.
+  // The tokens allowed at `position` of `matcher`, which must use this automaton; the end token is included if the text
+  // may end, or if no other token is allowed. Throws Error if computing them would delay other sequences too long.
   TokenSet allowed(Matcher& matcher, Matcher::Position position);
 
-  std::size_t bytes() const;  // that it takes, about, without grammar and trie
+  std::size_t bytes() const;  // approximate size, without grammar and trie
 
  private:
   class Budget;
 
   struct Local {
-    std::vector<TokenId> few;         // the tokens, where they are few,
-    std::unique_ptr<TokenSet> many;   // else
-    std::vector<std::uint32_t> ends;  // nodes of the trie with which the rule may have ended
+    std::vector<TokenId> few;         // the tokens, if few
+    std::unique_ptr<TokenSet> many;   // the tokens, otherwise
+    std::vector<std::uint32_t> ends;  // trie nodes after which the rule may have ended
   };
 
   std::shared_ptr<const Local> local(Automaton::State state, Budget& budget);
@@ -73,8 +72,8 @@ class MaskTable {
   std::size_t max_work_;
   mutable std::mutex mutex_;
   std::unordered_map<Automaton::State, std::shared_ptr<const Local>> locals_;
-  std::size_t bytes_ = 0;  // that locals_ takes, about
-  Matcher matcher_;        // of local()
+  std::size_t bytes_ = 0;  // approximate size of locals_
+  Matcher matcher_;        // used by local()
 };
 
 }  // namespace outrider

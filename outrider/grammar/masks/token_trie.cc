@@ -10,7 +10,7 @@ namespace outrider {
 
 TokenTrie::TokenTrie(const Tokenizer& tokenizer) : bytes_(tokenizer.id_limit()) {
   if (!tokenizer.eos_id()) {
-    throw Error("tokenizer_config.json names no eos_token, without which constrained text could not end.");
+    throw Error("tokenizer_config.json has no eos_token, which constrained output needs to end.");
   }
   eos_ = *tokenizer.eos_id();
   std::vector<TokenId> order;
@@ -21,13 +21,13 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) : bytes_(tokenizer.id_limit()) 
     if (tokenizer.is_special(id)) {
       bytes_[id] = kMark;
     } else if (bytes.find(kMark) != std::string_view::npos) {
-      continue;  // never a part of UTF-8
+      continue;  // never occurs in UTF-8
     }
     bytes_[id] += bytes;
     order.push_back(id);
   }
   std::ranges::sort(order, {}, [&](TokenId id) -> const std::string& { return bytes_[id]; });
-  std::vector<std::uint32_t> path;  // the nodes of the token before
+  std::vector<std::uint32_t> path;  // the nodes of the previous token
   std::string_view before;
   const auto leave = [&](std::size_t depth) {
     for (; path.size() > depth; path.pop_back()) nodes_[path.back()].end = static_cast<std::uint32_t>(nodes_.size());

@@ -22,11 +22,11 @@ namespace {
 using nlohmann::ordered_json;
 using State = Automaton::State;
 
-constexpr std::size_t kMaxReferences = 64;  // one leading to the next
+constexpr std::size_t kMaxReferences = 64;  // references that lead to references
 constexpr std::size_t kMaxShownPath = 200;
-constexpr std::size_t kMaxBytes = std::size_t{1} << 20;  // of a schema written out: more makes too large a grammar
+constexpr std::size_t kMaxBytes = std::size_t{1} << 20;  // of a serialized schema: larger ones make too large a grammar
 
-// Keywords of JSON Schema that constrain, and are not understood.
+// Constraining keywords of JSON Schema that are not supported.
 constexpr std::array<std::string_view, 22> kUnsupported = {"not",
                                                            "if",
                                                            "then",
@@ -72,7 +72,7 @@ std::string dumped(const ordered_json& value) {
   return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-// About what copying it takes, in steps of AutomatonBuilder::spend().
+// The approximate cost of a copy, in steps of AutomatonBuilder::spend().
 std::size_t weight(const ordered_json& value) {
   std::size_t sum = 8;
   if (value.is_string()) sum += value.get_ref<const std::string&>().size() / 8;
@@ -82,7 +82,7 @@ std::size_t weight(const ordered_json& value) {
   return sum;
 }
 
-// Whole numbers beyond 64 bits (parse_python_json).
+// Whether there are integers beyond 64 bits (see parse_python_json).
 bool has_binary(const ordered_json& value) {
   return value.is_binary() || (value.is_structured() && std::ranges::any_of(value, has_binary));
 }
@@ -94,7 +94,7 @@ JsonSchemaCompiler::JsonSchemaCompiler(AutomatonBuilder& builder, JsonText& json
     : builder_(builder), json_(json), root_(root), where_(std::move(where)) {
   const std::size_t bytes = dumped(root).size();
   if (bytes > kMaxBytes) {
-    throw Error(fmt::format("{}: the schema has {} bytes; more than {} are not taken.", where_, bytes, kMaxBytes));
+    throw Error(fmt::format("{}: the schema has {} bytes; the maximum is {}.", where_, bytes, kMaxBytes));
   }
 }
 
@@ -115,18 +115,19 @@ void JsonSchemaCompiler::refuse(const std::string& path, const std::string& why)
 
 const ordered_json& JsonSchemaCompiler::target(const std::string& reference, const std::string& path) const {
   if (!reference.starts_with('#')) {
-    refuse(path, fmt::format("\"$ref\" \"{}\" leads out of the schema, which is not supported.", printable(reference)));
+    refuse(path,
+           fmt::format("\"$ref\" \"{}\" refers to another document, which is not supported.", printable(reference)));
   }
   try {
     return root_.at(ordered_json::json_pointer(reference.substr(1)));
   } catch (const nlohmann::json::exception&) {
-    refuse(path, fmt::format("\"$ref\" \"{}\" leads nowhere.", printable(reference)));
+    refuse(path, fmt::format("\"$ref\" \"{}\" does not exist in the schema.", printable(reference)));
   }
 }
 
 ordered_json JsonSchemaCompiler::resolved(ordered_json schema, const std::string& path) {
   for (std::size_t i = 0; schema.is_object() && schema.contains("$ref"); ++i) {
-    if (i == kMaxReferences) refuse(path, "\"$ref\" goes round in a circle.");
+    if (i == kMaxReferences) refuse(path, "\"$ref\" is circular.");
     if (!schema["$ref"].is_string()) refuse(path, "\"$ref\" must be a string.");
     const ordered_json& referred = target(schema["$ref"].get<std::string>(), path);
     schema.erase("$ref");
@@ -157,7 +158,7 @@ void JsonSchemaCompiler::finish() {
 void JsonSchemaCompiler::check_keywords(const ordered_json& schema, const std::string& path) const {
   for (const auto& [keyword, value] : schema.items()) {
     if (std::ranges::find(kUnsupported, keyword) != kUnsupported.end()) {
-      // What these say when they say nothing.
+      // Values with which these have no effect.
       if (keyword == "additionalItems" && value.is_boolean()) continue;
       if (keyword == "unevaluatedProperties" && value == true) continue;
       if (keyword == "minProperties" && value == 0) continue;
@@ -171,7 +172,7 @@ std::uint64_t JsonSchemaCompiler::count(const ordered_json& schema, const char* 
                                         const std::string& path) const {
   const ordered_json& value = schema.at(keyword);
   if (value.is_number_integer() && value >= 0) return value.get<std::uint64_t>();
-  refuse(path, fmt::format("\"{}\" must be a whole number, 0 or more.", keyword));
+  refuse(path, fmt::format("\"{}\" must be a non-negative integer.", keyword));
 }
 
 std::vector<std::string> JsonSchemaCompiler::types(const ordered_json& schema, const std::string& path) const {
@@ -186,23 +187,24 @@ std::vector<std::string> JsonSchemaCompiler::types(const ordered_json& schema, c
       types.push_back(type.get<std::string>());
     }
   } else {
-    // Whoever lists properties means an object.
-    static constexpr std::array<std::pair<const char*, const char*>, 15> kTold = {{{"properties", "object"},
-                                                                                   {"required", "object"},
-                                                                                   {"additionalProperties", "object"},
-                                                                                   {"items", "array"},
-                                                                                   {"prefixItems", "array"},
-                                                                                   {"minItems", "array"},
-                                                                                   {"maxItems", "array"},
-                                                                                   {"pattern", "string"},
-                                                                                   {"format", "string"},
-                                                                                   {"minLength", "string"},
-                                                                                   {"maxLength", "string"},
-                                                                                   {"minimum", "number"},
-                                                                                   {"maximum", "number"},
-                                                                                   {"exclusiveMinimum", "number"},
-                                                                                   {"exclusiveMaximum", "number"}}};
-    for (const auto& [keyword, type] : kTold) {
+    // Keywords that imply a type, where "type" is missing.
+    static constexpr std::array<std::pair<const char*, const char*>, 15> kImplied = {
+        {{"properties", "object"},
+         {"required", "object"},
+         {"additionalProperties", "object"},
+         {"items", "array"},
+         {"prefixItems", "array"},
+         {"minItems", "array"},
+         {"maxItems", "array"},
+         {"pattern", "string"},
+         {"format", "string"},
+         {"minLength", "string"},
+         {"maxLength", "string"},
+         {"minimum", "number"},
+         {"maximum", "number"},
+         {"exclusiveMinimum", "number"},
+         {"exclusiveMaximum", "number"}}};
+    for (const auto& [keyword, type] : kImplied) {
       if (schema.contains(keyword) && std::ranges::find(types, type) == types.end()) {
         types.emplace_back(type);
       }
@@ -229,7 +231,7 @@ void JsonSchemaCompiler::compile(const Pending& pending) {
     builder_.jump(builder_.call(from, json_.value()), to);
     return;
   }
-  if (!schema.is_object()) refuse(path, "a schema is an object, true or false.");
+  if (!schema.is_object()) refuse(path, "a schema must be an object, true or false.");
   check_keywords(schema, path);
   if (schema.contains("$ref")) {
     std::size_t constraints = 0;
@@ -251,7 +253,7 @@ void JsonSchemaCompiler::compile(const Pending& pending) {
   for (const std::string& type : types(schema, path)) add_type(from, to, type, schema, path);
 }
 
-// allOf, anyOf and oneOf.
+// Adds allOf, anyOf and oneOf.
 bool JsonSchemaCompiler::add_alternatives(State from, State to, const ordered_json& schema, const std::string& path) {
   for (const char* keyword : {"allOf", "anyOf", "oneOf"}) {
     const ordered_json* schemas = find(schema, keyword);
@@ -272,7 +274,7 @@ bool JsonSchemaCompiler::add_alternatives(State from, State to, const ordered_js
       for (std::size_t i = 0; i < schemas->size(); ++i) {
         const std::string at = fmt::format("{}/{}", list, i);
         if (!(*schemas)[i].is_object() && !(*schemas)[i].is_boolean())
-          refuse(at, "a schema is an object, true or false.");
+          refuse(at, "a schema must be an object, true or false.");
         all = merged(all, alone && schemas->size() == 1 ? (*schemas)[i] : resolved((*schemas)[i], at), path);
       }
       builder_.jump(builder_.call(from, rule_of(all, path)), to);
@@ -313,7 +315,7 @@ void JsonSchemaCompiler::add_values(State from, State to, const ordered_json& sc
       }
     }
   }
-  if (has_binary(values)) refuse(path, "whole numbers beyond 64 bits are not supported.");
+  if (has_binary(values)) refuse(path, "integers beyond 64 bits are not supported.");
   std::vector<std::string> texts;
   const std::vector<std::string> allowed = schema.contains("type") ? types(schema, path) : std::vector<std::string>();
   for (const ordered_json& value : values) {
@@ -373,7 +375,7 @@ void JsonSchemaCompiler::add_object(State from, State to, const ordered_json& sc
       properties[known->second].required = true;
     }
   }
-  // Left open, other properties are left out, unless none are named at all.
+  // Without additionalProperties, other properties are left out, unless none are named at all.
   const ordered_json others = additional != nullptr ? *additional : ordered_json(properties.empty());
   if (properties.empty() && others == true) {
     builder_.jump(builder_.call(from, json_.object()), to);
@@ -381,7 +383,7 @@ void JsonSchemaCompiler::add_object(State from, State to, const ordered_json& sc
   }
   const auto value_path = [&](const Property& property) { return child(child(path, "properties"), property.name); };
   State none = json_.add_white_space(builder_.literal(from, "{"));  // no property yet
-  State some = builder_.new_state();                                // at least one
+  State some = builder_.new_state();                                // at least one property
   for (const Property& property : properties) {
     names.push_back(property.name);
     const State member = builder_.new_state();
@@ -415,7 +417,7 @@ void JsonSchemaCompiler::add_array(State from, State to, const ordered_json& sch
   ordered_json prefix = ordered_json::array();
   ordered_json items = true;
   if (const ordered_json* given = find(schema, "items")) {
-    // Before 2020-12, a list of them was the prefix.
+    // Before 2020-12, a list was the prefix.
     (given->is_array() ? prefix : items) = *given;
     if (given->is_array() && schema.contains("additionalItems")) items = schema["additionalItems"];
   }
@@ -423,24 +425,24 @@ void JsonSchemaCompiler::add_array(State from, State to, const ordered_json& sch
     if (!given->is_array()) refuse(path, "\"prefixItems\" must be a list of schemas.");
     prefix = *given;
   }
-  const std::uint64_t least = schema.contains("minItems") ? count(schema, "minItems", path) : 0;
-  std::optional<std::uint64_t> most;
-  if (schema.contains("maxItems")) most = count(schema, "maxItems", path);
-  if (items == false) most = std::min<std::uint64_t>(most.value_or(prefix.size()), prefix.size());
+  const std::uint64_t min = schema.contains("minItems") ? count(schema, "minItems", path) : 0;
+  std::optional<std::uint64_t> max;
+  if (schema.contains("maxItems")) max = count(schema, "maxItems", path);
+  if (items == false) max = std::min<std::uint64_t>(max.value_or(prefix.size()), prefix.size());
   const State first = json_.add_white_space(builder_.literal(from, "["));
   const State last = builder_.new_state();
-  if (least == 0) builder_.jump(first, last);
+  if (min == 0) builder_.jump(first, last);
   State at = first;
-  const std::uint64_t unrolled = most.value_or(std::max<std::uint64_t>({least, prefix.size(), 1}));
+  const std::uint64_t unrolled = max.value_or(std::max<std::uint64_t>({min, prefix.size(), 1}));
   State after = first;
   const Rule item = rule_of(items, child(path, "items"));
   for (std::uint64_t i = 0; i < unrolled; ++i) {
     if (i != 0) at = json_.add_comma(after);
     const bool in_prefix = i < prefix.size();
     after = builder_.call(at, in_prefix ? rule_of(prefix[i], fmt::format("{}/prefixItems/{}", path, i)) : item);
-    if (i + 1 >= least) builder_.jump(json_.add_white_space(after), last);
+    if (i + 1 >= min) builder_.jump(json_.add_white_space(after), last);
   }
-  if (!most) {
+  if (!max) {
     const State again = builder_.call(json_.add_comma(after), item);
     builder_.jump(again, after);
   }
@@ -474,11 +476,11 @@ void JsonSchemaCompiler::add_string(State from, State to, const ordered_json& sc
     builder_.jump(builder_.literal(text, "\""), to);
     return;
   }
-  const std::uint64_t least = schema.contains("minLength") ? count(schema, "minLength", path) : 0;
-  std::optional<std::uint64_t> most;
-  if (schema.contains("maxLength")) most = count(schema, "maxLength", path);
-  if (most && *most < least) return;
-  const State end = least == 0 && !most ? builder_.call(from, json_.string()) : json_.add_string(from, least, most);
+  const std::uint64_t min = schema.contains("minLength") ? count(schema, "minLength", path) : 0;
+  std::optional<std::uint64_t> max;
+  if (schema.contains("maxLength")) max = count(schema, "maxLength", path);
+  if (max && *max < min) return;
+  const State end = min == 0 && !max ? builder_.call(from, json_.string()) : json_.add_string(from, min, max);
   builder_.jump(end, to);
 }
 
@@ -501,9 +503,9 @@ void JsonSchemaCompiler::add_number(State from, State to, bool integer, const or
       if (!bound || (upper ? order < 0 : order > 0) || order == 0) bound = {*number, each == exclusive};
     }
   };
-  read("minimum", "exclusiveMinimum", false, range.least);
-  read("maximum", "exclusiveMaximum", true, range.most);
-  if (!range.least && !range.most) {
+  read("minimum", "exclusiveMinimum", false, range.min);
+  read("maximum", "exclusiveMaximum", true, range.max);
+  if (!range.min && !range.max) {
     builder_.jump(builder_.call(from, integer ? json_.integer() : json_.number()), to);
   } else {
     builder_.jump(add_number_in(builder_, from, range), to);
@@ -526,9 +528,9 @@ bool JsonSchemaCompiler::add_plain_string(State from, State to, const ordered_js
   }
   std::string pattern = pattern_of(schema, path);
   if (pattern.empty()) {
-    const std::uint64_t least = schema.contains("minLength") ? count(schema, "minLength", path) : 0;
-    if (least == 0 && !schema.contains("maxLength")) return false;
-    pattern = fmt::format("^[\\s\\S]{{{},{}}}$", least,
+    const std::uint64_t min = schema.contains("minLength") ? count(schema, "minLength", path) : 0;
+    if (min == 0 && !schema.contains("maxLength")) return false;
+    pattern = fmt::format("^[\\s\\S]{{{},{}}}$", min,
                           schema.contains("maxLength") ? fmt::format("{}", count(schema, "maxLength", path)) : "");
   }
   try {

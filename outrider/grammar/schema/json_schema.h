@@ -11,24 +11,25 @@
 
 namespace outrider {
 
-// Compiles a JSON Schema into rules, one for each schema within it. See docs/structured-output.md for what is
-// understood; all members throw Error as Grammar::from_json_schema does.
+// Compiles a JSON Schema into rules, one per subschema. docs/structured-output.md lists what is supported; all members
+// throw Error as Grammar::from_json_schema does.
 class JsonSchemaCompiler {
  public:
   using State = Automaton::State;
   using Rule = Automaton::Rule;
 
-  // The schema must outlive the compiler. `where`: what messages call it.
+  // The schema must outlive the compiler. `where`: its name in messages.
   JsonSchemaCompiler(AutomatonBuilder& builder, JsonText& json, const nlohmann::ordered_json& root, std::string where);
 
-  // JSON that satisfies the schema at `path` ("#/properties/a"). Its own schemas are compiled by finish().
+  // The rule for JSON that satisfies the schema at `path` ("#/properties/a"). finish() compiles its subschemas.
   Rule rule_of(const nlohmann::ordered_json& schema, const std::string& path);
-  // Compiles what is referred to, until nothing is left.
+  // Compiles all pending subschemas.
   void finish();
 
-  // The schema itself where it consists of a reference, followed to its end.
+  // Follows the schema's references to their end.
   nlohmann::ordered_json resolved(nlohmann::ordered_json schema, const std::string& path);
-  // The strings, if the schema allows nothing else, as they are and not as JSON. False, and nothing added, if it does.
+  // If the schema allows only strings, adds them without JSON encoding and returns true; otherwise adds nothing and
+  // returns false.
   bool add_plain_string(State from, State to, const nlohmann::ordered_json& schema, const std::string& path,
                         char32_t excluded);
 
@@ -41,7 +42,7 @@ class JsonSchemaCompiler {
 
   [[noreturn]] void refuse(const std::string& path, const std::string& why) const;
   std::string place(const std::string& path) const;
-  // merge_schemas(), its cost counted.
+  // merge_schemas() with its cost counted.
   nlohmann::ordered_json merged(const nlohmann::ordered_json& a, const nlohmann::ordered_json& b,
                                 const std::string& path);
   const nlohmann::ordered_json& target(const std::string& reference, const std::string& path) const;
@@ -58,14 +59,14 @@ class JsonSchemaCompiler {
   void add_array(State from, State to, const nlohmann::ordered_json& schema, const std::string& path);
   void add_string(State from, State to, const nlohmann::ordered_json& schema, const std::string& path);
   void add_number(State from, State to, bool integer, const nlohmann::ordered_json& schema, const std::string& path);
-  // The expression that strings must match; empty for any.
+  // The regular expression that strings must match; empty if there is none.
   std::string pattern_of(const nlohmann::ordered_json& schema, const std::string& path) const;
 
   AutomatonBuilder& builder_;
   JsonText& json_;
   const nlohmann::ordered_json& root_;
   std::string where_;
-  std::map<std::string, Rule> rules_;  // by the schema's text
+  std::map<std::string, Rule> rules_;  // by the serialized schema
   std::deque<Pending> pending_;
 };
 

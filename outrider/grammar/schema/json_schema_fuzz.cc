@@ -10,18 +10,18 @@
 
 namespace {
 
-// Any bytes, then bytes of which some are chosen so that the text goes on: they lead through all of the grammar.
+// Reads any bytes, then bytes chosen so that the text continues, which reach all of the grammar.
 void read(const outrider::Automaton& automaton, std::string_view bytes) {
   outrider::Matcher matcher(automaton);
   outrider::Matcher::Position position = matcher.start();
-  if (position == outrider::Matcher::kDead) std::abort();  // no text at all
+  if (position == outrider::Matcher::kDead) std::abort();  // the empty language
   for (const char given : bytes.substr(0, 2048)) {
     const auto byte = static_cast<std::uint8_t>(given);
     outrider::Matcher::Position next = matcher.next(position, byte);
     for (unsigned i = 1; i < 256 && next == outrider::Matcher::kDead; ++i) {
       next = matcher.next(position, static_cast<std::uint8_t>(byte + i));
     }
-    // What cannot go on has ended.
+    // A text that cannot continue must have ended.
     if (next == outrider::Matcher::kDead) {
       if (!matcher.complete(position) || matcher.open(position)) std::abort();
       return;
@@ -33,8 +33,8 @@ void read(const outrider::Automaton& automaton, std::string_view bytes) {
 
 }  // namespace
 
-// Any JSON Schema, or list of tools, either fails with an Error or makes a grammar of which each beginning of a text
-// can be completed. The text is what follows the first byte 0.
+// Any JSON Schema, or list of tools, either fails with an Error or yields a grammar in which every prefix of a text can
+// be completed. The text follows the first byte 0.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const std::size_t zero = input.find('\0');

@@ -35,7 +35,7 @@ std::string error_of(const ordered_json& schema) {
   return "none";
 }
 
-TEST(JsonObject, IsAnyObject) {
+TEST(JsonObject, AcceptsAnyObject) {
   const Grammar grammar = Grammar::json_object();
   for (const std::string_view text :
        {"{}", "{ }", R"({"a":1})", R"({"a": [1, 2.5e-3, {"b": null}], "c": "ü\"\\\u00e9\ud83d\ude00"})",
@@ -66,7 +66,7 @@ TEST(JsonObject, IsAnyObject) {
   }
 }
 
-TEST(JsonSchema, TypesAreKept) {
+TEST(JsonSchema, ChecksTypes) {
   expect(R"({"type":"string"})", {R"("")", R"("a")"}, {"1", "null", R"("a)"});
   expect(R"({"type":"integer"})", {"0", "-7", "1234567890123456"}, {"1.0", "01", "1e2", "+1", "12345678901234567"});
   expect(R"({"type":"number"})", {"0", "-7.25", "1e2", "1.5E-3"}, {"1.", ".5", "1e", "NaN"});
@@ -77,7 +77,7 @@ TEST(JsonSchema, TypesAreKept) {
   expect("true", {"null", "1"}, {""});
 }
 
-TEST(JsonSchema, PropertiesComeInTheirOrder) {
+TEST(JsonSchema, PropertiesAreInSchemaOrder) {
   constexpr const char* kSchema =
       R"({"type":"object","properties":{"b":{"type":"integer"},"a":{"type":"string"},"c":{"type":"null"}},
           "required":["b"]})";
@@ -101,7 +101,7 @@ TEST(JsonSchema, AdditionalPropertiesHaveOtherNames) {
   expect(R"({"type":"object","properties":{},"required":["x"]})", {R"({"x":[1]})"}, {"{}"});
 }
 
-TEST(JsonSchema, EnumAndConstAreWrittenAsTheyStand) {
+TEST(JsonSchema, EnumAndConstAreLiteral) {
   expect(R"({"enum":["red","green","re",1,null,{"a":[1]}]})",
          {R"("red")", R"("re")", R"("green")", "1", "null", R"({"a":[1]})"}, {R"("r")", "2", "red"});
   expect(R"({"type":"string","enum":["x",1]})", {R"("x")"}, {"1"});
@@ -109,7 +109,7 @@ TEST(JsonSchema, EnumAndConstAreWrittenAsTheyStand) {
   expect(R"({"enum":["a","b"],"const":"b"})", {R"("b")"}, {R"("a")"});
 }
 
-TEST(JsonSchema, ItemsAreCounted) {
+TEST(JsonSchema, CountsItems) {
   expect(R"({"type":"array","items":{"type":"integer"}})", {"[]", "[1]", "[1, 2,3]", "[\n 1,\n 2\n]"},
          {"[,]", "[1,]", R"(["a"])"});
   expect(R"({"type":"array","items":{"type":"integer"},"minItems":2,"maxItems":3})", {"[1,2]", "[1,2,3]"},
@@ -122,7 +122,7 @@ TEST(JsonSchema, ItemsAreCounted) {
          {R"(["a"])", R"(["a",null,1])"});
 }
 
-TEST(JsonSchema, AlternativesAndAllOf) {
+TEST(JsonSchema, CombinesAnyOfAndAllOf) {
   expect(R"({"anyOf":[{"type":"integer"},{"type":"array","items":{"type":"null"}}]})", {"1", "[null]"},
          {"[1]", "null"});
   expect(R"({"type":"object","properties":{"kind":{"type":"string"}},"required":["kind"],
@@ -135,7 +135,7 @@ TEST(JsonSchema, AlternativesAndAllOf) {
          {"2", "10", "4.5"});
 }
 
-TEST(JsonSchema, ReferencesMayRecur) {
+TEST(JsonSchema, ReferencesMayBeRecursive) {
   expect(R"({"$ref":"#/$defs/node","$defs":{"node":{"type":"object","properties":{
              "value":{"type":"integer"},"next":{"anyOf":[{"$ref":"#/$defs/node"},{"type":"null"}]}},
              "required":["value","next"],"additionalProperties":false}}})",
@@ -147,13 +147,13 @@ TEST(JsonSchema, ReferencesMayRecur) {
          {R"({"x":"ab"})"});
 }
 
-TEST(JsonSchema, StringsAreMeasuredInCodePoints) {
+TEST(JsonSchema, CountsCodePointsOfStrings) {
   expect(R"({"type":"string","minLength":1,"maxLength":2})",
          {R"("a")", R"("äö")", R"("\n\u00e9")", R"("\ud83d\ude00x")"}, {R"("")", R"("abc")"});
   expect(R"({"type":"string","minLength":2})", {R"("ab")", R"("abcdef")"}, {R"("a")"});
 }
 
-TEST(JsonSchema, PatternsAndFormats) {
+TEST(JsonSchema, MatchesPatternsAndFormats) {
   expect(R"({"pattern":"^[a-c]{2,3}\\d?$"})", {R"("ab")", R"("abc7")"}, {R"("a")", R"("abcd")", R"("ab77")"});
   expect(R"({"pattern":"b"})", {R"("b")", R"("abc")", R"("\nb")"}, {R"("ac")", R"("")"});
   expect(R"({"pattern":"^(?:red|green)$|^x+$"})", {R"("red")", R"("xxx")"}, {R"("redx")", R"("")"});
@@ -166,13 +166,13 @@ TEST(JsonSchema, PatternsAndFormats) {
   expect(R"({"type":"string","format":"something-else"})", {R"("x")"}, {"1"});
 }
 
-// Every integer of an interval, and decimals beside its bounds.
-TEST(JsonSchema, NumbersStayWithinTheirBounds) {
-  for (const auto& [least, most] : {std::pair{0, 0}, {0, 9}, {7, 123}, {-12, 5}, {-130, -99}, {99, 1000}, {-1, 0}}) {
-    const ordered_json schema = {{"type", "integer"}, {"minimum", least}, {"maximum", most}};
+// Every integer of an interval, and decimals near its bounds.
+TEST(JsonSchema, ChecksBoundsOfNumbers) {
+  for (const auto& [min, max] : {std::pair{0, 0}, {0, 9}, {7, 123}, {-12, 5}, {-130, -99}, {99, 1000}, {-1, 0}}) {
+    const ordered_json schema = {{"type", "integer"}, {"minimum", min}, {"maximum", max}};
     const Grammar grammar = Grammar::from_json_schema(schema);
     for (int i = -1500; i <= 1500; ++i) {
-      EXPECT_EQ(grammar.accepts(std::to_string(i)), least <= i && i <= most) << i << " in " << schema;
+      EXPECT_EQ(grammar.accepts(std::to_string(i)), min <= i && i <= max) << i << " in " << schema;
     }
   }
   expect(R"({"type":"number","minimum":0,"maximum":1})", {"0", "1", "0.5", "1.000", "0.0"},
@@ -186,7 +186,7 @@ TEST(JsonSchema, NumbersStayWithinTheirBounds) {
   expect(R"({"type":"number","maximum":2.5e-7})", {"0.00000025", "-3", "0"}, {"0.00000026", "1"});
 }
 
-TEST(JsonSchema, WhatIsNotUnderstoodIsNamedWithItsPlace) {
+TEST(JsonSchema, ErrorsNameUnsupportedKeywordsAndTheirPlace) {
   EXPECT_THAT(error_of({{"properties", {{"a", {{"not", {{"type", "null"}}}}}}}}),
               AllOf(HasSubstr("response_format"), HasSubstr("#/properties/a"), HasSubstr("\"not\"")));
   for (const char* keyword :
@@ -194,22 +194,22 @@ TEST(JsonSchema, WhatIsNotUnderstoodIsNamedWithItsPlace) {
     EXPECT_THAT(error_of({{"type", "object"}, {keyword, true}}), HasSubstr(keyword));
   }
   EXPECT_THAT(error_of({{"type", "text"}}), HasSubstr("\"type\" must be one of"));
-  EXPECT_THAT(error_of({{"$ref", "#/$defs/missing"}}), HasSubstr("leads nowhere"));
-  EXPECT_THAT(error_of({{"$ref", "https://example.com"}}), HasSubstr("leads out of the schema"));
+  EXPECT_THAT(error_of({{"$ref", "#/$defs/missing"}}), HasSubstr("does not exist in the schema"));
+  EXPECT_THAT(error_of({{"$ref", "https://example.com"}}), HasSubstr("refers to another document"));
   EXPECT_THAT(error_of({{"pattern", "a(?=b)"}}), HasSubstr("(?"));
   EXPECT_THAT(error_of({{"pattern", "(a)\\1"}}), HasSubstr("\\1"));
   EXPECT_THAT(error_of({{"pattern", "a{2"}}), HasSubstr("count"));
   EXPECT_THAT(error_of({{"pattern", "a\xFF"}}), HasSubstr("UTF-8"));
   EXPECT_THAT(error_of({{"type", "string"}, {"minLength", -1}}), HasSubstr("minLength"));
-  EXPECT_THAT(error_of(3), HasSubstr("a schema is an object"));
+  EXPECT_THAT(error_of(3), HasSubstr("a schema must be an object"));
 }
 
-TEST(JsonSchema, WholeNumbersBeyond64BitsAreRefused) {
+TEST(JsonSchema, RejectsIntegersBeyond64Bits) {
   EXPECT_THAT(error_of(parse_python_json(R"({"enum":[1,123456789012345678901234567890]})", "test")),
               HasSubstr("64 bits"));
 }
 
-TEST(JsonSchema, WhatNothingSatisfiesIsRefused) {
+TEST(JsonSchema, RejectsUnsatisfiableSchemas) {
   EXPECT_THAT(error_of(false), HasSubstr("no text"));
   EXPECT_THAT(error_of({{"type", "integer"}, {"minimum", 3}, {"maximum", 2}}), HasSubstr("no text"));
   EXPECT_THAT(error_of({{"type", "array"}, {"minItems", 2}, {"maxItems", 1}}), HasSubstr("no text"));
@@ -219,7 +219,7 @@ TEST(JsonSchema, WhatNothingSatisfiesIsRefused) {
   EXPECT_THAT(error_of(ordered_json::parse(R"({"$ref":"#"})")), HasSubstr("no text"));
 }
 
-TEST(JsonSchema, HostileSchemasEndInAnError) {
+TEST(JsonSchema, RejectsHostileSchemas) {
   EXPECT_THAT(error_of({{"type", "string"}, {"maxLength", 1'000'000'000}}), HasSubstr("large"));
   EXPECT_THAT(error_of({{"type", "array"}, {"minItems", 1'000'000'000}}), HasSubstr("large"));
   EXPECT_THAT(error_of({{"pattern", "^((((a{99}){99}){99}){99}){99}$"}}), HasSubstr("too many states"));
@@ -231,32 +231,32 @@ TEST(JsonSchema, HostileSchemasEndInAnError) {
       error_of(ordered_json::parse(
           R"({"$defs":{"a":{"allOf":[{"$ref":"#/$defs/a"},{"type":"null"}]}},"$ref":"#/$defs/a","title":"x"})")),
       HasSubstr("no text"));
-  // Patterns that are just not too much, in numbers.
+  // Many patterns that are each just small enough.
   ordered_json many = {{"type", "object"}, {"properties", ordered_json::object()}};
   for (int i = 0; i < 2000; ++i) {
     many["properties"][std::to_string(i)] = {{"type", "string"},
                                              {"pattern", "^(a|b)*a(a|b){8}c{" + std::to_string(i) + "}$"}};
   }
-  EXPECT_THAT(error_of(many), HasSubstr("make it s"));
+  EXPECT_THAT(error_of(many), HasSubstr("make the schema s"));
   EXPECT_THAT(error_of({{"pattern", "^[" + std::string(100'000, 'a') + "]{5000}$"}}), HasSubstr("too many states"));
   EXPECT_THAT(error_of({{"description", std::string(2'000'000, 'x')}}), HasSubstr("2000018 bytes"));
-  // Definitions that are large, and referred to often.
+  // Large definitions with many references.
   ordered_json values = ordered_json::array();
   for (int i = 0; i < 40'000; ++i) values.push_back(std::to_string(i));
   ordered_json often = {{"$defs", {{"a", {{"enum", values}}}}}, {"properties", ordered_json::object()}};
   for (int i = 0; i < 5'000; ++i) {
     often["properties"][std::to_string(i)] = {{"$ref", "#/$defs/a"}, {"title", std::to_string(i)}};
   }
-  EXPECT_THAT(error_of(often), HasSubstr("too long to work out"));
-  // Many schemas of one property, which all must be satisfied.
+  EXPECT_THAT(error_of(often), HasSubstr("too long to compile"));
+  // Many schemas of one property that must all be satisfied.
   ordered_json all = ordered_json::array();
   for (int i = 0; i < 15'000; ++i) all.push_back({{"properties", {{"a", {{"maxLength", i + 5}}}}}});
-  EXPECT_THAT(error_of({{"allOf", all}}), HasSubstr("too long to work out"));
-  // A key whose beginnings, written out, would take gigabytes.
+  EXPECT_THAT(error_of({{"allOf", all}}), HasSubstr("too long to compile"));
+  // A key whose prefixes would take gigabytes.
   EXPECT_THAT(error_of({{"properties", {{std::string(100'000, 'k'), true}}}, {"additionalProperties", true}}),
               HasSubstr("large"));
   EXPECT_EQ(error_of({{"properties", {{std::string(1'000, 'k'), true}}}, {"additionalProperties", true}}), "none");
-  // Alternatives of alternatives, 2^40 of them, that come to the same...
+  // 2^40 nested alternatives that are all equal...
   ordered_json same = {{"$defs", ordered_json::object()}, {"$ref", "#/$defs/0"}};
   ordered_json different = same;
   const auto reference = [](int i, const char* title) {
@@ -264,7 +264,7 @@ TEST(JsonSchema, HostileSchemasEndInAnError) {
   };
   for (int i = 0; i < 40; ++i) {
     same["$defs"][std::to_string(i)] = {{"anyOf", {reference(i + 1, "a"), reference(i + 1, "b")}}};
-    // ... and that do not.
+    // ... and that are all different.
     const auto list = [&](const char* title) {
       return ordered_json{{"type", "array"}, {"items", reference(i + 1, title)}, {"minItems", title[0] == 'a' ? 1 : 2}};
     };

@@ -17,7 +17,7 @@ constexpr std::size_t kMaxExponentDigits = 2;
 
 }  // namespace
 
-// Nothing, a space, or line feeds and an indentation: with a bound, for a model may prefer blanks without end.
+// Nothing, one space, or line feeds and an indentation: bounded, since a model may otherwise generate blanks forever.
 JsonText::Rule JsonText::white_space() {
   if (white_space_) return *white_space_;
   white_space_ = builder_->new_rule();
@@ -102,7 +102,7 @@ void JsonText::add_character(State from, State to) {
   add_code_points(*builder_, from, {0x5D, kMaxCodePoint}, to, Spelling::kPlain);
   const State escape = builder_->literal(from, "\\");
   add_hex(escape, "\"\\/bfnrt", to);
-  // \uXXXX, surrogates in pairs only.
+  // \uXXXX, with surrogates only in pairs.
   constexpr std::string_view kHex = "0123456789abcdefABCDEF";
   const State u = builder_->literal(escape, "u");
   const State three = builder_->new_state();
@@ -134,12 +134,12 @@ JsonText::Rule JsonText::string() {
   return *string_;
 }
 
-JsonText::State JsonText::add_string(State from, std::uint64_t least, std::optional<std::uint64_t> most) {
+JsonText::State JsonText::add_string(State from, std::uint64_t min, std::optional<std::uint64_t> max) {
   State at = builder_->literal(from, "\"");
   const State last = builder_->new_state();
-  for (std::uint64_t i = 0; !most || i < *most; ++i) {
-    if (i >= least) builder_->jump(at, last);
-    if (i >= least && !most) {
+  for (std::uint64_t i = 0; !max || i < *max; ++i) {
+    if (i >= min) builder_->jump(at, last);
+    if (i >= min && !max) {
       add_character(at, at);
       return builder_->literal(last, "\"");
     }
@@ -170,7 +170,7 @@ JsonText::State JsonText::add_other_key(State from, const std::vector<std::strin
     beginnings[node].whole = true;
   }
   const State end = builder_->new_state();
-  const State other = builder_->new_state();  // no beginning of an excluded key
+  const State other = builder_->new_state();  // not a prefix of an excluded key
   add_code_points(*builder_, other, {0, kMaxCodePoint}, other, Spelling::kJsonString);
   builder_->jump(other, end);
   builder_->jump(builder_->literal(from, "\""), beginnings[0].state);
@@ -188,10 +188,10 @@ JsonText::State JsonText::add_other_key(State from, const std::vector<std::strin
   return builder_->literal(end, "\"");
 }
 
-JsonText::State JsonText::add_digits(State from, std::size_t least, std::size_t most) {
+JsonText::State JsonText::add_digits(State from, std::size_t min, std::size_t max) {
   const State end = builder_->new_state();
-  for (std::size_t i = 0; i < most; ++i) {
-    if (i >= least) builder_->jump(from, end);
+  for (std::size_t i = 0; i < max; ++i) {
+    if (i >= min) builder_->jump(from, end);
     const State next = builder_->new_state();
     builder_->edge(from, '0', '9', next);
     from = next;

@@ -10,7 +10,7 @@
 
 namespace outrider {
 
-// The parts of JSON (RFC 8259), as rules and pieces of an automaton.
+// The elements of JSON (RFC 8259), as rules and pieces of an automaton.
 class JsonText {
  public:
   using State = Automaton::State;
@@ -28,21 +28,21 @@ class JsonText {
   State add_boolean(State from);
   State add_null(State from);
 
-  // A string of `least` to `most` characters.
-  State add_string(State from, std::uint64_t least, std::optional<std::uint64_t> most);
-  // A key of an object but those of `excluded`, written without \u and \/, so that none of them can be spelled.
+  // Adds a string of `min` to `max` characters.
+  State add_string(State from, std::uint64_t min, std::optional<std::uint64_t> max);
+  // Adds an object key other than `excluded`, without \u and \/ escapes, so that it cannot encode one of them.
   State add_other_key(State from, const std::vector<std::string>& excluded);
-  // "," and what may stand behind it; ":" likewise.
+  // Adds "," or ":" with the white space allowed after it.
   State add_comma(State from);
   State add_colon(State from);
   State add_white_space(State from) { return builder_->call(from, white_space()); }
-  State add_digits(State from, std::size_t least, std::size_t most);
+  State add_digits(State from, std::size_t min, std::size_t max);
 
  private:
-  // One character of a string, escapes included.
+  // Adds one character of a string, escapes included.
   void add_character(State from, State to);
   void add_hex(State from, std::string_view digits, State to);
-  // "[" or "{", members with commas between, and the end.
+  // Adds "[" or "{", members separated by commas, and the end.
   template <typename Member>
   void add_members(Rule rule, char open, char close, const Member& add_member);
 

@@ -22,42 +22,42 @@ std::strong_ordering compare_magnitudes(const Decimal& a, const Decimal& b) {
   return a.fraction <=> b.fraction;
 }
 
-// Numbers from `least` on, up to `most`, both without sign, digit by digit: a state knows whether what is written is
-// still the beginning of a bound.
+// Adds unsigned numbers from `min` to `max` digit by digit: a state knows whether the digits so far are a prefix of a
+// bound's.
 class Magnitudes {
  public:
-  Magnitudes(AutomatonBuilder& builder, std::optional<Bound> least, std::optional<Bound> most, bool integer, State end)
-      : builder_(builder), least_(std::move(least)), most_(std::move(most)), integer_(integer), end_(end) {
-    if (least_) fraction_digits_ = std::max(fraction_digits_, least_->value.fraction.size() + 1);
-    if (most_) fraction_digits_ = std::max(fraction_digits_, most_->value.fraction.size() + 1);
+  Magnitudes(AutomatonBuilder& builder, std::optional<Bound> min, std::optional<Bound> max, bool integer, State end)
+      : builder_(builder), min_(std::move(min)), max_(std::move(max)), integer_(integer), end_(end) {
+    if (min_) fraction_digits_ = std::max(fraction_digits_, min_->value.fraction.size() + 1);
+    if (max_) fraction_digits_ = std::max(fraction_digits_, max_->value.fraction.size() + 1);
   }
 
   void add(State from) {
     std::size_t longest = kMaxDigits;
-    if (most_) {
-      longest = most_->value.whole.size();
-    } else if (least_) {
-      longest = std::max(longest, least_->value.whole.size() + 1);
+    if (max_) {
+      longest = max_->value.whole.size();
+    } else if (min_) {
+      longest = std::max(longest, min_->value.whole.size() + 1);
     }
-    for (std::size_t length = least_ ? least_->value.whole.size() : 1; length <= longest; ++length) {
+    for (std::size_t length = min_ ? min_->value.whole.size() : 1; length <= longest; ++length) {
       add_whole(from, length);
     }
   }
 
  private:
   struct Tight {
-    bool least = false;
-    bool most = false;
+    bool min = false;
+    bool max = false;
     auto operator<=>(const Tight&) const = default;
   };
 
   void add_whole(State from, std::size_t length) {
     std::map<Tight, State> states = {
-        {{least_ && least_->value.whole.size() == length, most_ && most_->value.whole.size() == length}, from}};
+        {{min_ && min_->value.whole.size() == length, max_ && max_->value.whole.size() == length}, from}};
     for (std::size_t i = 0; i < length; ++i) {
       const char first = i == 0 && length > 1 ? '1' : '0';
-      states = next_digit(states, first, least_ ? digit(least_->value.whole, i) : '0',
-                          most_ ? digit(most_->value.whole, i) : '9');
+      states =
+          next_digit(states, first, min_ ? digit(min_->value.whole, i) : '0', max_ ? digit(max_->value.whole, i) : '9');
     }
     for (const auto& [tight, state] : states) {
       end_at(state, tight, 0);
@@ -68,21 +68,21 @@ class Magnitudes {
   void add_fraction(State from, Tight tight) {
     std::map<Tight, State> states = {{tight, from}};
     for (std::size_t i = 0; i < fraction_digits_; ++i) {
-      states = next_digit(states, '0', least_ ? digit(least_->value.fraction, i) : '0',
-                          most_ ? digit(most_->value.fraction, i) : '9');
+      states = next_digit(states, '0', min_ ? digit(min_->value.fraction, i) : '0',
+                          max_ ? digit(max_->value.fraction, i) : '9');
       for (const auto& [reached, state] : states) end_at(state, reached, i + 1);
     }
   }
 
   static char digit(const std::string& digits, std::size_t i) { return i < digits.size() ? digits[i] : '0'; }
 
-  std::map<Tight, State> next_digit(const std::map<Tight, State>& states, char first, char least, char most) {
+  std::map<Tight, State> next_digit(const std::map<Tight, State>& states, char first, char min, char max) {
     std::map<Tight, State> reached;
     for (const auto& [tight, state] : states) {
-      const char low = tight.least ? std::max(first, least) : first;
-      const char high = tight.most ? most : '9';
+      const char low = tight.min ? std::max(first, min) : first;
+      const char high = tight.max ? max : '9';
       for (char c = low; c <= high; ++c) {
-        const Tight next = {tight.least && c == least, tight.most && c == most};
+        const Tight next = {tight.min && c == min, tight.max && c == max};
         const auto [found, added] = reached.try_emplace(next, 0);
         if (added) found->second = builder_.new_state();
         builder_.edge(state, static_cast<std::uint8_t>(c), static_cast<std::uint8_t>(c), found->second);
@@ -91,18 +91,18 @@ class Magnitudes {
     return reached;
   }
 
-  // The number ends, where it is within the bounds.
+  // Ends the number, if it is within the bounds.
   void end_at(State state, Tight tight, std::size_t fraction_digits) {
-    if (tight.least) {
-      if (least_->value.fraction.size() > fraction_digits || least_->exclusive) return;
+    if (tight.min) {
+      if (min_->value.fraction.size() > fraction_digits || min_->exclusive) return;
     }
-    if (tight.most && most_->exclusive && most_->value.fraction.size() <= fraction_digits) return;
+    if (tight.max && max_->exclusive && max_->value.fraction.size() <= fraction_digits) return;
     builder_.jump(state, end_);
   }
 
   AutomatonBuilder& builder_;
-  std::optional<Bound> least_;
-  std::optional<Bound> most_;
+  std::optional<Bound> min_;
+  std::optional<Bound> max_;
   bool integer_;
   State end_;
   std::size_t fraction_digits_ = kMaxDigits;
@@ -163,17 +163,17 @@ State add_number_in(AutomatonBuilder& builder, State from, const NumberRange& ra
     bound.value.negative = false;
     return bound;
   };
-  if (!range.most || (!range.most->value.negative && !(is_zero(range.most->value) && range.most->exclusive))) {
-    const bool below_zero = range.least && range.least->value.negative;
-    Magnitudes(builder, below_zero ? std::nullopt : range.least, range.most, range.integer, end).add(from);
+  if (!range.max || (!range.max->value.negative && !(is_zero(range.max->value) && range.max->exclusive))) {
+    const bool below_zero = range.min && range.min->value.negative;
+    Magnitudes(builder, below_zero ? std::nullopt : range.min, range.max, range.integer, end).add(from);
   }
-  if (!range.least || range.least->value.negative) {
+  if (!range.min || range.min->value.negative) {
     // Zero needs no sign.
-    std::optional<Bound> least = Bound{*decimal(0), true};
-    if (range.most && range.most->value.negative) least = negated(*range.most);
-    std::optional<Bound> most;
-    if (range.least) most = negated(*range.least);
-    Magnitudes(builder, least, most, range.integer, end).add(builder.literal(from, "-"));
+    std::optional<Bound> min = Bound{*decimal(0), true};
+    if (range.max && range.max->value.negative) min = negated(*range.max);
+    std::optional<Bound> max;
+    if (range.min) max = negated(*range.min);
+    Magnitudes(builder, min, max, range.integer, end).add(builder.literal(from, "-"));
   }
   return end;
 }

@@ -9,16 +9,16 @@
 
 namespace outrider {
 
-// A decimal number without exponent: digits before and behind the point, without zeros that say nothing.
+// A decimal number without exponent: the digits before and after the point, without redundant zeros.
 struct Decimal {
   bool negative = false;
-  std::string whole;     // "0" where there is nothing before the point
+  std::string whole;     // "0" if there is nothing before the point
   std::string fraction;  // may be empty
 };
 
-// A JSON number as a decimal. Nothing for what is no number.
+// Converts a JSON number to a decimal. Nothing if it is not a number.
 std::optional<Decimal> decimal(const nlohmann::ordered_json& number);
-// -1, 0, 1 as a is less than, equal to or greater than b.
+// -1, 0 or 1 if a is less than, equal to or greater than b.
 int compare(const Decimal& a, const Decimal& b);
 
 struct NumberRange {
@@ -26,13 +26,13 @@ struct NumberRange {
     Decimal value;
     bool exclusive = false;
   };
-  std::optional<Bound> least;
-  std::optional<Bound> most;
+  std::optional<Bound> min;
+  std::optional<Bound> max;
   bool integer = false;
 };
 
-// The numbers of a range, without exponent, with as many digits before the point as their bounds have or 16, and with
-// 16 or one more than their bounds behind.
+// Adds the numbers of a range, without exponent: before the point as many digits as the bounds have, else 16; after it
+// 16, or one more than the bounds have.
 Automaton::State add_number_in(AutomatonBuilder& builder, Automaton::State from, const NumberRange& range);
 
 }  // namespace outrider

@@ -38,9 +38,9 @@ class Determinizer {
     return closed;
   }
 
-  // Ranges that no edge's border cuts, and what each leads to.
+  // Splits the outgoing edges into disjoint ranges, each with the states it leads to.
   std::vector<std::pair<CodePointRange, Set>> steps(const Set& set) {
-    std::map<char32_t, std::pair<Set, Set>> borders;  // edges that begin, and those that end before
+    std::map<char32_t, std::pair<Set, Set>> borders;  // edges that begin, and edges that end just before
     for (const std::size_t state : set) {
       for (const PatternNfa::Edge& edge : nfa_.states[state].edges) {
         borders[edge.range.first].first.push_back(edge.to);
@@ -81,7 +81,7 @@ Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, s
   const auto state_of = [&](const Set& set) {
     const auto [known, added] = states.try_emplace(set, 0);
     if (added) {
-      if (states.size() > kMaxStates) throw Error("\"pattern\" comes to too many states; make it simpler.");
+      if (states.size() > kMaxStates) throw Error("\"pattern\" has too many states; make it simpler.");
       known->second = builder.new_state();
       found.push_back(set);
       if (std::ranges::binary_search(set, nfa.end)) builder.jump(known->second, end);

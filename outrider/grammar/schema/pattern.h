@@ -7,14 +7,14 @@
 
 namespace outrider {
 
-// The texts in which a regular expression finds a match (ECMA-262, as JSON Schema's `pattern` is): literals, `.`,
+// Adds the texts in which a regular expression finds a match (ECMA-262, as in JSON Schema's `pattern`): literals, `.`,
 // classes, \d \w \s and their complements, groups, |, * + ? {n,m}, and ^ $ at the ends of the expression or of its
-// alternatives. Without `excluded`, a character that must not occur (0: none). Throws Error, naming the construct, for
-// anything else, and for expressions that come to too many states.
+// alternatives. `excluded`: a character that must not occur (0: none). Throws Error, naming the construct, for anything
+// else, and for expressions with too many states.
 Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, std::string_view pattern,
                              Spelling spelling, char32_t excluded = 0);
 
-// The expression of a `format` of JSON Schema; empty where the format asks for nothing here.
+// The regular expression of a JSON Schema `format`; empty if the format is not constrained.
 std::string_view format_pattern(std::string_view format);
 
 }  // namespace outrider

@@ -8,8 +8,8 @@
 #include "outrider/grammar/schema/pattern.h"
 #include "outrider/util/error.h"
 
-// Any regular expression either fails with an Error or makes an automaton, which reads a text as it stands as it reads
-// the same in JSON. The text is what follows the first byte 0.
+// Any regular expression either fails with an Error or yields an automaton that treats a text the same in plain and in
+// JSON encoding. The text follows the first byte 0.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const std::size_t zero = input.find('\0');

@@ -17,7 +17,7 @@ namespace outrider {
 namespace {
 
 constexpr std::size_t kMaxStates = 20'000;
-constexpr std::size_t kMaxSteps = 1'000'000;  // states made and characters read, those of discarded copies too
+constexpr std::size_t kMaxSteps = 1'000'000;  // states created and characters read, including discarded copies
 constexpr std::size_t kMaxNesting = 64;
 constexpr std::size_t kMaxCount = 10'000;
 constexpr std::size_t kNoEnd = std::numeric_limits<std::size_t>::max();
@@ -32,14 +32,14 @@ const std::vector<CodePointRange> kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x20
 class Parser {
  public:
   explicit Parser(std::string_view pattern) : pattern_(pattern) {
-    if (!simdjson::validate_utf8(pattern.data(), pattern.size())) throw Error("\"pattern\" is no UTF-8.");
+    if (!simdjson::validate_utf8(pattern.data(), pattern.size())) throw Error("\"pattern\" is not valid UTF-8.");
     for (std::size_t at = 0; at < pattern.size();) text_.push_back(next_code_point(pattern, at));
   }
 
   PatternNfa parse() {
     const std::size_t start = add_state();
     const std::size_t end = add_state();
-    // Alternatives of the whole expression have anchors of their own.
+    // Alternatives of the whole expression have their own anchors.
     do {
       std::size_t from = start;
       if (accept('^')) {
@@ -52,7 +52,7 @@ class Parser {
       if (!accept('$')) to = add_anything(to);
       nfa_.states[to].jumps.push_back(end);
     } while (accept('|'));
-    if (at_ != text_.size()) refuse(fmt::format("\"{}\" at its place", shown(text_[at_])));
+    if (at_ != text_.size()) refuse(fmt::format("an unmatched \"{}\"", shown(text_[at_])));
     nfa_.end = end;
     return std::move(nfa_);
   }
@@ -67,8 +67,8 @@ class Parser {
     return printable(text);
   }
 
-  [[noreturn]] static void refuse_size() { throw Error("\"pattern\" comes to too many states; make it simpler."); }
-  // Of what is read again for each copy.
+  [[noreturn]] static void refuse_size() { throw Error("\"pattern\" has too many states; make it simpler."); }
+  // Counts the work of parsing, which is repeated for each copy.
   void count() {
     if (++nfa_.steps > kMaxSteps) refuse_size();
   }
@@ -114,29 +114,29 @@ class Parser {
     return from;
   }
 
-  // An atom and how often it comes. What it is, is read again for each copy.
+  // Parses an atom and its repetition. The atom is parsed again for each copy.
   std::size_t repeated(std::size_t from, std::size_t depth) {
     const std::size_t begin = at_;
     const std::size_t states = nfa_.states.size();
     const std::size_t once_from = add_state();
     nfa_.states[from].jumps.push_back(once_from);
     const std::size_t once = atom(once_from, depth);
-    std::size_t least = 1;
-    std::size_t most = 1;
+    std::size_t min = 1;
+    std::size_t max = 1;
     if (accept('*')) {
-      least = 0;
-      most = kNoEnd;
+      min = 0;
+      max = kNoEnd;
     } else if (accept('+')) {
-      most = kNoEnd;
+      max = kNoEnd;
     } else if (accept('?')) {
-      least = 0;
-    } else if (!counts(least, most)) {
+      min = 0;
+    } else if (!counts(min, max)) {
       return once;
     }
-    accept('?');  // as few as possible: the same texts
+    accept('?');  // lazy matching does not change the language
     if (next_is('*') || next_is('+') || next_is('?')) refuse("a repetition of a repetition");
     const std::size_t after = at_;
-    // Forget the first copy.
+    // Discards the first copy.
     nfa_.states.resize(states);
     nfa_.states[from].jumps.pop_back();
     const auto copy = [&](std::size_t at) {
@@ -145,8 +145,8 @@ class Parser {
       nfa_.states[at].jumps.push_back(start);
       return atom(start, depth);
     };
-    for (std::size_t i = 0; i < least; ++i) from = copy(from);
-    if (most == kNoEnd) {
+    for (std::size_t i = 0; i < min; ++i) from = copy(from);
+    if (max == kNoEnd) {
       const std::size_t loop = add_state();
       nfa_.states[from].jumps.push_back(loop);
       nfa_.states[copy(loop)].jumps.push_back(loop);
@@ -154,7 +154,7 @@ class Parser {
       nfa_.states[loop].jumps.push_back(from);
     } else {
       const std::size_t end = add_state();
-      for (std::size_t i = least; i < most; ++i) {
+      for (std::size_t i = min; i < max; ++i) {
         nfa_.states[from].jumps.push_back(end);
         from = copy(from);
       }
@@ -165,16 +165,16 @@ class Parser {
     return from;
   }
 
-  // {n}, {n,}, {n,m}.
-  bool counts(std::size_t& least, std::size_t& most) {
+  // Parses {n}, {n,} or {n,m}.
+  bool counts(std::size_t& min, std::size_t& max) {
     if (!accept('{')) return false;
     const std::optional<std::size_t> first = number();
     std::optional<std::size_t> last = first;
     if (first && accept(',')) last = number();
-    if (!first || !accept('}')) refuse("\"{\" that begins no count (write \\{)");
-    least = *first;
-    most = last.value_or(kNoEnd);
-    if (most < least) refuse("a count whose end is less than its beginning");
+    if (!first || !accept('}')) refuse("a \"{\" that begins no count (write \\{)");
+    min = *first;
+    max = last.value_or(kNoEnd);
+    if (max < min) refuse("a count whose maximum is less than its minimum");
     return true;
   }
 
@@ -194,15 +194,15 @@ class Parser {
       case '(': {
         if (accept('?')) {
           if (accept('<')) {
-            if (next_is('=') || next_is('!')) refuse("looking behind, (?<=…) or (?<!…),");
+            if (next_is('=') || next_is('!')) refuse("lookbehind, (?<=…) or (?<!…),");
             for (; more() && !next_is('>'); ++at_) count();
-            if (!accept('>')) refuse("a group's name without end");
+            if (!accept('>')) refuse("an unterminated group name");
           } else if (!accept(':')) {
             refuse("\"(?\" other than (?:…) and (?<name>…)");
           }
         }
         const std::size_t to = alternatives(from, depth + 1);
-        if (!accept(')')) refuse(next_is('$') ? "$ within a group" : "a group without end");
+        if (!accept(')')) refuse(next_is('$') ? "$ within a group" : "an unterminated group");
         return to;
       }
       case '[':
@@ -216,14 +216,14 @@ class Parser {
       case '*':
       case '+':
       case '?':
-        refuse(fmt::format("\"{}\" with nothing before", shown(c)));
+        refuse(fmt::format("\"{}\" with nothing to repeat", shown(c)));
       default:
         return add_set(from, {{c, c}});
     }
   }
 
   std::vector<CodePointRange> escaped(bool in_set) {
-    if (!more()) refuse("a backslash at the end");
+    if (!more()) refuse("a trailing backslash");
     const char32_t c = text_[at_++];
     switch (c) {
       case 'd':
@@ -273,7 +273,7 @@ class Parser {
       } else if (lower >= 'a' && lower <= 'f') {
         value = value * 16 + (lower - 'a' + 10);
       } else {
-        refuse("\\x or \\u without its hexadecimal digits");
+        refuse("\\x or \\u without hexadecimal digits");
       }
     }
     return {{value, value}};
@@ -283,14 +283,14 @@ class Parser {
     const bool negated = accept('^');
     std::vector<CodePointRange> ranges;
     while (!next_is(']')) {
-      if (!more()) refuse("a class without end");
+      if (!more()) refuse("an unterminated class");
       std::vector<CodePointRange> first = member();
       const bool single = first.size() == 1 && first[0].first == first[0].last;
       if (single && next_is('-') && at_ + 1 < text_.size() && text_[at_ + 1] != U']') {
         ++at_;
         const std::vector<CodePointRange> last = member();
         if (last.size() != 1 || last[0].first != last[0].last || last[0].first < first[0].first) {
-          refuse("a range of a class with such ends");
+          refuse("a class range with such ends");
         }
         first[0].last = last[0].first;
       }
@@ -301,7 +301,7 @@ class Parser {
   }
 
   std::vector<CodePointRange> member() {
-    if (!more()) refuse("a class without end");
+    if (!more()) refuse("an unterminated class");
     count();
     const char32_t c = text_[at_++];
     if (c == U'\\') return escaped(true);

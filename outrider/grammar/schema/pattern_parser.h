@@ -9,7 +9,7 @@
 
 namespace outrider {
 
-// A nondeterministic automaton over code points. State 0 is where it begins.
+// A nondeterministic automaton over code points. State 0 is the start.
 struct PatternNfa {
   struct Edge {
     CodePointRange range;
@@ -21,10 +21,10 @@ struct PatternNfa {
   };
   std::vector<State> states;
   std::size_t end = 0;
-  std::size_t steps = 0;  // that reading it took
+  std::size_t steps = 0;  // cost of parsing
 };
 
-// Reads a regular expression (see pattern.h). Throws Error.
+// Parses a regular expression (see pattern.h). Throws Error.
 PatternNfa parse_pattern(std::string_view pattern);
 
 }  // namespace outrider

@@ -35,7 +35,7 @@ std::unordered_set<std::string> texts_of(const ordered_json& list) {
   return texts;
 }
 
-// What both lists have, in the order of `a`.
+// The values in both lists, in the order of `a`.
 ordered_json values_of_both(const ordered_json& a, const ordered_json& b) {
   ordered_json both = ordered_json::array();
   const std::unordered_set<std::string> texts = texts_of(b);
@@ -64,12 +64,12 @@ ordered_json types_of_both(const ordered_json& a, const ordered_json& b) {
   return both;
 }
 
-// A schema that asks for all that both ask for.
+// A schema that requires both.
 ordered_json all_of(ordered_json a, const ordered_json& b) {
   if (a == b) return a;
-  // One that was made here before goes on: many schemas do not nest as deep as they are many.
-  const bool made = a.is_object() && a.size() == 1 && a.contains("allOf") && a["allOf"].is_array();
-  if (!made) a = {{"allOf", ordered_json::array({std::move(a)})}};
+  // Extends one that was built here before, so that nesting does not grow with the number of schemas.
+  const bool merged = a.is_object() && a.size() == 1 && a.contains("allOf") && a["allOf"].is_array();
+  if (!merged) a = {{"allOf", ordered_json::array({std::move(a)})}};
   a["allOf"].push_back(b);
   return a;
 }
@@ -91,7 +91,7 @@ ordered_json properties_of_both(ordered_json a, const ordered_json& b) {
   return a;
 }
 
-// A lower bound of both is the greater one; an upper bound the lesser.
+// The greater of two lower bounds; the lesser of two upper bounds.
 std::optional<ordered_json> tighter(const std::string& keyword, const ordered_json& a, const ordered_json& b) {
   constexpr std::array<std::string_view, 4> kLower = {"minimum", "exclusiveMinimum", "minLength", "minItems"};
   constexpr std::array<std::string_view, 4> kUpper = {"maximum", "exclusiveMaximum", "maxLength", "maxItems"};
@@ -113,11 +113,11 @@ ordered_json merge_keyword(const std::string& keyword, const ordered_json& a, co
   if (keyword == "enum" && a.is_array() && b.is_array()) return values_of_both(a, b);
   if (keyword == "items" && !a.is_array() && !b.is_array()) return all_of(a, b);
   if (keyword == "nullable") return false;
-  throw Error(fmt::format("{}: \"{}\" stands in several schemas that all must be satisfied, which is not supported.",
-                          where, keyword));
+  throw Error(
+      fmt::format("{}: \"{}\" in several schemas that must all be satisfied is not supported.", where, keyword));
 }
 
-// additionalProperties speaks of the properties beside it only.
+// additionalProperties applies only to the properties beside it.
 void refuse_cut_properties(const ordered_json& closed, const ordered_json& other, const std::string& where) {
   if (!closed.contains("additionalProperties") || closed["additionalProperties"] == true) return;
   if (!other.contains("properties") || !other["properties"].is_object()) return;
@@ -145,7 +145,8 @@ ordered_json merge_schemas(const ordered_json& a, const ordered_json& b, const s
   if (a == false || b == false) return false;
   if (a == true) return b;
   if (b == true) return a;
-  if (!a.is_object() || !b.is_object()) throw Error(fmt::format("{}: a schema is an object, true or false.", where));
+  if (!a.is_object() || !b.is_object())
+    throw Error(fmt::format("{}: a schema must be an object, true or false.", where));
   refuse_cut_properties(a, b, where);
   refuse_cut_properties(b, a, where);
   ordered_json merged = a;

@@ -5,12 +5,12 @@
 
 namespace outrider {
 
-// A schema that is satisfied by what satisfies both. `where` is what messages call the place. Throws Error, naming the
-// keyword, for what cannot be written as one schema.
+// Merges two schemas into one that requires both. `where`: the place in messages. Throws Error, naming the keyword, if
+// they cannot be written as one schema.
 nlohmann::ordered_json merge_schemas(const nlohmann::ordered_json& a, const nlohmann::ordered_json& b,
                                      const std::string& where);
 
-// Whether a keyword says something of what is valid, and is not just a remark.
+// Whether a keyword constrains values, rather than being an annotation.
 bool is_constraint(const std::string& keyword);
 
 }  // namespace outrider
