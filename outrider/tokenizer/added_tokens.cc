@@ -40,7 +40,7 @@ std::size_t blanks_at_start(std::string_view text) {
 
 AddedTokenMatcher::AddedTokenMatcher(std::vector<Pattern> patterns)
     : patterns_(std::move(patterns)),
-      // \w of the Rust crate `regex`, by which `tokenizers` decides about single words.
+      // \w of the Rust crate `regex`, which `tokenizers` uses to detect single words.
       word_(Regex::oniguruma(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d])")) {
   roots_.fill(kNone);
   for (std::size_t i = 0; i < patterns_.size(); ++i) {
@@ -72,7 +72,7 @@ std::int32_t AddedTokenMatcher::child(std::int32_t first, char byte) const {
   return kNone;
 }
 
-// The longest pattern at the start of `text`.
+// The longest pattern that is a prefix of `text`.
 std::int32_t AddedTokenMatcher::longest(std::string_view text) const {
   std::int32_t found = kNone;
   std::int32_t first = roots_[static_cast<std::uint8_t>(text.front())];
@@ -92,7 +92,7 @@ bool AddedTokenMatcher::is_word(std::string_view code_point) const {
 }
 
 void AddedTokenMatcher::split(std::string_view text, bool special, std::vector<Part>& parts) const {
-  std::size_t done = 0;  // up to where parts have been appended
+  std::size_t done = 0;  // end of the parts appended so far
   for (std::size_t at = 0; at < text.size() && !nodes_.empty();) {
     const std::int32_t found = roots_[static_cast<std::uint8_t>(text[at])] == kNone ? kNone : longest(text.substr(at));
     if (found == kNone) {

@@ -13,22 +13,22 @@
 
 namespace outrider {
 
-// Finds added tokens in a text: the longest of those that begin leftmost, then on from its end.
+// Finds added tokens in a text: the leftmost match, the longest of those, then continues after its end.
 class AddedTokenMatcher {
  public:
   struct Pattern {
-    std::string text;  // not empty
+    std::string text;  // must not be empty
     AddedToken token;
   };
-  // Of patterns with equal texts, the first counts.
+  // Of patterns with equal texts, the first is used.
   explicit AddedTokenMatcher(std::vector<Pattern> patterns);
 
-  // A part of a text: an added token, with the blanks that its lstrip and rstrip take, or what stands between two.
+  // A part of a text: an added token with the white space that its lstrip and rstrip consume, or the text between two.
   struct Part {
     std::string_view text;
     std::optional<TokenId> id;
   };
-  // Appends the parts of `text`, well-formed UTF-8. Without `special`, special tokens are text.
+  // Appends the parts of `text`, which must be well-formed UTF-8. Without `special`, special tokens are plain text.
   void split(std::string_view text, bool special, std::vector<Part>& parts) const;
 
  private:

@@ -14,7 +14,7 @@
 namespace outrider {
 namespace {
 
-// Pieces up to this many bytes are joined by scanning; longer ones with a heap.
+// Pieces of up to this many bytes are merged by scanning; longer ones with a heap.
 constexpr std::size_t kShort = 48;
 
 }  // namespace
@@ -29,10 +29,10 @@ Bpe::Bpe(const TokenizerSpec& spec, const std::string& where) {
     const auto found = ids.find(token_of_byte(static_cast<std::uint8_t>(byte)));
     if (found != ids.end()) byte_ids_[byte] = found->second;
     if (found == ids.end() && spec.has_unk_token) {
-      throw Error(
-          fmt::format("{}: the vocabulary has no token for the byte 0x{:02x}, and an unk_token is not "
-                      "supported. A byte-level vocabulary has all 256.",
-                      where, byte));
+      throw Error(fmt::format(
+          "{}: the vocabulary has no token for the byte 0x{:02x}, and unk_token is not supported. A byte-level "
+          "vocabulary needs all 256.",
+          where, byte));
     }
   }
   if (spec.ignore_merges) {
@@ -51,10 +51,10 @@ Bpe::Bpe(const TokenizerSpec& spec, const std::string& where) {
     const auto id_of = [&, &first = left, &second = right](std::string_view token) {
       const auto found = ids.find(token);
       if (found == ids.end()) {
-        throw Error(
-            fmt::format("{}: merge {} (\"{}\", \"{}\") needs the token \"{}\", which the vocabulary lacks. "
-                        "Vocabulary and merges are from different tokenizers; restore the file.",
-                        where, rank, printable(first), printable(second), printable(token)));
+        throw Error(fmt::format(
+            "{}: merge {} (\"{}\", \"{}\") needs the token \"{}\", which is not in the vocabulary. The vocabulary and "
+            "the merges are from different tokenizers; restore the file.",
+            where, rank, printable(first), printable(second), printable(token)));
       }
       return found->second;
     };
@@ -77,7 +77,7 @@ void Bpe::insert(TokenId left, TokenId right, std::uint32_t rank, TokenId id) {
   const std::uint64_t pair = std::uint64_t{left} << 32 | right;
   std::size_t i = slot(pair);
   while (merges_[i].rank != kNone && merges_[i].pair != pair) i = (i + 1) & (merges_.size() - 1);
-  merges_[i] = {pair, rank, id};  // of a merge that stands twice, the last counts
+  merges_[i] = {pair, rank, id};  // of a repeated merge, the last is used
 }
 
 void Bpe::encode(std::string_view piece, std::vector<TokenId>& ids, Workspace& workspace) const {
@@ -137,7 +137,7 @@ void Bpe::encode_long(std::string_view piece, std::vector<TokenId>& ids, Workspa
     const TokenId id = byte_ids_[static_cast<std::uint8_t>(c)];
     if (id == kNone) continue;
     const auto at = static_cast<std::uint32_t>(symbols.size());
-    symbols.push_back({id, at - 1, at + 1});  // the first one's previous is kNone
+    symbols.push_back({id, at - 1, at + 1});  // the first symbol's previous is kNone
   }
   if (symbols.empty()) return;
   symbols.back().next = kNone;
@@ -166,9 +166,9 @@ void Bpe::encode_long(std::string_view piece, std::vector<TokenId>& ids, Workspa
     const Workspace::Candidate top = heap.back();
     heap.pop_back();
     Workspace::Symbol& left = symbols[top.at];
-    if (left.id == kNone) continue;  // joined to the one before it
+    if (left.id == kNone) continue;  // merged into the previous symbol
     const auto now = candidate(top.at);
-    if (!now || now->rank != top.rank) continue;  // one of the two has grown since
+    if (!now || now->rank != top.rank) continue;  // one of the two symbols has changed since
     Workspace::Symbol& right = symbols[left.next];
     left.id = top.id;
     left.next = right.next;

@@ -13,12 +13,12 @@
 
 namespace outrider {
 
-// Byte-pair encoding of one piece of text: its bytes, joined pair by pair, the pair of the lowest rank first and of
-// equal ones the leftmost. The time is linear in the number of bytes, times the logarithm for long pieces.
+// Byte-pair encoding of one piece of text: repeatedly merges the adjacent pair with the lowest rank, the leftmost of
+// equal ones. Linear time for short pieces, O(n log n) for long ones.
 class Bpe {
  public:
-  // Throws Error, beginning with `where`, when a merge names a token that the vocabulary lacks, and when there is an
-  // unk_token that could be needed: bytes without a token.
+  // Throws Error, prefixed with `where`, if a merge uses a token that is not in the vocabulary, or if bytes without a
+  // token would need an unk_token.
   Bpe(const TokenizerSpec& spec, const std::string& where);
 
   struct Workspace {
@@ -30,12 +30,13 @@ class Bpe {
     struct Candidate {
       std::uint32_t rank;
       std::uint32_t at;  // the left symbol
-      TokenId id;        // of the joined pair
+      TokenId id;        // of the merged pair
     };
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
   };
-  // Appends the ids of `piece`, fewer than 2^31 bytes. Bytes without a token are left out, as `tokenizers` does.
+  // Appends the token ids of `piece`, which must be smaller than 2^31 bytes. Bytes without a token are dropped, as in
+  // `tokenizers`.
   void encode(std::string_view piece, std::vector<TokenId>& ids, Workspace& workspace) const;
 
  private:
@@ -53,7 +54,7 @@ class Bpe {
   void encode_long(std::string_view piece, std::vector<TokenId>& ids, Workspace& workspace) const;
 
   std::array<TokenId, 256> byte_ids_{};
-  std::vector<Merge> merges_;  // open addressing; its size is a power of two
+  std::vector<Merge> merges_;  // open addressing; the size is a power of two
   unsigned shift_ = 64;
   std::unordered_map<std::string, TokenId> whole_;  // with ignore_merges: every token, by its bytes
 };

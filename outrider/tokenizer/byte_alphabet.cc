@@ -9,7 +9,7 @@ namespace {
 
 struct Alphabet {
   std::array<char32_t, 256> character{};
-  std::array<std::int16_t, 256 + 68> byte{};  // by character; -1 where it is none
+  std::array<std::int16_t, 256 + 68> byte{};  // by character; -1: none
 
   Alphabet() {
     byte.fill(-1);

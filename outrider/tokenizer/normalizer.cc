@@ -15,7 +15,7 @@ namespace {
 using Kind = NormalizerSpec::Kind;
 
 void check(UErrorCode status) {
-  if (U_FAILURE(status)) throw Error(fmt::format("ICU failed to normalize a text ({}).", u_errorName(status)));
+  if (U_FAILURE(status)) throw Error(fmt::format("ICU cannot normalize the text ({}).", u_errorName(status)));
 }
 
 const icu::Normalizer2& form(Kind kind) {
@@ -53,7 +53,7 @@ std::string normalized(Kind kind, std::string_view text) {
 }
 
 [[noreturn]] void fail_grown(std::size_t size) {
-  throw Error(fmt::format("the normalizer makes a text of {} bytes many times as long. Restore the file.", size));
+  throw Error(fmt::format("the normalizer makes a text of {} bytes many times longer. Restore the file.", size));
 }
 
 std::string replaced(const Regex& regex, std::string_view text, std::string_view with, std::size_t max_size) {
@@ -84,7 +84,7 @@ Normalizer::Normalizer(std::span<const NormalizerSpec> specs) {
 }
 
 std::string Normalizer::normalize(std::string_view text) const {
-  // NFKC makes one character eleven times as long, spaces become three bytes.
+  // NFKC turns one character into up to eleven, and spaces may become three bytes.
   const std::size_t max_size = 64 * text.size() + (1 << 20);
   std::string out(text);
   for (const Step& step : steps_) {

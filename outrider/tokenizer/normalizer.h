@@ -10,21 +10,21 @@
 
 namespace outrider {
 
-// The normalizers of a tokenizer.json in order. NFC, NFD, NFKC and NFKD are those of Unicode 9, whose tables the
-// `tokenizers` package carries; characters that came later stay as they are.
+// The normalizers of a tokenizer.json, in order. NFC, NFD, NFKC and NFKD are those of Unicode 9, as in the `tokenizers`
+// package; newer characters are left unchanged.
 class Normalizer {
  public:
   // Throws Error for an invalid pattern.
   explicit Normalizer(std::span<const NormalizerSpec> specs);
 
   bool empty() const { return steps_.empty(); }
-  // `text` is well-formed UTF-8. Throws Error where it would become many times as long.
+  // `text` must be well-formed UTF-8. Throws Error if it would become many times longer.
   std::string normalize(std::string_view text) const;
 
  private:
   struct Step {
     NormalizerSpec spec;
-    std::vector<Regex> regex;  // one, of a Replace
+    std::vector<Regex> regex;  // of a Replace: one
   };
   std::vector<Step> steps_;
 };

@@ -20,13 +20,13 @@ constexpr std::string_view kAny = R"([\x{0}-\x{10ffff}])";
 constexpr std::string_view kSpace = R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f})"
                                     R"(\x{205f}\x{3000})";
 
-// What stands between the brackets of a PCRE2 class, and classes united with it.
+// The inside of a PCRE2 bracket expression, and nested classes united with it.
 struct ClassSet;
 struct ClassUnion {
   std::string items;
   std::vector<ClassSet> sets;
 };
-// The characters that are in all of the unions, or, negated, not in all of them.
+// The intersection of the unions, or its complement.
 struct ClassSet {
   bool negated = false;
   std::vector<ClassUnion> unions;
@@ -55,12 +55,12 @@ std::string general_category(std::string_view name) {
 
 std::string word_items() {
   // Alphabetic, M, Nd and Pc of UTS 18, and the superscript digits and vulgar fractions of Latin-1, which Oniguruma
-  // counts as word characters.
+  // treats as word characters.
   return general_category("L") + general_category("M") + general_category("Nd") + R"(\p{Nl}\p{Pc})" +
          R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 }
 
-// The items of \p{name}; nothing where the name is not known.
+// The bracket items of \p{name}; nothing if the name is unknown.
 std::optional<std::string> property_items(std::string_view name) {
   std::string key;  // Oniguruma ignores case, blanks, '-' and '_'
   for (const char c : name) {
@@ -204,7 +204,7 @@ class Translator {
                             printable(pattern_, 400), what, at_));
   }
 
-  // Up to the end of the pattern, or before the ) that ends the group.
+  // Parses up to the end of the pattern, or to the ) that ends the group.
   void alternatives(int depth) {
     if (depth > kMaxDepth) fail(fmt::format("groups nested deeper than {} levels", kMaxDepth));
     while (!done() && !next_is(")")) {
@@ -213,7 +213,7 @@ class Translator {
     }
   }
 
-  // Writes one atom; false for what takes no quantifier.
+  // Translates one atom; false for one that takes no quantifier.
   bool atom(int depth) {
     if (take("|")) {
       out_ += '|';
@@ -235,7 +235,7 @@ class Translator {
         return false;
       }
     }
-    if (next_is("*") || next_is("+") || next_is("?")) fail("a quantifier with nothing before it");
+    if (next_is("*") || next_is("+") || next_is("?")) fail("a quantifier with nothing to repeat");
     out_ += literal(take_code_point());
     return true;
   }
@@ -243,7 +243,7 @@ class Translator {
   bool group(int depth) {
     if (take("?#")) {
       const std::size_t end = pattern_.find(')', at_);
-      if (end == std::string_view::npos) fail("a comment without an end");
+      if (end == std::string_view::npos) fail("an unterminated comment");
       at_ = end + 1;
       return false;
     }
@@ -259,7 +259,7 @@ class Translator {
     }
     if (take("<")) {
       const std::size_t end = pattern_.find('>', at_);
-      if (end == std::string_view::npos) fail("a group's name without an end");
+      if (end == std::string_view::npos) fail("an unterminated group name");
       at_ = end + 1;
       group_body("(?:", depth);
       return true;
@@ -270,11 +270,11 @@ class Translator {
   void group_body(const std::string& opening, int depth) {
     out_ += opening;
     alternatives(depth + 1);
-    if (!take(")")) fail("a group without an end");
+    if (!take(")")) fail("an unterminated group");
     out_ += ')';
   }
 
-  // (?im-im:…) and (?im-im), which reaches to the end of the group around it, alternatives included.
+  // Parses (?im-im:…) and (?im-im), which extends to the end of the enclosing group, alternatives included.
   bool options(int depth) {
     const bool ignored_case = ignore_case_;
     bool on = true;
@@ -298,7 +298,7 @@ class Translator {
       ignore_case_ = ignored_case;
       return true;
     }
-    if (!take(")")) fail("a group without an end");
+    if (!take(")")) fail("an unterminated group");
     out_ += written_options;
     alternatives(depth + 1);
     out_ += ')';
@@ -306,14 +306,14 @@ class Translator {
     return false;
   }
 
-  // The set that \d, \p{…} and the like stand for, after the backslash; nothing for other escapes.
+  // The set of \d, \p{…} and the like, after the backslash; nothing for other escapes.
   std::optional<ClassSet> set_escape() {
     if (next_is("p{") || next_is("P{")) {
       const bool upper = next_is("P");
       at_ += 2;
       const bool caret = take("^");
       const std::size_t end = pattern_.find('}', at_);
-      if (end == std::string_view::npos) fail("\\p without an end");
+      if (end == std::string_view::npos) fail("an unterminated \\p");
       const std::string_view name = pattern_.substr(at_, end - at_);
       std::optional<std::string> items = property_items(name);
       if (!items) fail(fmt::format("the property \\p{{{}}}", printable(name)));
@@ -356,9 +356,9 @@ class Translator {
     return value;
   }
 
-  // The character that an escape stands for, after the backslash.
+  // The character of an escape, after the backslash.
   char32_t character_escape() {
-    if (done()) fail("a backslash at its end");
+    if (done()) fail("a trailing backslash");
     if (take("t")) return '\t';
     if (take("n")) return '\n';
     if (take("r")) return '\r';
@@ -369,12 +369,12 @@ class Translator {
     if (take("u")) return hexadecimal(4, 4);
     if (take("x{")) {
       const char32_t value = hexadecimal(1, 8);
-      if (!take("}")) fail("\\x{ without an end");
+      if (!take("}")) fail("an unterminated \\x{");
       return value;
     }
     if (take("x")) {
       const char32_t value = hexadecimal(1, 2);
-      if (value >= 0x80) fail("a byte that is no character");
+      if (value >= 0x80) fail("a byte that is not a character");
       return value;
     }
     if (std::isalnum(static_cast<unsigned char>(pattern_[at_])) != 0) {
@@ -414,7 +414,7 @@ class Translator {
     return true;
   }
 
-  // {n}, {n,}, {,m} or {n,m} as PCRE2 writes it; nothing, and nothing taken, where { is a literal.
+  // Parses {n}, {n,}, {,m} or {n,m} and returns it in PCRE2's syntax; nothing, consuming nothing, if { is a literal.
   std::optional<std::string> interval() {
     std::size_t at = at_ + 1;
     const auto digits = [&] {
@@ -432,7 +432,7 @@ class Translator {
     return fmt::format("{{{}{}{}}}", low.empty() ? "0" : low, comma ? "," : "", high);
   }
 
-  // The quantifiers of the atom that was written from `begin` on. One after another applies to all before it.
+  // Translates the quantifiers of the atom written from `begin` on; each applies to everything before it.
   void quantifiers(std::size_t begin) {
     for (bool quantified = false;; quantified = true) {
       std::string quantifier;
@@ -480,18 +480,18 @@ class Translator {
     }
   }
 
-  // A class after its [.
+  // Parses a class after its [.
   ClassSet class_set(int depth) {
     if (depth > kMaxDepth) fail(fmt::format("classes nested deeper than {} levels", kMaxDepth));
     ClassSet set;
     set.negated = take("^");
     set.unions.emplace_back();
     for (bool first = true;; first = false) {
-      if (done()) fail("a class without an end");
+      if (done()) fail("an unterminated class");
       if (!first && take("]")) return set;
       if (take("&&")) {
-        // Oniguruma adds the other cases to the intersection, PCRE2 to its parts.
-        if (ignore_case_) fail("&& where case is ignored");
+        // Oniguruma adds case variants to the intersection, PCRE2 to its operands.
+        if (ignore_case_) fail("&& under (?i)");
         set.unions.emplace_back();
         continue;
       }
@@ -527,7 +527,7 @@ class Translator {
     const bool high_escaped = take("\\");
     if (high_escaped && set_escape()) fail("a class within a range");
     const char32_t high = high_escaped ? class_escape() : take_code_point();
-    if (high < low) fail("a range whose end stands before its start");
+    if (high < low) fail("a range whose end is before its start");
     into.items += literal(low) + "-" + literal(high);
   }
 

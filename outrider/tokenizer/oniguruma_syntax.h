@@ -5,18 +5,18 @@
 
 namespace outrider {
 
-// Rewrites a regular expression that the `tokenizers` package would give to Oniguruma (ONIG_SYNTAX_ONIGURUMA, UTF-8,
-// Unicode 16) so that PCRE2 (PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, newline LF) finds the same matches. What differs
-// and is rewritten: \s \w \d \h \v \b and POSIX brackets, \p names, characters newer than PCRE2's Unicode, nested
-// classes and &&, (?m), the reach of (?i), {n,m}+, {n}? and {,m}. Groups are not captured.
+// Translates a regular expression of the `tokenizers` package (ONIG_SYNTAX_ONIGURUMA, UTF-8, Unicode 16) to PCRE2
+// (PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, newline LF) with the same matches. Rewritten are: \s \w \d \h \v \b and
+// POSIX brackets, \p names, characters newer than PCRE2's Unicode, nested classes and &&, (?m), the scope of (?i),
+// {n,m}+, {n}? and {,m}. Groups are not captured.
 //
-// Throws Error, naming the construct, for what has no translation: \X, \K, \G and other escapes that Oniguruma alone
-// has, back references, calls, conditions, (?x), && within (?i), properties and scripts other than those of the table
-// there, nesting beyond 64 levels. Known differences: (?i) does not match one character with several, as "ss" with "ß";
-// U+1171E is Mn, not Mc.
+// Throws Error, naming the construct, for what cannot be translated: \X, \K, \G and other escapes that only Oniguruma
+// has, back references, calls, conditions, (?x), && under (?i), properties and scripts that are not in the table in the
+// source, nesting beyond 64 levels. Known differences: (?i) does not match one character with several, such as "ss"
+// with "ß"; U+1171E is Mn, not Mc.
 std::string oniguruma_to_pcre2(std::string_view pattern);
 
-// `text` as an expression that matches it literally.
+// Escapes `text` so that it matches literally.
 std::string quoted_for_pcre2(std::string_view text);
 
 }  // namespace outrider

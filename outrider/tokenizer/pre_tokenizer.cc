@@ -5,7 +5,7 @@
 namespace outrider {
 namespace {
 
-// The expression of the GPT-2 tokenizer, which ByteLevel applies with use_regex.
+// The regular expression of the GPT-2 tokenizer, used by ByteLevel with use_regex.
 constexpr std::string_view kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 // A part of a piece, and whether the pattern matched it.
@@ -15,7 +15,7 @@ struct Part {
   bool match;
 };
 
-// Joins parts as the behavior says; they cover the piece without gaps.
+// Joins parts according to the behavior; they cover the piece without gaps.
 void join(std::vector<Part>& parts, SplitBehavior behavior) {
   std::vector<Part> joined;
   bool previous_match = false;

@@ -11,22 +11,22 @@
 
 namespace outrider {
 
-// The pre-tokenizers of a tokenizer.json: they cut a text into the pieces that BPE works on one by one. Spelling bytes
-// as characters, the other half of ByteLevel, is left out; Bpe works on bytes.
+// The pre-tokenizers of a tokenizer.json, which split a text into the pieces that BPE encodes independently.
+// ByteLevel's other half, spelling bytes as characters, is left out: Bpe works on bytes.
 class PreTokenizer {
  public:
   // Throws Error for an invalid pattern.
   explicit PreTokenizer(std::span<const PreTokenizerSpec> specs);
 
-  // Buffers that calls can share, and the text of pieces that are not part of the input.
+  // Buffers to reuse between calls, and the storage of pieces that are not part of the input.
   struct Workspace {
     std::vector<std::string_view> pieces;
     std::vector<std::string_view> next;
     std::vector<Regex::Match> matches;
     std::deque<std::string> texts;
   };
-  // The pieces of `text`, well-formed UTF-8, none of them empty; valid until the next call with that workspace, and as
-  // long as `text`.
+  // Splits `text`, which must be well-formed UTF-8, into nonempty pieces; they are valid until the next call with the
+  // workspace, and as long as `text`.
   std::span<const std::string_view> split(std::string_view text, Workspace& workspace) const;
 
  private:

@@ -18,13 +18,13 @@ namespace {
 
 constexpr std::size_t kMaxPattern = 64 << 10;
 constexpr std::size_t kMaxPcre2Pattern = 1 << 20;
-// Enough for a run of a million blanks that a pattern backtracks through; a hostile pattern ends within a second.
+// Enough to backtrack through a run of a million blanks; a hostile pattern fails within a second.
 constexpr std::uint32_t kMatchLimit = 50'000'000;
 constexpr std::uint32_t kHeapLimitKiB = 256 << 10;
 constexpr std::size_t kJitStackStart = 32 << 10;
 constexpr std::size_t kJitStackMax = 8 << 20;
 
-// What matching needs besides the code, one per thread.
+// Per-thread state of matching.
 class Workspace {
  public:
   Workspace()
@@ -79,16 +79,16 @@ struct Regex::Code {
 
 Regex Regex::oniguruma(std::string_view pattern) {
   if (pattern.size() > kMaxPattern) {
-    throw Error(fmt::format("the regular expression \"{}\" has {} bytes, over the {} that are accepted.",
-                            printable(pattern), pattern.size(), kMaxPattern));
+    throw Error(fmt::format("the regular expression \"{}\" has {} bytes; the maximum is {}.", printable(pattern),
+                            pattern.size(), kMaxPattern));
   }
   return Regex(oniguruma_to_pcre2(pattern), pattern);
 }
 
 Regex Regex::literal(std::string_view text) {
   if (text.size() > kMaxPattern) {
-    throw Error(fmt::format("the pattern \"{}\" has {} bytes, over the {} that are accepted.", printable(text),
-                            text.size(), kMaxPattern));
+    throw Error(
+        fmt::format("the pattern \"{}\" has {} bytes; the maximum is {}.", printable(text), text.size(), kMaxPattern));
   }
   return Regex(quoted_for_pcre2(text), text);
 }
@@ -97,8 +97,7 @@ Regex::Regex(const std::string& pattern, std::string_view shown) {
   const auto code = std::make_shared<Code>();
   code->shown = printable(shown, 400);
   if (pattern.size() > kMaxPcre2Pattern) {
-    throw Error(
-        fmt::format("the regular expression \"{}\" is too large once its classes are written out.", code->shown));
+    throw Error(fmt::format("the regular expression \"{}\" is too large once its classes are expanded.", code->shown));
   }
   const std::unique_ptr<pcre2_compile_context, void (*)(pcre2_compile_context*)> context(
       pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
@@ -132,10 +131,10 @@ void Regex::find_all(std::string_view text, std::vector<Match>& matches) const {
     }
     if (found == PCRE2_ERROR_NOMATCH) return;
     if (found < 0) {
-      throw Error(
-          fmt::format("matching the regular expression \"{}\" on a text of {} bytes failed ({}). Shorten the "
-                      "text, or correct the expression.",
-                      code_->shown, text.size(), pcre2_message(found)));
+      throw Error(fmt::format(
+          "matching the regular expression \"{}\" on a text of {} bytes failed ({}). Shorten the text, or fix the "
+          "expression.",
+          code_->shown, text.size(), pcre2_message(found)));
     }
     const Match match{offsets[0], offsets[1]};
     if (match.begin == match.end && match.end == last_end) {

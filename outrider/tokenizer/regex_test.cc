@@ -14,7 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 using Texts = std::vector<std::string>;
 
-// The matches that are not empty.
+// The nonempty matches.
 Texts matches(const std::string& pattern, const std::string& text) {
   std::vector<Regex::Match> found;
   Regex::oniguruma(pattern).find_all(text, found);
@@ -25,20 +25,20 @@ Texts matches(const std::string& pattern, const std::string& text) {
   return texts;
 }
 
-TEST(Regex, MeansWhatOnigurumaMeans) {
+TEST(Regex, MatchesAsOnigurumaDoes) {
   struct Case {
     const char* pattern;
     const char* text;
     Texts expected;  // what Split(Regex(pattern), "removed", invert=True) of tokenizers 0.23 finds
   };
   const Case cases[] = {
-      {R"(a{1,2}+)", "aaa a", {"aaa", "a"}},         // a repeated repeat, not possessive
-      {R"(a{,2})", "aaa", {"aa", "a"}},              // from none to two
+      {R"(a{1,2}+)", "aaa a", {"aaa", "a"}},         // a repeated repetition, not possessive
+      {R"(a{,2})", "aaa", {"aa", "a"}},              // zero to two
       {R"(a{2}?)", "aaa", {"aa"}},                   // an optional pair, not a lazy one
       {R"((?m:a.b))", "a\nb", {"a\nb"}},             // m: the dot matches line feeds
       {R"(a.b)", "a\nb a\rb", {"a\rb"}},             //
-      {R"(^a|b$)", "ab\nab", {"a", "b", "a", "b"}},  // anchors are those of lines
-      {R"(a(?i)b|c)", "aB aC c", {"aB", "aC"}},      // the option reaches over the alternatives
+      {R"(^a|b$)", "ab\nab", {"a", "b", "a", "b"}},  // anchors match at lines
+      {R"(a(?i)b|c)", "aB aC c", {"aB", "aC"}},      // the option applies to the alternatives too
       {R"((?i)'S)", "'s 'S '\u017f", {"'s", "'S", "'\u017f"}},
       {R"(\h+)", "0aFg \t", {"0aF"}},   // hexadecimal digits
       {R"(\v)", "\v\n\u2028", {"\v"}},  // one character
@@ -64,7 +64,7 @@ TEST(Regex, MeansWhatOnigurumaMeans) {
   for (const Case& each : cases) EXPECT_EQ(matches(each.pattern, each.text), each.expected) << each.pattern;
 }
 
-TEST(Regex, EmptyMatchesDoNotStandWhereAnotherEnds) {
+TEST(Regex, HasNoEmptyMatchAfterAnotherMatch) {
   std::vector<Regex::Match> found;
   Regex::oniguruma("é*").find_all("xéy", found);
   Texts spans;
@@ -73,20 +73,32 @@ TEST(Regex, EmptyMatchesDoNotStandWhereAnotherEnds) {
   EXPECT_EQ(spans, (Texts{"0-0", "1-3", "4-4"}));
 }
 
-TEST(Regex, LiteralsAreLiteral) {
+TEST(Regex, MatchesLiterals) {
   std::vector<Regex::Match> found;
   Regex::literal("a.*[é").find_all("a.*[é axx a.*[é", found);
   EXPECT_EQ(found.size(), 2U);
 }
 
-TEST(Regex, WhatCannotMeanTheSameIsNamed) {
+TEST(Regex, ErrorsNameUntranslatableConstructs) {
   const std::pair<const char*, const char*> cases[] = {
-      {"\\X", "the escape \\X"},        {"(a)\\1", "the escape \\1"},     {"\\pL", "the escape \\p"},
-      {"(?x)a", "option other than"},   {"\\p{Emoji}", "\\p{Emoji}"},     {"[a-\\d]", "a class within a range"},
-      {"[b-a]", "before its start"},    {"[a", "a class without an end"}, {"(?i)[a&&b]", "&& where case is ignored"},
-      {"a)", "an unmatched )"},         {"*a", "nothing before it"},      {"\\xe9", "a byte that is no character"},
-      {"a{3,1}", "does not compile"},   {"\\x{110000}", "invalid \\x"},   {"\\", "a backslash at its end"},
-      {"(?<=a+)b", "does not compile"}, {"(?<a", "a group's name"},       {"[[:sad:]]", "POSIX bracket [:sad:]"},
+      {"\\X", "the escape \\X"},
+      {"(a)\\1", "the escape \\1"},
+      {"\\pL", "the escape \\p"},
+      {"(?x)a", "option other than"},
+      {"\\p{Emoji}", "\\p{Emoji}"},
+      {"[a-\\d]", "a class within a range"},
+      {"[b-a]", "before its start"},
+      {"[a", "an unterminated class"},
+      {"(?i)[a&&b]", "&& under (?i)"},
+      {"a)", "an unmatched )"},
+      {"*a", "nothing to repeat"},
+      {"\\xe9", "a byte that is not a character"},
+      {"a{3,1}", "does not compile"},
+      {"\\x{110000}", "invalid \\x"},
+      {"\\", "a trailing backslash"},
+      {"(?<=a+)b", "does not compile"},
+      {"(?<a", "an unterminated group name"},
+      {"[[:sad:]]", "POSIX bracket [:sad:]"},
   };
   for (const auto& [pattern, expected] : cases) {
     try {

@@ -29,13 +29,13 @@ struct Entry {
   bool special = false;
 };
 
-// Every token by its id.
+// All tokens by id.
 class Vocabulary {
  public:
   Vocabulary(const TokenizerSpec& spec, const Normalizer& normalizer, const std::string& where) {
     for (const auto& [token, id] : spec.vocab) {
       if (!ids_.emplace(token, id).second) {
-        throw Error(fmt::format("{}: the token \"{}\" stands twice in the vocabulary. Restore the file.", where,
+        throw Error(fmt::format("{}: the token \"{}\" occurs twice in the vocabulary. Restore the file.", where,
                                 printable(token)));
       }
       put(token, id, where);
@@ -43,14 +43,14 @@ class Vocabulary {
     for (const AddedToken& added : spec.added_tokens) {
       const auto [found, is_new] = ids_.emplace(added.content, added.id);
       if (found->second != added.id) {
-        throw Error(fmt::format("{}: the added token \"{}\" has the id {}, but elsewhere the id {}. Restore the file.",
-                                where, printable(added.content), added.id, found->second));
+        throw Error(fmt::format("{}: the added token \"{}\" has two ids, {} and {}. Restore the file.", where,
+                                printable(added.content), added.id, found->second));
       }
       if (is_new) put(added.content, added.id, where);
       Entry& entry = entries_[places_[added.id]];
       entry.special = entry.special || added.special;
       if (added.normalized && !normalizer.empty()) {
-        // The package, too, shows and decodes such a token as its normalized text.
+        // As in the package, such a token is shown and decoded as its normalized text.
         entry.token = normalizer.normalize(added.content);
         entry.bytes = bytes_of_token(entry.token).value_or(entry.token);
       }
@@ -73,7 +73,7 @@ class Vocabulary {
   void put(const std::string& token, TokenId id, const std::string& where) {
     if (id >= places_.size()) places_.resize(id + std::size_t{1}, kNone);
     if (const Entry* entry = find(id)) {
-      throw Error(fmt::format("{}: the id {} stands for two tokens, \"{}\" and \"{}\". Restore the file.", where, id,
+      throw Error(fmt::format("{}: two tokens have the id {}: \"{}\" and \"{}\". Restore the file.", where, id,
                               printable(entry->token), printable(token)));
     }
     places_[id] = static_cast<std::uint32_t>(entries_.size());
@@ -81,11 +81,11 @@ class Vocabulary {
   }
 
   std::unordered_map<std::string, TokenId> ids_;
-  std::vector<std::uint32_t> places_;  // in entries_, by id, of which a file may leave millions out
+  std::vector<std::uint32_t> places_;  // index in entries_, by id; a file may skip millions of ids
   std::vector<Entry> entries_;
 };
 
-// The patterns of the added tokens that are matched before (`normalized` false) or after normalization.
+// The patterns of added tokens matched before (`normalized` false) or after normalization.
 std::vector<AddedTokenMatcher::Pattern> patterns(const TokenizerSpec& spec, bool normalized,
                                                  const Normalizer& normalizer) {
   std::vector<AddedTokenMatcher::Pattern> out;
@@ -156,10 +156,10 @@ Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view tok
       if (!token) return std::nullopt;
       const std::optional<TokenId> found = parts->vocabulary.id_of(*token);
       if (!found) {
-        throw Error(
-            fmt::format("{}: lacks the token \"{}\", which is the {} of tokenizer_config.json. The two files "
-                        "are from different tokenizers.",
-                        where, printable(*token), name));
+        throw Error(fmt::format(
+            "{}: the token \"{}\" is missing, which is the {} of tokenizer_config.json. The two files are from "
+            "different tokenizers.",
+            where, printable(*token), name));
       }
       return found;
     };
@@ -176,8 +176,7 @@ Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view tok
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   if (text.size() >= kMaxText) {
-    throw Error(fmt::format("a text of {} bytes is over the {} that can be encoded at once; cut it into parts.",
-                            text.size(), kMaxText));
+    throw Error(fmt::format("the text has {} bytes; the maximum is {}. Split it.", text.size(), kMaxText));
   }
   std::string repaired;
   if (!simdjson::validate_utf8(text.data(), text.size())) {

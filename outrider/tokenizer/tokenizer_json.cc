@@ -16,9 +16,9 @@ using simdjson::dom::object;
 constexpr std::size_t kMaxDepth = 64;
 constexpr std::size_t kMaxTokens = std::size_t{1} << 22;
 constexpr std::uint64_t kMaxId = std::uint64_t{1} << 24;
-constexpr std::size_t kMaxSteps = 64;  // normalizers, and pre-tokenizers
+constexpr std::size_t kMaxSteps = 64;  // normalizers, or pre-tokenizers
 
-// One value of the file, and the path to it for messages.
+// One value of the file, with its path for messages.
 class Value {
  public:
   Value(element value, std::string where) : value_(value), where_(std::move(where)) {}
@@ -54,12 +54,12 @@ class Value {
   }
   TokenId as_id() const {
     std::uint64_t out = 0;
-    if (value_.get(out) != simdjson::SUCCESS) fail("is no token id (a whole number from 0 on).");
-    if (out >= kMaxId) fail(fmt::format("the token id {} is over the {} that are supported.", out, kMaxId));
+    if (value_.get(out) != simdjson::SUCCESS) fail("is not a token id (a non-negative integer).");
+    if (out >= kMaxId) fail(fmt::format("the token id {} is too large; it must be less than {}.", out, kMaxId));
     return static_cast<TokenId>(out);
   }
 
-  // A field; nothing where it is absent or null. Of a repeated key the first counts.
+  // Finds a field; nothing if it is absent or null. Of a repeated key, the first is used.
   std::optional<Value> find(std::string_view key) const {
     element out;
     if (as_object().at_key(key).get(out) != simdjson::SUCCESS || out.is_null()) return std::nullopt;
@@ -78,7 +78,7 @@ class Value {
   Value item(element value, std::size_t index) const { return {value, fmt::format("{}[{}]", where_, index)}; }
 
   [[noreturn]] void unsupported(std::string_view part) const {
-    fail(fmt::format("{} is not supported. Outrider reads byte-level BPE tokenizers only.", part));
+    fail(fmt::format("{} is not supported. Outrider supports only byte-level BPE tokenizers.", part));
   }
 
  private:
@@ -86,7 +86,7 @@ class Value {
   std::string where_;
 };
 
-// The steps of a part that may be null, one step, or a Sequence of steps in the field `list`.
+// The steps of a part, which may be null, one step, or a Sequence with steps in the field `list`.
 std::vector<Value> steps(const Value& root, std::string_view part, std::string_view list) {
   std::vector<Value> out;
   std::vector<Value> open;
@@ -165,13 +165,13 @@ PreTokenizerSpec parse_pre_tokenizer(const Value& value) {
   return spec;
 }
 
-// The two pieces of a merge: ["a", "b"], or "a b" in files of older versions.
+// The two tokens of a merge: ["a", "b"], or "a b" in older files.
 std::pair<std::string, std::string> parse_merge(const Value& value) {
   if (value.is_string()) {
     const std::string text = value.as_string();
     const std::size_t space = text.find(' ');
     if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
-      value.fail(fmt::format("the merge \"{}\" is not two tokens with one space between them.", printable(text)));
+      value.fail(fmt::format("the merge \"{}\" is not two tokens separated by one space.", printable(text)));
     }
     return {text.substr(0, space), text.substr(space + 1)};
   }
@@ -185,7 +185,7 @@ std::pair<std::string, std::string> parse_merge(const Value& value) {
 }
 
 void parse_model(const Value& model, TokenizerSpec& spec) {
-  // Files older than `tokenizers` 0.11 lack the type.
+  // Files older than `tokenizers` 0.11 have no type.
   const std::optional<Value> type = model.find("type");
   if (type && type->as_string() != "BPE") {
     model.unsupported(fmt::format("a model of the type \"{}\"", printable(type->as_string())));
@@ -204,7 +204,7 @@ void parse_model(const Value& model, TokenizerSpec& spec) {
     if (spec.vocab.size() == kMaxTokens) vocab.fail(fmt::format("has more than {} tokens.", kMaxTokens));
     std::uint64_t number = 0;
     if (id.get(number) != simdjson::SUCCESS || number >= kMaxId) {
-      vocab.fail(fmt::format("the id of \"{}\" is not a whole number from 0 to {}.", printable(token), kMaxId - 1));
+      vocab.fail(fmt::format("the id of \"{}\" is not an integer from 0 to {}.", printable(token), kMaxId - 1));
     }
     spec.vocab.emplace_back(token, static_cast<TokenId>(number));
   }
@@ -227,7 +227,7 @@ AddedToken parse_added_token(const Value& value) {
   return token;
 }
 
-// The ids of TemplateProcessing's template for a single text.
+// Reads the token ids of TemplateProcessing's template for a single text.
 void parse_template(const Value& processor, TokenizerSpec& spec) {
   const Value single = processor.at("single");
   const Value tokens = processor.at("special_tokens");
@@ -252,13 +252,13 @@ void parse_template(const Value& processor, TokenizerSpec& spec) {
   if (!seen_text) single.unsupported("a template without a text");
 }
 
-// The parser, with the document it owns, or Error.
+// Parses the file into the parser's document, or throws Error.
 element parse_document(simdjson::dom::parser& parser, std::string_view json, const std::string& where) {
   element root;
   auto error = parser.allocate(json.size(), kMaxDepth);
   if (error == simdjson::SUCCESS) error = parser.parse(json.data(), json.size()).get(root);
   if (error != simdjson::SUCCESS) {
-    throw Error(fmt::format("{}: not valid JSON ({}). Restore the file from where the checkpoint came from.", where,
+    throw Error(fmt::format("{}: not valid JSON ({}). Restore the file from the checkpoint's source.", where,
                             simdjson::error_message(error)));
   }
   return root;
@@ -287,7 +287,7 @@ TokenizerSpec parse_tokenizer_json(std::string_view json, const std::string& whe
   for (const Value& step : steps(root, "post_processor", "processors")) {
     if (step.type() == "TemplateProcessing" && spec.prefix.empty() && spec.suffix.empty()) {
       parse_template(step, spec);
-    } else if (step.type() != "ByteLevel") {  // which only moves offsets
+    } else if (step.type() != "ByteLevel") {  // which only changes offsets
       step.unsupported(fmt::format("the post-processor \"{}\"", printable(step.type())));
     }
   }

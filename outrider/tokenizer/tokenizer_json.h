@@ -13,18 +13,18 @@ using TokenId = std::uint32_t;
 
 // The pattern of a Split or a Replace.
 struct PatternSpec {
-  bool regex = false;  // else a literal string
+  bool regex = false;  // otherwise a literal string
   std::string text;
 };
 
 struct NormalizerSpec {
   enum class Kind { kNfc, kNfd, kNfkc, kNfkd, kPrepend, kReplace };
   Kind kind = Kind::kNfc;
-  std::string text;  // what Prepend and Replace write
+  std::string text;  // what Prepend and Replace insert
   PatternSpec pattern;
 };
 
-// What becomes of the matches of a Split.
+// How a Split treats its matches.
 enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
 struct PreTokenizerSpec {
@@ -35,7 +35,7 @@ struct PreTokenizerSpec {
   bool invert = false;
   bool individual_digits = false;  // of Digits
   bool add_prefix_space = false;   // of ByteLevel
-  bool use_regex = true;           // of ByteLevel: GPT-2's expression
+  bool use_regex = true;           // of ByteLevel: GPT-2's regular expression
 };
 
 struct AddedToken {
@@ -48,25 +48,25 @@ struct AddedToken {
   bool special = false;
 };
 
-// A tokenizer.json of a byte-level BPE, as it is written.
+// The contents of a byte-level BPE's tokenizer.json.
 struct TokenizerSpec {
   std::vector<std::pair<std::string, TokenId>> vocab;
   std::vector<std::pair<std::string, std::string>> merges;  // by rank
   bool ignore_merges = false;
   bool has_unk_token = false;
   std::vector<NormalizerSpec> normalizers;       // applied in order
-  std::vector<PreTokenizerSpec> pre_tokenizers;  // applied in order; the last, and only it, is ByteLevel
+  std::vector<PreTokenizerSpec> pre_tokenizers;  // applied in order; ByteLevel is the last, and only the last
   std::vector<AddedToken> added_tokens;
-  std::vector<TokenId> prefix;  // ids that the post-processor writes before a text, and
-  std::vector<TokenId> suffix;  // after it
+  std::vector<TokenId> prefix;  // ids that the post-processor adds before a text
+  std::vector<TokenId> suffix;  // and after it
 };
 
-// Throws Error, beginning with `where` and naming the part, for what is no tokenizer.json, for parts of one that are
-// not supported (see the list in tokenizer.h), for more than 2^22 tokens, and for ids of 2^24 and more. Padding and
-// truncation, which are settings for batches, are not read.
+// Parses a tokenizer.json. Throws Error, prefixed with `where` and naming the part, if it is not one, for unsupported
+// parts (see the list in tokenizer.h), for more than 2^22 tokens, and for ids of 2^24 or more. Padding and truncation,
+// which are settings of batches, are ignored.
 TokenizerSpec parse_tokenizer_json(std::string_view json, const std::string& where);
 
-// What tokenizer_config.json adds. Tokens are given by their content.
+// The fields of tokenizer_config.json. Tokens are given by their content.
 struct TokenizerConfig {
   std::optional<std::string> bos_token;
   std::optional<std::string> eos_token;

@@ -6,8 +6,8 @@
 #include "outrider/tokenizer/tokenizer.h"
 #include "outrider/util/error.h"
 
-// Any tokenizer.json either fails with an Error or encodes any text to ids that it has, and decodes a stream of them as
-// it decodes all at once. The text is what follows the first byte 0.
+// Any tokenizer.json either fails with an Error or encodes any text to ids that it has, and decodes them in a stream as
+// it decodes them at once. The text follows the first byte 0.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const std::size_t zero = input.find('\0');

@@ -33,7 +33,7 @@ std::string streamed(const Tokenizer& tokenizer, const Ids& ids, bool skip_speci
   return text + stream.flush();
 }
 
-// A tokenizer whose tokens are the 256 bytes and what `change` makes of them.
+// A tokenizer with a token for each of the 256 bytes.
 json byte_tokenizer() {
   json vocab = json::object();
   std::uint32_t id = 0;
@@ -65,7 +65,7 @@ std::string error_of(const json& tokenizer) {
   return "was accepted";
 }
 
-TEST(Tokenizer, IdsAndTextsAreThoseOfTheTokenizersPackage) {
+TEST(Tokenizer, EqualsTheTokenizersPackage) {
   const json golden = json::parse(testing::read_file(kRoot / "tests" / "golden" / "tokenizer_golden.json"));
   int texts = 0;
   for (const auto& [file, cases] : golden["tokenizers"].items()) {
@@ -115,7 +115,7 @@ TEST(Tokenizer, OpensADirectory) {
   EXPECT_THAT(tokenizer.encode(""), IsEmpty());
 }
 
-TEST(Tokenizer, SpecialTokensInATextCanBeText) {
+TEST(Tokenizer, SpecialTokensInATextCanBePlainText) {
   const Tokenizer tokenizer = Tokenizer::open(kDeepSeek);
   EXPECT_THAT(tokenizer.encode("<think></think>"), ElementsAre(2045, 2046));
   const Ids as_text =
@@ -143,7 +143,7 @@ TEST(Tokenizer, ConfigAddsBosAndEos) {
 
 TEST(Tokenizer, InvalidUtf8IsReplaced) {
   const Tokenizer tokenizer = Tokenizer::open(kDeepSeek);
-  // As bytes.decode("utf-8", "replace") of Python: one U+FFFD for each maximal part.
+  // As Python's bytes.decode("utf-8", "replace"): one U+FFFD for each maximal subpart.
   const std::pair<const char*, const char*> cases[] = {
       {"a\xff\xfez", "a\ufffd\ufffdz"},
       {"\xe4\xb8", "\ufffd"},
@@ -166,7 +166,7 @@ TEST(StreamDecoder, EmitsWholeCodePoints) {
   for (const TokenId id : ids) pieces.push_back(stream.push(id));
   EXPECT_THAT(pieces, ElementsAre("", "é", "", "", "中", "", "", "", "😀", "!"));
   EXPECT_EQ(stream.flush(), "");
-  // A code point that breaks off is U+FFFD once something else follows, or at the end.
+  // An incomplete code point is U+FFFD once something else follows, or at the end.
   EXPECT_EQ(stream.push(ids[5]), "");
   EXPECT_EQ(stream.push(ids[6]), "");
   EXPECT_EQ(stream.push(ids[9]), "\ufffd!");
@@ -175,7 +175,7 @@ TEST(StreamDecoder, EmitsWholeCodePoints) {
   EXPECT_EQ(stream.flush(), "");
 }
 
-TEST(Tokenizer, ServesSeveralThreads) {
+TEST(Tokenizer, IsThreadSafe) {
   const Tokenizer tokenizer = Tokenizer::open(kDeepSeek);
   const std::string text = testing::read_file(kRoot / "README.md");
   const Ids expected = tokenizer.encode(text);
@@ -195,11 +195,11 @@ TEST(Tokenizer, LongRunsTakeLinearTime) {
     while (text.size() < (1 << 18)) text += unit;
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text), false), text);
   }
-  // A quadratic step would take many minutes.
+  // Quadratic time would take many minutes.
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(60));
 }
 
-TEST(Tokenizer, BlanksBeforeAnAddedTokenAreLookedAtOnce) {
+TEST(Tokenizer, BlanksBeforeAnAddedTokenAreScannedOnce) {
   json file = byte_tokenizer();
   file["added_tokens"] = {{{"id", 300}, {"content", "  "}, {"lstrip", true}}};
   const auto begin = std::chrono::steady_clock::now();
@@ -207,7 +207,7 @@ TEST(Tokenizer, BlanksBeforeAnAddedTokenAreLookedAtOnce) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
-TEST(Tokenizer, NormalizersDoNotMakeTextsWithoutBound) {
+TEST(Tokenizer, LimitsTheSizeOfNormalizedTexts) {
   json file = byte_tokenizer();
   file["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(1 << 20, 'x')}};
   const std::string text(1 << 20, 'a');
@@ -218,7 +218,7 @@ TEST(Tokenizer, NormalizersDoNotMakeTextsWithoutBound) {
   EXPECT_THROW(Tokenizer::parse(file.dump()).encode("a"), Error);
 }
 
-TEST(Tokenizer, IdsMayLeaveGaps) {
+TEST(Tokenizer, IdsMayHaveGaps) {
   json file = byte_tokenizer();
   file["added_tokens"] = {{{"id", (1 << 24) - 1}, {"content", "far"}}};
   const Tokenizer tokenizer = Tokenizer::parse(file.dump());
@@ -228,7 +228,7 @@ TEST(Tokenizer, IdsMayLeaveGaps) {
   EXPECT_EQ(tokenizer.id_limit(), TokenId{1} << 24);
 }
 
-TEST(Tokenizer, HostileExpressionsEndWithAnError) {
+TEST(Tokenizer, HostileRegularExpressionsFail) {
   json tokenizer = byte_tokenizer();
   tokenizer["pre_tokenizer"] = {
       {"type", "Sequence"},
@@ -239,7 +239,7 @@ TEST(Tokenizer, HostileExpressionsEndWithAnError) {
   EXPECT_THROW(read.encode(std::string(5000, 'a')), Error);
 }
 
-TEST(Tokenizer, UnsupportedPartsAreNamed) {
+TEST(Tokenizer, ErrorsNameUnsupportedParts) {
   const auto with = [](const char* pointer, const json& value) {
     json tokenizer = byte_tokenizer();
     tokenizer[json::json_pointer(pointer)] = value;
@@ -267,11 +267,11 @@ TEST(Tokenizer, UnsupportedPartsAreNamed) {
   EXPECT_THAT(with_split("/pattern", {{"Glob", "*"}}), HasSubstr("neither"));
   EXPECT_THAT(with_split("/pattern/Regex", "a(?x)b"), HasSubstr("a group option other than i and m"));
   EXPECT_THAT(with_split("/pattern/Regex", "\\p{Klingon}"), HasSubstr("\\p{Klingon}"));
-  EXPECT_THAT(with_split("/pattern/Regex", "(a"), HasSubstr("a group without an end"));
+  EXPECT_THAT(with_split("/pattern/Regex", "(a"), HasSubstr("an unterminated group"));
   EXPECT_THAT(with_split("/pattern/Regex", std::string(100'000, 'a')), HasSubstr("100000 bytes"));
 }
 
-TEST(Tokenizer, BrokenFilesAreRefused) {
+TEST(Tokenizer, RejectsBrokenFiles) {
   const auto with = [](const char* pointer, const json& value) {
     json tokenizer = byte_tokenizer();
     tokenizer[json::json_pointer(pointer)] = value;
@@ -283,9 +283,9 @@ TEST(Tokenizer, BrokenFilesAreRefused) {
   EXPECT_THROW(Tokenizer::parse(std::string(100'000, '[')), Error);
   EXPECT_THROW(Tokenizer::parse("{\"model\":\"\xff\"}"), Error);
   EXPECT_THAT(error_of(json::object()), HasSubstr("tokenizer.json: the field \"model\" is missing"));
-  EXPECT_THAT(with("/model/vocab/a", 0), HasSubstr("the id 0 stands for two tokens"));
-  EXPECT_THAT(with("/model/vocab/a", -1), HasSubstr("\"a\" is not a whole number"));
-  EXPECT_THAT(with("/model/vocab/a", 16777216), HasSubstr("\"a\" is not a whole number"));
+  EXPECT_THAT(with("/model/vocab/a", 0), HasSubstr("two tokens have the id 0"));
+  EXPECT_THAT(with("/model/vocab/a", -1), HasSubstr("\"a\" is not an integer"));
+  EXPECT_THAT(with("/model/vocab/a", 16777216), HasSubstr("\"a\" is not an integer"));
   EXPECT_THAT(with("/model/merges", {"a b"}), HasSubstr("needs the token \"ab\""));
   EXPECT_THAT(with("/model/merges", json::array({json::array({"a", "b"})})), HasSubstr("needs the token \"ab\""));
   EXPECT_THAT(with("/model/merges", json::array({json::array({"quux", "b"})})), HasSubstr("needs the token \"quux\""));
@@ -293,15 +293,15 @@ TEST(Tokenizer, BrokenFilesAreRefused) {
   EXPECT_THAT(with("/model/merges", {"a b c"}), HasSubstr("one space"));
   EXPECT_THAT(with("/model/merges", json::array({json::array({"a", "b", "c"})})), HasSubstr("more than two"));
   EXPECT_THAT(with("/added_tokens", json::array({{{"id", 0}, {"content", "<s>"}}})), HasSubstr("two tokens"));
-  EXPECT_THAT(with("/added_tokens", json::array({{{"id", 299}, {"content", "a"}}})), HasSubstr("elsewhere the id"));
-  EXPECT_THAT(with("/added_tokens", json::array({{{"id", 4294967295}, {"content", "<s>"}}})), HasSubstr("over the"));
+  EXPECT_THAT(with("/added_tokens", json::array({{{"id", 299}, {"content", "a"}}})), HasSubstr("has two ids"));
+  EXPECT_THAT(with("/added_tokens", json::array({{{"id", 4294967295}, {"content", "<s>"}}})), HasSubstr("too large"));
   std::string twice = byte_tokenizer().dump();
   twice.replace(twice.find("\"b\":"), 4, "\"a\":");
   try {
     Tokenizer::parse(twice);
     ADD_FAILURE() << "was accepted";
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), HasSubstr("\"a\" stands twice"));
+    EXPECT_THAT(e.what(), HasSubstr("\"a\" occurs twice"));
   }
   testing::TempDir empty;
   EXPECT_THROW(Tokenizer::open(empty.path()), Error);

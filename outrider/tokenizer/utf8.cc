@@ -6,12 +6,12 @@ namespace outrider {
 namespace {
 
 struct Sequence {
-  std::size_t bytes = 1;    // that belong together: a whole code point, or a maximal part of one
-  bool whole = false;       // a code point
-  bool unfinished = false;  // the text ends before the code point does
+  std::size_t bytes = 1;    // of the sequence: a whole code point, or a maximal subpart
+  bool whole = false;       // a whole code point
+  bool unfinished = false;  // the text ends within a code point
 };
 
-// The sequence at the front of `text`, which is not empty (Unicode 15, table 3-7).
+// The sequence at the front of `text`, which must not be empty (Unicode 15, table 3-7).
 Sequence sequence_at_front(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const std::uint8_t lead = byte(0);
