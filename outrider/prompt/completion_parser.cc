@@ -23,9 +23,9 @@ class Reader {
 
   struct Piece {
     std::string_view text;
-    std::string_view mark;  // that ended it; empty at the end of the text
+    std::string_view mark;  // the mark that ended it; empty at the end of the text
   };
-  // What stands before the first of `marks`, which is read too; all of the rest where there is none.
+  // Reads up to and including the first of `marks`; everything if there is none.
   Piece until(std::initializer_list<std::string_view> marks) {
     std::size_t end = std::string_view::npos;
     std::string_view found;
@@ -52,7 +52,7 @@ bool strip_prefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
-// Strips `suffix`, or, as Python's $ allows, `suffix` before one last line feed.
+// Strips `suffix`, or, like Python's $, `suffix` before a final line feed.
 bool strip_suffix(std::string_view& text, std::string_view suffix) {
   for (const std::string_view end : {std::string_view{}, std::string_view{"\n"}}) {
     std::string_view left = text;
@@ -82,7 +82,7 @@ struct Parameter {
   std::string json;
 };
 
-// ` name="…" string="true|false">…<`
+// Parses ` name="…" string="true|false">…<`
 Parameter parameter(std::string_view text) {
   std::string_view rest = text;
   if (strip_prefix(rest, " name=\"") && strip_suffix(rest, "<")) {

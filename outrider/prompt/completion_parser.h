@@ -11,21 +11,21 @@ namespace outrider {
 
 struct ToolCall {
   std::string name;
-  std::string arguments;  // a JSON object as text
+  std::string arguments;  // a serialized JSON object
 };
 
-// An assistant's message, read from the text that the model wrote after its prompt.
+// An assistant's message, parsed from a model's output.
 struct Completion {
   std::string reasoning_content;
   std::string content;
   std::vector<ToolCall> tool_calls;
 };
 
-// Splits a completion (its end-of-sentence token included) into reasoning, content and DSML tool calls, as the
-// release's parse_message_from_completion_text does; both releases have the same. Throws Error for: a missing </think>
-// or end of sentence, markup that is not DSML as the prompt asks for, a parameter that stands twice, a `string` that is
-// neither true nor false, text after the tool calls, special tokens within reasoning or content. A completion that
-// breaks off within its tool calls yields those whose name it got to.
+// Splits a completion (its end-of-sentence token included) into reasoning, content and DSML tool calls, like the
+// release's parse_message_from_completion_text, which is the same in both releases. Throws Error for: a missing
+// </think> or end of sentence, markup that is not the DSML that the prompt describes, a repeated parameter, a `string`
+// that is neither true nor false, text after the tool calls, special tokens in reasoning or content. A completion that
+// ends within its tool calls yields those whose name is complete.
 Completion parse_completion(std::string_view text, ThinkingMode thinking_mode);
 
 // {"role": "assistant", "content", "reasoning_content", "tool_calls": [{"type": "function", "function": {…}}]}.

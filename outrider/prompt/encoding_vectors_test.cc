@@ -36,7 +36,7 @@ ThinkingMode mode(const ordered_json& name) {
   return name == "thinking" ? ThinkingMode::kThinking : ThinkingMode::kChat;
 }
 
-TEST(EncodingVectors, OfficialInputsGiveTheOfficialOutputs) {
+TEST(EncodingVectors, OfficialInputsEncodeToTheOfficialOutputs) {
   OUTRIDER_NEEDS_SHARED_DATA();
   for (const Release& release : kReleases) {
     for (int i = 1; i <= 4; ++i) {
@@ -54,7 +54,7 @@ TEST(EncodingVectors, OfficialInputsGiveTheOfficialOutputs) {
   }
 }
 
-TEST(EncodingVectors, GeneratedMessagesGiveThePromptOrTheError) {
+TEST(EncodingVectors, GeneratedMessagesEncodeToThePromptOrTheError) {
   OUTRIDER_NEEDS_SHARED_DATA();
   int count = 0;
   for (const ordered_json& vector : read(encoding_data() / "generated_encode_vectors.json")) {
@@ -83,7 +83,7 @@ TEST(EncodingVectors, GeneratedMessagesGiveThePromptOrTheError) {
         EXPECT_EQ(encode_messages(vector["messages"], encoding), expected["prompt"].get<std::string>());
         continue;
       }
-      // What the official encoder says, up to the message itself, which it shows as Python would.
+      // The official encoder's message, up to the chat message, which it prints in Python's syntax.
       std::string message = expected["message"];
       message = message.substr(0, message.find(": {"));
       try {
@@ -97,7 +97,7 @@ TEST(EncodingVectors, GeneratedMessagesGiveThePromptOrTheError) {
   EXPECT_GE(count, 76);
 }
 
-TEST(EncodingVectors, GeneratedCompletionsGiveTheMessageOrTheError) {
+TEST(EncodingVectors, GeneratedCompletionsParseToTheMessageOrTheError) {
   OUTRIDER_NEEDS_SHARED_DATA();
   int count = 0;
   for (const ordered_json& vector : read(encoding_data() / "generated_parse_vectors.json")) {
@@ -120,8 +120,8 @@ TEST(EncodingVectors, GeneratedCompletionsGiveTheMessageOrTheError) {
   EXPECT_GE(count, 14);
 }
 
-// The prompts that vLLM's DeepSeek-V4 tokenizer mode makes, in the modes of the parity matrix.
-TEST(EncodingVectors, ParityPromptsAreThoseOfVllm) {
+// The prompts of vLLM's DeepSeek-V4 tokenizer mode, in the modes of the parity matrix.
+TEST(EncodingVectors, EqualsVllmsPrompts) {
   OUTRIDER_NEEDS_SHARED_DATA();
   int count = 0;
   const ordered_json parity = read(encoding_data() / "tokenizer_parity" / "tokenizer_parity.json");

@@ -4,7 +4,7 @@
 
 namespace outrider::markup {
 
-// The tokens that DeepSeek-V4's prompts are made of (encoding README of the release, "Special Tokens").
+// The special tokens of DeepSeek-V4's prompts (encoding README of the release, "Special Tokens").
 inline constexpr std::string_view kBeginOfSentence = "<｜begin▁of▁sentence｜>";
 inline constexpr std::string_view kEndOfSentence = "<｜end▁of▁sentence｜>";
 inline constexpr std::string_view kUser = "<｜User｜>";

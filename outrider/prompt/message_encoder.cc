@@ -58,7 +58,7 @@ constexpr std::string_view kResponseFormat =
 
 enum class Role { kSystem, kDeveloper, kUser, kAssistant, kLatestReminder };
 
-// A part of a user's turn: text, or what a tool returned.
+// A part of a user's turn: text, or a tool's result.
 struct Block {
   bool tool_result = false;
   std::string text;
@@ -72,7 +72,7 @@ struct Message {
   std::string reasoning_content;
   std::optional<std::string> task;
   bool wo_eos = false;
-  ordered_json tools;            // of system and developer; null where there are none
+  ordered_json tools;            // of system and developer; null if there are none
   ordered_json response_format;  // likewise
   ordered_json tool_calls;       // of the assistant
 };
@@ -81,7 +81,7 @@ struct Message {
   throw Error(fmt::format("messages[{}]: {}", index, what));
 }
 
-// What Python counts as false.
+// Whether Python treats a value as false.
 bool is_false(const ordered_json& value) {
   if (value.is_boolean()) return !value.get<bool>();
   if (value.is_number()) return value.get<double>() == 0;
@@ -101,7 +101,7 @@ std::string string_field(const ordered_json& object, const char* name, std::size
   return value.get<std::string>();
 }
 
-// The text of a `content`: a string, null, or parts of which those that are not text are named as unsupported.
+// The text of a `content`: a string, null, or parts; parts that are not text are named as unsupported.
 std::string content_text(const ordered_json& content, std::size_t index) {
   if (content.is_null()) return {};
   if (content.is_string()) return content.get<std::string>();
@@ -122,14 +122,14 @@ Role role_of(const std::string& role, std::size_t index) {
   if (role == "user") return Role::kUser;
   if (role == "assistant") return Role::kAssistant;
   if (role == "latest_reminder") return Role::kLatestReminder;
-  fail(index, fmt::format("Unknown role: {}. The roles are system, developer, user, assistant, tool and "
+  fail(index, fmt::format("Unknown role: {}. Supported roles are system, developer, user, assistant, tool and "
                           "latest_reminder.",
                           printable(role)));
 }
 
-// The messages, with results of tools and users' messages in a row joined into one user's turn.
+// Reads the messages, joining consecutive tool results and user messages into one user's turn.
 std::vector<Message> read_messages(const ordered_json& messages) {
-  if (!messages.is_array()) throw Error("messages: is not an array of messages.");
+  if (!messages.is_array()) throw Error("messages is not an array of messages.");
   std::vector<Message> out;
   for (std::size_t index = 0; index < messages.size(); ++index) {
     const ordered_json& message = messages[index];
@@ -179,7 +179,7 @@ std::vector<Message> read_messages(const ordered_json& messages) {
   return out;
 }
 
-// Puts the tool results of each user's turn in the order of the calls that they answer.
+// Sorts the tool results of each user's turn in the order of the calls that they answer.
 void sort_tool_results(std::vector<Message>& messages) {
   std::unordered_map<std::string, std::size_t> order;
   for (Message& message : messages) {
@@ -217,7 +217,7 @@ bool asks(const Message& message) {
   return message.role == Role::kUser || message.role == Role::kDeveloper;
 }
 
-// The index of the last message of a user or developer; -1 where there is none.
+// The index of the last message of a user or developer; -1 if there is none.
 std::ptrdiff_t last_asking(const std::vector<Message>& messages) {
   for (std::size_t i = messages.size(); i > 0; --i) {
     if (asks(messages[i - 1])) return static_cast<std::ptrdiff_t>(i) - 1;
@@ -225,7 +225,7 @@ std::ptrdiff_t last_asking(const std::vector<Message>& messages) {
   return -1;
 }
 
-// Leaves out the developers' messages before the last question; reasoning before it is never written.
+// Drops the developer messages before the last question; reasoning before it is never encoded.
 std::vector<Message> without_earlier_developers(const std::vector<Message>& messages) {
   const std::ptrdiff_t last = last_asking(messages);
   std::vector<Message> out;
@@ -243,8 +243,9 @@ std::string_view effort_prefix(const MessageEncoding& encoding) {
   if (effort == "high") return preview ? std::string_view{} : kAbsoluteMaximum;
   if (effort == "low" && !preview) return {};
   throw Error(
-      preview ? fmt::format("Invalid reasoning effort: {}. The preview release has high and max.", printable(effort))
-              : fmt::format("Invalid reasoning effort: {}, expected one of ['low', 'high', 'max']", printable(effort)));
+      preview
+          ? fmt::format("Invalid reasoning effort: {}. The preview release supports high and max.", printable(effort))
+          : fmt::format("Invalid reasoning effort: {}, expected one of ['low', 'high', 'max']", printable(effort)));
 }
 
 std::string_view task_token(const std::string& task) {
@@ -254,8 +255,9 @@ std::string_view task_token(const std::string& task) {
   for (const auto& [name, token] : kTasks) {
     if (task == name) return token;
   }
-  throw Error(fmt::format("Invalid task: '{}'. The tasks are action, query, authority, domain, title and read_url.",
-                          printable(task)));
+  throw Error(
+      fmt::format("Invalid task: '{}'. Supported tasks are action, query, authority, domain, title and read_url.",
+                  printable(task)));
 }
 
 std::string tools_section(const ordered_json& tools) {
@@ -267,7 +269,7 @@ std::string tools_section(const ordered_json& tools) {
   return text.append(kToolsAfter);
 }
 
-// The arguments of a call as an object. What is no JSON object becomes the one parameter "arguments".
+// The arguments of a call as an object. Anything but a JSON object becomes the single parameter "arguments".
 ordered_json arguments_object(const ordered_json& arguments) {
   if (arguments.is_object()) return arguments;
   if (arguments.is_string()) {
@@ -311,7 +313,7 @@ std::string user_turn(const Message& message) {
   return text;
 }
 
-// One message, and what follows it where the assistant is to speak. `last`: last_asking(messages).
+// Encodes one message, and what follows it if the assistant's turn is next. `last`: last_asking(messages).
 std::string render(const std::vector<Message>& messages, std::size_t index, std::ptrdiff_t last, bool thinking,
                    bool drop_thinking) {
   const Message& message = messages[index];

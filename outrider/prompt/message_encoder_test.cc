@@ -34,7 +34,7 @@ TEST(MessageEncoder, LongConversationsTakeLinearTime) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
-TEST(MessageEncoder, ReasoningBeforeTheLastQuestionIsDroppedUnlessToolsAreThere) {
+TEST(MessageEncoder, DropsReasoningBeforeTheLastQuestionUnlessThereAreTools) {
   const std::string turns = R"({"role":"user","content":"a"},
       {"role":"assistant","content":"b","reasoning_content":"r1"},{"role":"user","content":"c"},
       {"role":"assistant","content":"d","reasoning_content":"r2"}])";
@@ -48,7 +48,7 @@ TEST(MessageEncoder, ReasoningBeforeTheLastQuestionIsDroppedUnlessToolsAreThere)
   EXPECT_THAT(with_tools, HasSubstr("<think>r1</think>b"));
 }
 
-TEST(MessageEncoder, DevelopersBeforeTheLastQuestionAreDroppedWithTheReasoning) {
+TEST(MessageEncoder, DropsDevelopersBeforeTheLastQuestionWithTheReasoning) {
   const std::string messages = R"([{"role":"developer","content":"rules"},{"role":"assistant","content":"x"},
                                    {"role":"user","content":"q"}])";
   EXPECT_EQ(encode(messages, thinking()),
@@ -58,7 +58,7 @@ TEST(MessageEncoder, DevelopersBeforeTheLastQuestionAreDroppedWithTheReasoning) 
   EXPECT_THAT(encode(messages, keep), HasSubstr("<｜User｜>rules<｜Assistant｜><think></think>x"));
 }
 
-TEST(MessageEncoder, ContentPartsAreJoined) {
+TEST(MessageEncoder, JoinsContentParts) {
   EXPECT_EQ(encode(R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url"},
                        {"type":"text","text":"b"}]}])"),
             "<｜begin▁of▁sentence｜><｜User｜>a\n\n[Unsupported image_url]\n\nb<｜Assistant｜></think>");
@@ -77,7 +77,7 @@ TEST(MessageEncoder, ArgumentsMayBeAnObjectOrAnything) {
   EXPECT_THAT(call("null"), HasSubstr("name=\"arguments\" string=\"false\">null</"));
 }
 
-TEST(MessageEncoder, TheEffortPrefixStandsBeforeTheFirstMessageOnly) {
+TEST(MessageEncoder, PutsTheEffortPrefixBeforeTheFirstMessageOnly) {
   MessageEncoding encoding = thinking();
   encoding.reasoning_effort = "max";
   EXPECT_THAT(encode(R"([{"role":"user","content":"q"}])", encoding),
@@ -87,7 +87,7 @@ TEST(MessageEncoder, TheEffortPrefixStandsBeforeTheFirstMessageOnly) {
   EXPECT_EQ(encode(R"([{"role":"user","content":"r"}])", encoding), "<｜User｜>r<｜Assistant｜><think>");
 }
 
-TEST(MessageEncoder, WhatIsNoConversationIsRefused) {
+TEST(MessageEncoder, RejectsInvalidConversations) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"role":"user"})", "not an array"},
       {R"([1])", "messages[0]: is not an object"},
@@ -113,7 +113,7 @@ TEST(MessageEncoder, WhatIsNoConversationIsRefused) {
 
 constexpr const char* kEnd = "<｜end▁of▁sentence｜>";
 
-TEST(CompletionParser, AnEncodedTurnReadsBack) {
+TEST(CompletionParser, ParsesAnEncodedTurn) {
   MessageEncoding encoding = thinking();
   const std::string prompt = encode(R"([{"role":"user","content":"q"}])", encoding);
   const std::string all = encode(
@@ -131,7 +131,7 @@ TEST(CompletionParser, AnEncodedTurnReadsBack) {
   EXPECT_EQ(read.tool_calls[1].arguments, R"({"n": 1})");
 }
 
-TEST(CompletionParser, RefusesWhatTheReleaseRefuses) {
+TEST(CompletionParser, RejectsWhatTheReleaseRejects) {
   const std::string open = "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n";
   const std::string close = "</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
   const std::string parameter = "<｜DSML｜parameter name=\"a\" string=\"true\">x</｜DSML｜parameter>\n";

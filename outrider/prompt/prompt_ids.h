@@ -7,11 +7,11 @@
 
 namespace outrider {
 
-// The ids of a text that a model is to go on from. Begins with the beginning-of-sentence token, where the tokenizer has
-// one: DeepSeek's leave writing it to whoever makes the prompt.
+// Encodes a prompt of plain text. Prepends the beginning-of-sentence token if the tokenizer has one: DeepSeek's
+// tokenizers leave that to the caller.
 std::vector<TokenId> text_prompt_ids(const Tokenizer& tokenizer, std::string_view text);
 
-// The ids of what encode_messages made, which has all of its special tokens in the text.
+// Encodes the output of encode_messages, which contains all of its special tokens.
 std::vector<TokenId> chat_prompt_ids(const Tokenizer& tokenizer, std::string_view text);
 
 }  // namespace outrider

@@ -18,9 +18,9 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::size_t kMaxDepth = 128;
-constexpr std::size_t kSearched = 16;  // members of an object that are found one by one
+constexpr std::size_t kSearched = 16;  // members of an object that are searched linearly
 
-// Builds the value, as nlohmann's own parser does, but keeps the digits of large whole numbers.
+// Builds the value like nlohmann's own parser, but keeps the digits of large integers.
 class Builder : public nlohmann::json_sax<ordered_json> {
  public:
   explicit Builder(std::string where) : where_(std::move(where)) {}
@@ -80,12 +80,12 @@ class Builder : public nlohmann::json_sax<ordered_json> {
     return true;
   }
 
-  // An array or object whose end has not come.
+  // An array or object that is not closed yet.
   struct Open {
     ordered_json* value;
-    std::unordered_map<std::string, std::size_t> places;  // of members, where they are many
+    std::unordered_map<std::string, std::size_t> places;  // of members, if there are many
 
-    // An ordered object searches all of its members for a key, which takes too long for many.
+    // An ordered object searches all of its members for a key, which is too slow for many.
     ordered_json& member(std::string key) {
       if (value->size() < kSearched) return (*value)[key];
       ordered_json::object_t::Container& members = value->get_ref<ordered_json::object_t&>();
@@ -98,7 +98,7 @@ class Builder : public nlohmann::json_sax<ordered_json> {
 
   std::string where_;
   ordered_json root_;
-  std::vector<Open> open_;  // from the outermost; none moves while it is open
+  std::vector<Open> open_;  // from the outermost; elements must not move while open
   std::string key_;
 };
 
@@ -138,7 +138,7 @@ void write_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
-// repr(): the shortest digits that read back as the same number; an exponent below 1e-4 and from 1e16 on.
+// Python's repr(): the shortest digits that parse to the same number; an exponent below 1e-4 and from 1e16 on.
 void write_float(std::string& out, double value) {
   if (std::isnan(value) || std::isinf(value)) {
     out += std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
@@ -207,7 +207,7 @@ void write(std::string& out, const ordered_json& value) {
       return;
     }
     default:
-      out += value.dump();  // null, true, false, whole numbers
+      out += value.dump();  // null, true, false, integers
   }
 }
 

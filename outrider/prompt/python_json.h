@@ -6,14 +6,14 @@
 
 namespace outrider {
 
-// DeepSeek's encoder writes JSON into prompts with Python's json module; these two do the same.
+// DeepSeek's encoder writes JSON into prompts with Python's json module; these functions do the same.
 
-// As json.loads: keys keep their order, of a repeated key the first place and the last value count, whole numbers of
-// any size are kept (those beyond 64 bits as binary values that hold their digits). Throws Error, beginning with
-// `where`, for what is not JSON, for NaN and Infinity, and for nesting beyond 128 levels.
+// Like json.loads: keys keep their order; of a repeated key, the first position and the last value are used; integers
+// of any size are kept (those beyond 64 bits as binary values that hold their digits). Throws Error, prefixed with
+// `where`, for invalid JSON, for NaN and Infinity, and for nesting beyond 128 levels.
 nlohmann::ordered_json parse_python_json(std::string_view text, const std::string& where);
 
-// As json.dumps(value, ensure_ascii=False): ", " and ": " between, floats as repr() writes them.
+// Like json.dumps(value, ensure_ascii=False): separators ", " and ": ", floats as repr() writes them.
 std::string python_json(const nlohmann::ordered_json& value);
 std::string python_json_string(std::string_view text);
 

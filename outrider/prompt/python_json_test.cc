@@ -18,8 +18,8 @@ std::string again(const std::string& text) {
   return python_json(parse_python_json(text, "test"));
 }
 
-TEST(PythonJson, NumbersAreWrittenAsPythonWrites) {
-  // Right-hand sides from json.dumps(json.loads(…)) of Python 3.11.
+TEST(PythonJson, WritesNumbersAsPythonDoes) {
+  // The expected values are from json.dumps(json.loads(…)) of Python 3.11.
   const std::pair<const char*, const char*> cases[] = {
       {"0", "0"},
       {"-0", "0"},
@@ -52,7 +52,7 @@ TEST(PythonJson, NumbersAreWrittenAsPythonWrites) {
   EXPECT_EQ(python_json(std::numeric_limits<double>::quiet_NaN()), "NaN");
 }
 
-TEST(PythonJson, TextKeepsItsCharacters) {
+TEST(PythonJson, StringsKeepTheirCharacters) {
   EXPECT_EQ(again(R"("\u4e2d\ud83d\ude00 \"\\\/\b\f\n\r\t\u0001\u007f\u2028é")"),
             "\"中😀 \\\"\\\\/\\b\\f\\n\\r\\t\\u0001\x7f\u2028é\"");
   EXPECT_EQ(python_json_string("a\"b"), "\"a\\\"b\"");
@@ -63,8 +63,8 @@ TEST(PythonJson, KeysKeepTheirOrder) {
             R"({"z": [true, false, null], "a": {"y": [], "b": {}}})");
 }
 
-// In time that grows with them, not with their square.
-TEST(PythonJson, ManyKeysAreRead) {
+// In linear time, not quadratic.
+TEST(PythonJson, ReadsManyKeys) {
   std::string text = "{";
   constexpr int kKeys = 300'000;
   for (int i = 0; i < kKeys; ++i) text += fmt::format("\"k{}\":{},", i, i);
@@ -77,7 +77,7 @@ TEST(PythonJson, ManyKeysAreRead) {
   EXPECT_EQ(read.back(), "last");
 }
 
-TEST(PythonJson, WhatIsNotJsonIsRefused) {
+TEST(PythonJson, RejectsInvalidJson) {
   for (const char* text : {"", "{", "[1,]", "nul", "{\"a\" 1}", "\"\xff\"", "NaN", "1 2", "1e999", "\"\\ud800\""}) {
     EXPECT_THROW(parse_python_json(text, "test"), Error) << text;
   }
