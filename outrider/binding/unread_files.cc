@@ -235,7 +235,7 @@ std::string missing_files_text(const Checkpoint& checkpoint, std::uint64_t num_h
     const std::string held = held_by_index(checkpoint, gone[0], num_hidden_layers);
     sentences.push_back(fmt::format("{} is not there{}{}", printable(file.name),
                                     file.problem.empty() ? "" : ": " + file.problem,
-                                    held.empty() ? "" : fmt::format(". By the index it holds {}", held)));
+                                    held.empty() ? "" : fmt::format(". The index lists {} in it", held)));
   } else if (!gone.empty()) {
     sentences.push_back(fmt::format("{} files are not there, with {} by the index: {}", gone.size(),
                                     count_of(in_gone, "tensor"), shown_names(gone_with_contents)));
@@ -262,7 +262,7 @@ std::string incomplete_text(const BindingReport& binding) {
     const ShardFile& file = checkpoint.files()[f];
     if (file.fault && file.used) {
       const std::string held = held_by_index(checkpoint, f, layers);
-      lines.push_back(file.problem + (held.empty() ? "" : fmt::format(" By the index it holds {}", held)));
+      lines.push_back(file.problem + (held.empty() ? "" : fmt::format(" The index lists {} in it", held)));
     }
     if (const std::uint64_t count = unread.lacking_in(f); count != 0) {
       lines.push_back(fmt::format("{}: the index does not name it, and {} that the model lacks {} in it",

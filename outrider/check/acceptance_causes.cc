@@ -16,7 +16,7 @@ bool in_drafter(const Finding& finding) {
   });
 }
 
-// Findings that are a cause by themselves, and those that are one where they concern the block's tensors.
+// Findings that are a cause by themselves, and findings that are one if they concern the block's tensors.
 constexpr Code kCauses[] = {Code::kMtpInitialValues, Code::kAliasDiffers, Code::kMtpWrongLayerType,
                             Code::kMtpNotAsReleased, Code::kMtpQuantised};
 constexpr Code kCausesInDrafter[] = {Code::kAllZero,      Code::kNotANumber,     Code::kScalesCast,
@@ -38,12 +38,12 @@ std::vector<std::string> acceptance_causes(const CheckReport& report) {
   take(kCauses, false);
   take(kCausesInDrafter, true);
   if (causes.empty()) {
-    causes.emplace_back(report.scan
-                            ? "Names, shapes, forms and values of the MTP block show no fault, so it was probably "
-                              "trained with another model than this one: compare with the source, `outrider "
-                              "check --reference SOURCE`."
-                            : "Names, shapes and forms of the MTP block are right, so its values are not: "
-                              "`outrider check --data` reads them.");
+    causes.emplace_back(
+        report.scan
+            ? "Names, shapes, forms and values of the MTP block show no fault, so it was probably trained with a "
+              "different model: compare with the source, `outrider check --reference SOURCE`."
+            : "Names, shapes and forms of the MTP block are correct, so its values are wrong: `outrider check --data` "
+              "reads them.");
   }
   return causes;
 }

@@ -7,9 +7,9 @@
 
 namespace outrider {
 
-// Why the model may reject what its MTP block drafts, as far as a checkpoint shows it: the findings that lower
-// acceptance, the likeliest first, one sentence each that begins with the code. Where there are none, one sentence says
-// what that means. The more the check read (drafter_data), the more it knows.
+// Why the model may reject its MTP block's drafts, as far as the report shows: the findings that lower acceptance, most
+// likely first, one sentence each that begins with the code. If there are none, one sentence says what that means. The
+// more the check has read (drafter_data), the more it finds.
 std::vector<std::string> acceptance_causes(const CheckReport& report);
 
 }  // namespace outrider

@@ -50,7 +50,7 @@ struct Gathered {
 };
 
 constexpr std::string_view kTranspose =
-    "Exchange the last two dimensions and save again (in PyTorch: tensor.transpose(-1, -2).contiguous()). Or: "
+    "Swap the last two dimensions and save again (in PyTorch: tensor.transpose(-1, -2).contiguous()). Or: "
     "`outrider repair --reference SOURCE`.";
 
 void add_all(CheckContext& context, const std::map<Code, Gathered>& gathered) {
@@ -73,7 +73,7 @@ void check_faults(CheckContext& context) {
   if (binding.faults.empty() && binding.drafter_faults.empty()) return;
   const Manifest& manifest = *binding.manifest;
   const Spelling spelling(binding);
-  // Experts of which one part is missing and another is there (rows of a fused parameter).
+  // Experts with one part missing and another present (rows of a fused parameter).
   std::set<ParameterId> missing_experts;
   for (const BindingFault& fault : binding.faults) {
     if (fault.kind == FaultKind::kMissing && manifest[fault.parameter].expert >= 0 && !context.unread->explain(fault))
@@ -92,14 +92,14 @@ void check_faults(CheckContext& context) {
   std::set<std::string> seen;
   const auto gather = [&](const BindingFault& fault, Code code) {
     std::string name = spelling.name_of(fault);
-    // One stack of experts is missing once, not once for each of its slices.
+    // A missing stack of experts is reported once, not once per slice.
     if (fault.kind == FaultKind::kMissing && !seen.insert(name).second) return;
     Gathered& g = gathered[code];
     if (g.faults++ == 0) {
       g.first = fault.detail.starts_with(name) ? fault.detail : fmt::format("{}: {}", name, fault.detail);
     }
     g.transposed += fault.transposed;
-    // A companion is at odds with its weight: either may be the one to mend.
+    // A companion contradicts its weight: either may be wrong.
     const std::optional<std::string> weight = weight_name(binding, fault.parameter);
     const bool companion = fault.kind == FaultKind::kMissingCompanion || fault.kind == FaultKind::kWrongCompanion ||
                            fault.kind == FaultKind::kStrayCompanion;
@@ -145,13 +145,13 @@ void check_unused(CheckContext& context) {
     context.add(code, fmt::format("{} {}, for instance {}", count_text(names.size(), "tensor"), what, names[0]), names,
                 std::move(remedy));
   };
-  // What is missing may be there under such a name.
+  // A missing parameter may be stored under such a name.
   const bool may_be_needed = context.report.has(Code::kParameterMissing) ||
                              context.report.has(Code::kFusedPartMissing) || context.report.has(Code::kMtpDropped);
-  add(TensorUse::kUnusedUnknown, Code::kUnknownTensor, "of no known name",
-      may_be_needed ? "Correct the names: the parameters that are missing may be there under these." : "");
-  add(TensorUse::kUnusedOrphan, Code::kUnknownTensor, "that belong to a weight which is not there");
-  add(TensorUse::kUnusedOutside, Code::kOutsideModel, "of a layer, expert or parameter that the config does not have");
+  add(TensorUse::kUnusedUnknown, Code::kUnknownTensor, "with unknown names",
+      may_be_needed ? "Correct the names: missing parameters may be stored under them." : "");
+  add(TensorUse::kUnusedOrphan, Code::kUnknownTensor, "of a weight that is missing");
+  add(TensorUse::kUnusedOutside, Code::kOutsideModel, "of a layer, expert or parameter that is not in the config");
   add(TensorUse::kUnusedExploded, Code::kExplodedTensor, "that are single rows of a tensor");
   add(TensorUse::kUnusedVision, Code::kVisionTensors, "of a vision tower, not used");
   if (!wrong_type.empty()) {
@@ -164,7 +164,7 @@ void check_unused(CheckContext& context) {
   if (!extra.empty()) {
     context.add(
         Code::kConfigContradiction,
-        fmt::format("num_nextn_predict_layers is {} but {} lie in drafting blocks beyond that, for instance {}",
+        fmt::format("num_nextn_predict_layers is {} but {} are in drafting blocks beyond that, for instance {}",
                     context.reading().config.num_nextn_predict_layers, count_text(extra.size(), "tensor"), extra[0]),
         extra);
   }

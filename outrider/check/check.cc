@@ -30,7 +30,7 @@ bool stands_before(const Finding& a, const Finding& b) {
          std::pair(-static_cast<int>(b.kind().severity), b.kind().code);
 }
 
-// One finding for all that follows from it.
+// A foreign format is one finding for everything that follows from it.
 void check_foreign_format(CheckContext& context) {
   const ForeignFormat& foreign = *context.report.foreign;
   std::vector<std::string> names;

@@ -14,18 +14,18 @@
 
 namespace outrider {
 
-// Called now and then during a scan of values: bytes read so far, of how many.
+// Called during a scan of values with the bytes read so far and in all.
 using ScanProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 struct CheckOptions {
   bool data = false;                               // read values
-  bool drafter_data = false;                       // of the drafter's tensors only
+  bool drafter_data = false;                       // read values of the drafter's tensors only
   std::optional<std::filesystem::path> reference;  // a source checkpoint to compare with
   unsigned threads = 2;
   ScanProgress progress;
 };
 
-// How the parameters of a module group are stored.
+// The storage of a module group's parameters.
 struct GroupSummary {
   ModuleGroup group = ModuleGroup::kNorms;
   bool drafter = false;
@@ -40,7 +40,7 @@ struct DrafterSummary {
   std::uint64_t announced = 0;  // num_nextn_predict_layers
   std::uint32_t blocks = 0;     // on disk
   std::uint64_t tensors = 0;
-  std::uint32_t own_heads = 0;  // blocks or stages that store their own
+  std::uint32_t own_heads = 0;  // blocks or stages that have their own
   std::uint32_t own_embeddings = 0;
 };
 
@@ -49,10 +49,10 @@ struct ScanSummary {
   double seconds = 0;
 };
 
-// What came of running the model on a few prompts. The caller runs it: `check` itself runs nothing.
+// The result of running the model on a few prompts. The caller runs it; `check` itself runs nothing.
 struct ProbeSummary {
   std::uint64_t prompts = 0;
-  std::uint64_t drafts = 0;  // one a round
+  std::uint64_t drafts = 0;  // one per round
   std::uint64_t accepted = 0;
   double lowest = 0;  // acceptance by prompt
   double highest = 0;
@@ -61,7 +61,7 @@ struct ProbeSummary {
   double rate() const { return drafts == 0 ? 0 : static_cast<double>(accepted) / static_cast<double>(drafts); }
 };
 
-// All that `outrider check` has to say about a checkpoint.
+// Everything that `outrider check` reports about a checkpoint.
 struct CheckReport {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::optional<ConfigReading> config;
@@ -71,17 +71,16 @@ struct CheckReport {
   std::vector<GroupSummary> groups;
   std::vector<std::pair<TensorUse, std::vector<TensorPattern>>> unused;
   std::vector<Finding> findings;  // errors first
-  // Present where the weights are in a form of another engine's (OUT029). Of what the tensors lack nothing is said
-  // then.
+  // Set if the weights are in another engine's format (OUT029). Missing tensors are not reported then.
   std::optional<ForeignFormat> foreign;
-  // Present where a manifest could be built from the config.
+  // Set if a manifest could be built from the config.
   std::shared_ptr<const BindingReport> binding;
-  // Present exactly where the checkpoint is complete.
+  // Set if and only if the checkpoint is complete.
   std::shared_ptr<const CompletePlan> plan;
   std::optional<ScanSummary> scan;
   std::optional<ProbeSummary> probe;
 
-  // Keeps the order of findings.
+  // Keeps findings in order.
   void add(Finding finding);
   std::uint64_t count(Severity severity) const;
   bool has(Code id) const;
@@ -89,7 +88,7 @@ struct CheckReport {
   int exit_status(bool strict = false) const;
 };
 
-// Throws Error where there is nothing to report on: no such path, no checkpoint in it, no or no readable config.json.
+// Throws Error if there is nothing to report on: no such path, no checkpoint there, no readable config.json.
 CheckReport check_path(const std::filesystem::path& path, const CheckOptions& options = {});
 CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const CheckOptions& options = {});
 

@@ -10,7 +10,7 @@
 namespace outrider {
 namespace {
 
-// Real ones have 8 MB.
+// Actual ones have 8 MB.
 constexpr std::uint64_t kMaxTokenizerBytes = 256 << 20;
 
 void check_generation_config(CheckContext& context) {
@@ -26,7 +26,7 @@ void check_generation_config(CheckContext& context) {
   context.add(Code::kSampledByDefault, fmt::format("do_sample is true at temperature {}", temperature.get<double>()));
 }
 
-// Experts pruned in some layers and not in others: config.json has one number for all.
+// Detects experts pruned in some layers only: config.json has one number for all.
 void check_expert_counts(CheckContext& context) {
   const std::vector<std::uint64_t>& layers = context.experts.layers;
   const std::uint64_t expected = context.reading().config.n_routed_experts;
@@ -39,7 +39,7 @@ void check_expert_counts(CheckContext& context) {
   if (count == 0 || expected == 0 || context.reading().unsupported()) return;
   context.add(Code::kConfigContradiction,
               fmt::format("n_routed_experts is {} but {}{}; config.json has one number for all layers", expected, odd,
-                          count == 1 ? "" : fmt::format(", and {} layers more have other numbers", count - 1)),
+                          count == 1 ? "" : fmt::format(", and {} more layers have other numbers", count - 1)),
               {}, "Prune every layer to the same number of experts, and write that number into config.json.");
 }
 
@@ -64,11 +64,9 @@ void check_config(CheckContext& context) {
   }
   if (!missing.empty()) context.add(Code::kConfigFieldMissing, missing);
   if (const auto& lacking = reading.traits.release_fields_lacking; !lacking.empty()) {
-    context.add(
-        Code::kTransformersConfig,
-        fmt::format(
-            "config.json is as transformers writes it: it lacks the releases' {}, or has them with other values",
-            fmt::join(lacking, ", ")));
+    context.add(Code::kTransformersConfig,
+                fmt::format("config.json is in transformers' format: the releases' {} are missing or have other values",
+                            fmt::join(lacking, ", ")));
   }
   check_expert_counts(context);
   check_generation_config(context);
@@ -79,7 +77,7 @@ void check_tokenizer(CheckContext& context) {
   if (!text) {
     // A single file, or a list, is not expected to have one.
     if (!context.checkpoint().root().empty() && context.checkpoint().side_file("config.json", 16 << 20)) {
-      context.add(Code::kTokenizerMissing, "tokenizer.json is not in the directory");
+      context.add(Code::kTokenizerMissing, "tokenizer.json is missing");
     }
     return;
   }
@@ -122,7 +120,8 @@ void check_tokenizer(CheckContext& context) {
     absent += fmt::format("{}{}", absent.empty() ? "" : ", ", special);
   }
   if (!absent.empty()) {
-    context.add(Code::kTokenizerMismatch, fmt::format("tokenizer.json lacks DeepSeek's special tokens {}", absent));
+    context.add(Code::kTokenizerMismatch,
+                fmt::format("DeepSeek's special tokens {} are missing from tokenizer.json", absent));
   }
 }
 

@@ -12,7 +12,7 @@
 
 namespace outrider {
 
-// What the single checks work on, and where they put their findings.
+// The input of the individual checks, and the report they add findings to.
 class CheckContext {
  public:
   CheckContext(CheckReport& to, const CheckOptions& with) : report(to), options(with) {}
@@ -29,7 +29,7 @@ class CheckContext {
   const CheckOptions& options;
   DrafterScan drafter;
   ExpertCounts experts;
-  std::optional<UnreadFiles> unread;  // where there is a binding
+  std::optional<UnreadFiles> unread;  // if there is a binding
 };
 
 // "1 tensor", "12,345 tensors".
@@ -37,15 +37,15 @@ std::string count_text(std::uint64_t count, std::string_view singular, std::stri
 // "159,609,485,896"
 std::string grouped(std::uint64_t number);
 
-// The form a parameter is stored in, for reports: "BF16", "FP8 block (E8M0 scale)", "W4A16 (group 128)".
+// The storage form of a parameter, for reports: "BF16", "FP8 block (E8M0 scale)", "W4A16 (group 128)".
 std::string stored_form(const BindingReport& binding, ParameterId id);
 
 bool is_drafter(Block block);
 
-// The finding that a fault of binding is told as. (An expert of which only a part is there has a code of its own.)
+// The code under which a binding fault is reported. (An incomplete expert has a code of its own.)
 Code code_of(const BindingFault& fault, const Parameter& parameter);
 
-// Whether a tensor that the model has no place for is of a compressor or an indexer, in an MTP block.
+// Whether an unused tensor is a compressor's or indexer's in an MTP block.
 bool is_of_another_layer_type(const TensorName& name);
 
 void check_files(CheckContext& context);
@@ -59,7 +59,7 @@ void check_quantization_config(CheckContext& context);
 void check_values(CheckContext& context);
 void check_reference(CheckContext& context);
 
-// Family and dialect, from model_type, the drafter's tensors, vision keys and storage forms, in this order.
+// Determines family and dialect from model_type, the drafter's tensors, vision keys and storage forms, in this order.
 void recognise_family(CheckContext& context);
 
 }  // namespace outrider

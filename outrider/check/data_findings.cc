@@ -26,19 +26,19 @@ namespace {
 struct Found {
   std::vector<std::string> names;  // of tensors
   std::string first;
-  std::size_t count = 0;  // of tensors and of experts' parts of a stack
+  std::size_t count = 0;  // number of tensors and of experts' parts of a stack
 };
 
-// What is scanned by itself: a tensor, or one expert's part of a stack.
+// A unit of scanning: a tensor, or one expert's part of a stack.
 struct Item {
   TensorId tensor = 0;
-  std::uint64_t begin = 0;  // bytes of the tensor
+  std::uint64_t begin = 0;  // offset in the tensor
   std::uint64_t bytes = 0;
   std::optional<StackPart> part;
 };
 
-// Of the first bytes of an expert's codes: experts that agree in them are compared whole.
-constexpr std::uint64_t kGlance = 4096;
+// Bytes of an expert's codes to compare first; experts that agree in them are compared completely.
+constexpr std::uint64_t kPrefixBytes = 4096;
 std::uint64_t hash_of(std::span<const std::byte> bytes) {
   return std::hash<std::string_view>{}({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
@@ -68,14 +68,14 @@ class Scan {
       add_items(t);
       total_ += tensors[t].bytes();
     }
-    // In the order of the files, so that the disk reads forward.
+    // In file order, so that the disk reads sequentially.
     std::sort(items_.begin(), items_.end(), [&](const Item& a, const Item& b) {
       return std::tuple(tensors[a.tensor].file, tensors[a.tensor].begin, a.begin) <
              std::tuple(tensors[b.tensor].file, tensors[b.tensor].begin, b.begin);
     });
     stats_.resize(items_.size());
     out_of_range_.resize(items_.size());
-    glances_.resize(items_.size());
+    prefixes_.resize(items_.size());
     std::vector<std::jthread> threads;
     for (unsigned i = 0; i < std::max(1U, context_.options.threads); ++i) threads.emplace_back([this] { work(); });
     threads.clear();
@@ -88,7 +88,7 @@ class Scan {
   }
 
  private:
-  // A stack of experts is many: each has a fault of its own.
+  // Each expert of a stack is scanned by itself.
   void add_items(TensorId t) {
     const TensorInfo& tensor = context_.checkpoint().tensors()[t];
     const TensorName& name = context_.binding().names[t];
@@ -100,7 +100,7 @@ class Scan {
     }
     const bool down = name.part == ExpertPart::kStackedDown;
     const std::uint64_t each = tensor.bytes() / tensor.shape[0];
-    // Halves are gate and up where the shape is right; what is not bound is scanned expert by expert.
+    // Halves are gate and up if the shape is right; unbound tensors are scanned expert by expert.
     const auto first = context_.binding().manifest->find(name.block, Slot::kExpertW1, 0);
     const bool halves = !down && first && context_.binding().bindings[*first].bound;
     for (std::uint64_t e = 0; e < tensor.shape[0]; ++e) {
@@ -124,12 +124,12 @@ class Scan {
       const bool parameter = name.kind == TensorName::Kind::kParameter;
       const bool int4 = parameter && name.component == Component::kWeightPacked;
       const bool table = parameter && name.slot == Slot::kGateTid2Eid;
-      // U8 in a scale's place holds E8M0 exponents, not pairs of FP4 codes.
+      // U8 scales hold E8M0 exponents, not pairs of FP4 codes.
       const bool exponents = parameter && is_scale(name.component) && tensor.dtype == Dtype::kU8;
       const Dtype dtype = exponents ? Dtype::kF8E8M0 : tensor.dtype;
       bool first = true;
       data_.read(tensor, item.begin, item.bytes, [&](std::span<const std::byte> bytes) {
-        if (first) glances_[at] = hash_of(bytes.first(std::min<std::size_t>(bytes.size(), kGlance)));
+        if (first) prefixes_[at] = hash_of(bytes.first(std::min<std::size_t>(bytes.size(), kPrefixBytes)));
         first = false;
         stats_[at].add(scan_values(dtype, bytes, int4));
         if (table && (tensor.dtype == Dtype::kI64 || tensor.dtype == Dtype::kI32)) {
@@ -152,7 +152,7 @@ class Scan {
 
   std::string stored_name(TensorId t) const { return context_.checkpoint().name(t); }
 
-  // As findings name it: "layers.0.attn.wq_a.weight", "model.layers.3.mlp.experts.down_proj, expert 5".
+  // The name in findings: "layers.0.attn.wq_a.weight", "model.layers.3.mlp.experts.down_proj, expert 5".
   std::string name_of(const Item& item) const {
     const std::string name = stored_name(item.tensor);
     if (!item.part) return name;
@@ -189,7 +189,7 @@ class Scan {
       }
       if (out_of_range_[i] != 0) {
         found(Code::kHashTableRange, item,
-              fmt::format("{}: {} entries are not expert numbers below n_routed_experts {}", name_of(item),
+              fmt::format("{}: {} entries are out of range (n_routed_experts {})", name_of(item),
                           grouped(out_of_range_[i]), context_.reading().config.n_routed_experts));
       }
     }
@@ -220,7 +220,7 @@ class Scan {
                                                        {data_, tensors[b.tensor], b.begin, b.bytes}, 1, true) == 0;
   }
 
-  // Experts of one block whose codes are the same, byte for byte.
+  // Finds experts of one block with byte-identical codes.
   void find_identical_experts() {
     struct Key {
       std::size_t block;
@@ -238,12 +238,12 @@ class Scan {
       if (!codes || !block || stats_[i].nonzero == 0) continue;
       const Slot slot = items_[i].part ? items_[i].part->slot : name.slot;
       if (slot == Slot::kExpertW2 && name.slot != slot) continue;  // a stack of another shape: whole experts
-      alike[{*block, slot, glances_[i]}].push_back(i);
+      alike[{*block, slot, prefixes_[i]}].push_back(i);
     }
     const auto expert = [&](std::size_t i) {
       return items_[i].part ? items_[i].part->expert : context_.binding().names[items_[i].tensor].expert;
     };
-    // By block and experts: what they share.
+    // By block and experts: the slots they share.
     std::map<std::pair<std::size_t, std::vector<std::int32_t>>, std::vector<std::size_t>> identical;
     for (auto& [key, members] : alike) {
       while (members.size() > 1) {
@@ -278,15 +278,15 @@ class Scan {
         parts.push_back(slot == Slot::kExpertW1 ? "gate (w1)" : slot == Slot::kExpertW2 ? "down (w2)" : "up (w3)");
       }
       message =
-          fmt::format("experts {} of {} have the same {}, byte for byte", numbers_text(which.second),
+          fmt::format("experts {} of {} have byte-identical {}", numbers_text(which.second),
                       block_name(context_.binding().names[items_[items[0]].tensor].block), fmt::join(parts, ", "));
     }
     if (identical.size() > 1) message += fmt::format("; and {} more", count_text(identical.size() - 1, "such group"));
     context_.add(Code::kIdenticalExperts, std::move(message), names);
   }
 
-  // A drafting block's own head and embedding against the model's. An MTP block of the release has none, or copies;
-  // what differs was trained on purpose, or is damaged. A DSpark drafter may well have its own.
+  // Compares a drafting block's own head and embedding with the model's. An MTP block of the release has none, or
+  // copies; different ones were trained on purpose, or are damaged. A DSpark drafter may legitimately have its own.
   void compare_own_heads() {
     const BindingReport& binding = context_.binding();
     std::vector<std::string> differ;
@@ -300,7 +300,7 @@ class Scan {
       const auto own = ParameterValues::of(binding, data_, p);
       const auto shared = ParameterValues::of(binding, data_, *parameter.falls_back_to);
       if (!own || !shared || own->elements() != shared->elements()) continue;
-      // A copy in another precision is a copy.
+      // A copy in another precision is still a copy.
       const Binding& a = binding.bindings[p];
       const Binding& b = binding.bindings[*parameter.falls_back_to];
       const bool plain = a.form == StorageForm::kPlain && b.form == StorageForm::kPlain;
@@ -323,9 +323,10 @@ class Scan {
     if (!initial.empty()) {
       context_.add(
           Code::kMtpInitialValues,
-          fmt::format("{}: values spread evenly over all rows, as at initialisation, and nothing in common with "
-                      "the model's",
-                      initial_message),
+          fmt::format(
+              "{}: values are spread evenly over all rows, as at initialisation, and have nothing in common with the "
+              "model's",
+              initial_message),
           initial);
     }
   }
@@ -335,9 +336,8 @@ class Scan {
     return stored_name(*b.tensor(b.codes()));
   }
 
-  // Whether values are drawn from one distribution, all rows alike. Training gives tokens that are frequent and rare
-  // rows of very different size; of independent values, those of a row's norm are spread by sqrt((kurtosis - 1) / 4
-  // columns).
+  // Whether values are drawn from one distribution in all rows. Training makes the rows of frequent and rare tokens
+  // very different in size; for independent values, row norms are spread by sqrt((kurtosis - 1) / 4 columns).
   static bool looks_initial(const ParameterValues& values) {
     std::vector<double> rows(values.rows());
     double sum = 0;
@@ -367,7 +367,7 @@ class Scan {
     return kurtosis < 3.3 && spread > expected / 1.5 && spread < expected * 1.5 && off_centre < 5 / std::sqrt(n);
   }
 
-  // A block that was never loaded: every norm's gains are exactly 1, and projections look like N(0, 0.02).
+  // Detects a block that was never loaded: every norm's gains are exactly 1, and projections look like N(0, 0.02).
   void check_initial_values() {
     const BindingReport& binding = context_.binding();
     std::map<std::uint32_t, std::vector<std::string>> ones;
@@ -422,7 +422,7 @@ class Scan {
   std::vector<Item> items_;
   std::vector<ValueStats> stats_;            // by item
   std::vector<std::uint64_t> out_of_range_;  // by item
-  std::vector<std::uint64_t> glances_;       // by item
+  std::vector<std::uint64_t> prefixes_;      // by item
   std::map<Code, Found> found_;
   std::atomic<std::size_t> next_ = 0;
   std::atomic<std::uint64_t> done_ = 0;

@@ -15,7 +15,7 @@ constexpr FormSet kFp8 = {kFp8Block};
 constexpr FormSet kMx = {kMxfp4};
 constexpr FormSet kNv = {kNvfp4, kNvfp4Modelopt};
 constexpr FormSet kAsReleased = {kPlain, kFp8Block, kMxfp4};
-// Some quantised form: which, the description does not say in a way that is known.
+// Any quantised form: the description does not specify which in a known way.
 constexpr FormSet kQuantised = {kFp8Block, kMxfp4, kW4A16, kNvfp4, kNvfp4Modelopt};
 
 // modelopt's QUANTIZATION_* names.
@@ -47,7 +47,7 @@ bool is_modelopt(const QuantizationConfig& q) {
          (q.quant_method.empty() && !q.quant_algo.empty());
 }
 
-// A module as it is stored, and as vLLM names what it loads it into: published targets are written for either.
+// The stored name of a module and vLLM's name of the module it is loaded into: published targets use either.
 std::vector<std::string> engine_names(const Parameter& parameter, std::string_view module) {
   std::vector<std::string> out = {std::string(module)};
   const std::string holder(module.substr(0, module.rfind('.') + 1));
@@ -145,12 +145,12 @@ FormSet DeclaredForms::of(const Parameter& parameter, std::string_view module) {
       return by_fp8(parameter, module);
     case Kind::kLayers:
       if (const auto forms = listed(module)) return *forms;
-      // NVIDIA's files list what was made NVFP4; the rest is as it was, in the release's forms.
+      // NVIDIA's files list the modules converted to NVFP4; the rest is unchanged, in the release's forms.
       if (config_.quant_algo == "MIXED_PRECISION") return is_native(parameter) ? FormSet::any() : kAsReleased;
       return is_native(parameter) ? FormSet::any() : kUnquantised;
     case Kind::kAll:
       if (ignore_.contain(module)) return kUnquantised;
-      // Engines build these unquantised whatever is said of all linears.
+      // Engines build these unquantised even if the config declares all linears.
       return is_native(parameter) ? FormSet::any() : forms_of_algorithm(config_.quant_algo);
     case Kind::kExperts:
       return is_routed_expert(parameter) && !not_converted_.contain(module) ? kMx : FormSet::any();
@@ -165,12 +165,12 @@ std::optional<FormSet> DeclaredForms::listed(std::string_view module) const {
 }
 
 FormSet DeclaredForms::by_fp8(const Parameter& parameter, std::string_view module) const {
-  // OUT061 tells of quantised ones.
+  // OUT061 reports quantised ones.
   if (is_native(parameter)) return FormSet::any();
   if (not_converted_.contain(module)) return kUnquantised;
   const bool ignored = ignore_.contain(module);
   if (is_routed_expert(parameter)) {
-    // What is not NVFP4 is as in the release.
+    // Everything that is not NVFP4 is as in the release.
     if (config_.moe_quant_algo.empty()) return ignored ? FormSet::any() : experts_;
     if (ignored) return experts_.with(kUnquantised);
     if (config_.quantized_layers.empty()) return forms_of_algorithm(config_.moe_quant_algo);

@@ -38,35 +38,35 @@ class FormSet {
 // "NVFP4", "FP8 block or unquantised".
 std::string form_set_text(FormSet forms);
 
-// What a description (quantization_config, or hf_quant_config.json) says of each linear, as the engines that read it
-// take it: vLLM's DeepseekV4FP8Config, ModelOpt and CompressedTensors configs.
+// What a description (quantization_config, or hf_quant_config.json) declares for each linear, as interpreted by the
+// engines that read it: vLLM's DeepseekV4FP8Config, ModelOpt and CompressedTensors configs.
 class DeclaredForms {
  public:
-  // `expert_dtype`: of config.json, which tells the form of routed experts beside quant_method "fp8".
+  // `expert_dtype`: from config.json; the form of routed experts under quant_method "fp8".
   DeclaredForms(const QuantizationConfig& config, std::string_view expert_dtype);
 
-  // `module`: the name of the parameter's module as it is stored, "layers.3.ffn.experts.7.w1".
+  // `module`: the stored name of the parameter's module, "layers.3.ffn.experts.7.w1".
   FormSet of(const Parameter& parameter, std::string_view module);
 
-  // Where modules are named by targets (config_groups), what is wrong with these.
+  // A config group that names modules by targets, for reporting faulty targets.
   struct Group {
     const QuantizationGroup* config = nullptr;
     FormSet forms;
     std::vector<ModulePattern> targets;
-    std::uint64_t matches = 0;  // of the modules asked for so far
+    std::uint64_t matches = 0;  // number of matches among the modules queried so far
   };
   bool by_targets() const { return kind_ == Kind::kTargets; }
   const std::vector<Group>& groups() const { return groups_; }
-  // Whether a target would match another name of a module.
+  // Whether a target would match a different name of a module.
   bool targets_match(std::string_view module) const;
 
  private:
   enum class Kind {
-    kNothing,  // does not say
+    kNothing,  // declares nothing
     kTargets,  // compressed-tensors and modelopt: config_groups, ignore
     kFp8,      // DeepSeek's own: FP8 linears, experts by expert_dtype or moe_quant_algo
     kLayers,   // modelopt's MIXED_PRECISION: quantized_layers
-    kAll,      // modelopt: one quant_algo for every linear but those ignored
+    kAll,      // modelopt: one quant_algo for every linear except ignored ones
     kExperts,  // mxfp4: routed experts
   };
   FormSet by_fp8(const Parameter& parameter, std::string_view module) const;
@@ -76,9 +76,9 @@ class DeclaredForms {
   Kind kind_ = Kind::kNothing;
   const QuantizationConfig& config_;
   FormSet experts_;             // of quant_method fp8
-  bool strict_ignore_ = false;  // compressed-tensors: an entry names a module, not what lies in it
+  bool strict_ignore_ = false;  // compressed-tensors: an entry names a module, not the modules within it
   std::vector<Group> groups_;
-  std::vector<ModulePattern> ignored_;  // where that is so
+  std::vector<ModulePattern> ignored_;  // if strict_ignore_
   ModulePatterns ignore_;
   ModulePatterns not_converted_;
   ModulePatterns layers_;

@@ -17,7 +17,7 @@ int coarseness(StorageForm form) {
   return form == StorageForm::kFp8Block ? 1 : 2;
 }
 
-// A drafter that is not seen may lie in a file that could not be read.
+// A missing drafter may be in a file that could not be read.
 bool every_file_was_read(const Checkpoint& checkpoint) {
   if (checkpoint.names_only()) return true;
   return std::all_of(checkpoint.files().begin(), checkpoint.files().end(), [](const ShardFile& file) {
@@ -42,7 +42,7 @@ void check_mtp(CheckContext& context) {
   const Manifest& manifest = *binding.manifest;
   std::vector<std::string> absent;
   std::vector<std::string> quantised;
-  // The coarsest form of each module group in the model, to hold the block's against.
+  // The coarsest form of each module group in the model, to compare the block with.
   std::array<int, kModuleGroupCount> model{};
   for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
     if (!binding.bindings[p].bound || is_drafter(manifest[p].block)) continue;
@@ -50,7 +50,7 @@ void check_mtp(CheckContext& context) {
     level = std::max(level, coarseness(binding.bindings[p].form));
   }
   std::vector<std::string> coarser;
-  // A block all of whose weights are quantised is as a release has it, beside a model that was widened.
+  // A completely quantised block is as released, beside a model that was widened.
   bool any_plain = false;
   const auto [first, end] = manifest.parameters_of(manifest.blocks() - manifest.drafter_blocks(), manifest.blocks());
   for (ParameterId p = first; p < end; ++p) {
@@ -70,7 +70,7 @@ void check_mtp(CheckContext& context) {
   }
   if (!absent.empty()) {
     context.add(Code::kMtpSharesHead,
-                fmt::format("{} {} not stored; head.weight and embed.weight at the top serve the MTP block",
+                fmt::format("{} {} not stored; the MTP block uses the top-level head.weight and embed.weight",
                             absent.size() == 1 ? absent[0] : fmt::format("{} and {}", absent[0], absent[1]),
                             absent.size() == 1 ? "is" : "are"),
                 absent);
@@ -93,7 +93,7 @@ void check_mtp(CheckContext& context) {
   }
 }
 
-// A drafter that was left as it was when the model was pruned, or pruned alone.
+// Detects a drafter that was not pruned with the model, or pruned alone.
 void check_drafter_experts(CheckContext& context) {
   const ModelConfig& config = context.reading().config;
   const Manifest& manifest = *context.binding().manifest;
@@ -102,17 +102,19 @@ void check_drafter_experts(CheckContext& context) {
     const std::uint64_t experts = manifest.experts(block);
     if (experts == config.n_routed_experts) continue;
     const bool dspark = block.kind == BlockKind::kDspark;
-    if (dspark && i != 0 && experts == manifest.experts({block.kind, 0})) continue;  // said of the first stage
+    if (dspark && i != 0 && experts == manifest.experts({block.kind, 0})) continue;  // reported for the first stage
     const bool too_few = experts < config.num_experts_per_tok;
-    context.add(too_few ? Code::kConfigContradiction : Code::kDrafterExperts,
-                fmt::format("{} has a router for {} experts and as many experts, the model has {} (n_routed_experts){}",
-                            block_name(block), experts, config.n_routed_experts,
-                            too_few ? fmt::format(", and num_experts_per_tok is {}", config.num_experts_per_tok) : ""),
-                {},
-                dspark ? "Nothing to do for Outrider. For an engine that builds every stage with config.json's number, "
-                         "prune the drafter as the model was pruned."
-                : too_few ? std::string(finding_kind(Code::kDrafterExperts).remedy)
-                          : "");
+    context.add(
+        too_few ? Code::kConfigContradiction : Code::kDrafterExperts,
+        fmt::format("{} has {} experts and a router for as many, but the model has {} (n_routed_experts){}",
+                    block_name(block), experts, config.n_routed_experts,
+                    too_few ? fmt::format(", and num_experts_per_tok is {}", config.num_experts_per_tok) : ""),
+        {},
+        dspark
+            ? "Nothing to do for Outrider. For an engine that builds every stage with config.json's number, prune the "
+              "drafter like the model."
+        : too_few ? std::string(finding_kind(Code::kDrafterExperts).remedy)
+                  : "");
   }
 }
 
@@ -128,8 +130,8 @@ void check_drafter(CheckContext& context) {
   if (context.drafter.both) {
     context.add(
         Code::kConfigContradiction,
-        "mtp.* holds tensors of a DSpark drafter (main_proj, markov_head) and of an MTP block (enorm, e_proj) at "
-        "once; an artifact has one or the other");
+        "mtp.* has tensors both of a DSpark drafter (main_proj, markov_head) and of an MTP block (enorm, e_proj); an "
+        "artifact has one or the other");
   }
   if (context.drafter.kind == DrafterKind::kDspark) {
     context.add(

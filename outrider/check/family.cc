@@ -8,7 +8,7 @@
 namespace outrider {
 namespace {
 
-// Which release the dimensions are those of.
+// The release with these dimensions.
 std::string release_of(const ModelConfig& c, bool& pruned) {
   const auto is = [&](std::uint64_t layers, std::uint64_t hidden, std::uint64_t experts) {
     if (c.num_hidden_layers != layers || c.hidden_size != hidden) return false;
@@ -17,10 +17,10 @@ std::string release_of(const ModelConfig& c, bool& pruned) {
   };
   if (is(43, 4096, 256)) return "DeepSeek-V4-Flash";
   if (is(61, 7168, 384)) return "DeepSeek-V4-Pro";
-  return fmt::format("DeepSeek-V4 of its own size ({} layers, hidden size {})", c.num_hidden_layers, c.hidden_size);
+  return fmt::format("DeepSeek-V4 of another size ({} layers, hidden size {})", c.num_hidden_layers, c.hidden_size);
 }
 
-// The form most elements of a group are stored in, or empty.
+// The storage form of most elements of a group; empty if there are none.
 std::string main_form(const CheckReport& report, ModuleGroup group, bool drafter) {
   const GroupSummary* most = nullptr;
   for (const GroupSummary& g : report.groups) {
@@ -65,7 +65,7 @@ std::string dialect_of(const BindingReport& binding) {
   std::uint64_t v3 = 0;
   for (const TensorName& name : binding.names) {
     if (name.kind != TensorName::Kind::kParameter) continue;
-    // At the top, transformers writes its own names beside official ones of the layers.
+    // At the top level, transformers writes its own names beside official ones of the layers.
     if (name.block.kind != BlockKind::kTop) {
       official += name.dialect.official;
       hugging_face += name.dialect.hugging_face;

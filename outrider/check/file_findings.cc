@@ -25,7 +25,7 @@ Code code_of(HeaderFault fault) {
   }
 }
 
-// The names of tensors that lie past the end of a truncated file.
+// The names of tensors past the end of a truncated file.
 std::vector<std::string> cut_off(const Checkpoint& checkpoint, std::uint32_t file) {
   std::vector<std::string> names;
   const ShardFile& shard = checkpoint.files()[file];
@@ -36,7 +36,7 @@ std::vector<std::string> cut_off(const Checkpoint& checkpoint, std::uint32_t fil
   return names;
 }
 
-// The names of tensors that the index lists in a file, and that are in no other.
+// The names of tensors that the index lists in a file and that are in no other file.
 std::vector<std::string> listed_in(const Checkpoint& checkpoint, std::uint32_t file) {
   std::vector<std::string> names;
   for (const AbsentTensor& absent : checkpoint.absent()) {
@@ -45,7 +45,7 @@ std::vector<std::string> listed_in(const Checkpoint& checkpoint, std::uint32_t f
   return names;
 }
 
-// Of files named model-00001-of-00003.safetensors: those of the set that are not there.
+// The missing files of a set named model-00001-of-00003.safetensors.
 std::vector<std::string> numbered_but_absent(const Checkpoint& checkpoint) {
   static const std::regex numbered(R"((.{0,200}-)(\d{5})-of-(\d{5})(\.safetensors))");
   std::set<std::string> there;
@@ -62,12 +62,12 @@ std::vector<std::string> numbered_but_absent(const Checkpoint& checkpoint) {
   return absent;
 }
 
-// A file that the index does not name.
+// Reports a file that the index does not list.
 void check_stray(CheckContext& context, std::uint32_t f) {
   const ShardFile& file = context.checkpoint().files()[f];
   if (file.fault) {
     context.add(Code::kStrayFile,
-                fmt::format("{} is not named by the index, and is no safetensors file that can be read", file.name), {},
+                fmt::format("{} is not in the index and is not a readable safetensors file", file.name), {},
                 "Delete the file; the model does not need it.");
     return;
   }
@@ -75,7 +75,7 @@ void check_stray(CheckContext& context, std::uint32_t f) {
   const std::uint64_t lacking = context.unread ? context.unread->lacking_in(f) : 0;
   if (lacking == 0) {
     context.add(Code::kStrayFile,
-                fmt::format("{} ({}) is not named by the index; its tensors are not used", file.name, tensors));
+                fmt::format("{} ({}) is not in the index; its tensors are not used", file.name, tensors));
     return;
   }
   std::vector<std::string> names;
@@ -83,7 +83,7 @@ void check_stray(CheckContext& context, std::uint32_t f) {
     if (context.checkpoint().tensors()[t].file == f) names.push_back(context.checkpoint().name(t));
   }
   context.add(Code::kTensorNotInIndex,
-              fmt::format("{} ({}) is not named by the index, and the model lacks {} of them", file.name, tensors,
+              fmt::format("{} ({}) is not in the index, but the model needs {} of them", file.name, tensors,
                           lacking == file.tensor_count ? "all" : grouped(lacking)),
               names);
 }
@@ -97,10 +97,10 @@ void check_disagreements(CheckContext& context) {
     if (example.contains(d.kind)) continue;
     switch (d.kind) {
       case Kind::kNowhere:
-        example[d.kind] = fmt::format("the index says that {} is in {}; it is in no file", d.tensor, d.file);
+        example[d.kind] = fmt::format("the index lists {} in {}, but it is in no file", d.tensor, d.file);
         break;
       case Kind::kOtherShard:
-        example[d.kind] = fmt::format("the index says that {} is in {}; it is in {}", d.tensor, d.file, d.other_file);
+        example[d.kind] = fmt::format("the index lists {} in {}, but it is in {}", d.tensor, d.file, d.other_file);
         break;
       case Kind::kNotInIndex:
         example[d.kind] = fmt::format("{} is in {} but not in the index", d.tensor, d.file);
@@ -110,18 +110,18 @@ void check_disagreements(CheckContext& context) {
   const auto add = [&](Kind kind, Code code) {
     if (names[kind].empty()) return;
     const std::size_t more = names[kind].size() - 1;
-    context.add(code, example[kind] + (more == 0 ? "" : fmt::format(", and {} like it", grouped(more))), names[kind]);
+    context.add(code, example[kind] + (more == 0 ? "" : fmt::format("; and {} more", grouped(more))), names[kind]);
   };
   add(Kind::kNowhere, Code::kIndexNamesAbsentTensor);
   add(Kind::kOtherShard, Code::kTensorInOtherShard);
   add(Kind::kNotInIndex, Code::kTensorNotInIndex);
 }
 
-// Sound, but a trap for scripts: experts of one block spread over files.
+// Sound, but scripts stumble: experts of one block spread over files.
 void check_sharding(CheckContext& context) {
   if (context.report.binding == nullptr || context.checkpoint().names_only()) return;
   const BindingReport& binding = context.binding();
-  // Files by block; a block's experts nearly always lie in one or two.
+  // Files by block; a block's experts are nearly always in one or two.
   std::map<std::pair<BlockKind, std::uint32_t>, std::vector<std::uint32_t>> files;
   std::vector<std::uint32_t>* of_block = nullptr;
   Block last{BlockKind::kTop, 0};
@@ -146,7 +146,7 @@ void check_sharding(CheckContext& context) {
   }
   if (spread != 0) {
     context.add(Code::kUnusualSharding,
-                fmt::format("the experts of {} lie in up to {} files each; every expert is there",
+                fmt::format("the experts of {} are spread over up to {} files each; none is missing",
                             count_text(spread, "layer"), most));
   }
 }
@@ -169,7 +169,7 @@ void check_files(CheckContext& context) {
       std::vector<std::string> names = listed_in(checkpoint, f);
       if (*file.fault == HeaderFault::kTruncated) names = cut_off(checkpoint, f);
       context.add(code_of(*file.fault),
-                  file.problem + (held.empty() ? "" : fmt::format(" By the index it holds {}.", held)), names);
+                  file.problem + (held.empty() ? "" : fmt::format(" The index lists {} in it.", held)), names);
     } else if (!file.fault && !file.data_aligned) {
       unaligned.push_back(file.name);
     }
@@ -179,7 +179,7 @@ void check_files(CheckContext& context) {
     const std::string& why = checkpoint.files()[0].problem;
     context.add(
         Code::kNamesOnly,
-        fmt::format("none of the {} is here{}: names were checked; dtypes, shapes and data could not be verified",
+        fmt::format("none of the {} is present{}: names were checked; dtypes, shapes and data could not be verified",
                     count_text(missing, "file that the index names", "files that the index names"),
                     why.empty() ? "" : fmt::format(" ({}: {})", checkpoint.files()[0].name, why)));
   } else if (missing != 0) {
@@ -196,7 +196,7 @@ void check_files(CheckContext& context) {
   }
   if (!unaligned.empty()) {
     context.add(Code::kUnalignedData,
-                fmt::format("{}{}: the data of {} starts at an odd place", unaligned[0],
+                fmt::format("{}{}: the data of {} is unaligned", unaligned[0],
                             unaligned.size() == 1 ? "" : fmt::format(" and {} more", unaligned.size() - 1),
                             unaligned.size() == 1 ? "this file" : "these files"));
   }
@@ -204,9 +204,9 @@ void check_files(CheckContext& context) {
     const std::vector<std::string> absent = numbered_but_absent(checkpoint);
     const bool lacks = context.report.plan == nullptr && !absent.empty();
     context.add(Code::kIndexMissing,
-                fmt::format("{} and no model.safetensors.index.json; what they hold is known from their headers{}",
+                fmt::format("{} and no model.safetensors.index.json; their contents are known from their headers{}",
                             count_text(checkpoint.files().size(), "safetensors file"),
-                            lacks ? fmt::format(". By the numbers in their names, {} lacking: {}{}",
+                            lacks ? fmt::format(". According to their names, {} missing: {}{}",
                                                 count_text(absent.size(), "file is", "files are"), absent[0],
                                                 absent.size() == 1 ? "" : ", …")
                                   : ""));
@@ -228,7 +228,7 @@ void check_files(CheckContext& context) {
       !checkpoint.names_only() && missing == 0 && all_read && checkpoint.index_total_size().has_value();
   if (comparable && *checkpoint.index_total_size() != checkpoint.tensor_bytes()) {
     context.add(Code::kIndexTotalSize,
-                fmt::format("metadata.total_size is {}, the tensors have {} bytes",
+                fmt::format("metadata.total_size is {}, but the tensors have {} bytes",
                             grouped(*checkpoint.index_total_size()), grouped(checkpoint.tensor_bytes())));
   }
   check_sharding(context);

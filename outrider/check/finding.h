@@ -11,8 +11,8 @@
 namespace outrider {
 
 enum class Severity {
-  kInfo,     // worth knowing; nothing to do
-  kNote,     // sound for Outrider; another engine, or another use, may stumble
+  kInfo,     // for information; nothing to do
+  kNote,     // sound for Outrider, but another engine, or another use, may fail
   kWarning,  // runs, but worse than it should, or the artifact contradicts itself
   kError,    // does not run, or must not
 };
@@ -113,9 +113,9 @@ const FindingKind& finding_kind(Code id);
 
 struct Finding {
   Code id;
-  std::string message;  // what was found here, a sentence or two
+  std::string message;  // the details, in a sentence or two
   std::vector<TensorPattern> tensors;
-  std::string remedy;  // where it is more precise than the kind's
+  std::string remedy;  // overrides the kind's, if not empty
 
   const FindingKind& kind() const { return finding_kind(id); }
   std::string_view remedy_text() const { return remedy.empty() ? kind().remedy : std::string_view(remedy); }

@@ -1,4 +1,4 @@
-// Every row of the catalogue of artifacts that go wrong, and every other finding: an artifact built to have it.
+// Every row of the catalogue of faulty artifacts, and every other finding: builds an artifact with the fault.
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -30,7 +30,7 @@ using testing::TempDir;
 using testing::write_file;
 using Tensors = std::vector<Checkpoint::Listed>;
 
-// A tiny artifact that tests take apart.
+// A tiny artifact that tests modify.
 struct Artifact {
   nlohmann::json config;
   Tensors tensors;
@@ -79,7 +79,7 @@ std::string all(const CheckReport& report) {
   return out;
 }
 
-// The finding is there, with the severity's effect on the exit status, and names the tensor.
+// Expects the finding, its effect on the exit status, and the tensor among its names.
 void expect(const CheckReport& report, Code code, int exit_status, const std::string& tensor = "") {
   const Finding* f = find(report, code);
   ASSERT_NE(f, nullptr) << finding_kind(code).code << " is not among\n" << all(report);
@@ -105,7 +105,7 @@ void patch(const std::filesystem::path& directory, const std::string& tensor,
   write_file(file.path, bytes);
 }
 
-// A BF16 tensor's values with other last bits, to another tensor of BF16 or F32: as further training leaves them.
+// Copies a BF16 tensor with different low bits to another tensor of BF16 or F32, as further training would change it.
 void train(const std::filesystem::path& directory, const std::string& from, const std::string& to) {
   std::string values;
   patch(directory, from,
@@ -126,7 +126,7 @@ CheckReport check_data(const std::filesystem::path& directory) {
   return check_path(directory, options);
 }
 
-TEST(Findings, ASoundArtifactHasNeitherErrorsNorWarnings) {
+TEST(Findings, ASoundArtifactHasNoErrorsOrWarnings) {
   for (const Family family : {Family::kOfficial, Family::kBf16, Family::kNvfp4, Family::kModelopt, Family::kFp8,
                               Family::kHuggingFace, Family::kDspark}) {
     for (const char* shape : {"tiny", "pro-tiny"}) {
@@ -138,7 +138,7 @@ TEST(Findings, ASoundArtifactHasNeitherErrorsNorWarnings) {
 }
 
 // Row 1.
-TEST(Findings, MtpHeadOnlyAtTheTop) {
+TEST(Findings, MtpHeadOnlyAtTheTopLevel) {
   expect(artifact(Family::kBf16).check(), Code::kMtpSharesHead, 0, "mtp.0.head.weight");
   const CheckReport with = artifact(Family::kBf16, true).check();
   EXPECT_EQ(find(with, Code::kMtpSharesHead), nullptr);
@@ -177,7 +177,7 @@ TEST(Findings, MtpQuantised) {
 }
 
 // Row 4.
-TEST(Findings, MtpBlockOfAnotherLayersType) {
+TEST(Findings, MtpBlockWithAnotherLayerType) {
   Artifact a = artifact();
   a.tensors.push_back({"mtp.0.attn.compressor.wkv.weight", Dtype::kBF16, {128, 256}});
   a.tensors.push_back({"mtp.0.attn.indexer.weights_proj.weight", Dtype::kBF16, {4, 256}});
@@ -205,7 +205,7 @@ TEST(Findings, QuantizationTargetsInTheOtherDialect) {
   EXPECT_THAT(all(report), HasSubstr("other dialect"));
   EXPECT_THAT(all(report), HasSubstr("match no module"));
   a.config["quantization_config"]["config_groups"]["group_0"]["targets"] = {"re:((((a*)*)*)*)*$b", "re:("};
-  EXPECT_THAT(all(a.check()), HasSubstr("no valid regular expression"));
+  EXPECT_THAT(all(a.check()), HasSubstr("not a valid regular expression"));
   Artifact none = artifact(Family::kOfficial);
   none.config.erase("quantization_config");
   expect(none.check(), Code::kQuantizationConfigMismatch, 0);
@@ -240,7 +240,7 @@ TEST(Findings, NvidiasDescriptionOfNvfp4) {
   expect(draft, Code::kQuantizationConfigMismatch, 0, "mtp.0.ffn.experts.0.w1.weight");
   EXPECT_THAT(all(draft), HasSubstr("stored MXFP4, declared NVFP4"));
   EXPECT_THAT(std::string(find(draft, Code::kQuantizationConfigMismatch)->remedy_text()), HasSubstr("\"mtp.*\""));
-  // Only listed layers are NVFP4.
+  // Only the listed layers are NVFP4.
   for (int i = 0; i < 6; ++i)
     q["quantized_layers"][fmt::format("layers.{}.ffn.experts", i)] = {{"quant_algo", "NVFP4"}};
   EXPECT_EQ(a.check().exit_status(true), 0) << all(a.check());
@@ -248,13 +248,13 @@ TEST(Findings, NvidiasDescriptionOfNvfp4) {
   expect(a.check(), Code::kQuantizationConfigMismatch, 0, "layers.2.ffn.experts.0.w1.weight");
 }
 
-TEST(Findings, ExpertsOfAnotherFormThanDeclared) {
+TEST(Findings, ExpertsNotStoredAsDeclared) {
   Artifact a = artifact(Family::kOfficial);
   a.config["expert_dtype"] = "fp8";
   expect(a.check(), Code::kQuantizationConfigMismatch, 0, "layers.0.ffn.experts.0.w1.weight");
   a.config["expert_dtype"] = "fp4";
   EXPECT_EQ(find(a.check(), Code::kQuantizationConfigMismatch), nullptr) << all(a.check());
-  // A draft that was left in BF16, where the config promises FP8 and FP4.
+  // A drafter left in BF16, although the config declares FP8 and FP4.
   Artifact mixed = artifact(Family::kOfficial);
   mixed.remove([](const std::string& name) { return name.starts_with("mtp."); });
   for (const auto& t : artifact(Family::kBf16).tensors) {
@@ -265,12 +265,12 @@ TEST(Findings, ExpertsOfAnotherFormThanDeclared) {
   EXPECT_EQ(find(mixed.check(), Code::kQuantizationConfigMismatch), nullptr) << all(mixed.check());
 }
 
-TEST(Findings, AMethodThatNobodyKnows) {
+TEST(Findings, UnknownQuantMethod) {
   Artifact a = artifact(Family::kBf16);
   a.config["quantization_config"] = {{"quant_method", "residue-number-system"}};
   const CheckReport report = a.check();
   expect(report, Code::kQuantizationConfigMismatch, 0);
-  EXPECT_THAT(all(report), HasSubstr("none that Outrider knows"));
+  EXPECT_THAT(all(report), HasSubstr("unknown"));
   EXPECT_THAT(std::string(find(report, Code::kQuantizationConfigMismatch)->remedy_text()), Not(HasSubstr("Remove")));
   a.config["quantization_config"] = {{"quant_method", "gptq"}};
   EXPECT_THAT(all(a.check()), HasSubstr("no weight is quantised"));
@@ -279,7 +279,7 @@ TEST(Findings, AMethodThatNobodyKnows) {
   EXPECT_THAT(all(fp8.check()), HasSubstr("no weight is stored in that form"));
 }
 
-TEST(Findings, AForeignFormIsToldOnceAndNothingOfItsParts) {
+TEST(Findings, AForeignFormatIsOneFinding) {
   Artifact a = artifact(Family::kBf16);
   a.config["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
   for (auto& t : a.tensors) {
@@ -295,7 +295,7 @@ TEST(Findings, AForeignFormIsToldOnceAndNothingOfItsParts) {
   ASSERT_TRUE(report.foreign.has_value());
   EXPECT_EQ(report.plan, nullptr);
   EXPECT_THAT(report.family, HasSubstr("GPTQ"));
-  EXPECT_THAT(report_text(report, 90, false, false), HasSubstr("NOT A FORM THAT OUTRIDER READS"));
+  EXPECT_THAT(report_text(report, 90, false, false), HasSubstr("UNSUPPORTED STORAGE FORM"));
 }
 
 TEST(Findings, ScalesOfTheKvCacheAreKnown) {
@@ -312,7 +312,7 @@ TEST(Findings, ScalesOfTheKvCacheAreKnown) {
   expect(a.check(), Code::kUnknownTensor, 0, "layers.0.ffn.k_scale");
 }
 
-TEST(Findings, FilesThatDescribeAnotherQuantisation) {
+TEST(Findings, FilesThatDescribeADifferentQuantisation) {
   TempDir dir;
   const Artifact a = artifact(Family::kW4A16);
   a.write(dir.path());
@@ -332,7 +332,7 @@ TEST(Findings, FilesThatDescribeAnotherQuantisation) {
   nvidia.write(sound.path());
   write_file(sound / "hf_quant_config.json", description);
   EXPECT_FALSE(check_path(sound.path()).has(Code::kStaleQuantizationFile)) << all(check_path(sound.path()));
-  // Engines read it where config.json says nothing.
+  // Engines read it if config.json declares nothing.
   nvidia.config.erase("quantization_config");
   write_file(sound / "config.json", nvidia.config.dump());
   EXPECT_FALSE(check_path(sound.path()).has(Code::kQuantizationConfigMismatch));
@@ -360,7 +360,7 @@ TEST(Findings, SpellingsOfScales) {
 }
 
 // Row 7.
-TEST(Findings, LostConfigFieldsAreListedAtOnceWithWhatTheTensorsSay) {
+TEST(Findings, MissingConfigFieldsAreListedTogetherWithTheTensorsValues) {
   Artifact a = artifact();
   for (const char* field : {"compress_ratios", "num_hash_layers", "rope_scaling", "num_nextn_predict_layers"})
     a.config.erase(field);
@@ -371,7 +371,7 @@ TEST(Findings, LostConfigFieldsAreListedAtOnceWithWhatTheTensorsSay) {
   EXPECT_THAT(message, HasSubstr("the tensors on disk say 2 (layers with gate.tid2eid)"));
   EXPECT_THAT(message, HasSubstr("rope_scaling"));
   EXPECT_THAT(message, HasSubstr("num_nextn_predict_layers (n_mtp_layers) is missing: the tensors on disk say 1"));
-  // With what the tensors say, the rest can still be checked.
+  // With the values from the tensors, the rest can still be checked.
   EXPECT_EQ(find(report, Code::kParameterMissing), nullptr);
   EXPECT_NE(report.binding, nullptr);
 }
@@ -402,7 +402,7 @@ TEST(Findings, ConfigThatContradictsItselfOrTheTensors) {
   expect(head.check(), Code::kConfigContradiction, 1);
 }
 
-TEST(Findings, TheHuggingFaceSpellingReadsTheSame) {
+TEST(Findings, TheHuggingFaceSpellingIsEquivalent) {
   Artifact a = artifact(Family::kHuggingFace);
   for (const char* field : {"compress_ratios", "num_hash_layers", "rope_scaling", "qk_rope_head_dim", "rope_theta",
                             "compress_rope_theta"}) {
@@ -451,10 +451,10 @@ TEST(Findings, DsparkDrafter) {
 }
 
 // Row 10.
-TEST(Findings, AliasThatLies) {
+TEST(Findings, AliasThatDiffers) {
   TempDir dir;
   Artifact a = artifact(Family::kBf16, true);
-  a["mtp.0.head.weight"].dtype = Dtype::kF32;  // as repaired artifacts have it; values are compared after widening
+  a["mtp.0.head.weight"].dtype = Dtype::kF32;  // as in repaired artifacts; values are compared after widening
   a.write(dir.path());
   patch(dir.path(), "mtp.0.head.weight", [&](std::span<std::byte> wide) {
     const Checkpoint c = Checkpoint::open(dir.path());
@@ -471,12 +471,12 @@ TEST(Findings, AliasThatLies) {
   expect(report, Code::kAliasDiffers, 0, "mtp.0.head.weight");
   EXPECT_THAT(find(report, Code::kAliasDiffers)->message,
               AllOf(HasSubstr("in 1 of"), HasSubstr("relative error"), HasSubstr("largest difference")));
-  // A dead head is no matter of training.
+  // A dead head is not the result of training.
   patch(dir.path(), "mtp.0.head.weight", [](std::span<std::byte> bytes) { std::ranges::fill(bytes, std::byte{0}); });
   expect(check_data(dir.path()), Code::kAllZero, 1, "mtp.0.head.weight");
 }
 
-// The drafting block's own head and embedding count, in whatever order files hold them and the model's.
+// The drafting block's own head and embedding are used, in whatever order files contain them and the model's.
 TEST(Findings, OwnHeadsWinInAnyOrderOfFiles) {
   for (const Family family : {Family::kBf16, Family::kDspark}) {
     const bool dspark = family == Family::kDspark;
@@ -531,7 +531,7 @@ TEST(Findings, DsparkDrafterWithItsOwnHead) {
     for (const Code code : {Code::kOutsideModel, Code::kUnknownTensor, Code::kDrafterIncomplete})
       EXPECT_FALSE(report.has(code)) << all(report);
     EXPECT_THAT(report_text(report, 200, false, false), HasSubstr("own embedding, own head"));
-    // Random numbers are no training.
+    // Random numbers are not trained values.
     expect(check_data(dir.path()), Code::kMtpInitialValues, 1,
            std::string(head) == "mtp.2.lm_head.weight" ? head : embed);
     train(dir.path(), "embed.weight", embed);
@@ -545,7 +545,7 @@ TEST(Findings, DsparkDrafterWithItsOwnHead) {
     a.tensors.back().dtype = Dtype::kI64;
     expect(a.check(), Code::kDrafterIncomplete, 0, head);
   }
-  // Without its own it is shared: nothing is missing, and the map has no line for it.
+  // Without its own, it shares the model's: nothing is missing, and the map has no line for it.
   const CheckReport shared = artifact(Family::kDspark).check();
   EXPECT_EQ(shared.drafter.own_heads, 0U);
   EXPECT_THAT(parameter_map(shared), Not(HasSubstr("mtp.0.embed.weight")));
@@ -566,7 +566,7 @@ TEST(Findings, FilesThatDisagreeWithTheIndex) {
   const CheckReport gone = check_path(dir.path());
   expect(gone, Code::kShardMissing, 1, "model-00002-of-00003.safetensors");
   EXPECT_EQ(gone.count(Severity::kError), 1U) << all(gone);
-  EXPECT_THAT(find(gone, Code::kShardMissing)->message, HasSubstr("By the index it holds"));
+  EXPECT_THAT(find(gone, Code::kShardMissing)->message, HasSubstr("The index lists"));
   EXPECT_EQ(gone.plan, nullptr);
   write_file(second, "version https://git-lfs.github.com/spec/v1\n");
   const CheckReport pointer = check_path(dir.path());
@@ -603,7 +603,7 @@ TEST(Findings, FilesThatDisagreeWithTheIndex) {
   expect(check_path(dir.path()), Code::kDuplicateTensor, 1);
   std::filesystem::remove(dir / "stray.safetensors");
   expect(check_path(dir.path()), Code::kIndexMissing, 0);
-  // An index that forgot a file which the model needs.
+  // An index that lacks a file which the model needs.
   changed = index;
   auto& map = changed["weight_map"];
   for (auto it = map.begin(); it != map.end();) {
@@ -616,14 +616,14 @@ TEST(Findings, FilesThatDisagreeWithTheIndex) {
   EXPECT_EQ(find(stale, Code::kStrayFile), nullptr);
 }
 
-// For commands that refuse an incomplete checkpoint: files once, faults by pattern.
-TEST(Findings, IncompleteInAFewLines) {
+// The text for commands that refuse an incomplete checkpoint: each file once, faults by pattern.
+TEST(Findings, IncompleteTextIsShort) {
   TempDir dir;
   artifact(Family::kBf16, false, "tiny", 3).write(dir.path());
   std::filesystem::remove(dir / "model-00002-of-00003.safetensors");
   const std::string missing = incomplete_text(check_path(dir.path()));
   EXPECT_EQ(std::count(missing.begin(), missing.end(), '\n'), 1) << missing;
-  EXPECT_THAT(missing, HasSubstr("model-00002-of-00003.safetensors is not there. By the index it holds"));
+  EXPECT_THAT(missing, HasSubstr("model-00002-of-00003.safetensors is not there. The index lists"));
   Artifact a = artifact(Family::kBf16);
   a.remove([](const std::string& name) { return name.find("experts.") != std::string::npos && name[0] == 'l'; });
   const std::string faults = incomplete_text(a.check());
@@ -717,7 +717,7 @@ TEST(Findings, FaultyExponentsStoredAsBytes) {
   expect(check_data(dir.path()), Code::kBadScale, 1, scale);
 }
 
-TEST(Findings, FloatScalesOfZeroOrBelow) {
+TEST(Findings, FloatScalesThatAreZeroOrNegative) {
   TempDir dir;
   const Artifact a = artifact(Family::kFp8);
   for (const std::uint32_t code : {0x00000000U, 0x80000000U, 0xbf800000U, 0x7fc00000U}) {
@@ -752,7 +752,7 @@ TEST(Findings, Tokenizer) {
 }
 
 // Row 14.
-TEST(Findings, PointerOrPageInPlaceOfAFile) {
+TEST(Findings, PointerOrPageInsteadOfAFile) {
   TempDir dir;
   artifact(Family::kBf16, false, "tiny", 3).write(dir.path());
   write_file(dir / "model-00002-of-00003.safetensors",
@@ -767,7 +767,7 @@ TEST(Findings, PointerOrPageInPlaceOfAFile) {
 }
 
 // Row 15.
-TEST(Findings, ScalesThatTheIndexAloneKnows) {
+TEST(Findings, ScalesOnlyInTheIndex) {
   TempDir dir;
   Artifact a = artifact();
   a.write(dir.path());
@@ -778,7 +778,7 @@ TEST(Findings, ScalesThatTheIndexAloneKnows) {
   const CheckReport report = check_path(dir.path());
   expect(report, Code::kIndexNamesAbsentTensor, 1, "layers.0.attn.wo_a.scale");
   expect(report, Code::kCompanionMissing, 1, "layers.0.attn.wo_a.scale");
-  // A BF16 wo_a beside FP8 attention is legitimate, and has no scale.
+  // A BF16 wo_a beside FP8 attention is legitimate and has no scale.
   for (auto& t : a.tensors) {
     if (t.name.ends_with("attn.wo_a.weight") && t.name.starts_with("layers.")) t.dtype = Dtype::kBF16;
   }
@@ -790,7 +790,7 @@ TEST(Findings, ScalesThatTheIndexAloneKnows) {
 }
 
 // Row 16.
-TEST(Findings, HalfAnExpert) {
+TEST(Findings, IncompleteExpert) {
   Artifact a = artifact();
   a.remove([](const std::string& n) { return n.starts_with("layers.4.ffn.experts.2.w3."); });
   const CheckReport report = a.check();
@@ -822,7 +822,7 @@ TEST(Findings, TransposedByShape) {
   EXPECT_THAT(find(one.check(), Code::kWrongShape)->message, HasSubstr("is transposed: stored [256, 128]"));
 }
 
-// Each expert of a stack is looked at by itself.
+// Each expert of a stack is checked by itself.
 TEST(Findings, FaultyValuesInAStack) {
   TempDir dir;
   const Artifact a = artifact(Family::kHuggingFace);
@@ -840,7 +840,7 @@ TEST(Findings, FaultyValuesInAStack) {
   with([](std::span<std::byte> bytes) { std::ranges::fill(bytes.subspan(6 * kHalf, kHalf), std::byte{0}); },
        Code::kAllZero, gate_up + ", gate (w1) of expert 3: all 32,768 values are zero");
   with([](std::span<std::byte> bytes) { std::memcpy(&bytes[2 * kHalf], bytes.data(), 2 * kHalf); },
-       Code::kIdenticalExperts, "experts 0 and 1 of layers.1 have the same gate (w1), up (w3), byte for byte");
+       Code::kIdenticalExperts, "experts 0 and 1 of layers.1 have byte-identical gate (w1), up (w3)");
 }
 
 TEST(Findings, ExpertThatIsACopyOfAnother) {
@@ -886,7 +886,7 @@ TEST(Findings, QuantisedWhereNative) {
   EXPECT_NE(report.plan, nullptr);
 }
 
-// Row 20, where dtypes show it.
+// Row 20, visible from dtypes.
 TEST(Findings, ScalesCastToNumbers) {
   Artifact a = artifact();
   a["layers.0.ffn.experts.0.w1.scale"].dtype = Dtype::kBF16;
@@ -908,7 +908,7 @@ TEST(Findings, MtpAtItsInitialValues) {
       }
     });
   }
-  // Norms of 1 alone could be trained ones; projections of another spread say so.
+  // Norms of 1 alone could be trained; projections with another spread show that they are.
   EXPECT_EQ(find(check_data(dir.path()), Code::kMtpInitialValues), nullptr);
   for (const char* name : {"mtp.0.e_proj.weight", "mtp.0.h_proj.weight"}) {
     patch(dir.path(), name, [](std::span<std::byte> bytes) {
@@ -921,8 +921,8 @@ TEST(Findings, MtpAtItsInitialValues) {
   expect(check_data(dir.path()), Code::kMtpInitialValues, 1, "mtp.0.enorm.weight");
 }
 
-// Rows 22 and 23: not faults of the weights; said so that nobody looks for one.
-TEST(Findings, WhatLooksLikeABadDraftHeadAndIsNot) {
+// Rows 22 and 23: not faults of the weights; reported so that nobody looks for one.
+TEST(Findings, SettingsThatLookLikeABadDraftHead) {
   TempDir dir;
   artifact().write(dir.path());
   EXPECT_TRUE(check_path(dir.path()).has(Code::kMtpChained));
@@ -980,8 +980,8 @@ TEST(Findings, OtherModels) {
   EXPECT_THAT(seen.family, HasSubstr("vision"));
 }
 
-// Names of the neighbour's model that an unanchored rule would take for ours.
-TEST(Findings, NamesAreNotMatchedByFragments) {
+// Names of a similar model that an unanchored rule would match.
+TEST(Findings, NamesMatchOnlyAsAWhole) {
   Artifact a = artifact();
   for (const char* name :
        {"mtp.0.markov_head.head.weight", "layers.1.engram.embed.weight", "layers.01.attn_norm.weight",
@@ -1045,7 +1045,7 @@ TEST(Findings, Reference) {
   expect(report, Code::kReferenceValues, 1, "norm.weight");
   expect(report, Code::kReferenceConfig, 1);
   EXPECT_THAT(all(report), HasSubstr("swiglu_limit is 7"));
-  // The same weights under other names are the same weights.
+  // The same weights under different names are equal.
   const Artifact renamed = artifact(Family::kHuggingFace);
   renamed.write(copy.path());
   const CheckReport compared = check_path(copy.path(), options);
@@ -1055,14 +1055,14 @@ TEST(Findings, Reference) {
   }
 }
 
-// BF16 values as a test changes them: a stack [4, rows, cols], or a matrix.
+// BF16 values to permute: a stack [4, rows, cols], or a matrix.
 std::vector<std::uint16_t> values_of(std::span<const std::byte> bytes) {
   std::vector<std::uint16_t> out(bytes.size() / 2);
   std::memcpy(out.data(), bytes.data(), bytes.size());
   return out;
 }
 
-TEST(Findings, ReferenceSaysWhereValuesHaveGone) {
+TEST(Findings, ReferenceFindsMisplacedValues) {
   TempDir source;
   TempDir copy;
   const Artifact a = artifact(Family::kHuggingFace);
@@ -1070,7 +1070,7 @@ TEST(Findings, ReferenceSaysWhereValuesHaveGone) {
   CheckOptions options;
   options.reference = source.path();
   const std::string stack = "model.layers.3.mlp.experts.gate_up_proj";  // [4, 256, 256]: 2*width is D
-  // `from`: which element of the stack, by expert, row and column, stands at another.
+  // `from`: maps each element of the stack (expert, row, column) to the element whose value it gets.
   using Index = std::array<std::size_t, 3>;
   const auto with = [&](const std::function<Index(Index)>& from, const std::string& text) {
     SCOPED_TRACE(text);
@@ -1088,7 +1088,7 @@ TEST(Findings, ReferenceSaysWhereValuesHaveGone) {
     EXPECT_FALSE(find(report, Code::kReferenceValues)->remedy.empty());
   };
   with([](Index i) { return Index{i[0], i[2], i[1]}; }, "is transposed in all 4 experts");
-  with([](Index i) { return Index{i[0], (i[1] + 128) % 256, i[2]}; }, "has gate and up exchanged in all 4 experts");
+  with([](Index i) { return Index{i[0], (i[1] + 128) % 256, i[2]}; }, "has gate and up swapped in all 4 experts");
   with(
       [](Index i) {
         return Index{i[0], i[1] % 2 * 128 + i[1] / 2, i[2]};
@@ -1096,11 +1096,11 @@ TEST(Findings, ReferenceSaysWhereValuesHaveGone) {
       "rows interleaved in all 4 experts, 1 at a time, not");
   with([](Index i) { return Index{i[0], (i[1] + 1) % 2 * 128 + i[1] / 2, i[2]}; }, "1 at a time, up's first");
   with([](Index i) { return Index{i[0], i[1] / 32 % 2 * 128 + i[1] / 64 * 32 + i[1] % 32, i[2]}; }, "32 at a time");
-  with([](Index i) { return Index{(i[0] + 1) % 4, i[1], i[2]}; }, "expert 0 of layers.3 holds expert 1's values");
+  with([](Index i) { return Index{(i[0] + 1) % 4, i[1], i[2]}; }, "expert 0 of layers.3 has the values of expert 1");
   with([](Index i) { return Index{i[0], std::min<std::size_t>(i[1] / 128 * 128 + 127, i[1] + 5), i[2]}; }, "row r + 5");
 }
 
-TEST(Findings, ReferenceOfAnotherDtype) {
+TEST(Findings, ReferenceWithAnotherDtype) {
   TempDir source;
   TempDir copy;
   Artifact wide = artifact(Family::kBf16);
@@ -1115,7 +1115,7 @@ TEST(Findings, ReferenceOfAnotherDtype) {
   std::vector<float> values(128 * 256);
   patch(source.path(), "layers.3.attn.wq_a.weight",
         [&](std::span<std::byte> bytes) { std::memcpy(values.data(), bytes.data(), bytes.size()); });
-  // Rounding to BF16 (here: toward zero) is another dtype, and no other values.
+  // Rounding to BF16 (here: toward zero) changes the dtype, not the values.
   patch(copy.path(), "layers.3.attn.wq_a.weight", [&](std::span<std::byte> bytes) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       std::memcpy(&bytes[2 * i], reinterpret_cast<const char*>(&values[i]) + 2, 2);
@@ -1131,7 +1131,7 @@ TEST(Findings, ReferenceOfAnotherDtype) {
 }
 
 // The reference's own trained head is part of it; a copy of the model's is not.
-TEST(Findings, OwnHeadThatTheReferenceHas) {
+TEST(Findings, OwnHeadOfTheReference) {
   TempDir source;
   TempDir copy;
   artifact(Family::kBf16).write(copy.path());
@@ -1143,15 +1143,15 @@ TEST(Findings, OwnHeadThatTheReferenceHas) {
   expect(check_path(copy.path(), options), Code::kReferenceLost, 1, "mtp.0.head.weight");
 }
 
-// Nothing but bind() makes a plan, and nothing but a plan gives weights.
+// Only bind() creates a plan, and only a plan gives access to weights.
 static_assert(!std::is_default_constructible_v<CompletePlan>);
 static_assert(!std::is_constructible_v<CompletePlan, BindingReport>);
 static_assert(!std::is_default_constructible_v<Weights>);
 static_assert(!std::is_constructible_v<Weights, std::shared_ptr<const BindingReport>>);
 static_assert(std::is_constructible_v<Weights, std::shared_ptr<const CompletePlan>>);
 
-// A plan is the only way to weights; its slices hold what the tensors hold.
-TEST(Weights, AreReadThroughACompletePlan) {
+// A plan is the only way to weights; its slices are the tensors' bytes.
+TEST(Weights, AreAccessedThroughACompletePlan) {
   TempDir dir;
   artifact(Family::kHuggingFace).write(dir.path());
   const CheckReport report = check_path(dir.path());
@@ -1170,7 +1170,7 @@ TEST(Weights, AreReadThroughACompletePlan) {
   EXPECT_TRUE(weights.bytes(*w1, Component::kScale).empty());
 }
 
-TEST(Catalogue, EveryFindingHasItsPage) {
+TEST(Catalogue, EveryFindingHasAPage) {
   for (const FindingKind& kind : finding_kinds()) {
     const auto path =
         std::filesystem::path(OUTRIDER_SOURCE_DIR) / "docs" / "findings" / (std::string(kind.code) + ".md");
@@ -1200,7 +1200,7 @@ TEST(Report, JsonHasTheDocumentedKeys) {
   documented(json["files"][0]);
 }
 
-TEST(Report, MapHasALineForEveryParameter) {
+TEST(Report, TheMapHasALineForEveryParameter) {
   const CheckReport report = artifact().check();
   const std::string map = parameter_map(report);
   EXPECT_EQ(static_cast<std::size_t>(std::count(map.begin(), map.end(), '\n')),

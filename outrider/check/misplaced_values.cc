@@ -10,12 +10,12 @@
 namespace outrider {
 namespace {
 
-constexpr double kAlike = 0.8;           // correlation of sketches of the same values, if rounded; others have about 0
-constexpr std::size_t kEnough = 16;      // rows, for a correlation to say something
-constexpr std::size_t kGlance = 256;     // floats of a sketch
-constexpr std::size_t kShiftsTried = 8;  // parameters of a block: the search is over all shifts
+constexpr double kMinCorrelation = 0.8;  // of sketches of the same values, even if rounded; other values have about 0
+constexpr std::size_t kMinRows = 16;     // for a meaningful correlation
+constexpr std::size_t kPrefixFloats = 256;  // of a sketch, compared first
+constexpr std::size_t kShiftsTried = 8;     // parameters per block: the search covers all shifts
 
-// A vector of -1 and 1, the same in each run: two of them, in the lowest bits.
+// Pseudorandom signs -1 and 1, the same in each run: two vectors, in the lowest bits.
 std::uint64_t signs(std::uint64_t i) {
   std::uint64_t x = (i + 1) * 0x9e3779b97f4a7c15;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
@@ -28,7 +28,7 @@ float sign(std::uint64_t i, unsigned which) {
 
 double correlation(std::span<const float> a, std::span<const float> b) {
   const std::size_t n = std::min(a.size(), b.size());
-  if (n < 2 * kEnough) return 0;
+  if (n < 2 * kMinRows) return 0;
   double mean_a = 0;
   double mean_b = 0;
   for (std::size_t i = 0; i < n; ++i) {
@@ -90,7 +90,7 @@ MisplacedFinder::Sketch MisplacedFinder::sketch(const ParameterValues& values, s
       const std::size_t end = std::min<std::size_t>(piece.size(), i + (cols - col));
       const float row_0 = sign(first_row + row, 0);
       const float row_1 = sign(first_row + row, 1);
-      // On lanes that the compiler makes vectors of.
+      // Summed in lanes that the compiler vectorizes.
       constexpr std::size_t kLanes = 8;
       float sum_0[kLanes] = {};
       float sum_1[kLanes] = {};
@@ -127,7 +127,7 @@ MisplacedFinder::Sketches MisplacedFinder::sketch_all(const BindingReport& bindi
     for (std::size_t i = begin; i < end; ++i) {
       const auto values = ParameterValues::of(binding, data, ids[i]);
       if (!values) continue;
-      // Columns of a stack's expert go through gate and up.
+      // The columns of a stacked expert run through gate and up.
       const bool below = binding.bindings[ids[i]].part == ExpertPart::kStackedGateUp &&
                          (*binding.manifest)[ids[i]].slot == Slot::kExpertW3;
       made[i] = sketch(*values, below ? values->rows() : 0);
@@ -162,14 +162,14 @@ std::optional<Misplaced> MisplacedFinder::place(const Pair& pair, const Sketches
   }
   const Parameter& parameter = theirs[pair.reference];
   const std::optional<ParameterId> other = sibling(reference_, pair.reference);
-  // Another parameter's.
-  double best = kAlike;
+  // Values of another parameter.
+  double best = kMinCorrelation;
   std::optional<ParameterId> found;
   for (const ParameterId q : family(pair.reference)) {
     if (q == pair.reference || theirs[q].shape.dims != parameter.shape.dims) continue;
     const std::span<const float> rows = reference.at(q).rows;
-    // A few rows tell most of the others apart.
-    if (correlation(mine.first(std::min(kGlance, mine.size())), rows) < kAlike / 2) continue;
+    // A few rows rule out most candidates.
+    if (correlation(mine.first(std::min(kPrefixFloats, mine.size())), rows) < kMinCorrelation / 2) continue;
     const double alike = correlation(mine, rows);
     if (alike > best) {
       best = alike;
@@ -177,7 +177,7 @@ std::optional<Misplaced> MisplacedFinder::place(const Pair& pair, const Sketches
     }
   }
   if (found) return Misplaced{found == other ? Kind::kGateUpSwapped : Kind::kOtherParameter, *found, 0, 1};
-  // Rows of gate and up in turn.
+  // Rows of gate and up interleaved.
   if (is_gate_or_up(parameter.slot) && other && reference.contains(*other)) {
     const bool up = is_up(parameter.slot);
     const std::span<const float> gate_rows = up ? std::span<const float>(reference.at(*other).rows) : same;
@@ -196,13 +196,13 @@ std::optional<Misplaced> MisplacedFinder::place(const Pair& pair, const Sketches
             expected[2 * r] = source[2 * from];
             expected[2 * r + 1] = source[2 * from + 1];
           }
-          if (correlation(mine, expected) > kAlike)
+          if (correlation(mine, expected) > kMinCorrelation)
             return Misplaced{kind, pair.reference, static_cast<std::int64_t>(at_once), 1};
         }
       }
     }
   }
-  // Rows for columns. A stack's expert is transposed as a whole, gate and up together.
+  // Transposed. A stacked expert is transposed as a whole, gate and up together.
   const bool stacked = own_.bindings[pair.own].part == ExpertPart::kStackedGateUp;
   std::vector<float> columns = own.at(pair.own).cols;
   std::vector<float> expected(same.begin(), same.end());
@@ -213,7 +213,7 @@ std::optional<Misplaced> MisplacedFinder::place(const Pair& pair, const Sketches
     const std::vector<float>& more = reference.at(*other).rows;
     expected.insert(is_up(parameter.slot) ? expected.begin() : expected.end(), more.begin(), more.end());
   }
-  if (columns.size() == expected.size() && correlation(columns, expected) > kAlike) {
+  if (columns.size() == expected.size() && correlation(columns, expected) > kMinCorrelation) {
     return Misplaced{Kind::kTransposed, pair.reference, 0, 1};
   }
   return std::nullopt;
@@ -242,7 +242,7 @@ std::vector<std::optional<Misplaced>> MisplacedFinder::find(const std::vector<Pa
   parallel_ranges(pairs.size(), threads_, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) out[i] = place(pairs[i], own, reference);
   });
-  // Shifted rows, where nothing else explains it.
+  // Shifted rows, if nothing else explains the difference.
   std::size_t tried = 0;
   for (std::size_t i = 0; i < pairs.size() && tried < kShiftsTried; ++i) {
     if (out[i]) continue;
@@ -254,9 +254,9 @@ std::vector<std::optional<Misplaced>> MisplacedFinder::find(const std::vector<Pa
     const std::size_t window = std::min<std::size_t>(rows / 2, 512);
     for (std::size_t by = 1; by <= rows - window && !out[i]; ++by) {
       const std::span<const float> later = b.subspan(2 * by).first(2 * window);
-      if (correlation(a.first(2 * window), later) > kAlike) {
+      if (correlation(a.first(2 * window), later) > kMinCorrelation) {
         out[i] = Misplaced{Misplaced::Kind::kShifted, pairs[i].reference, static_cast<std::int64_t>(by), 1};
-      } else if (correlation(a.subspan(2 * by).first(2 * window), b.first(2 * window)) > kAlike) {
+      } else if (correlation(a.subspan(2 * by).first(2 * window), b.first(2 * window)) > kMinCorrelation) {
         out[i] = Misplaced{Misplaced::Kind::kShifted, pairs[i].reference, -static_cast<std::int64_t>(by), 1};
       }
     }

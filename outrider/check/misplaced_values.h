@@ -12,16 +12,16 @@
 
 namespace outrider {
 
-// A parameter that differs from the reference's and yet holds its values, in another place.
+// A parameter that differs from the reference but has its values in another place.
 struct Misplaced {
   enum class Kind {
     kTransposed,
-    kGateUpSwapped,   // w1 holds w3's values, or w3 w1's
-    kInterleaved,     // rows of w1 and w3 in turn, `by` at a time
+    kGateUpSwapped,   // w1 has w3's values, or w3 w1's
+    kInterleaved,     // rows of w1 and w3 alternate, `by` at a time
     kUpInterleaved,   // the same, w3's first
-    kOtherParameter,  // `from`'s values: another expert's, another projection's
-    kShifted,         // row r holds row r + `by`
-    kScaled,          // every value times `factor`
+    kOtherParameter,  // has `from`'s values: another expert's, another projection's
+    kShifted,         // row r has the values of row r + `by`
+    kScaled,          // every value is multiplied by `factor`
   };
   Kind kind = Kind::kTransposed;
   ParameterId from = 0;
@@ -29,17 +29,18 @@ struct Misplaced {
   double factor = 1;
 };
 
-// Finds such places. Values are known by sketches, the products of rows and columns with two random vectors, so that
-// rounding to another dtype or a few damaged rows hide nothing, and memory stays small: two floats for a row or column.
+// Finds misplaced values. It compares sketches, the products of rows and columns with two random vectors, so that
+// neither rounding to another dtype nor a few damaged rows hide a match, and memory stays small: two floats per row or
+// column.
 class MisplacedFinder {
  public:
-  // All must outlive it. `same_experts`: expert numbers mean the same on both sides.
+  // The arguments must outlive it. `same_experts`: expert numbers mean the same on both sides.
   MisplacedFinder(const BindingReport& own, const TensorData& own_data, const BindingReport& reference,
                   const TensorData& reference_data, unsigned threads)
       : own_(own), own_data_(own_data), reference_(reference), reference_data_(reference_data), threads_(threads) {}
 
-  // What became of our parameters, each with its counterpart in the reference, all of one block of the model. By
-  // position; nothing where the values are not the reference's.
+  // Explains the parameters of one block of the model, each paired with its counterpart in the reference. The result is
+  // indexed like `pairs`; nothing for values that are not the reference's.
   struct Pair {
     ParameterId own;
     ParameterId reference;
@@ -49,15 +50,14 @@ class MisplacedFinder {
 
  private:
   struct Sketch {
-    std::vector<float> rows;  // two for each row
-    std::vector<float> cols;  // two for each column
+    std::vector<float> rows;  // two per row
+    std::vector<float> cols;  // two per column
   };
   using Sketches = std::map<ParameterId, Sketch>;
 
   Sketch sketch(const ParameterValues& values, std::uint64_t first_row) const;
   Sketches sketch_all(const BindingReport& binding, const TensorData& data, const std::vector<ParameterId>& ids) const;
-  // The reference's parameters that `id`'s values may have been taken for: experts of the block, else what has its
-  // shape.
+  // The reference's parameters whose values `id` may have: the experts of the block, else parameters of its shape.
   std::vector<ParameterId> family(ParameterId id) const;
   std::optional<Misplaced> place(const Pair& pair, const Sketches& own, const Sketches& reference) const;
   std::optional<ParameterId> sibling(const BindingReport& binding, ParameterId id) const;

@@ -58,7 +58,7 @@ bool ModulePattern::matches(std::string_view module) const {
 
 namespace {
 
-// Matches one character against what stands at glob[at]; `next` is where the glob goes on.
+// Matches one character against the glob at `at`; `next` is the position after it.
 bool matches_one(std::string_view glob, std::size_t at, char c, std::size_t& next) {
   next = at + 1;
   if (glob[at] == '?') return true;
@@ -85,7 +85,7 @@ bool matches_one(std::string_view glob, std::size_t at, char c, std::size_t& nex
 bool glob_matches(std::string_view glob, std::string_view text) {
   std::size_t g = 0;
   std::size_t t = 0;
-  std::size_t star = std::string_view::npos;  // the last one, and what it took so far
+  std::size_t star = std::string_view::npos;  // the last star, and how much it has matched
   std::size_t taken = 0;
   while (t < text.size()) {
     std::size_t next = g;

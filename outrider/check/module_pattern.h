@@ -10,16 +10,16 @@
 
 namespace outrider {
 
-// An entry of a quantisation description that names modules: "re:" and a regular expression that matches from the start
-// of the name (compressed-tensors), a class name ("Linear"), a glob as Python's fnmatch reads it (modelopt), or a name.
+// An entry of a quantisation description that names modules: "re:" and a regular expression anchored at the start of
+// the name (compressed-tensors), a class name ("Linear"), a glob as in Python's fnmatch (modelopt), or a name.
 class ModulePattern {
  public:
   explicit ModulePattern(std::string text);
 
   const std::string& text() const { return text_; }
-  bool invalid() const { return invalid_; }  // no valid regular expression
+  bool invalid() const { return invalid_; }  // not a valid regular expression
   bool is_class() const { return text_ == "Linear"; }
-  // Neither expression nor glob: names one module.
+  // Neither a regular expression nor a glob: names one module.
   bool is_name() const { return code_ == nullptr && !invalid_ && !glob_; }
   bool matches(std::string_view module) const;
 
@@ -31,16 +31,16 @@ class ModulePattern {
   std::shared_ptr<const Code> code_;  // compiled
 };
 
-// Whether a glob with *, ? and [set] matches a whole text. Takes time proportional to the product of their lengths.
+// Whether a glob with *, ? and [set] matches a whole text. O(n m).
 bool glob_matches(std::string_view glob, std::string_view text);
 
-// Entries of which each may also name a module that holds others: "mtp.0", "layers.3.ffn.experts", "*.attn".
+// Entries that may also name a module which contains others: "mtp.0", "layers.3.ffn.experts", "*.attn".
 class ModulePatterns {
  public:
   explicit ModulePatterns(const std::vector<std::string>& entries);
 
   bool empty() const { return names_.empty() && patterns_.empty(); }
-  // The position of the first entry that matches the module or one that it lies in, with or without "model.".
+  // The index of the first entry that matches the module or one that contains it, with or without "model.".
   std::optional<std::size_t> find(std::string_view module) const;
   bool contain(std::string_view module) const { return find(module).has_value(); }
 

@@ -7,7 +7,7 @@
 namespace outrider {
 namespace {
 
-TEST(GlobMatches, AsPythonsFnmatch) {
+TEST(GlobMatches, MatchesAsPythonsFnmatch) {
   for (const auto& [glob, text] : {std::pair("*.attn.*", "layers.0.attn.wq_a"),
                                    {"mtp.*", "mtp.0.ffn.experts.3.w1"},
                                    {"*", ""},
@@ -27,13 +27,13 @@ TEST(GlobMatches, AsPythonsFnmatch) {
   }
 }
 
-TEST(GlobMatches, TakesNoTimeOnHostileGlobs) {
+TEST(GlobMatches, IsFastOnHostileGlobs) {
   std::string glob;
   for (int i = 0; i < 2000; ++i) glob += "*a";
   EXPECT_FALSE(glob_matches(glob + "b", std::string(3000, 'a')));
 }
 
-TEST(ModulePatterns, NameModulesAndWhatHoldsThem) {
+TEST(ModulePatterns, MatchModulesAndTheirParents) {
   const ModulePatterns patterns({"mtp.*", "layers.3.ffn.experts", "*.ffn.gate", "re:.*\\.wo_[ab]$", "head", "re:("});
   EXPECT_EQ(patterns.find("mtp.0.attn.wq_a"), 0U);
   EXPECT_EQ(patterns.find("model.mtp.0.attn.wq_a"), 0U);

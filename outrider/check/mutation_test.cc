@@ -1,4 +1,4 @@
-// Remove, rename, retype, reshape or duplicate any one tensor of a sound artifact: always found, always named.
+// Removes, renames, retypes, reshapes or duplicates any one tensor of a sound artifact: always found, always named.
 
 #include <gtest/gtest.h>
 
@@ -40,8 +40,8 @@ CheckReport check_list(const std::vector<Checkpoint::Listed>& list, const std::s
   return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(list, config)));
 }
 
-// Codes and tensor names of a report, to tell what a mutation adds to those of the sound artifact.
-std::multiset<std::string> told(const CheckReport& report) {
+// The codes and tensor names of a report, to see what a mutation adds.
+std::multiset<std::string> reported(const CheckReport& report) {
   std::multiset<std::string> out;
   for (const Finding& f : report.findings) {
     if (f.kind().severity == Severity::kInfo) continue;
@@ -54,10 +54,10 @@ std::multiset<std::string> told(const CheckReport& report) {
 }
 
 bool names(const CheckReport& report, const std::multiset<std::string>& before, const std::string& tensor) {
-  for (const std::string& entry : told(report)) {
+  for (const std::string& entry : reported(report)) {
     if (before.contains(entry)) continue;
     if (entry.find(tensor) != std::string::npos) return true;
-    // The message may name it where the list of a pattern is abbreviated.
+    // The message may name it if the list of a pattern is abbreviated.
   }
   for (const Finding& f : report.findings) {
     if (f.message.find(tensor) != std::string::npos && f.kind().severity != Severity::kInfo) return true;
@@ -74,13 +74,13 @@ TEST_P(Mutation, IsFoundAndNamed) {
   const CheckReport before = check_list(sound.tensors, sound.config);
   ASSERT_NE(before.plan, nullptr);
   ASSERT_EQ(before.exit_status(), 0);
-  const std::multiset<std::string> told_before = told(before);
+  const std::multiset<std::string> told_before = reported(before);
 
   std::mt19937 random(20260101);
   const auto pick = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };
   for (int round = 0; round < 1000; ++round) {
     std::vector<Checkpoint::Listed> tensors = sound.tensors;
-    // Every tensor in turn as long as rounds last, then at random.
+    // Every tensor in turn for the first rounds, then at random.
     const std::size_t at = static_cast<std::size_t>(round) < tensors.size() / 2 ? static_cast<std::size_t>(round) * 2
                                                                                 : pick(tensors.size());
     Checkpoint::Listed& t = tensors[at];
@@ -104,7 +104,7 @@ TEST_P(Mutation, IsFoundAndNamed) {
       expected = t.name;
       what += " to " + t.name;
     } else if (mutation == "retype") {
-      // Another dtype of the same number of bits first, so that not only the size gives it away.
+      // Prefers a dtype with the same number of bits, so that the size does not give it away.
       std::vector<Dtype> others;
       for (int d = 0; d < kDtypeCount; ++d) {
         const auto dtype = static_cast<Dtype>(d);
@@ -155,7 +155,7 @@ TEST_P(Mutation, IsFoundAndNamed) {
                                                           return all;
                                                         }();
     if (mutation == "remove" && after.plan != nullptr) {
-      // Only what the model can do without may be gone from a complete plan.
+      // Only optional parameters may be missing from a complete plan.
       const bool optional = original.ends_with("input_global_scale") || original.ends_with("input_scale") ||
                             original.starts_with("mtp.") || original.find(".mtp.") != std::string::npos;
       EXPECT_TRUE(optional) << what;

@@ -110,7 +110,7 @@ void ParameterValues::read_row(std::uint64_t row, std::uint64_t col, std::uint64
   for (std::uint64_t i = 0; i < count;) {
     const std::uint64_t group = groups_.empty() ? (col + i) / block_cols_ : groups_[col + i];
     const std::uint64_t end =
-        groups_.empty() ? std::min(count, (group + 1) * block_cols_ - col) : i + 1;  // of columns with this scale
+        groups_.empty() ? std::min(count, (group + 1) * block_cols_ - col) : i + 1;  // columns with this scale
     const float factor = scale(row / block_rows_ * scale_cols_ + group) * global_scale_;
     float zero = 8;
     if (zero_points_ != nullptr) {
@@ -141,7 +141,7 @@ void ParameterValues::read(std::uint64_t begin, std::uint64_t count, float* out)
 }
 
 void ParameterValues::drop(std::uint64_t begin, std::uint64_t count) const {
-  // What a row shares with the next piece is read again.
+  // Rows shared with the next piece are read again.
   const std::uint64_t first = begin / cols_ * row_bytes_;
   data_->drop(*codes_, begin_ + first, (begin + count) / cols_ * row_bytes_ - first);
 }

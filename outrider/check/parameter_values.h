@@ -12,24 +12,23 @@
 
 namespace outrider {
 
-// The values of one bound parameter as floats, in whatever form it is stored (docs/storage-forms.md): a stack's slice,
-// codes times scales. Reads any range of elements, row by row; nothing is copied before it is read. For diagnosis.
+// The values of one bound parameter as floats, in any storage form (docs/storage-forms.md): slices of stacks, codes
+// times scales. Reads any range of elements, row by row, without copying the tensor. For diagnosis.
 class ParameterValues {
  public:
-  // Nothing where it is no float parameter, is not bound, or lies beyond the end of its file. `data` must outlive it.
+  // Nothing if it is not a float parameter, is not bound, or is beyond the end of its file. `data` must outlive it.
   static std::optional<ParameterValues> of(const BindingReport& binding, const TensorData& data, ParameterId id);
 
   std::uint64_t rows() const { return rows_; }  // 1 for a vector
   std::uint64_t cols() const { return cols_; }
   std::uint64_t elements() const { return rows_ * cols_; }
 
-  // Elements [begin, begin + count), in the order of rows.
+  // Reads elements [begin, begin + count) in row-major order.
   void read(std::uint64_t begin, std::uint64_t count, float* out) const;
-  // Gives back the memory of what was read.
+  // Releases the memory of elements that were read.
   void drop(std::uint64_t begin, std::uint64_t count) const;
 
-  // Calls visit(begin, floats) for consecutive pieces of all elements, a bounded number at a time, and gives their
-  // memory back.
+  // Calls visit(begin, floats) for consecutive pieces of bounded size, and releases their memory.
   template <typename Visit>
   void for_each_piece(const Visit& visit) const {
     std::vector<float> piece(std::min(kPiece, elements()));
@@ -49,19 +48,19 @@ class ParameterValues {
 
   const TensorData* data_;
   const TensorInfo* codes_;
-  std::uint64_t begin_ = 0;  // of the parameter's codes in the tensor
+  std::uint64_t begin_ = 0;  // offset of the parameter's codes in the tensor
   StorageForm form_ = StorageForm::kPlain;
   std::uint64_t rows_ = 0;
   std::uint64_t cols_ = 0;
   std::uint64_t row_bytes_ = 0;
   const TensorInfo* scales_ = nullptr;
   const std::byte* scale_bytes_ = nullptr;
-  std::uint64_t block_rows_ = 1;  // that share a scale
+  std::uint64_t block_rows_ = 1;  // rows that share a scale
   std::uint64_t block_cols_ = 1;
   std::uint64_t scale_cols_ = 0;
   float global_scale_ = 1;
   const std::byte* zero_points_ = nullptr;
-  std::vector<std::uint32_t> groups_;  // by column, where columns are not in order of their groups
+  std::vector<std::uint32_t> groups_;  // by column, if columns are not in group order
 };
 
 }  // namespace outrider

@@ -17,8 +17,8 @@ using testing::Family;
 
 class ParameterValuesOf : public ::testing::TestWithParam<Family> {};
 
-// That codes and scales mean what they should, tests/variants show: the same model in every form, by another program.
-TEST_P(ParameterValuesOf, AnyRangeReadsTheSame) {
+// tests/variants verifies what codes and scales mean: the same model in every form, written by another program.
+TEST_P(ParameterValuesOf, ReadsAnyRangeConsistently) {
   testing::TempDir dir;
   testing::write_tiny_checkpoint(dir.path(), {.family = GetParam()});
   const CheckReport report = check_path(dir.path());
@@ -49,7 +49,7 @@ INSTANTIATE_TEST_SUITE_P(Forms, ParameterValuesOf,
                          ::testing::Values(Family::kOfficial, Family::kBf16, Family::kHuggingFace, Family::kW4A16,
                                            Family::kNvfp4, Family::kModelopt, Family::kFp8));
 
-TEST(ValueDifference, SaysHowLargeItIs) {
+TEST(ValueDifference, ReportsItsSize) {
   ValueDifference d;
   d.elements = 32768;
   d.different = 4096;
@@ -62,7 +62,7 @@ TEST(ValueDifference, SaysHowLargeItIs) {
   d.reference_squares = 0;
   d.not_finite = 3;
   EXPECT_EQ(d.text(),
-            "in 4,096 of 32,768 values (the other's are all zero, largest difference 0.013, 3 NaN or infinite on one "
+            "in 4,096 of 32,768 values (the others are all zero, largest difference 0.013, 3 NaN or infinite on one "
             "side)");
   EXPECT_EQ(percent_text(1.414), "141%");
   EXPECT_EQ(percent_text(0.000031), "0.0031%");

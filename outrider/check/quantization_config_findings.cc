@@ -13,7 +13,7 @@
 namespace outrider {
 namespace {
 
-// The group size of W4A16 where none is stated.
+// The default group size of W4A16.
 constexpr std::int64_t kUsualGroup = 128;
 
 std::string module_of(std::string_view tensor) {
@@ -29,14 +29,14 @@ TensorId codes_of(const Binding& b) {
   return *b.tensor(b.codes());
 }
 
-// The same module in the other dialect, to tell why a target does not match.
+// The same module in the other dialect, to explain why a target does not match.
 std::string other_dialect(const BindingReport& binding, ParameterId p, TensorId t) {
   const Parameter& parameter = (*binding.manifest)[p];
   const bool hf = !binding.names[t].dialect.hugging_face;
   return module_of(tensor_name(parameter.block, parameter.slot, parameter.expert, Component::kWeight, hf, hf));
 }
 
-// Weights that are stored alike and declared alike, but not the one as the other.
+// Weights with the same storage form and the same, different declaration.
 struct Mismatch {
   std::vector<std::string> names;
   bool other_dialect_matches = false;
@@ -62,9 +62,9 @@ Mismatches mismatches(const CheckContext& context, DeclaredForms& declared) {
     if (!b.bound || b.shared) continue;
     if (storage != Storage::kLinear && storage != Storage::kLinearNative) continue;
     const bool stack = b.part != ExpertPart::kNone;
-    // Targets name linears, and a stack is none. It speaks once.
+    // Targets name linears, which a stack is not. Report a stack once.
     if (stack && (declared.by_targets() || parameter.expert != 0 || parameter.slot == Slot::kExpertW3)) continue;
-    // Experts beyond the first and last are named alike; patterns that tell them apart by number do not occur.
+    // Experts beyond the first and last have similar names; patterns do not distinguish them by number.
     FormSet& forms = of_slot[static_cast<std::size_t>(parameter.slot)];
     if (parameter.expert <= 0 || parameter.expert == last_expert) {
       const std::string name = binding.stored_name(codes_of(b));
@@ -80,23 +80,22 @@ Mismatches mismatches(const CheckContext& context, DeclaredForms& declared) {
   return out;
 }
 
-// What an engine that goes by the description does with such weights.
+// What an engine that follows the description does with such weights.
 std::string consequence(const MismatchKind& kind) {
   const std::string garbage = kind.drafter ? "garbage drafts" : "garbage text";
   if (kind.stored == StorageForm::kMxfp4 && kind.declared == "NVFP4") {
-    return fmt::format("; the codes have the same shape, so an engine goes on and reads the E8M0 scales as E4M3: {}",
+    return fmt::format("; the codes have the same shape, so an engine continues and reads the E8M0 scales as E4M3: {}",
                        garbage);
   }
   if (kind.stored == StorageForm::kPlain) {
-    return fmt::format("; an engine builds quantised modules and finds no scales for them: a stop while loading, or {}",
+    return fmt::format("; an engine builds quantised modules and finds no scales for them: loading fails, or {}",
                        garbage);
   }
-  if (kind.declared == "unquantised") return "; an engine builds unquantised modules: out of memory, or no such names";
-  return fmt::format("; an engine reads codes and scales as those of another form: a stop while loading, or {}",
-                     garbage);
+  if (kind.declared == "unquantised") return "; an engine builds unquantised modules: out of memory, or unknown names";
+  return fmt::format("; an engine reads codes and scales as those of another form: loading fails, or {}", garbage);
 }
 
-// Where the drafter alone is described wrongly, an entry for it is the smallest remedy.
+// If only the drafter is described wrongly, an entry for it is the smallest remedy.
 std::string remedy(const MismatchKind& kind, const QuantizationConfig& config) {
   if (!kind.drafter || kind.declared == "unquantised") return {};
   if (!config.moe_quant_algo.empty()) {
@@ -130,7 +129,7 @@ void check_targets(CheckContext& context, const DeclaredForms& declared) {
     for (const ModulePattern& target : group.targets) {
       if (target.invalid()) {
         context.add(Code::kQuantizationConfigMismatch,
-                    fmt::format("the target \"{}\" is no valid regular expression", target.text()));
+                    fmt::format("the target \"{}\" is not a valid regular expression", target.text()));
       }
     }
   }
@@ -150,10 +149,10 @@ void check_group_sizes(CheckContext& context, const QuantizationConfig& config) 
     if (!b.bound || b.form != StorageForm::kW4A16 || b.group_size == static_cast<std::uint64_t>(size)) continue;
     other.push_back(binding.stored_name(*b.tensor(Component::kWeightScale)));
     if (!message.empty()) continue;
-    message = stated ? fmt::format("{} has a scale for every {} columns, group_size in config.json is {}", other[0],
-                                   b.group_size, size)
-                     : fmt::format("{} has another group size than {}, the default, and config.json states none",
-                                   other[0], size);
+    message =
+        stated ? fmt::format("{} has a scale for every {} columns, but group_size in config.json is {}", other[0],
+                             b.group_size, size)
+               : fmt::format("{} does not have the default group size {}, and config.json states none", other[0], size);
   }
   if (!other.empty()) context.add(Code::kQuantizationConfigMismatch, message, other);
 }
@@ -188,7 +187,7 @@ void check_description(CheckContext& context, const QuantizationConfig& config) 
   }
 }
 
-// Files beside config.json that describe the quantisation, too. Returns what hf_quant_config.json says.
+// Checks files beside config.json that describe the quantisation. Returns the contents of hf_quant_config.json.
 std::optional<QuantizationConfig> check_files_beside(CheckContext& context) {
   std::optional<QuantizationConfig> out;
   for (const std::string& name : quantization_files(context.checkpoint().root())) {
@@ -196,7 +195,7 @@ std::optional<QuantizationConfig> check_files_beside(CheckContext& context) {
       context.add(Code::kStaleQuantizationFile, std::move(message), tensors);
     };
     if (name != kHfQuantConfig) {
-      add(fmt::format("{} describes weights of another form than those that are here", printable(name)));
+      add(fmt::format("{} describes weights of a different form than the tensors", printable(name)));
       continue;
     }
     const std::optional<QuantizationConfig>& config = context.reading().config.quantization;
@@ -213,14 +212,15 @@ std::optional<QuantizationConfig> check_files_beside(CheckContext& context) {
     const auto differs = [](const std::string& a, const std::string& b) { return !a.empty() && !b.empty() && a != b; };
     if (!found.empty()) {
       const auto& [kind, mismatch] = *found.begin();
-      add(fmt::format("{} does not hold: {}", name, mismatch_text(kind, mismatch, "it says")), mismatch.names);
+      add(fmt::format("{} does not match the tensors: {}", name, mismatch_text(kind, mismatch, "it says")),
+          mismatch.names);
     } else if (!any_quantised(context.binding()) && !out->quant_algo.empty()) {
-      add(fmt::format("{} says \"{}\" but no weight is quantised", name, printable(out->quant_algo)));
+      add(fmt::format("{} declares \"{}\" but no weight is quantised", name, printable(out->quant_algo)));
     } else if (config && differs(config->quant_algo, out->quant_algo)) {
-      add(fmt::format("{} says quant_algo \"{}\", config.json \"{}\"", name, printable(out->quant_algo),
+      add(fmt::format("{} declares quant_algo \"{}\", but config.json \"{}\"", name, printable(out->quant_algo),
                       printable(config->quant_algo)));
     } else if (config && differs(config->kv_cache_quant_algo, out->kv_cache_quant_algo)) {
-      add(fmt::format("{} says kv_cache_quant_algo \"{}\", config.json \"{}\"", name,
+      add(fmt::format("{} declares kv_cache_quant_algo \"{}\", but config.json \"{}\"", name,
                       printable(out->kv_cache_quant_algo), printable(config->kv_cache_quant_algo)));
     }
   }
@@ -231,11 +231,11 @@ std::optional<QuantizationConfig> check_files_beside(CheckContext& context) {
 
 void check_quantization_config(CheckContext& context) {
   const BindingReport& binding = context.binding();
-  // Nothing on disk, nothing to disagree with.
+  // Without tensors there is nothing to compare.
   if (binding.names_only || std::ranges::none_of(binding.bindings, &Binding::bound)) return;
   const std::optional<QuantizationConfig> beside = check_files_beside(context);
   const std::optional<QuantizationConfig>& config = context.reading().config.quantization;
-  if (!config && beside) return;  // engines take it for want of another; whether it holds was looked at
+  if (!config && beside) return;  // engines fall back on it; it was checked above
   const bool quantised = any_quantised(binding);
   if (!config) {
     if (!quantised) return;
@@ -250,25 +250,26 @@ void check_quantization_config(CheckContext& context) {
   if (!is_known_quant_method(config->quant_method)) {
     context.add(
         Code::kQuantizationConfigMismatch,
-        fmt::format("quant_method \"{}\" is none that Outrider knows, so what quantization_config says of the modules "
-                    "was not compared with the tensors; the tensors are in forms that Outrider reads",
-                    method),
-        {}, "Ask whoever made the artifact which engine reads this method. `outrider repair` leaves it as it is.");
+        fmt::format(
+            "quant_method \"{}\" is unknown, so quantization_config was not compared with the tensors; the tensors "
+            "are in forms that Outrider reads",
+            method),
+        {}, "Ask the author of the artifact which engine supports this method. `outrider repair` does not change it.");
   } else if (quantised && !is_read_quant_method(config->quant_method)) {
     const std::vector<std::string> names = quantised_weights(binding);
     context.add(Code::kQuantizationConfigMismatch,
-                fmt::format("quantization_config says \"{}\" but no weight is stored in that form, for instance {}",
+                fmt::format("quantization_config declares \"{}\" but no weight is stored in that form, for instance {}",
                             method, names[0]),
                 names);
   } else if (!quantised && config->groups.empty() && !config->quant_method.empty()) {
-    // Codes whose scales are not there, or not known, are quantised all the same.
+    // Codes with missing or unknown scales count as quantised.
     if (std::ranges::any_of(binding.faults, [](const BindingFault& fault) {
           return fault.kind == BindingFault::Kind::kMissingCompanion || fault.kind == BindingFault::Kind::kWrongDtype ||
                  fault.kind == BindingFault::Kind::kWrongCompanion;
         }))
       return;
     context.add(Code::kQuantizationConfigMismatch,
-                fmt::format("quantization_config says \"{}\" but no weight is quantised", method), {},
+                fmt::format("quantization_config declares \"{}\" but no weight is quantised", method), {},
                 "Remove quantization_config from config.json.");
   } else {
     check_description(context, *config);

@@ -12,7 +12,7 @@ namespace outrider {
 inline constexpr std::string_view kHfQuantConfig = "hf_quant_config.json";
 inline constexpr std::uint64_t kMaxQuantizationFileBytes = 64 << 20;
 
-// The files of a directory that describe how weights are quantised, beside config.json: modelopt's, AutoGPTQ's
+// The files of a directory, beside config.json, that describe how weights are quantised: modelopt's, AutoGPTQ's
 // (quantize_config.json), AutoAWQ's (quant_config.json), ModelSlim's (quant_model_description*.json). Sorted.
 std::vector<std::string> quantization_files(const std::filesystem::path& directory);
 

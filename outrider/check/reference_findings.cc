@@ -29,7 +29,7 @@ void compare_configs(CheckContext& context, const ModelConfig& ours, const Model
   std::string differences;
   const auto compare = [&](const char* field, auto a, auto b) {
     if (a == b) return;
-    differences += fmt::format("{}{} is {}, in the reference {}", differences.empty() ? "" : "; ", field, a, b);
+    differences += fmt::format("{}{} is {}, but {} in the reference", differences.empty() ? "" : "; ", field, a, b);
   };
   compare("vocab_size", ours.vocab_size, theirs.vocab_size);
   compare("hidden_size", ours.hidden_size, theirs.hidden_size);
@@ -70,7 +70,7 @@ void compare_configs(CheckContext& context, const ModelConfig& ours, const Model
   if (!differences.empty()) context.add(Code::kReferenceConfig, differences);
 }
 
-// Whether a drafting block of the reference has a head or embedding of its own that is not a copy of the model's.
+// Whether a drafting block of the reference has its own head or embedding that is not a copy of the model's.
 bool is_trained_apart(const BindingReport& binding, ParameterId p) {
   const Parameter& parameter = (*binding.manifest)[p];
   if (!parameter.falls_back_to) return false;
@@ -89,7 +89,7 @@ void check_reference(CheckContext& context) {
   const auto opened = check_checkpoint(reference);
   if (!opened.config || opened.binding == nullptr) {
     throw Error(
-        fmt::format("{}: its config.json does not describe a DeepSeek-V4 model, so nothing can be compared with it. "
+        fmt::format("{}: its config.json does not describe a DeepSeek-V4 model, so it cannot be compared. "
                     "Give the directory of the source checkpoint.",
                     context.options.reference->string()));
   }
@@ -128,18 +128,18 @@ void check_reference(CheckContext& context) {
       continue;
     }
     to_compare.emplace_back(*p, q);
-    if (a->form != b.form) continue;  // quantised on purpose, or the other way round
+    if (a->form != b.form) continue;  // quantised on purpose, or vice versa
     for (std::size_t c = 0; c < kComponentCount; ++c) {
       if (a->tensors[c] < 0 || b.tensors[c] < 0) continue;
       const auto id = static_cast<TensorId>(a->tensors[c]);
       const TensorInfo& mine = ours.tensor(id);
       const TensorInfo& source = theirs.tensor(static_cast<TensorId>(b.tensors[c]));
       if (mine.dtype == source.dtype) continue;
-      // Once for a stack of experts, and so for each of those that the reference may have in its place.
+      // Once per stack of experts, or per each of the experts that the reference has instead.
       if (a->part != ExpertPart::kNone && (parameter.expert != 0 || parameter.slot == Slot::kExpertW3)) continue;
       auto& list = precision(mine.dtype) < precision(source.dtype) ? narrower : wider;
       if (narrower_first.empty() && &list == &narrower) {
-        narrower_first = fmt::format("{} is {}, in the reference {}", ours.stored_name(id), dtype_name(mine.dtype),
+        narrower_first = fmt::format("{} is {}, but {} in the reference", ours.stored_name(id), dtype_name(mine.dtype),
                                      dtype_name(source.dtype));
       }
       list.push_back(ours.stored_name(id));
@@ -151,12 +151,12 @@ void check_reference(CheckContext& context) {
   if (!narrower.empty()) context.add(Code::kReferenceDtype, narrower_first + more(narrower.size()), narrower);
   if (!wider.empty()) {
     context.add(Code::kReferenceDtype,
-                fmt::format("{} is stored wider than in the reference{}", wider[0], more(wider.size())), wider,
-                "Nothing to do where it is on purpose; a head in F32 is usual in repaired artifacts.");
+                fmt::format("{} is stored in a wider dtype than in the reference{}", wider[0], more(wider.size())),
+                wider, "Nothing to do if it is on purpose; repaired artifacts usually have a head in F32.");
   }
   if (!lost.empty()) {
     context.add(Code::kReferenceLost,
-                fmt::format("{} of the reference is not in this checkpoint{}", lost[0], more(lost.size())), lost);
+                fmt::format("{} of the reference is missing from this checkpoint{}", lost[0], more(lost.size())), lost);
   }
   if (values) compare_values_with(context, theirs, to_compare);
 }

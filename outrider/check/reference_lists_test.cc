@@ -1,4 +1,4 @@
-// The registry against real tensor lists, and what check says of them.
+// Tests the registry on real tensor lists, and what check reports on them.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -97,7 +97,7 @@ TEST(ReferenceLists, OfficialFlashIsSound) {
   EXPECT_EQ(report.checkpoint->tensor_bytes(), 159'609'485'896U);
 }
 
-TEST(ReferenceLists, TheInferenceSpellingReadsTheSame) {
+TEST(ReferenceLists, TheInferenceSpellingIsEquivalent) {
   OUTRIDER_NEEDS_SHARED_DATA();
   const std::string text =
       testing::read_file(testing::shared_data() / "configs" / "official_DeepSeek-V4-Flash.inference_config.json");
@@ -108,7 +108,7 @@ TEST(ReferenceLists, TheInferenceSpellingReadsTheSame) {
   EXPECT_NE(report.plan, nullptr);
 }
 
-TEST(ReferenceLists, The0731ReleaseCarriesDsparkNotMtp) {
+TEST(ReferenceLists, The0731ReleaseHasDsparkNotMtp) {
   OUTRIDER_NEEDS_SHARED_DATA();
   const CheckReport report =
       check_list(read_list("V4-Flash-0731_official_fp4fp8"), config("official_DeepSeek-V4-Flash-0731"));
@@ -188,7 +188,7 @@ TEST(ReferenceLists, AFlashShapedBf16ArtifactWith797KeysIsCompleteWithANote) {
   EXPECT_EQ(with.exit_status(true), 0);
 }
 
-// The Pro config is known in part only: the fields it lacks are listed, and the shapes still follow from the rest.
+// The Pro config is incomplete: missing fields are listed, and the shapes still follow from the rest.
 TEST(ReferenceLists, ProHasTheDocumentedNumberOfTensors) {
   OUTRIDER_NEEDS_SHARED_DATA();
   const ConfigReading reading = read_config(config("partial_DeepSeek-V4-Pro"));

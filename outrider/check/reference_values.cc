@@ -20,12 +20,12 @@
 namespace outrider {
 namespace {
 
-// Rounding to four bits has a relative error of 10 to 15%, to FP8 3%; values that are not the reference's 140%.
+// Rounding to four bits has a relative error of 10 to 15%, to FP8 3%; unrelated values 140%.
 constexpr double kBeyondRounding = 0.5;
-// So many blocks without a place found, and the values are simply others.
-constexpr int kBlocksInVain = 3;
+// After this many blocks without a match, the values are considered unrelated.
+constexpr int kMaxUnmatchedBlocks = 3;
 
-// By how much rounding to our dtype, to nearest or toward zero, may move a value.
+// The error that rounding to our dtype, to nearest or toward zero, can cause.
 Tolerance tolerance_of(Dtype own, Dtype reference) {
   if (own == reference) return {};
   if (own == Dtype::kBF16) return {0x1p-7, 0};
@@ -42,10 +42,10 @@ struct Job {
   ParameterId own = 0;
   ParameterId reference = 0;
   std::uint64_t bytes = 0;  // of the reference
-  // Results. The tensor by which it is told: the first component that differs.
+  // Results. The tensor reported: the first component that differs.
   std::optional<TensorId> differs;
   ValueDifference difference;
-  bool measured = false;       // by values; else in `difference` only how many codes differ is known
+  bool measured = false;       // in values; otherwise `difference` has only the number of different codes
   std::uint64_t rows_off = 0;  // of parameters in other forms: rows that rounding does not explain
   std::uint64_t first_row = 0;
   std::optional<Misplaced> misplaced;
@@ -93,7 +93,7 @@ class Comparison {
     }
   }
 
-  // In one form, quantised with scales of one kind: then the same values are the same bytes.
+  // The same form, quantised with the same kind of scales: then equal values are equal bytes.
   bool stored_alike(const Job& job) const {
     const Binding& a = ours_.bindings[job.own];
     const Binding& b = theirs_.bindings[job.reference];
@@ -117,7 +117,7 @@ class Comparison {
     if (same_form) {
       bool same_dtype = true;
       std::optional<Component> differs;
-      std::optional<Component> beside;  // companions that are no part of the values: scales of activations
+      std::optional<Component> beside;  // companions that are not part of the values: scales of activations
       for (std::size_t c = 0; c < kComponentCount; ++c) {
         if (a.tensors[c] < 0 || b.tensors[c] < 0) continue;
         const auto component = static_cast<Component>(c);
@@ -168,7 +168,7 @@ class Comparison {
     job.difference.elements = ours_.slice(job.own, component).bytes * 8 / dtype_bits(ours_.tensor(*job.differs).dtype);
   }
 
-  // Elements of one component whose bytes differ; with `any`, no more than one.
+  // The number of elements of one component whose bytes differ; with `any`, 1 at most.
   std::uint64_t count_different(const Job& job, Component component, bool any) const {
     const TensorSlice mine = ours_.slice(job.own, component);
     const TensorSlice source = theirs_.slice(job.reference, component);
@@ -179,7 +179,7 @@ class Comparison {
                                  std::max(1U, dtype_bits(a.dtype) / 8), any);
   }
 
-  // Where values are of another order of difference than training or rounding leaves, they may lie elsewhere.
+  // Values that differ by more than training or rounding explains may be misplaced.
   void find_misplaced() {
     const MisplacedFinder finder(ours_, our_data_, theirs_, their_data_, context_.options.threads);
     std::map<std::size_t, std::vector<std::size_t>> by_block;  // jobs
@@ -192,7 +192,7 @@ class Comparison {
     }
     int in_vain = 0;
     for (const auto& [block, members] : by_block) {
-      if (in_vain == kBlocksInVain) break;
+      if (in_vain == kMaxUnmatchedBlocks) break;
       std::vector<MisplacedFinder::Pair> pairs;
       for (const std::size_t j : members) pairs.push_back({jobs_[j].own, jobs_[j].reference, &jobs_[j].difference});
       const auto found = finder.find(pairs);
@@ -202,7 +202,7 @@ class Comparison {
     }
   }
 
-  // All that is told of one stored tensor, or of a stack's experts, in one way.
+  // Differences of one stored tensor, or of a stack's experts, of one kind.
   struct Group {
     std::vector<const Job*> jobs;
     ValueDifference difference;
@@ -224,7 +224,7 @@ class Comparison {
   std::string sizes(const Group& group) const {
     const Job& job = *group.jobs[0];
     const std::string rows = job.rows_off == 0 ? ""
-                                               : fmt::format(", more than its form explains in {} from row {} on",
+                                               : fmt::format(", more than rounding explains in {} from row {} on",
                                                              count_text(job.rows_off, "row"), job.first_row);
     return group.measured ? group.difference.text() + rows
                           : fmt::format("in {} of {} values", grouped(group.difference.different),
@@ -232,7 +232,7 @@ class Comparison {
   }
 
   void report() {
-    // By what became of the values, then by tensor.
+    // By kind of displacement, then by tensor.
     std::map<std::optional<Misplaced::Kind>, std::vector<Group>> by_kind;
     for (const Job& job : jobs_) {
       if (!job.differs) continue;
@@ -241,7 +241,7 @@ class Comparison {
         const Job& first = *g.jobs[0];
         return first.differs == job.differs && (!job.misplaced || first.misplaced->by == job.misplaced->by);
       });
-      // Stacks come expert by expert, w1 and w3 in turn with w2.
+      // Stacks come expert by expert, with w1 and w3 alternating with w2.
       const bool found = known != groups.rend() && known - groups.rbegin() < 8;
       Group& group = found ? *known : groups.emplace_back();
       group.jobs.push_back(&job);
@@ -280,15 +280,14 @@ class Comparison {
     std::string remedy;
     switch (kind) {
       case Kind::kTransposed:
-        what = fmt::format("is transposed{}: it holds the reference's values with rows and columns exchanged", parts);
-        remedy = stacked ? "Exchange the last two dimensions (transpose(1, 2).contiguous()) and save again."
+        what = fmt::format("is transposed{}: it has the reference's values with rows and columns swapped", parts);
+        remedy = stacked ? "Swap the last two dimensions (transpose(1, 2).contiguous()) and save again."
                          : "Transpose it and save again.";
         break;
       case Kind::kGateUpSwapped:
-        what = fmt::format(
-            "has gate and up exchanged{}: up's values (w3) stand where gate's (w1) belong, and the other way round",
-            parts);
-        remedy = stacked ? "Save gate_up_proj with gate's rows first, then up's." : "Exchange the two and save again.";
+        what =
+            fmt::format("has gate and up swapped{}: up's values (w3) are in gate's place (w1), and vice versa", parts);
+        remedy = stacked ? "Save gate_up_proj with gate's rows first, then up's." : "Swap the two and save again.";
         break;
       case Kind::kInterleaved:
       case Kind::kUpInterleaved:
@@ -305,36 +304,35 @@ class Comparison {
             const Parameter& own = (*ours_.manifest)[job->own];
             const Parameter& source = from(*job);
             std::string pair = own.expert >= 0 && own.slot == source.slot
-                                   ? fmt::format("expert {} of {} holds expert {}'s values", own.expert,
+                                   ? fmt::format("expert {} of {} has the values of expert {}", own.expert,
                                                  block_name(own.block), source.expert)
-                                   : fmt::format("{} holds the values of {}", own.name(), source.name());
+                                   : fmt::format("{} has the values of {}", own.name(), source.name());
             if (seen.insert(pair).second) pairs.push_back(std::move(pair));
           }
         }
         constexpr std::size_t kShown = 4;
         const std::size_t shown = std::min(kShown, pairs.size());
-        what = fmt::format("holds the reference's values of another parameter: {}{}",
+        what = fmt::format("has the reference's values of another parameter: {}{}",
                            fmt::join(pairs.begin(), pairs.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
                            shown == pairs.size() ? "" : fmt::format(" and {} more", grouped(pairs.size() - shown)));
-        remedy =
-            from(*first.jobs[0]).expert >= 0
-                ? "Put the experts in the reference's order. (Where the router's rows, its bias and the hash table "
-                  "were put in the same order, the model computes the same.) Or: take them from the source."
-                : "Exchange the names, or take the tensors from the source.";
+        remedy = from(*first.jobs[0]).expert >= 0
+                     ? "Reorder the experts as in the reference. (If the router's rows, its bias and the hash table "
+                       "were reordered alike, the model computes the same.) Or: take them from the source."
+                     : "Swap the names, or take the tensors from the source.";
         break;
       }
       case Kind::kShifted:
         what = fmt::format("has its rows shifted{}: row r holds the reference's row r {} {}", parts,
                            place.by < 0 ? '-' : '+', std::abs(place.by));
-        remedy = "The bytes were cut at the wrong place: take the tensor from the source.";
+        remedy = "The bytes were sliced at the wrong offset: take the tensor from the source.";
         break;
       case Kind::kScaled:
-        what = fmt::format("is the reference's times {:.4g}{}", place.factor, parts);
-        remedy = "A scale was left out or applied twice: convert again, or take the tensor from the source.";
+        what = fmt::format("is the reference multiplied by {:.4g}{}", place.factor, parts);
+        remedy = "A scale was omitted or applied twice: convert again, or take the tensor from the source.";
         break;
     }
     std::string message = fmt::format("{} {}; it differs {}", name_of(first), what, sizes(first));
-    if (groups.size() > 1) message += fmt::format("; likewise {} more", grouped(groups.size() - 1));
+    if (groups.size() > 1) message += fmt::format("; and {} more alike", grouped(groups.size() - 1));
     context_.add(Code::kReferenceValues, std::move(message), names, std::move(remedy));
   }
 

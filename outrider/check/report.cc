@@ -71,7 +71,7 @@ std::string drafter_line(const DrafterSummary& d) {
   return "";
 }
 
-// Those whose tensors are counted: all that are there, and where only the index is, what it names.
+// The files whose tensors are counted: all that are present; with only an index, all that it lists.
 std::size_t files_counted(const Checkpoint& checkpoint) {
   if (checkpoint.names_only()) return checkpoint.files().size();
   return static_cast<std::size_t>(std::ranges::count_if(checkpoint.files(), &ShardFile::present));
@@ -93,7 +93,7 @@ std::string verdict(const CheckReport& report, bool strict) {
     case 2:
       return fmt::format("UNREADABLE in part ({})", counts);
     default:
-      if (report.foreign) return fmt::format("NOT A FORM THAT OUTRIDER READS ({})", counts);
+      if (report.foreign) return fmt::format("UNSUPPORTED STORAGE FORM ({})", counts);
       return report.plan != nullptr ? fmt::format("COMPLETE, BUT NOT SOUND ({})", counts)
              : report.binding != nullptr && lacks_only_its_drafter(*report.binding)
                  ? fmt::format("COMPLETE BUT FOR ITS DRAFTER ({}); the model runs with --no-speculation", counts)
@@ -175,7 +175,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
     }
     if (f.tensors.size() > kPatternsShown)
       out += fmt::format("      and {} more patterns (--json lists them)\n", f.tensors.size() - kPatternsShown);
-    out += wrap(fmt::format("Unnoticed: {}", kind.effect), width, "    ");
+    out += wrap(fmt::format("If unnoticed: {}", kind.effect), width, "    ");
     out += wrap(fmt::format("Remedy: {}", f.remedy_text()), width, "    ");
   }
   const int status = report.exit_status(strict);
@@ -246,7 +246,7 @@ std::string report_json(const CheckReport& report, bool strict) {
                     {"acceptance_rate", p.rate()}, {"lowest", p.lowest}, {"highest", p.highest},
                     {"seconds", p.seconds}};
   }
-  // Names in a checkpoint are arbitrary bytes in the worst case; JSON is UTF-8.
+  // Names in a checkpoint may be arbitrary bytes; JSON is UTF-8.
   return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -267,7 +267,7 @@ std::string parameter_map(const CheckReport& report) {
   for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
     const Parameter& parameter = (*binding.manifest)[p];
     const Binding& b = binding.bindings[p];
-    if (b.shared && parameter.block.kind == BlockKind::kDspark) continue;  // stages have none of their own, as a rule
+    if (b.shared && parameter.block.kind == BlockKind::kDspark) continue;  // stages usually have none of their own
     out += parameter.name();
     const auto t = b.tensor(b.codes());
     if (!b.bound || !t) {

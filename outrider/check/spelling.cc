@@ -11,12 +11,12 @@ namespace {
 
 constexpr std::array kScaleSpellings = {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv};
 
-// The head has no "model." in any dialect.
+// The head has no "model." prefix in any dialect.
 bool has_prefix_vote(const TensorName& name) {
   return name.block.kind != BlockKind::kTop || name.slot != Slot::kHead;
 }
 
-// Whether transformers writes its own name of a parameter among official ones, too.
+// Whether transformers writes its own name of a parameter even among official ones.
 bool is_hugging_face_at_the_top(Block block, Slot slot) {
   return block.kind == BlockKind::kTop &&
          (slot == Slot::kEmbed || slot == Slot::kHcHeadFn || slot == Slot::kHcHeadBase || slot == Slot::kHcHeadScale);
@@ -107,8 +107,7 @@ std::string Spelling::name(const Parameter& p, Component component) const {
                             (votes.saved_by_transformers() && is_hugging_face_at_the_top(p.block, p.slot));
   const std::string name = tensor_name(p.block, p.slot, p.expert, component, hugging_face, prefix);
   if (!v3) return name;
-  // As DeepSeek-V3 has them: a further layer, whose head and norm stand under shared_head, unless its names are
-  // official.
+  // As in DeepSeek-V3: a further layer whose head and norm are under shared_head, unless its names are official.
   std::string_view rest = std::string_view(name).substr(name.find("mtp."));
   rest.remove_prefix(rest.find('.', 4) + 1);
   const bool shared = hugging_face && (p.slot == Slot::kHead || p.slot == Slot::kFinalNorm);

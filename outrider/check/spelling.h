@@ -8,7 +8,7 @@
 
 namespace outrider {
 
-// How many names of a part of the model are spelt one way or the other.
+// Counts how the names of a part of the model are spelt.
 struct NameVotes {
   std::uint64_t official = 0;
   std::uint64_t hugging_face = 0;
@@ -17,7 +17,7 @@ struct NameVotes {
   std::uint64_t bare = 0;
   std::uint64_t v3 = 0;  // MTP blocks as further layers
 
-  std::uint64_t variants = 0;  // spelt as nobody else does
+  std::uint64_t variants = 0;  // spellings that nobody else uses
 
   bool unanimous() const {
     return mixed == 0 && variants == 0 && (official == 0 || hugging_face == 0) && (prefixed == 0 || bare == 0) &&
@@ -25,10 +25,10 @@ struct NameVotes {
   }
   bool mostly_v3() const { return 2 * v3 > prefixed + bare; }
   bool any() const { return official + hugging_face + mixed != 0; }
-  // As transformers' save_pretrained writes: official names below "model.", but embed_tokens and hc_head.hc_* at the
-  // top.
+  // As written by transformers' save_pretrained: official names below "model.", but embed_tokens and hc_head.hc_* at
+  // the top level.
   bool saved_by_transformers() const { return official > hugging_face && prefixed > bare; }
-  // Spelt unlike the others of its part.
+  // Whether a name is spelt unlike the others of its part.
   bool is_odd(const TensorName& name) const;
 };
 
@@ -36,20 +36,20 @@ struct NameVotes {
 using NamingVotes = std::array<NameVotes, 2>;
 NamingVotes count_names(const BindingReport& binding);
 
-// How an artifact spells its names, so that what is missing or misspelt can be named as it would have been.
+// How an artifact spells its names, so that a missing or misspelt tensor can be named accordingly.
 class Spelling {
  public:
   explicit Spelling(const BindingReport& binding);
 
-  // The tensor that a fault is about: the one there is, or the one that should be.
+  // The tensor of a fault: the existing one, or the expected one.
   std::string name_of(const BindingFault& fault) const;
-  // The tensor that a parameter is, or would be: its codes, where it is quantised.
+  // The stored or expected tensor of a parameter: its codes, if it is quantised.
   std::string expected_name(ParameterId id) const;
-  // The name of a parameter's component, in this artifact's dialect; the parameter may be another checkpoint's.
+  // The name of a parameter's component in this artifact's dialect; the parameter may be another checkpoint's.
   std::string name(const Parameter& parameter, Component component) const;
-  // Which of X.scale, X.weight_scale and X.weight_scale_inv the parameter's module group has most of.
+  // The most frequent of X.scale, X.weight_scale and X.weight_scale_inv in the parameter's module group.
   Component usual_scale(ParameterId id) const;
-  // Whether a block's experts stand in stacks of all of them.
+  // Whether the block's experts are stored as stacks.
   bool is_stacked(ParameterId id) const;
   const NamingVotes& votes() const { return votes_; }
 
@@ -60,7 +60,7 @@ class Spelling {
     std::array<std::array<std::uint64_t, 3>, kModuleGroupCount> scales{};
     bool stacked = false;
   };
-  // The votes that decide on names of a block: its part's own, the model's where it has none.
+  // The votes for a block's names: those of its part, or of the model if it has none.
   const NameVotes& dialect_of(Block block) const;
 
   const BindingReport& binding_;

@@ -12,17 +12,17 @@ namespace outrider {
 std::string numbers_text(std::span<const std::int32_t> numbers) {
   constexpr std::size_t kShown = 6;
   std::vector<std::string> runs;
-  std::size_t told = 0;  // numbers in the runs shown
+  std::size_t listed = 0;  // numbers in the runs shown
   for (std::size_t i = 0; i < numbers.size() && runs.size() < kShown;) {
     std::size_t end = i + 1;
     while (end < numbers.size() && numbers[end] == numbers[end - 1] + 1) ++end;
     if (end - i < 3) end = i + 1;
     runs.push_back(end - i == 1 ? fmt::format("{}", numbers[i])
                                 : fmt::format("{} to {}", numbers[i], numbers[end - 1]));
-    told += end - i;
+    listed += end - i;
     i = end;
   }
-  if (told != numbers.size()) runs.push_back(fmt::format("{} more", grouped(numbers.size() - told)));
+  if (listed != numbers.size()) runs.push_back(fmt::format("{} more", grouped(numbers.size() - listed)));
   std::string out;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     out += i == 0 ? "" : i + 1 == runs.size() ? " and " : ", ";

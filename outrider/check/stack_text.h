@@ -19,7 +19,7 @@ struct StackPart {
 // "expert 5", "gate (w1) of expert 5", "experts 0 to 3 and 7", "all 8 experts".
 std::string parts_text(std::span<const StackPart> parts, const TensorInfo& stack);
 
-// "3", "3 and 5", "0 to 3, 5 and 7"; of many, the first few and how many more. In order, each once.
+// "3", "3 and 5", "0 to 3, 5 and 7"; of many, the first few and how many more. Must be ascending, without duplicates.
 std::string numbers_text(std::span<const std::int32_t> numbers);
 
 }  // namespace outrider

@@ -8,7 +8,7 @@
 
 namespace outrider {
 
-// Parameters of one module group that are stored alike in every respect.
+// Parameters of one module group that are stored the same way in every respect.
 struct StorageClass {
   std::uint64_t signature = 0;
   std::vector<ParameterId> members;
@@ -16,7 +16,7 @@ struct StorageClass {
 // By drafter or not, and module group.
 using StorageClasses = std::array<std::array<std::vector<StorageClass>, kModuleGroupCount>, 2>;
 
-// Reads nothing but the binding, so that it can be done beside other checks.
+// Reads only the binding, so that it can run in parallel with other checks.
 StorageClasses classify_storage(const BindingReport& binding);
 
 }  // namespace outrider

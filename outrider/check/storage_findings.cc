@@ -47,14 +47,15 @@ bool is_drafter(Block block) {
 
 namespace {
 
-// A single number may be stored as [] or [1]; siblings should agree.
+// A scalar may be stored as [] or [1]; siblings should agree.
 bool is_single_number(std::size_t component) {
   const auto c = static_cast<Component>(component);
   return c == Component::kWeightGlobalScale || c == Component::kInputGlobalScale || c == Component::kWeightScale2 ||
          c == Component::kInputScale;
 }
 
-// A hash of form, dtype and spelling of each component, and the rank of scalars: everything in which siblings agree.
+// A hash of everything in which siblings should agree: form, dtype and spelling of each component, and the rank of
+// scalars.
 std::uint64_t signature(const BindingReport& binding, const Binding& b) {
   std::uint64_t hash = 0xcbf29ce484222325;
   const auto mix = [&](std::uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
@@ -75,7 +76,7 @@ void put(std::vector<StorageClass>& classes, std::uint64_t key, ParameterId p) {
   classes.push_back({key, {p}});
 }
 
-// The tensor by which a sibling differs from the others: the first component that is not the majority's.
+// The tensor in which a sibling differs: the first component that is not the majority's.
 std::string differing_tensor(const BindingReport& binding, ParameterId odd, ParameterId usual) {
   const Binding& a = binding.bindings[odd];
   const Binding& b = binding.bindings[usual];
@@ -108,7 +109,7 @@ void check_siblings(CheckContext& context, StorageClasses classes) {
   for (auto& groups : classes) {
     auto& attention = groups[static_cast<std::size_t>(ModuleGroup::kAttention)];
     auto& output_a = groups[static_cast<std::size_t>(ModuleGroup::kAttentionOutputA)];
-    // BF16 wo_a beside quantised attention is legitimate; a quantised one is stored like the rest of attention.
+    // BF16 wo_a beside quantised attention is legitimate; a quantised one must be stored like the rest of attention.
     for (const StorageClass& c : output_a) {
       if (binding.bindings[c.members[0]].form == StorageForm::kPlain) continue;
       for (const ParameterId p : c.members) put(attention, c.signature, p);
@@ -137,7 +138,7 @@ void check_siblings(CheckContext& context, StorageClasses classes) {
                                  : fmt::format("{}: stored as {}, {} as {}", odd[0], mine, siblings, theirs);
         }
         if (it->members.size() < usual->members.size()) continue;
-        // Neither is the rule.
+        // There is no majority.
         for (const ParameterId p : usual->members) odd.push_back(differing_tensor(binding, p, it->members[0]));
       }
     }
@@ -148,7 +149,7 @@ void check_siblings(CheckContext& context, StorageClasses classes) {
   }
 }
 
-// A drafter's own head in F32, as the repair published for vLLM issue 43456 writes it.
+// A drafter's own head in F32, as in the repair published for vLLM issue 43456.
 bool is_own_wide_head(const Parameter& parameter, Dtype dtype) {
   return parameter.falls_back_to && parameter.slot == Slot::kHead && dtype == Dtype::kF32;
 }
@@ -184,7 +185,7 @@ void check_dtypes(CheckContext& context) {
   if (!downcast.empty()) {
     context.add(
         Code::kFp32Downcast,
-        fmt::format("{} F32 in the release and stored here with less, for instance {}",
+        fmt::format("{} F32 in the release but stored in a narrower dtype here, for instance {}",
                     downcast.size() == 1 ? "1 tensor is" : grouped(downcast.size()) + " tensors are", downcast[0]),
         downcast);
   }
@@ -210,7 +211,7 @@ void check_dtypes(CheckContext& context) {
   }
 }
 
-// Sound where transformers reads it, and only there.
+// Sound if transformers reads it, and only there.
 void check_renamed(CheckContext& context) {
   const BindingReport& binding = context.binding();
   std::vector<std::string> renamed;
@@ -220,11 +221,12 @@ void check_renamed(CheckContext& context) {
   if (renamed.empty()) return;
   context.add(
       Code::kTransformersRename,
-      fmt::format("{} {} saved as transformers' save_pretrained spells kv_norm: its rule \".kv_norm.\" -> "
-                  "\".norm.\" is meant for compressors and is not anchored to them",
-                  renamed.size() == 1 ? renamed[0]
-                                      : fmt::format("{} such as {}", count_text(renamed.size(), "tensor"), renamed[0]),
-                  renamed.size() == 1 ? "is" : "are"),
+      fmt::format(
+          "{} {} saved under the name that transformers' save_pretrained gives kv_norm: its rule \".kv_norm.\" -> "
+          "\".norm.\" is meant for compressors and is not anchored to them",
+          renamed.size() == 1 ? renamed[0]
+                              : fmt::format("{} such as {}", count_text(renamed.size(), "tensor"), renamed[0]),
+          renamed.size() == 1 ? "is" : "are"),
       renamed);
 }
 
@@ -246,7 +248,7 @@ void check_naming(CheckContext& context) {
     context.add(
         Code::kMixedNaming,
         fmt::format("{} {} {}: {}{}", count_text(names.size(), "name"), names.size() == 1 ? "is spelt" : "are spelt",
-                    all       ? "as neither the releases nor transformers spell them"
+                    all       ? "unlike in the releases or transformers"
                     : drafter ? "unlike the others of the drafter"
                               : "unlike the others of the model",
                     names[0], names.size() == 1 ? "" : fmt::format(" and {} more", grouped(names.size() - 1))),
@@ -306,9 +308,10 @@ void check_storage(CheckContext& context, StorageClasses classes) {
   if (reading.traits.has_scale_fmt || context.binding().names_only) return;
   for (const GroupSummary& group : context.report.groups) {
     if (group.form != "FP8 block (F8_E8M0 scale)") continue;
-    context.add(Code::kScaleFormatUndeclared,
-                fmt::format("{} has FP8 weights with F8_E8M0 scales, but config.json does not say scale_fmt \"ue8m0\"",
-                            module_group_name(group.group)));
+    context.add(
+        Code::kScaleFormatUndeclared,
+        fmt::format("{} has FP8 weights with F8_E8M0 scales, but config.json does not declare scale_fmt \"ue8m0\"",
+                    module_group_name(group.group)));
     break;
   }
 }

@@ -34,8 +34,7 @@ void compare_any(std::span<const float> a, std::span<const float> b, Tolerance t
   out.elements += a.size();
 }
 
-// The same in float, on lanes that the compiler makes vectors of; a few hundred values at a time, so that nothing is
-// lost in their sums.
+// The same in float, in lanes that the compiler vectorizes; a few hundred values at a time, so that sums stay accurate.
 void compare_piece(std::span<const float> a, std::span<const float> b, Tolerance tolerance, ValueDifference& out) {
   constexpr std::size_t kLanes = 8;
   constexpr std::size_t kAtOnce = 64 * kLanes;
@@ -106,7 +105,7 @@ void ValueDifference::add(const ValueDifference& other) {
 
 std::string ValueDifference::text() const {
   std::string size =
-      std::isinf(relative()) ? "the other's are all zero" : fmt::format("relative error {}", percent_text(relative()));
+      std::isinf(relative()) ? "the others are all zero" : fmt::format("relative error {}", percent_text(relative()));
   size += fmt::format(", largest difference {:.2g}", largest);
   if (not_finite != 0) size += fmt::format(", {} NaN or infinite on one side", grouped(not_finite));
   return fmt::format("in {} of {} values ({})", grouped(different), grouped(elements), size);
@@ -135,7 +134,7 @@ RowsDifference compare_rows(const ParameterValues& own, const ParameterValues& r
   std::vector<ValueDifference> rows(own.rows());
   std::vector<float> a(own.cols());
   std::vector<float> b(own.cols());
-  std::uint64_t dropped = 0;  // elements whose memory was given back
+  std::uint64_t dropped = 0;  // elements whose memory was released
   for (std::uint64_t r = 0; r < own.rows(); ++r) {
     own.read(r * own.cols(), own.cols(), a.data());
     reference.read(r * own.cols(), own.cols(), b.data());
@@ -147,10 +146,10 @@ RowsDifference compare_rows(const ParameterValues& own, const ParameterValues& r
     reference.drop(dropped, read);
     dropped += read;
   }
-  // Of rows that are next to nothing beside the others, a form with one scale for all may leave nothing.
-  const double usual = out.all.reference_squares / static_cast<double>(std::max<std::uint64_t>(own.rows(), 1));
+  // A form with one scale for all may round rows that are tiny compared with the others to zero.
+  const double typical = out.all.reference_squares / static_cast<double>(std::max<std::uint64_t>(own.rows(), 1));
   for (std::uint64_t r = 0; r < rows.size(); ++r) {
-    const bool counts = std::max(rows[r].reference_squares, rows[r].own_squares) > usual / 400;
+    const bool counts = std::max(rows[r].reference_squares, rows[r].own_squares) > typical / 400;
     if (!counts || !(rows[r].relative() > bound)) continue;
     if (out.off++ == 0) out.first = r;
   }

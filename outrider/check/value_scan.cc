@@ -7,7 +7,7 @@
 namespace outrider {
 namespace {
 
-// IEEE-like floats: `kMagnitude` masks the sign off, `kInfinity` is the first code that is no number.
+// IEEE-like floats: `kMagnitude` masks off the sign, `kInfinity` is the first code that is not a number.
 template <typename T, T kMagnitude, T kInfinity>
 void scan_float(std::span<const std::byte> bytes, ValueStats& out) {
   const std::size_t count = bytes.size() / sizeof(T);
@@ -71,7 +71,7 @@ ValueStats scan_values(Dtype dtype, std::span<const std::byte> bytes, bool packe
       scan_float<std::uint8_t, 0x7f, 0x7c>(bytes, out);
       break;
     case Dtype::kF8E4M3:
-      // No infinity: 0x7f and 0xff are the only codes that are no number.
+      // No infinity: 0x7f and 0xff are the only codes that are not numbers.
       scan_float<std::uint8_t, 0x7f, 0x7f>(bytes, out);
       out.nan += out.infinite;
       out.infinite = 0;

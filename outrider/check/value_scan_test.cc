@@ -16,7 +16,7 @@ ValueStats scan_one(Dtype dtype, T code) {
   return scan_values(dtype, bytes);
 }
 
-// The value of a code by the definition: sign, exponent of `exponent_bits`, the rest mantissa, IEEE-like.
+// The value of a code by definition: sign, exponent of `exponent_bits`, the rest mantissa, IEEE-like.
 double value_of(unsigned code, int exponent_bits, int mantissa_bits) {
   const int bias = (1 << (exponent_bits - 1)) - 1;
   const double sign = (code >> (exponent_bits + mantissa_bits)) != 0 ? -1.0 : 1.0;
@@ -35,7 +35,7 @@ void expect_matches(const ValueStats& s, double value, unsigned code) {
   EXPECT_EQ(s.negative, value < 0 ? 1U : 0U) << code;
 }
 
-TEST(ValueScan, EveryCodeOfTheSixteenBitFloats) {
+TEST(ValueScan, ScansEveryCodeOfSixteenBitFloats) {
   for (unsigned code = 0; code < 65536; ++code) {
     const auto c = static_cast<std::uint16_t>(code);
     expect_matches(scan_one(Dtype::kBF16, c), value_of(code, 8, 7), code);
@@ -55,11 +55,11 @@ TEST(ValueScan, EveryCodeOfTheSixteenBitFloats) {
   }
 }
 
-TEST(ValueScan, EveryCodeOfTheEightBitFloats) {
+TEST(ValueScan, ScansEveryCodeOfEightBitFloats) {
   for (unsigned code = 0; code < 256; ++code) {
     const auto c = static_cast<std::uint8_t>(code);
     expect_matches(scan_one(Dtype::kF8E5M2, c), value_of(code, 5, 2), code);
-    // E4M3 has no infinity; its NaN are the two codes of all ones.
+    // E4M3 has no infinity; its NaNs are the two codes of all ones.
     const ValueStats e4m3 = scan_one(Dtype::kF8E4M3, c);
     EXPECT_EQ(e4m3.nan, (code & 0x7f) == 0x7f ? 1U : 0U) << code;
     EXPECT_EQ(e4m3.infinite, 0U) << code;
@@ -68,12 +68,12 @@ TEST(ValueScan, EveryCodeOfTheEightBitFloats) {
     EXPECT_EQ(e8m0.nan, code == 0xff ? 1U : 0U) << code;
     EXPECT_EQ(e8m0.nonzero, code != 0 ? 1U : 0U) << code;
     EXPECT_EQ(e8m0.all_ones, code == 0xff) << code;
-    // Two FP4 codes to a byte; bit 3 of each is the sign.
+    // Two FP4 codes per byte; bit 3 of each is the sign.
     EXPECT_EQ(scan_one(Dtype::kI8, c).nonzero, (code & 0x07) != 0 || (code & 0x70) != 0 ? 1U : 0U) << code;
   }
 }
 
-TEST(ValueScan, OffsetBinaryNibbles) {
+TEST(ValueScan, ScansOffsetBinaryNibbles) {
   const std::uint32_t zero = 0x88888888;
   const std::uint32_t other = 0x88887888;
   std::byte bytes[8];
@@ -83,7 +83,7 @@ TEST(ValueScan, OffsetBinaryNibbles) {
   EXPECT_EQ(scan_values(Dtype::kI32, bytes, false).nonzero, 2U);
 }
 
-TEST(ValueScan, RangesOfIntegers) {
+TEST(ValueScan, CountsIntegersOutOfRange) {
   const std::int64_t wide[] = {0, 3, 4, -1};
   EXPECT_EQ(count_out_of_range(Dtype::kI64, std::as_bytes(std::span(wide)), 4), 2U);
   const std::int32_t narrow[] = {0, 3, 4, -1, 1 << 30};

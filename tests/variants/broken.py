@@ -324,7 +324,7 @@ def renamed_shard(base, parameters):
     return damaged(base, renamed_in_the_index("00002-of-00003", "00002-of-00046"))
 
 
-@variant("missing-shard", "OUT004", "model-00002-of-00003.safetensors is not there. By the index it holds", 1)  # (11)
+@variant("missing-shard", "OUT004", "model-00002-of-00003.safetensors is not there. The index lists", 1)  # (11)
 def missing_shard(base, parameters):
     return damaged(base, lambda d: (d / "model-00002-of-00003.safetensors").unlink())
 
@@ -339,7 +339,7 @@ def shard_whose_link_leads_nowhere(base, parameters):
     return damaged(base, damage)
 
 
-@variant("index-without-a-shard", "OUT007", "the model lacks all of them", 1)  # (11)
+@variant("index-without-a-shard", "OUT007", "the model needs all of them", 1)  # (11)
 def index_without_a_shard(base, parameters):
     def edit(weight_map):
         for name in [n for n, file in weight_map.items() if "00002" in file]:
@@ -595,7 +595,7 @@ def stack_expert_all_zero(base, parameters):
     return stack_changed(base, parameters, GATE_UP, assign(2, slice(128, None), value=0))
 
 
-@variant("stack-expert-copied", "OUT077", "experts 1 and 6 of layers.3 have the same down (w2)", 0, data=True)
+@variant("stack-expert-copied", "OUT077", "experts 1 and 6 of layers.3 have byte-identical down (w2)", 0, data=True)
 def stack_expert_copied(base, parameters):
     def change(stack):
         stack[6] = stack[1]
@@ -603,7 +603,7 @@ def stack_expert_copied(base, parameters):
     return stack_changed(base, parameters, DOWN, change)
 
 
-@variant("expert-copied", "OUT077", "experts 3 and 4 of layers.2 have the same gate (w1), down (w2), up (w3)", 0, data=True)
+@variant("expert-copied", "OUT077", "experts 3 and 4 of layers.2 have byte-identical gate (w1), down (w2), up (w3)", 0, data=True)
 def expert_copied(base, parameters):
     first = "layers.2.ffn.experts.3."
     copies = {n.replace(".3.", ".4."): t for n, t in base.tensors.items() if n.startswith(first)}
@@ -630,7 +630,7 @@ def stack_transposed_square(base, parameters):
     return stack_changed(base, parameters, GATE_UP, lambda stack: stack.transpose(0, 2, 1))
 
 
-@beside_bf16("stack-up-first-beside-the-source", "gate_up_proj has gate and up exchanged in all 8 experts")
+@beside_bf16("stack-up-first-beside-the-source", "gate_up_proj has gate and up swapped in all 8 experts")
 def stack_up_first(base, parameters):
     return stack_changed(base, parameters, GATE_UP, lambda stack: np.roll(stack, 128, 1))
 
@@ -644,7 +644,7 @@ def stack_interleaved(base, parameters):
     return stack_changed(base, parameters, GATE_UP, change)
 
 
-@beside_bf16("stack-permuted-beside-the-source", "expert 1 of layers.3 holds expert 4's values")
+@beside_bf16("stack-permuted-beside-the-source", "expert 1 of layers.3 has the values of expert 4")
 def stack_permuted(base, parameters):
     def change(stack):
         stack[[1, 4]] = stack[[4, 1]]
@@ -657,7 +657,7 @@ def stack_shifted(base, parameters):
     return stack_changed(base, parameters, DOWN, lambda stack: np.roll(stack, -3, 1))
 
 
-@variant("experts-permuted-beside-the-source", "OUT082", "expert 0 of layers.4 holds expert 7's values", 0, reference=True)
+@variant("experts-permuted-beside-the-source", "OUT082", "expert 0 of layers.4 has the values of expert 7", 0, reference=True)
 def experts_permuted(base, parameters):
     renamed = {}
     for name, t in sound.w4a16(base, parameters).tensors.items():
@@ -669,7 +669,7 @@ def experts_permuted(base, parameters):
     return out
 
 
-@variant("projections-exchanged-beside-the-source", "OUT082", "mtp.0.e_proj.weight holds the values of mtp.0.h_proj", 0, reference=True)
+@variant("projections-exchanged-beside-the-source", "OUT082", "mtp.0.e_proj.weight has the values of mtp.0.h_proj", 0, reference=True)
 def projections_exchanged(base, parameters):
     names = [f"mtp.0.{p}_proj.{part}" for p in "eh" for part in ("weight", "scale")]
     other = {"e": "h", "h": "e"}
