@@ -6,7 +6,7 @@
 namespace outrider {
 namespace {
 
-// A module's name as a pattern with its numbers: "layers.3.ffn.experts.7.w1".
+// A module's name as a pattern and its numbers: "layers.3.ffn.experts.7.w1".
 struct ModuleName {
   std::string pattern;  // "layers.*.ffn.experts.*.w1"
   std::string first;    // "3"
@@ -29,7 +29,7 @@ ModuleName split(std::string_view name) {
   }
 }
 
-// "layers.*.x" as a regular expression; the first number one of `firsts`, where there are any.
+// "layers.*.x" as a regular expression; the first number is one of `firsts`, if there are any.
 std::string expression(std::string_view pattern, const std::set<std::string>& firsts) {
   std::string out;
   bool first = true;
@@ -60,7 +60,7 @@ void ModuleTargets::add(std::string_view module, ModuleForm form) {
 }
 
 std::vector<std::string> ModuleTargets::of(ModuleForm form) const {
-  // By what stands before the last piece, and the blocks: the last pieces.
+  // By the name without its last component, and the blocks: the last components.
   std::map<std::pair<std::string, std::set<std::string>>, std::vector<std::string>> grouped;
   std::vector<std::string> out;
   for (const auto& [text, pattern] : patterns_) {

@@ -11,7 +11,7 @@
 
 namespace outrider {
 
-// How a module is stored, as far as config_groups tell modules apart.
+// The storage of a module, as far as config_groups distinguish it.
 struct ModuleForm {
   StorageForm form = StorageForm::kPlain;
   std::uint32_t group_size = 0;
@@ -19,7 +19,7 @@ struct ModuleForm {
   friend auto operator<=>(const ModuleForm&, const ModuleForm&) = default;
 };
 
-// The fewest entries of compressed-tensors' targets that tell modules of one form from those of all others.
+// Finds the fewest entries of compressed-tensors' targets that separate the modules of one form from all others.
 class ModuleTargets {
  public:
   void add(std::string_view module, ModuleForm form);

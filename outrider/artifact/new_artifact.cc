@@ -24,12 +24,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kPiece = 4 << 20;
-// Left free beyond what is written: metadata, and what else writes to the disk.
+// Space to leave free: for metadata, and other writers.
 constexpr std::uint64_t kSpare = 16 << 20;
-// Files beside the weights that are copied rather than linked, so that editing one leaves the other alone.
+// Files beside the weights up to this size are copied rather than linked, so that editing one does not change the
+// other.
 constexpr std::uint64_t kSmallFile = 64 << 20;
 
-// Written by hand, piece by piece: of 200,000 names, a document or a text would take more memory than all the rest.
+// Written manually in pieces: for 200,000 names, a document or a string would take more memory than everything else.
 class IndexText {
  public:
   IndexText(std::uint64_t total, const TakeText& take) : take_(take) {
@@ -97,12 +98,12 @@ class Writer {
       artifact_.index_json([&](std::string_view text) { file.append(text); });
       file.finish();
     }
-    if (artifact_.others) take_along(*artifact_.others, directory_, true);
+    if (artifact_.others) take_others(*artifact_.others, directory_, true);
     sync_directory(directory_);
   }
 
  private:
-  // An index may name files in directories below.
+  // An index may name files in subdirectories.
   void make_folder_of(const std::string& name) const {
     const fs::path folder = (directory_ / name).parent_path();
     if (folder != directory_) fs::create_directories(folder);
@@ -114,7 +115,7 @@ class Writer {
   }
 
   const FileReader& source(std::uint32_t number) {
-    // Tensors of a file follow one another.
+    // Tensors of a file are consecutive.
     if (!open_ || open_number_ != number) {
       open_ = std::make_unique<FileReader>(artifact_.sources[number]);
       open_number_ = number;
@@ -152,7 +153,7 @@ class Writer {
       const std::uint64_t count = std::min<std::uint64_t>(narrow.size(), piece.bytes - at);
       file.read(piece.begin + at, std::span(narrow).first(count));
       const std::span<const float> made = std::span(wide).first(count / 2);
-      // A hole of the source stays one.
+      // Keeps holes of the source.
       if (narrow[0] == std::byte{0} && std::memcmp(narrow.data(), narrow.data() + 1, count - 1) == 0) {
         writer.append_zeros(made.size_bytes());
       } else {
@@ -164,9 +165,9 @@ class Writer {
     }
   }
 
-  // Files beside the weights. In place, links are made again as they are, else files are taken from where they lead.
-  // What is neither file, folder nor such a link stays behind.
-  void take_along(const fs::path& from, const fs::path& to, bool top) {
+  // Takes the files beside the weights. In place, links are recreated unchanged; otherwise the files they point to are
+  // taken. Anything that is neither a file, a folder nor such a link is skipped.
+  void take_others(const fs::path& from, const fs::path& to, bool top) {
     for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
       const std::string name = entry.path().filename().string();
       const fs::path made = to / name;
@@ -183,13 +184,12 @@ class Writer {
         fs::copy_symlink(entry.path(), made, error);
       } else if (fs::is_directory(status)) {
         fs::create_directory(made, from / name, error);
-        if (!error) take_along(entry.path(), made, false);
+        if (!error) take_others(entry.path(), made, false);
       } else if (entry.is_regular_file(leads_nowhere)) {
         clone_file(entry.path(), made, in_place_ || entry.file_size() > kSmallFile);
       }
       if (error) {
-        throw Error(
-            fmt::format("{}: could not be taken over ({}).", printable(entry.path().string(), 4096), error.message()));
+        throw Error(fmt::format("{}: cannot be copied ({}).", printable(entry.path().string(), 4096), error.message()));
       }
     }
     sync_directory(to);
@@ -212,13 +212,13 @@ void need_space(const fs::path& directory, std::uint64_t written, std::uint64_t 
   if (written + copied + kSpare <= free) return;
   const std::string copies =
       copied == 0 ? ""
-                  : fmt::format(", {} of them copies of files that this file system can neither reflink nor hard link",
+                  : fmt::format(", {} of them copies because this file system supports neither reflinks nor hard links",
                                 bytes_text(copied));
-  throw Error(
-      fmt::format("{}: {} are to be written{}, with {} to spare, and {} are free. Nothing was changed; make room, or "
-                  "choose another disk with --output.",
-                  printable(directory.parent_path().string(), 4096), bytes_text(written + copied), copies,
-                  bytes_text(kSpare), bytes_text(free)));
+  throw Error(fmt::format(
+      "{}: {} must be written{}, with {} to spare, but only {} are free. Nothing was changed; free some space, or "
+      "choose another disk with --output.",
+      printable(directory.parent_path().string(), 4096), bytes_text(written + copied), copies, bytes_text(kSpare),
+      bytes_text(free)));
 }
 
 void refuse_inside(const fs::path& source, const fs::path& output) {
@@ -226,7 +226,7 @@ void refuse_inside(const fs::path& source, const fs::path& output) {
   const fs::path from = fs::canonical(source, error);
   const fs::path to = fs::weakly_canonical(output, error);
   if (std::mismatch(from.begin(), from.end(), to.begin(), to.end()).first != from.end() || to == from) return;
-  throw Error(fmt::format("{}: lies inside of {}, whose files come along. Name a directory outside of it.",
+  throw Error(fmt::format("{}: is inside of {}, whose files are copied. Choose a directory outside of it.",
                           printable(output.string(), 4096), printable(source.string(), 4096)));
 }
 
@@ -302,18 +302,18 @@ std::string SourceStamps::text() const {
 void SourceStamps::expect_unchanged() const {
   for (const auto& [path, stamp] : stamps_) {
     if (stamp_of(path) == stamp) continue;
-    throw Error(
-        fmt::format("{}: was changed while it was read, so what was made of it may be neither the old nor the "
-                    "new. Nothing was put in place; start again when nothing writes to the checkpoint.",
-                    printable(path.string(), 4096)));
+    throw Error(fmt::format(
+        "{}: was changed while it was read, so the result may be inconsistent and was discarded. Start again when "
+        "nothing writes to the checkpoint.",
+        printable(path.string(), 4096)));
   }
   for (const auto& [directory, count] : whole_) {
     const fs::recursive_directory_iterator entries(directory);
     if (static_cast<std::size_t>(std::distance(begin(entries), end(entries))) == count) continue;
-    throw Error(
-        fmt::format("{}: a file came into it while its replacement was made, and would be lost. Nothing was put in "
-                    "place; start again when nothing writes to the checkpoint.",
-                    printable(directory.string(), 4096)));
+    throw Error(fmt::format(
+        "{}: a file was added to it while its replacement was being written, and would be lost. The replacement was "
+        "discarded; start again when nothing writes to the checkpoint.",
+        printable(directory.string(), 4096)));
   }
 }
 

@@ -18,18 +18,18 @@
 
 namespace outrider {
 
-// Bytes of a file that an artifact is made of.
+// A byte range of a source file.
 struct SourceBytes {
-  std::uint32_t source = 0;  // position in NewArtifact::sources
+  std::uint32_t source = 0;  // index into NewArtifact::sources
   std::uint64_t begin = 0;   // from the start of the file
   std::uint64_t bytes = 0;
 };
 
-// A tensor that is written: the concatenation of pieces of other files.
+// A tensor to write: the concatenation of byte ranges of other files.
 struct NewTensor {
   TensorToWrite to;
   std::vector<SourceBytes> from;
-  std::optional<Dtype> widened_from;  // the pieces are BF16 or F16, to be stored as F32
+  std::optional<Dtype> widened_from;  // the ranges are BF16 or F16, to be stored as F32
 
   std::uint64_t bytes() const { return *tensor_bytes(to.dtype, to.shape); }
 };
@@ -41,80 +41,78 @@ struct NewShard {
   std::uint64_t bytes() const;
 };
 
-// A file that is taken over as it is, perhaps under another name.
+// A file that is kept unchanged, perhaps under another name.
 struct KeptFile {
   std::string name;
   std::filesystem::path from;
-  std::vector<std::uint32_t> tensors;  // for the index: positions in NewArtifact::checkpoint
+  std::vector<std::uint32_t> tensors;  // for the index: indices into NewArtifact::checkpoint
   std::uint64_t tensor_bytes = 0;
   std::uint64_t file_bytes = 0;
 };
 
 using TakeText = std::function<void(std::string_view piece)>;
 
-// All that an artifact's directory will hold: pure data, nothing is done yet.
+// The contents of a new artifact's directory: pure data; nothing is written yet.
 struct NewArtifact {
-  std::shared_ptr<const Checkpoint> checkpoint;  // that kept files are of
+  std::shared_ptr<const Checkpoint> checkpoint;  // the kept files' checkpoint
   std::vector<std::filesystem::path> sources;
   std::vector<NewShard> shards;
   std::vector<KeptFile> kept;
   std::vector<std::pair<std::string, std::string>> texts;  // file name and content: config.json, …
-  // A directory whose other files and folders come along, but for those that this makes, or that are in the list.
+  // A directory whose other files and folders are taken too, except those in the artifact or in `without`.
   std::optional<std::filesystem::path> others;
   std::vector<std::string> without;
   bool with_index = true;
 
   std::uint64_t bytes_to_write() const;
-  // The text of model.safetensors.index.json, piece by piece: kept files, then new shards, each in order of its
-  // tensors.
+  // Writes model.safetensors.index.json in pieces: kept files, then new shards, each in the order of its tensors.
   void index_json(const TakeText& take) const;
 };
 
-// The same of a list of tensors of `total` bytes.
+// The same for a list of tensors of `total` bytes.
 void index_json(const std::vector<Checkpoint::Listed>& tensors, std::uint64_t total, const TakeText& take);
 
-// Bytes done so far, of how many.
+// Bytes done so far, and in all.
 using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
-// Makes the artifact's files in `directory`, each flushed to disk. Kept files are reflinked or hard linked, and copied
-// where the file system can do neither; the space all that takes is asked for before it is written. `in_place`: the
-// directory will take the place of the one that the others come from, so hidden files and links come along too, and
-// nothing is copied that can be linked. Throws Error; `directory` is then to be thrown away.
+// Writes the artifact's files to `directory`, each flushed to disk. Kept files are reflinked or hard linked, or copied
+// if the file system supports neither; free space is checked first. `in_place`: the directory will replace the one that
+// `others` come from, so hidden files and links are taken too, and nothing is copied that can be linked. Throws Error;
+// `directory` must then be discarded.
 void write_artifact(const NewArtifact& artifact, const std::filesystem::path& directory, bool in_place,
                     const WriteProgress& progress = {});
 
-// Throws Error where the file system of `directory` has no room for so many bytes, `copied` of which only because it
-// can neither reflink nor hard link.
+// Throws Error if the file system of `directory` does not have that much free space; `copied`: the part that is needed
+// only because it supports neither reflinks nor hard links.
 void need_space(const std::filesystem::path& directory, std::uint64_t written, std::uint64_t copied = 0);
 
-// Throws Error where `output` is inside of `source`: what is made would become part of what it is made of.
+// Throws Error if `output` is inside of `source`: the result would become part of its source.
 void refuse_inside(const std::filesystem::path& source, const std::filesystem::path& output);
 
-// Throws Error where `report`, of a source, says that its weights are in a form of another engine's.
+// Throws Error if the report of a source says that its weights are in another engine's format.
 void refuse_foreign(const CheckReport& report, const std::filesystem::path& source);
 
-// The state of every file that an artifact is made of, to see whether one changes meanwhile.
+// The state of all source files, to detect changes while they are read.
 class SourceStamps {
  public:
-  // The .safetensors files of a directory, its index and its config.json.
+  // Adds the .safetensors files of a directory, its index and its config.json.
   void add_directory(const std::filesystem::path& directory);
-  // All that is in a directory which is to be replaced.
+  // Adds everything in a directory that is to be replaced.
   void add_everything(const std::filesystem::path& directory);
-  // Throws Error where one of them is not what it was, or something has come into a directory of which everything was
-  // added.
+  // Throws Error if one of them has changed, or something was added to a directory of which everything was added.
   void expect_unchanged() const;
-  // A line for each file.
+  // One line per file.
   std::string text() const;
 
  private:
   std::vector<std::pair<std::filesystem::path, FileStamp>> stamps_;
-  std::vector<std::pair<std::filesystem::path, std::size_t>> whole_;  // directories, and how much is in them
+  std::vector<std::pair<std::filesystem::path, std::size_t>> whole_;  // directories, and their number of entries
 };
 
-// Makes the artifact in a directory beside its place, checks it there, and puts it in its place in one step: `output`,
-// which must not exist, or, where there is none, that of `directory`. At every instant the place holds all of the old,
-// or all of the new. `accept` may throw where it does not like what check says. Throws Error, and then the place is as
-// it was: no space, no permission, a source that changed meanwhile.
+// Writes the artifact to a temporary directory beside its destination, checks it, and moves it to its destination
+// atomically: `output`, which must not exist, or `directory` if there is none. At every instant the destination has
+// either all old files or all new ones. `accept` may throw to reject the report. Throws Error, leaving the destination
+// unchanged: no space, no permission, a source that changed meanwhile.
 CheckReport make_artifact(const NewArtifact& artifact, const SourceStamps& sources,
                           const std::filesystem::path& directory, const std::optional<std::filesystem::path>& output,
                           const std::function<void(const CheckReport&)>& accept, const WriteProgress& progress = {});

@@ -24,9 +24,9 @@ struct Survey {
   std::set<ModuleForm> forms;
   std::set<StorageForm> experts;           // quantised forms of routed experts
   std::set<StorageForm> others;            // of all other linears
-  std::vector<std::string> unquantised;    // linears that the release quantises; experts by what holds them
-  std::vector<std::string> nvfp4;          // what holds the experts of a block that are in modelopt's NVFP4
-  std::vector<std::string> other_experts;  // and those that are not
+  std::vector<std::string> unquantised;    // linears that the release quantises; experts by parent module
+  std::vector<std::string> nvfp4;          // parents of experts in modelopt's NVFP4
+  std::vector<std::string> other_experts;  // parents of other experts
   bool packed = false;                     // weight_packed
   bool weight_scale = false;               // FP8 scales under compressed-tensors' name
   bool e8m0 = false;
@@ -86,7 +86,7 @@ std::string format_of(ModuleForm form) {
   }
 }
 
-// compressed-tensors' QuantizationArgs of a form's weights.
+// compressed-tensors' QuantizationArgs for the weights of a form.
 ordered_json weights_of(ModuleForm form) {
   ordered_json out = {{"num_bits", form.form == StorageForm::kFp8Block ? 8 : 4},
                       {"type", form.form == StorageForm::kW4A16 ? "int" : "float"},
@@ -109,7 +109,7 @@ ordered_json weights_of(ModuleForm form) {
   return out;
 }
 
-// Activations are rounded to FP8 at run time beside FP8 weights, and left alone beside four-bit ones.
+// Activations are rounded to FP8 at run time for FP8 weights, and not rounded for four-bit ones.
 ordered_json activations_of(ModuleForm form) {
   if (form.form != StorageForm::kFp8Block) return nullptr;
   return {{"num_bits", 8},   {"type", "float"},     {"symmetric", true},
@@ -167,12 +167,12 @@ void erase(ordered_json& object, std::initializer_list<const char*> keys) {
   for (const char* key : keys) object.erase(key);
 }
 
-// Fields by which quant_method "fp8" tells modules apart; other methods do not have them.
+// Fields that only quant_method "fp8" has.
 void erase_fp8_fields(ordered_json& out) {
   erase(out, {"moe_quant_algo", "quantized_layers", "modules_to_not_convert", "ignored_layers"});
 }
 
-// A group that was there for a form keeps its name and what else it says: activations, observers, order.
+// An existing group of a form keeps its name and its other fields: activations, observers, order.
 ordered_json groups_of(const ordered_json& old, const Survey& found, bool experts_first,
                        std::set<std::string>& formats) {
   ordered_json groups = ordered_json::object();
@@ -209,7 +209,7 @@ void write_compressed_tensors(ordered_json& out, const Survey& found) {
   std::set<std::string> formats;
   erase_fp8_fields(out);
   out.erase("quant_algo");
-  // Experts first, as published artifacts have it: four bits before eight.
+  // Experts first, as in published artifacts: four bits before eight.
   out["config_groups"] = groups_of(out, found, true, formats);
   out["format"] = formats.size() == 1 ? *formats.begin() : "mixed-precision";
   out["ignore"] = found.targets.of({});
@@ -217,7 +217,8 @@ void write_compressed_tensors(ordered_json& out, const Survey& found) {
   out["quantization_status"] = "compressed";
 }
 
-// Whether "fp8" can say it: FP8 linears beside experts that are unquantised, NVFP4, or of one form of the releases'.
+// Whether "fp8" can describe it: FP8 linears with experts that are unquantised, NVFP4, or of one of the releases'
+// forms.
 bool is_as_released(const Survey& found) {
   std::set<StorageForm> experts = found.experts;
   experts.erase(kNvfp4Modelopt);
@@ -227,7 +228,7 @@ bool is_as_released(const Survey& found) {
   return released && linears && !found.packed && !found.weight_scale;
 }
 
-// NVIDIA's: the experts of some blocks are NVFP4, those of others, the drafter's as a rule, as in the release.
+// NVIDIA's description: the experts of some blocks are NVFP4; those of others, usually the drafter's, as released.
 void write_moe_algorithm(ordered_json& out, const Survey& found) {
   out["quant_algo"] = "MIXED_PRECISION";
   out["moe_quant_algo"] = "NVFP4";

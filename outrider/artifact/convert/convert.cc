@@ -41,7 +41,7 @@ class Converter {
         if (t >= 0) covered[static_cast<std::size_t>(t)] = true;
       }
       if (manifest_[p].expert >= 0 && stacks(manifest_[p].block)) {
-        // Once for the block, at its first expert.
+        // Once per block, at its first expert.
         if (manifest_[p].expert == 0) add_stack(manifest_[p]);
         continue;
       }
@@ -68,38 +68,39 @@ class Converter {
     return {info.file, file.data_start + info.begin + slice.begin, slice.bytes};
   }
 
-  // The scale beside an expert's weight in a form that transformers stacks, too; no value for other forms.
+  // The scale of an expert's weight in a form that transformers stacks too; nothing for other forms.
   static std::optional<Component> stackable_scale(const Binding& b) {
     if (b.form != StorageForm::kMxfp4 && b.form != StorageForm::kFp8Block) return std::nullopt;
     const Component scale = b.part == ExpertPart::kNone ? Component::kScale : Component::kWeightScaleInv;
     return b.tensor(scale) ? std::optional(scale) : std::nullopt;
   }
 
-  // Whether all experts of a block are stored alike, unquantised or in the release's forms, so that they can be stacks.
+  // Whether all experts of a block are stored the same way, unquantised or in the release's forms, so that they can be
+  // stacked.
   bool stacks(Block block) {
     if (!to_hugging_face() || block.kind == BlockKind::kDspark) return false;
     const std::size_t position = *manifest_.block_position(block);
     const auto known = stacks_.find(position);
     if (known != stacks_.end()) return known->second;
     std::optional<std::tuple<StorageForm, Dtype, std::optional<Dtype>>> all;
-    bool alike = true;
+    bool uniform = true;
     const auto [first, end] = manifest_.parameters_of(position, position + 1);
-    for (ParameterId p = first; p < end && alike; ++p) {
+    for (ParameterId p = first; p < end && uniform; ++p) {
       if (manifest_[p].expert < 0) continue;
       const Binding& b = binding_.bindings[p];
       const std::optional<Component> scale = stackable_scale(b);
-      alike = b.bound && (b.form == StorageForm::kPlain || scale);
-      if (!alike) break;
+      uniform = b.bound && (b.form == StorageForm::kPlain || scale);
+      if (!uniform) break;
       std::optional<Dtype> scale_dtype;
       if (scale) scale_dtype = binding_.tensor(*b.tensor(*scale)).dtype;
       const std::tuple own(b.form, binding_.tensor(*b.tensor(Component::kWeight)).dtype, scale_dtype);
-      // A block of scales that reached over the end of w1 would be w3's, too.
-      alike =
+      // A block of scales that extends past the end of w1 would cover w3 too.
+      uniform =
           (!all || *all == own) && (b.form != StorageForm::kFp8Block ||
                                     manifest_.config().moe_intermediate_size % manifest_.config().fp8_block()[0] == 0);
       all = own;
     }
-    return stacks_[position] = alike && all.has_value();
+    return stacks_[position] = uniform && all.has_value();
   }
 
   std::string name_of(const Parameter& p, Component component) const {
@@ -126,7 +127,7 @@ class Converter {
     out_.push_back(std::move(tensor));
   }
 
-  // `first`: a part of the block's first expert. w3 stands in w1's stack, expert by expert.
+  // `first`: a part of the block's first expert. w3 is stored in w1's stack, expert by expert.
   void add_stack(const Parameter& first) {
     if (first.slot == Slot::kExpertW3) return;
     add_stack(first, Component::kWeight, "");
@@ -143,7 +144,7 @@ class Converter {
         if (down && slot == Slot::kExpertW3) continue;
         const ParameterId p = *manifest_.find(first.block, slot, static_cast<std::int32_t>(e));
         const SourceBytes piece = bytes_of(binding_.slice(p, component));
-        // Slices of one stack follow one another.
+        // Merges consecutive slices of one stack.
         SourceBytes* last = stack.from.empty() ? nullptr : &stack.from.back();
         if (last != nullptr && last->source == piece.source && last->begin + last->bytes == piece.begin) {
           last->bytes += piece.bytes;
@@ -170,11 +171,11 @@ class Converter {
   const Manifest& manifest_;
   const ConvertOptions& options_;
   ConvertPlan& plan_;
-  std::map<std::size_t, bool> stacks_;  // by position of the block
+  std::map<std::size_t, bool> stacks_;  // by index of the block
   std::vector<NewTensor> out_;
 };
 
-// The names of modules in a description of the quantisation. Returns whether it has any.
+// Renames the modules in a description of the quantisation. Returns whether it has any.
 bool rename_modules(ordered_json& description, Dialect to) {
   bool any = false;
   for (const char* key : {"ignore", "exclude_modules", "modules_to_not_convert", "ignored_layers"}) {
@@ -198,7 +199,7 @@ CheckReport check_listed(const std::vector<NewShard>& shards, const std::string&
   return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(listing(shards), config)));
 }
 
-// config.json for tensors that are called otherwise now.
+// config.json for the renamed tensors.
 std::string converted_config(const CheckReport& before, const std::vector<NewShard>& shards, Dialect to) {
   const std::string& text = before.checkpoint->config_json();
   ordered_json config = ordered_json::parse(text, nullptr, false);
@@ -214,7 +215,7 @@ std::string converted_config(const CheckReport& before, const std::vector<NewSha
   changed = rename_modules(*quantization, to) || changed;
   const DeclaredForms declared(*before.config->config.quantization, before.config->traits.expert_dtype);
   const CheckReport listed = check_listed(shards, config.dump());
-  // Expressions are made anew, for what they name is not to be read from them.
+  // Regular expressions are generated anew: what they match cannot be derived from them.
   const bool lost = listed.has(Code::kQuantizationConfigMismatch) && !before.has(Code::kQuantizationConfigMismatch);
   if (listed.binding != nullptr && (declared.by_targets() || lost)) {
     describe_quantization(config, *listed.binding);
@@ -223,7 +224,7 @@ std::string converted_config(const CheckReport& before, const std::vector<NewSha
   return changed ? config.dump(2) + "\n" : text;
 }
 
-// hf_quant_config.json with the modules' new names; nothing where there is none, or it did not hold.
+// hf_quant_config.json with renamed modules; nothing if there is none, or it does not match the tensors.
 std::optional<std::string> converted_hf_quant_config(const CheckReport& before, Dialect to) {
   if (before.has(Code::kStaleQuantizationFile)) return std::nullopt;
   const auto text = before.checkpoint->side_file(kHfQuantConfig, kMaxQuantizationFileBytes);
@@ -245,10 +246,10 @@ ConvertPlan plan_convert(const fs::path& directory, const ConvertOptions& option
   plan.before = std::make_shared<const CheckReport>(check_path(directory, with));
   refuse_foreign(*plan.before, directory);
   if (plan.before->plan == nullptr) {
-    throw Error(
-        fmt::format("{}: is not complete, so its tensors cannot all be named:{}\nRun `outrider check` on it, and "
-                    "`outrider repair`.",
-                    printable(directory.string(), 4096), incomplete_text(*plan.before)));
+    throw Error(fmt::format(
+        "{}: the checkpoint is incomplete, so it cannot be converted:{}\nRun `outrider check` on it, then `outrider "
+        "repair`.",
+        printable(directory.string(), 4096), incomplete_text(*plan.before)));
   }
   plan.artifact.checkpoint = plan.before->checkpoint;
   Converter converter(*plan.before, options, plan);

@@ -11,7 +11,7 @@ namespace outrider {
 
 enum class Dialect {
   kOfficial,     // layers.3.ffn.experts.17.w1.weight
-  kHuggingFace,  // model.layers.3.mlp.experts.gate_up_proj, as transformers' DeepseekV4ForCausalLM calls its parameters
+  kHuggingFace,  // model.layers.3.mlp.experts.gate_up_proj, the parameter names of transformers' DeepseekV4ForCausalLM
 };
 
 struct ConvertOptions {
@@ -20,21 +20,21 @@ struct ConvertOptions {
   unsigned threads = 2;
 };
 
-// What a conversion will write: pure data; nothing has been written.
+// The plan of a conversion: pure data; nothing is written yet.
 struct ConvertPlan {
   NewArtifact artifact;
   SourceStamps sources;
   std::shared_ptr<const CheckReport> before;
   std::shared_ptr<const CheckReport> after;
-  std::uint64_t renamed = 0;    // tensors whose name changes
-  std::uint64_t restacked = 0;  // tensors stacked, or taken from stacks
+  std::uint64_t renamed = 0;    // number of renamed tensors
+  std::uint64_t restacked = 0;  // number of tensors stacked or unstacked
 };
 
-// Every tensor of a complete checkpoint under its name in a dialect, byte for byte. Towards Hugging Face, the experts
+// Plans to rename every tensor of a complete checkpoint to a dialect, byte for byte. Towards Hugging Face, the experts
 // of a layer that are stored unquantised become two stacks ([E, 2*width, D] and [E, D, width]); towards the official
-// names stacks are taken apart. Tensors that the model does not use keep their names. config.json stays, but for the
-// inference spelling, which transformers does not read, and for the modules that quantization_config names. Throws
-// Error where the checkpoint is not complete.
+// names, stacks are split. Unused tensors keep their names. config.json is unchanged except for the inference spelling,
+// which transformers does not read, and the modules named in quantization_config. Throws Error if the checkpoint is
+// incomplete.
 ConvertPlan plan_convert(const std::filesystem::path& directory, const ConvertOptions& options);
 
 }  // namespace outrider

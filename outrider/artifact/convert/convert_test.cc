@@ -55,7 +55,7 @@ std::map<std::string, Stored> read_all(const fs::path& directory) {
 
 class EveryFamily : public ::testing::TestWithParam<Family> {};
 
-TEST_P(EveryFamily, ComesBackByteForByte) {
+TEST_P(EveryFamily, RoundTripsByteForByte) {
   TempDir dir;
   write_source(dir / "in", GetParam());
   const CheckReport there = converted(dir / "in", dir / "there", Dialect::kHuggingFace);
@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(Convert, EveryFamily,
                          ::testing::Values(Family::kOfficial, Family::kBf16, Family::kW4A16, Family::kNvfp4,
                                            Family::kModelopt, Family::kFp8, Family::kDspark));
 
-TEST(Convert, WhatSavePretrainedStackedComesBackToo) {
+TEST(Convert, StacksOfSavePretrainedRoundTrip) {
   TempDir dir;
   write_source(dir / "in", Family::kHuggingFace);
   converted(dir / "in", dir / "official", Dialect::kOfficial);
@@ -83,7 +83,7 @@ TEST(Convert, WhatSavePretrainedStackedComesBackToo) {
   EXPECT_TRUE(read_all(dir / "back") == read_all(dir / "in"));
 }
 
-TEST(Convert, DescriptionsOfTheQuantisationGetTheNewNames) {
+TEST(Convert, RenamesModulesInQuantisationDescriptions) {
   TempDir dir;
   write_source(dir / "in", Family::kModelopt);
   auto config = nlohmann::json::parse(testing::read_file(dir / "in" / "config.json"));
@@ -103,7 +103,7 @@ TEST(Convert, DescriptionsOfTheQuantisationGetTheNewNames) {
   testing::write_file(dir / "in" / "quantize_config.json", "{}");
   const CheckReport stale = converted(dir / "in", dir / "stale", Dialect::kHuggingFace);
   EXPECT_FALSE(fs::exists(dir / "stale" / "quantize_config.json"));
-  EXPECT_FALSE(fs::exists(dir / "stale" / "hf_quant_config.json"));  // among files one of which does not hold
+  EXPECT_FALSE(fs::exists(dir / "stale" / "hf_quant_config.json"));  // one of the files does not match the tensors
   fs::remove(dir / "in" / "quantize_config.json");
 
   const CheckReport there = converted(dir / "in", dir / "there", Dialect::kHuggingFace);
@@ -120,7 +120,7 @@ TEST(Convert, DescriptionsOfTheQuantisationGetTheNewNames) {
   EXPECT_EQ(nlohmann::json::parse(testing::read_file(dir / "back" / "hf_quant_config.json")), beside);
 }
 
-TEST(Convert, QuantisedExpertsAreStackedWithTheirScales) {
+TEST(Convert, StacksQuantisedExpertsWithTheirScales) {
   for (const Family family : {Family::kOfficial, Family::kFp8}) {
     TempDir dir;
     write_source(dir / "in", family);
@@ -132,13 +132,13 @@ TEST(Convert, QuantisedExpertsAreStackedWithTheirScales) {
     EXPECT_EQ(codes->shape.size(), 3U);
     EXPECT_EQ(scales->shape.size(), 3U);
     EXPECT_EQ(made.find("model.layers.0.mlp.experts.0.gate_proj.weight"), nullptr);
-    // Read again, and stacked again.
+    // Converted again, they are stacked again.
     converted(dir / "out", dir / "again", Dialect::kHuggingFace);
     EXPECT_TRUE(read_all(dir / "again") == read_all(dir / "out"));
   }
 }
 
-TEST(Convert, FilesAreNoLargerThanAsked) {
+TEST(Convert, RespectsTheMaximumFileSize) {
   TempDir dir;
   write_source(dir / "in", Family::kBf16);
   const CheckReport made = converted(dir / "in", dir / "out", Dialect::kOfficial, 300'000);
@@ -147,7 +147,7 @@ TEST(Convert, FilesAreNoLargerThanAsked) {
   }
 }
 
-TEST(Convert, RefusesWhatIsNotComplete) {
+TEST(Convert, RejectsIncompleteCheckpoints) {
   TempDir dir;
   const std::string config = testing::config_json("tiny", Family::kBf16);
   auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
@@ -157,11 +157,11 @@ TEST(Convert, RefusesWhatIsNotComplete) {
     plan_convert(dir / "in", {});
     ADD_FAILURE() << "no error";
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), HasSubstr("is not complete"));
+    EXPECT_THAT(e.what(), HasSubstr("is incomplete"));
   }
 }
 
-TEST(Convert, TheInferenceConfigBecomesOneThatTransformersReads) {
+TEST(Convert, ConvertsTheInferenceConfigToTransformersFormat) {
   const std::string inference = testing::inference_config_json();
   const ConfigReading ours = read_config(inference);
   ASSERT_TRUE(ours.sound()) << ours.issues[0].message;

@@ -6,7 +6,7 @@
 
 namespace outrider {
 
-// A config.json as transformers reads it, for a model whose config was read from the releases' inference spelling.
+// Builds a config.json for transformers from a config read in the releases' inference spelling.
 nlohmann::ordered_json huggingface_config(const ConfigReading& reading);
 
 }  // namespace outrider

@@ -47,7 +47,7 @@ Pieces to_hugging_face(const Pieces& from) {
   for (std::size_t i = 0; i < from.size(); ++i) {
     const std::string_view piece = from[i];
     if (piece == "indexer") {
-      // The indexer lies in the compressor there, and its own compressor's parts in itself.
+      // There the indexer is nested in the compressor, and its own compressor's parts in the indexer.
       for (const std::string_view made : {"compressor", "indexer"}) out.push_back(made);
       if (i + 1 < from.size() && from[i + 1] == "compressor") ++i;
     } else if (piece == "weights_proj") {

@@ -7,8 +7,8 @@
 
 namespace outrider {
 
-// A module's name, or a glob of such names, in another dialect: "*.attn.*" is "*.self_attn.*" in Hugging Face's. Pieces
-// that neither dialect has stay as they are.
+// Translates a module's name, or a glob of such names, to another dialect: "*.attn.*" is "*.self_attn.*" in Hugging
+// Face's. Unknown components are unchanged.
 std::string module_in_dialect(std::string_view name, Dialect to);
 
 }  // namespace outrider

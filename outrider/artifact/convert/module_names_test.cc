@@ -7,7 +7,7 @@
 namespace outrider {
 namespace {
 
-TEST(ModuleInDialect, AgreesWithTheNamesOfTensors) {
+TEST(ModuleInDialect, AgreesWithTensorNames) {
   const auto module = [](const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); };
   for (const ParameterSpec& spec : parameter_specs()) {
     if (spec.storage != Storage::kLinear && spec.storage != Storage::kLinearNative) continue;
@@ -21,7 +21,7 @@ TEST(ModuleInDialect, AgreesWithTheNamesOfTensors) {
   }
 }
 
-TEST(ModuleInDialect, TakesGlobsAndWhatHoldsModules) {
+TEST(ModuleInDialect, TranslatesGlobsAndParentModules) {
   for (const auto& [official, hf] : {std::pair("*.attn.*", "*.self_attn.*"),
                                      {"*.ffn.shared_experts.*", "*.mlp.shared_experts.*"},
                                      {"mtp.*", "model.mtp.*"},

@@ -29,16 +29,16 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-// Of what is copied, given back to the system one after the other.
+// The unit of copying, after which memory is released.
 constexpr std::size_t kPiece = 16 << 20;
 
-// A parameter of the new artifact, and how it comes to be.
+// A parameter of the new artifact, and how it is produced.
 struct Job {
   ParameterId from = 0;
-  bool encoded = false;  // else the bytes of the source
-  bool widened = false;  // to F32, from whatever form
+  bool encoded = false;  // otherwise the source's bytes
+  bool widened = false;  // to F32, from any form
   TargetForm form;
-  std::optional<ParameterId> fused_with;  // the other half of a matrix that engines make of two
+  std::optional<ParameterId> fused_with;  // the other half of a matrix that engines fuse
   std::vector<TensorToWrite> tensors;     // in the order of encoded_tensors()
   std::uint64_t bytes = 0;
 };
@@ -66,7 +66,7 @@ class Planner {
   std::vector<Shard> run() {
     for (ParameterId p = 0; p < manifest_.parameters().size(); ++p) {
       const Parameter& parameter = manifest_[p];
-      // A DSpark drafter is left out: nothing tells how far its weights may be rounded.
+      // A DSpark drafter is left out: it is unknown how far its weights may be rounded.
       if (parameter.block.kind == BlockKind::kDspark) continue;
       const Binding& b = plan_.binding(p);
       if (parameter.falls_back_to) {
@@ -126,7 +126,7 @@ class Planner {
     return job;
   }
 
-  // Engines fuse w1 and w3, and take w1's global scale for both (vLLM's CompressedTensorsW4A4Nvfp4MoEMethod).
+  // Engines fuse w1 and w3, and use w1's global scale for both (vLLM's CompressedTensorsW4A4Nvfp4MoEMethod).
   std::optional<ParameterId> other_half(const Parameter& p) const {
     const auto of = [&](Slot slot) { return manifest_.find(p.block, slot, p.expert); };
     switch (p.slot) {
@@ -177,7 +177,7 @@ class Quantizer {
 
   void expect(std::uint64_t bytes) { total_ = bytes; }
 
-  // Writes a shard; returns a line for each weight that was encoded.
+  // Writes a shard; returns a line per encoded weight.
   std::string write(const Shard& shard, const fs::path& path) {
     std::vector<TensorToWrite> list;
     for (const Job& job : shard.jobs) list.insert(list.end(), job.tensors.begin(), job.tensors.end());
@@ -257,7 +257,7 @@ class Quantizer {
     }
   }
 
-  // Written row by row, for in F32 a head is large.
+  // Written row by row, since a head in F32 is large.
   void widen(const Job& job, SafetensorsWriter& writer, std::size_t tensor) const {
     const Linear source(weights_, job.from);
     const std::size_t row_bytes = source.cols() * sizeof(float);
@@ -301,7 +301,7 @@ class Quantizer {
     for (const EncodingError& e : errors) sum.add(e);
     if (!std::isfinite(sum.squared)) {
       throw Error(
-          fmt::format("{}: holds values that are NaN or infinite, which no form can hold. Run `outrider check "
+          fmt::format("{}: has values that are NaN or infinite, which cannot be quantised. Run `outrider check "
                       "--data` on the source.",
                       plan_->manifest()[job.from].name()));
     }
@@ -340,13 +340,13 @@ std::string config_for(const CheckReport& source, const std::vector<Shard>& shar
   const CheckReport listed =
       check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(listing_of(shards), config.dump())));
   if (listed.plan == nullptr) {
-    throw Error("the quantised artifact would not be complete; please report this.");
+    throw Error("the quantised artifact would be incomplete. Please report this.");
   }
   describe_quantization(config, *listed.binding);
   return config.dump(2) + "\n";
 }
 
-// What a run will make of what; a leftover of another is of no use.
+// Identifies a run's sources and outputs; the leftover of a different run cannot be resumed.
 std::string fingerprint(const SourceStamps& sources, const std::vector<Shard>& shards) {
   std::string out = sources.text();
   for (const Shard& shard : shards) {
@@ -406,7 +406,7 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   const CheckReport before = check_path(source, with);
   refuse_foreign(before, source);
   if (before.plan == nullptr) {
-    throw Error(fmt::format("{}: is not complete:{}\nRun `outrider check` on it, and `outrider repair`.",
+    throw Error(fmt::format("{}: the checkpoint is incomplete:{}\nRun `outrider check` on it, and `outrider repair`.",
                             printable(source.string(), 4096), incomplete_text(before)));
   }
   const std::vector<Shard> shards = Planner(*before.plan, options).run();
@@ -420,8 +420,8 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   for (const Shard& shard : shards) total += shard.bytes();
 
   StagedDirectory staged(output, StagedDirectory::Place::kNew, fingerprint(sources, shards));
-  // A file's name says that it, and what is told of it, is complete. All else is made anew: of a text that a kill cut
-  // short nothing tells.
+  // A file's name says that it, and its list of errors, is complete. Everything else is written again: a killed run may
+  // have left partial texts.
   std::set<std::string> finished;
   for (const Shard& shard : shards) {
     if (fs::exists(staged.path() / shard.name)) finished.insert({shard.name, errors_name(shard)});
@@ -455,7 +455,7 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   result.resumed = staged.resumed();
   result.report = check_path(staged.path(), with);
   if (result.report.plan == nullptr) {
-    throw Error(fmt::format("{}: the quantised artifact is not complete. Nothing was put in place; please report this.",
+    throw Error(fmt::format("{}: the quantised artifact is incomplete, so it was discarded. Please report this.",
                             printable(source.string(), 4096)));
   }
   sources.expect_unchanged();

@@ -17,7 +17,7 @@ struct QuantizeOptions {
   unsigned threads = 2;
 };
 
-// How far the weights of a module group are from the source's, relative: sqrt(sum of squared errors / sum of squares).
+// The errors of a module group's weights, relative: sqrt(sum of squared errors / sum of squares).
 struct GroupError {
   ModuleGroup group = ModuleGroup::kExperts;
   bool drafter = false;
@@ -37,10 +37,9 @@ struct QuantizeResult {
 // The file of an artifact that lists the error of each weight: name, form, relative error, largest error.
 inline constexpr const char* kErrorFileName = "quantization_errors.tsv";
 
-// Writes a complete checkpoint in the forms of a recipe, under official names, as a new directory `output`. Weights are
-// decoded from whatever form they have and encoded row by row on `threads` threads; memory is that of the largest
-// weight as it is stored. An interrupted run goes on with the files that it had finished. Throws Error, and then
-// `output` does not exist.
+// Quantises a complete checkpoint according to a recipe, under official names, to a new directory `output`. Weights are
+// decoded from any form and encoded row by row on `threads` threads; needs memory for the largest weight as stored.
+// Resumes an interrupted run after the files it had finished. Throws Error; `output` does not exist then.
 QuantizeResult quantize(const std::filesystem::path& source, const std::filesystem::path& output,
                         const QuantizeOptions& options, const WriteProgress& progress = {});
 

@@ -17,7 +17,7 @@ using nlohmann::json;
 
 constexpr std::uint64_t kMaxRecipeBytes = 1 << 20;
 
-// Attention's matrices and the indexer's query; wo_a and the MTP block's e_proj and h_proj are among them.
+// Attention's matrices and the indexer's query; includes wo_a and the MTP block's e_proj and h_proj.
 constexpr std::array kAttentionGroups = {ModuleGroup::kAttention, ModuleGroup::kAttentionOutputA,
                                          ModuleGroup::kIndexerQuery};
 
@@ -28,7 +28,7 @@ void set(Recipe& recipe, ModuleGroup group, const std::optional<TargetForm>& for
   set(recipe, std::array{group}, form);
 }
 
-// What FP8 scales are called, and their dtype, in the artifacts that each recipe follows.
+// The name and dtype of FP8 scales in the artifacts that each recipe follows.
 TargetForm fp8(Component scale, Dtype dtype) {
   return {StorageForm::kFp8Block, 0, scale, dtype};
 }
@@ -63,21 +63,21 @@ class RecipeReader {
   explicit RecipeReader(std::string where) : where_(std::move(where)) {}
 
   Recipe read(const json& root) {
-    if (!root.is_object()) fail("is no JSON object");
+    if (!root.is_object()) fail("is not a JSON object");
     Recipe recipe;
     const std::string base = text(root, "base", "bf16");
     const auto known = preset(base);
-    if (!known) fail(fmt::format("base is \"{}\", which is no recipe", printable(base)));
+    if (!known) fail(fmt::format("base is \"{}\", which is not a recipe", printable(base)));
     recipe = *known;
     recipe.name = where_;
     for (const auto& [key, value] : root.items()) {
       if (key == "base" || key == "group_size") continue;
       if (key == "mtp") {
         const std::string mtp = text(root, "mtp", "");
-        if (mtp != "bf16" && mtp != "as the layers") fail("mtp is neither \"bf16\" nor \"as the layers\"");
+        if (mtp != "bf16" && mtp != "as the layers") fail("mtp must be \"bf16\" or \"as the layers\"");
         recipe.quantise_mtp = mtp != "bf16";
       } else if (key == "aliases") {
-        if (!value.is_boolean()) fail("aliases is neither true nor false");
+        if (!value.is_boolean()) fail("aliases must be true or false");
         recipe.aliases = value;
       } else if (key == "experts") {
         set(recipe, ModuleGroup::kExperts, form(root, key, known->form_of(ModuleGroup::kAttention)));
@@ -86,14 +86,15 @@ class RecipeReader {
       } else if (key == "attention") {
         set(recipe, kAttentionGroups, form(root, key, known->form_of(ModuleGroup::kAttention)));
       } else {
-        fail(
-            fmt::format("has the unknown field \"{}\"; base, experts, shared_experts, attention, group_size, mtp and "
-                        "aliases are known",
-                        printable(key)));
+        fail(fmt::format(
+            "has the unknown field \"{}\"; supported are base, experts, shared_experts, attention, group_size, mtp and "
+            "aliases",
+            printable(key)));
       }
     }
     if (const auto size = root.find("group_size"); size != root.end()) {
-      if (!size->is_number_unsigned() || *size == 0U || *size > 1U << 20) fail("group_size is no whole number");
+      if (!size->is_number_unsigned() || *size == 0U || *size > 1U << 20)
+        fail("group_size must be an integer from 1 to 1048576");
       for (std::optional<TargetForm>& f : recipe.forms) {
         if (f && f->form == StorageForm::kW4A16) f->group_size = *size;
       }
@@ -109,7 +110,7 @@ class RecipeReader {
   std::string text(const json& root, const char* key, const char* otherwise) const {
     const auto it = root.find(key);
     if (it == root.end()) return otherwise;
-    if (!it->is_string()) fail(fmt::format("{} is no text", key));
+    if (!it->is_string()) fail(fmt::format("{} must be a string", key));
     return it->get<std::string>();
   }
 
@@ -121,7 +122,7 @@ class RecipeReader {
     if (name == "nvfp4") return TargetForm{StorageForm::kNvfp4, 16, Component::kWeightScale, Dtype::kF8E4M3};
     if (name == "mxfp4") return TargetForm{StorageForm::kMxfp4, 32, Component::kScale, Dtype::kF8E8M0};
     if (name != "fp8") {
-      fail(fmt::format("{} is \"{}\"; bf16, fp8, w4a16, nvfp4 and mxfp4 are known", key, printable(name)));
+      fail(fmt::format("{} is \"{}\"; supported are bf16, fp8, w4a16, nvfp4 and mxfp4", key, printable(name)));
     }
     return like && like->form == StorageForm::kFp8Block ? *like : fp8(Component::kScale, Dtype::kF32);
   }

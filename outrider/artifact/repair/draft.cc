@@ -10,7 +10,7 @@
 namespace outrider {
 namespace {
 
-// New files are no larger, unless a single tensor is. (What transformers' save_pretrained makes.)
+// The maximum size of new files, unless a single tensor is larger. (As transformers' save_pretrained.)
 constexpr std::uint64_t kShardBytes = 5'000'000'000;
 
 }  // namespace
@@ -162,7 +162,7 @@ std::string Draft::file_name(const DraftTensor& tensor) const {
 }
 
 Checkpoint Draft::as_checkpoint(const std::string& config_json) const {
-  // Of 200,000 tensors, a list would take more memory than all the rest.
+  // For 200,000 tensors, a list would take more memory than everything else.
   std::size_t i = 0;
   const auto next = [&](Checkpoint::Listed& to) {
     while (i < size() && dropped_[i]) ++i;
@@ -228,7 +228,7 @@ NewArtifact Draft::finish() const {
     }
   }
   std::vector<NewShard> added = added_shards();
-  // One file without an index stays one where it can: loaders look for model.safetensors before they look for an index.
+  // Keeps a single file without an index if possible: loaders look for model.safetensors before they look for an index.
   const bool single = !checkpoint_->has_index() && out.kept.size() + out.shards.size() == 1;
   if (single && !added.empty()) {
     if (out.kept.size() == 1) out.kept[0].name = fmt::format("model-00001-of-{:05}.safetensors", added.size() + 1);

@@ -18,7 +18,7 @@ bool is_table(Dtype dtype) {
   return dtype == Dtype::kI64 || dtype == Dtype::kI32;
 }
 
-// How far rounding a weight to a form moves it: ||stored - true|| / ||true||, with room for unlucky scales.
+// The error of rounding a weight to a form, ||stored - true|| / ||true||, with a margin for unlucky scales.
 double rounding_error(StorageForm form) {
   switch (form) {
     case StorageForm::kPlain:
@@ -40,7 +40,7 @@ double value_at(Dtype dtype, const std::byte* at) {
   return load_float(dtype, at);
 }
 
-// Whether a save in `dtype` may have made `stored` of `value`: rounded to nearest, or cut off.
+// Whether `stored` may be `value` saved in `dtype`: rounded to nearest, or truncated.
 bool is_rounded(Dtype dtype, double stored, double value) {
   if (stored == value || (std::isnan(stored) && std::isnan(value))) return true;
   const int bits = dtype == Dtype::kBF16 ? 8 : dtype == Dtype::kF16 ? 11 : 24;  // of the significand
@@ -65,7 +65,7 @@ std::optional<std::string> ReferenceValues::objection(std::optional<ParameterId>
                                                       ParameterId theirs) const {
   const Binding& source = reference_.binding->bindings[theirs];
   const Component codes = source.codes();
-  // Of two tensors for one parameter, one that is not the reference's may be the trained one.
+  // Of two tensors for one parameter, the one that differs from the reference's may be the trained one.
   for (const TensorId t : own) {
     const Component component = ours_.binding->names[t].component;
     if (component != Component::kWeight && component != Component::kWeightPacked) continue;
@@ -89,21 +89,21 @@ std::optional<std::string> ReferenceValues::objection(std::optional<ParameterId>
                           (is_plain_float(with.dtype) || is_table(with.dtype)) && same_shape(mine.shape, with.shape);
   if (comparable) {
     if (same_but_for_rounding(mine, with)) return std::nullopt;
-    return fmt::format("{} is not the reference's tensor rounded to {}: its values are other ones", name,
+    return fmt::format("{} is not the reference's tensor rounded to {}: its values are different", name,
                        dtype_name(mine.dtype));
   }
   const BindingReport& here = *ours_.binding;
   const auto a = ours && !here.bindings[*ours].shared ? ParameterValues::of(here, our_data_, *ours) : std::nullopt;
   const auto b = ParameterValues::of(*reference_.binding, their_data_, theirs);
   if (!a || !b) {
-    return fmt::format("{} is stored in another form or shape than in the reference, so its values cannot be compared",
-                       name);
+    return fmt::format(
+        "{} is not stored in the same form and shape as in the reference, so its values cannot be compared", name);
   }
   const double error = compare_values(*a, *b).relative();
   const double bound =
       std::max(rounding_error(here.bindings[*ours].form), rounding_error(reference_.binding->bindings[theirs].form));
-  if (error <= bound) return std::nullopt;  // NaN is no agreement
-  return fmt::format("{} differs from the reference by {} of its size, more than its storage form explains", name,
+  if (error <= bound) return std::nullopt;  // NaN does not count as agreement
+  return fmt::format("{} has a relative difference of {} from the reference, more than its storage form explains", name,
                      percent_text(error));
 }
 
@@ -111,7 +111,7 @@ bool ReferenceValues::same_but_for_rounding(const TensorInfo& own, const TensorI
   const std::uint64_t own_size = dtype_bits(own.dtype) / 8;
   const std::uint64_t source_size = dtype_bits(source.dtype) / 8;
   const std::uint64_t elements = own.bytes() / own_size;
-  // A wider artifact was made of the reference only if the reference is what it rounds to.
+  // A wider artifact was made from the reference only if it rounds to the reference.
   const bool narrower = own_size <= source_size;
   constexpr std::uint64_t kPiece = 1 << 18;
   for (std::uint64_t at = 0; at < elements; at += kPiece) {

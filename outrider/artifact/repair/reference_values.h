@@ -9,19 +9,19 @@
 
 namespace outrider {
 
-// Tells whether what a reference has of a parameter may stand in for what an artifact has of it: whether both are the
-// same values, apart from precision that the artifact lost. Where they are not, the artifact was trained after the
-// reference, or was made of another one, and its values are the only copy.
+// Decides whether a parameter of the reference may replace the artifact's: only if both have the same values, apart
+// from precision that the artifact lost. Otherwise the artifact was trained after the reference, or made from another
+// one, and its values are the only copy.
 class ReferenceValues {
  public:
-  // `reference` must be complete. Both must outlive this.
+  // `reference` must be complete. Both must outlive it.
   ReferenceValues(const CheckReport& ours, const CheckReport& reference);
 
-  // Whether two tensors are equal byte for byte. False where one cannot be read.
+  // Whether two tensors are byte-identical. False if one cannot be read.
   bool same_bytes(TensorId ours, TensorId theirs) const;
 
-  // Why the reference's parameter `theirs` may not take the place of `own`, the artifact's tensors of the same
-  // parameter (`ours`, where its model has it): a sentence. Nothing where it may. Reads all of their values.
+  // Why the reference's parameter `theirs` may not replace `own`, the artifact's tensors of the same parameter (`ours`,
+  // if its model has it): a sentence. Nothing if it may. Reads all of their values.
   std::optional<std::string> objection(std::optional<ParameterId> ours, std::span<const TensorId> own,
                                        ParameterId theirs) const;
 

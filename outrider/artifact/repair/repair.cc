@@ -14,16 +14,16 @@ CheckReport carry_out(const RepairPlan& plan, const std::filesystem::path& direc
     for (const Finding& finding : made.findings) {
       if (finding.kind().severity != Severity::kError) continue;
       if (!plan.before->has(finding.id) && !plan.after->has(finding.id)) {
-        throw Error(
-            fmt::format("{}: the repaired artifact has an error that it did not have: {} {}. Nothing was put in "
-                        "place; please report this.",
-                        where, finding.kind().code, finding.message));
+        throw Error(fmt::format(
+            "{}: the repaired artifact has an error that the original does not have, so it was discarded: {} {}. "
+            "Please report this.",
+            where, finding.kind().code, finding.message));
       }
       if (plan.partial) continue;
-      throw Error(
-          fmt::format("{}: the repaired artifact still has an error: {} {}. Nothing was put in place; --partial "
-                      "does so all the same.",
-                      where, finding.kind().code, finding.message));
+      throw Error(fmt::format(
+          "{}: the repaired artifact still has an error, so it was discarded: {} {}. With --partial it is written all "
+          "the same.",
+          where, finding.kind().code, finding.message));
     }
   };
   return make_artifact(plan.artifact, plan.sources, directory, output, accept, progress);

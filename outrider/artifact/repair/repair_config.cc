@@ -17,11 +17,11 @@ namespace {
 using nlohmann::ordered_json;
 
 ordered_json parse(const std::string& text) {
-  // It was read once already, with its bounds checked.
+  // It was parsed before, with its bounds checked.
   return ordered_json::parse(text, nullptr, false);
 }
 
-// Fields that say how an artifact is stored or was saved, not what model it is.
+// Fields that describe how an artifact is stored or was saved, rather than the model.
 constexpr std::array kOfTheArtifact = {
     "quantization_config", "expert_dtype",         "torch_dtype", "dtype", "auto_map",
     "_name_or_path",       "transformers_version", "use_cache"};
@@ -45,7 +45,7 @@ std::vector<std::string> field_names(const std::string& issue) {
   return out;
 }
 
-// compress_ratios, where it can say what layer_types and compress_rates say: it has 4 for the layers with an indexer.
+// compress_ratios, if it can express layer_types and compress_rates: it has 4 for layers with an indexer.
 std::optional<std::vector<std::uint64_t>> compress_ratios(const ModelConfig& config) {
   std::vector<std::uint64_t> ratios;
   for (const LayerAttention& layer : config.layers) {
@@ -64,7 +64,7 @@ class Restorer {
     if (reference != nullptr) theirs_ = parse(reference->checkpoint->config_json());
   }
 
-  // From the reference, every field that an issue names.
+  // Takes every field that an issue names from the reference.
   void take(const ConfigIssue& issue, std::vector<std::string>& fields) {
     if (!theirs_.is_object()) return;
     for (const std::string& name : field_names(issue.field)) {
@@ -77,7 +77,7 @@ class Restorer {
     }
   }
 
-  // Every field of the model that is not as in the reference.
+  // Takes every model field that differs from the reference.
   void take_all(std::vector<std::string>& fields) {
     if (!theirs_.is_object()) return;
     for (const auto& [name, value] : theirs_.items()) {
@@ -86,7 +86,7 @@ class Restorer {
     }
   }
 
-  // What the tensors on disk say of a field that is lost.
+  // Infers a missing field from the tensors on disk.
   void infer(const ConfigIssue& issue, std::vector<std::string>& fields) {
     const ModelConfig& config = report_.config->config;
     if (issue.by_tensors) return set_by_tensors(issue.field, fields);
@@ -101,7 +101,7 @@ class Restorer {
     }
   }
 
-  // What reading went on with, in the place of what the tensors contradict.
+  // Sets a field that contradicts the tensors to the value that reading assumed.
   void set_by_tensors(const std::string& field, std::vector<std::string>& fields) {
     const ModelConfig& c = report_.config->config;
     if (field == "n_routed_experts") {
@@ -119,7 +119,7 @@ class Restorer {
     }
   }
 
-  // The releases' fields, beside those of transformers that say the same.
+  // Adds the releases' fields beside the equivalent ones of transformers.
   void add_release_fields(std::vector<std::string>& fields) {
     const ModelConfig& c = report_.config->config;
     for (const std::string& field : report_.config->traits.release_fields_lacking) {
@@ -154,7 +154,7 @@ class Restorer {
   ordered_json& config() { return ours_; }
 
  private:
-  // The first entries of a list, one for each layer; those of the drafter, behind them, stay.
+  // Sets the first entries of a list, one per layer; the drafter's entries after them are kept.
   template <typename Value>
   void set_entries(const std::string& field, std::size_t count, std::vector<std::string>& fields, const Value& value) {
     ordered_json list = ours_.value(field, ordered_json::array());
@@ -172,8 +172,8 @@ class Restorer {
 
 namespace {
 
-// A description that held before the repair holds again once it leaves out what the repair added: the drafter's own
-// head and embedding, unquantised. Nothing where it has no list of what is left out.
+// A description that was correct before the repair becomes correct again once it ignores the added tensors: the
+// drafter's own head and embedding, unquantised. Nothing if it has no list of ignored modules.
 std::optional<std::string> ignore_added(const CheckReport& before, const CheckReport& after, ordered_json config) {
   const auto quantization = config.find("quantization_config");
   if (quantization == config.end() || !quantization->is_object() || !(*quantization)["ignore"].is_array())
@@ -212,12 +212,12 @@ std::optional<std::string> repair_config(const CheckReport& report, const CheckR
     for (const ConfigIssue& issue : report.config->issues) {
       if ((issue.kind == ConfigIssue::Kind::kMissing) != missing) continue;
       const std::size_t before = taken.size();
-      // A reference would put the experts back that the artifact was pruned of.
+      // The reference's value would add the experts that were pruned.
       if (!issue.by_tensors) restorer.take(issue, taken);
       if (taken.size() == before) restorer.infer(issue, inferred);
     }
     act(code, taken, "the reference");
-    act(code, inferred, "what the tensors say");
+    act(code, inferred, "the tensors");
   }
   if (wants(Code::kTransformersConfig)) {
     std::vector<std::string> added;
@@ -254,10 +254,10 @@ std::optional<std::string> repair_quantization_config(const CheckReport& before,
   if (!after.has(kCode) || !asked || after.binding == nullptr) return std::nullopt;
   ordered_json config = parse(after.checkpoint->config_json());
   if (!config.is_object()) return std::nullopt;
-  // What a method means that nobody here knows is not for Outrider to write anew.
+  // A method that is unknown cannot be rewritten.
   const auto& quantization = after.config->config.quantization;
   if (quantization && !is_known_quant_method(quantization->quant_method)) return std::nullopt;
-  // Engines take hf_quant_config.json where config.json says nothing.
+  // Engines fall back on hf_quant_config.json if config.json has no description.
   if (!quantization && !before.has(kCode) && before.checkpoint->side_file(kHfQuantConfig, kMaxQuantizationFileBytes)) {
     return std::nullopt;
   }
@@ -269,8 +269,8 @@ std::optional<std::string> repair_quantization_config(const CheckReport& before,
   }
   describe_quantization(config, *after.binding);
   actions.push_back({kCode,
-                     before.has(kCode) ? "write quantization_config so that it says what the tensors are"
-                                       : "write quantization_config for the tensors as they will be",
+                     before.has(kCode) ? "rewrite quantization_config to match the tensors"
+                                       : "rewrite quantization_config to match the repaired tensors",
                      {},
                      0});
   return config.dump(2) + "\n";

@@ -63,7 +63,7 @@ std::vector<TensorId> RepairContext::candidates_for(const Parameter& parameter) 
     if (in_a_block && (parameter.block.kind == BlockKind::kTop || !bare.starts_with(block))) continue;
     const TensorInfo& tensor = binding().tensor(t);
     const std::uint64_t elements = tensor.bytes() * 8 / dtype_bits(tensor.dtype);
-    // Four-bit codes are stored two to a byte, or eight to an I32.
+    // Four-bit codes are stored two per byte, or eight per I32.
     const unsigned codes = tensor.dtype == Dtype::kU8 || tensor.dtype == Dtype::kI8 ? 2
                            : tensor.dtype == Dtype::kI32                            ? 8
                                                                                     : 1;
@@ -111,7 +111,7 @@ bool RepairContext::restore(Code code, const Parameter& parameter, std::vector<s
   const Binding* mine = p ? &binding().bindings[*p] : nullptr;
   if (!is_same_expert(parameter)) {
     withhold(code,
-             fmt::format("the artifact has {} experts where the reference has {}, so its expert {} may be another "
+             fmt::format("the artifact has {} experts but the reference has {}, so its expert {} may be a different "
                          "one of the reference's",
                          binding().manifest->experts(parameter.block), theirs.manifest->experts(parameter.block),
                          parameter.expert));
@@ -137,7 +137,7 @@ bool RepairContext::restore(Code code, const Parameter& parameter, std::vector<s
     const auto s = source.tensor(component);
     if (!s) continue;
     const TensorInfo& with = theirs.tensor(*s);
-    // Ours of the same component keeps its place, and its name.
+    // Our tensor of the same component keeps its place and its name.
     const auto ours =
         std::find_if(own.begin(), own.end(), [&](TensorId t) { return binding().names[t].component == component; });
     if (ours != own.end()) {
@@ -147,7 +147,7 @@ bool RepairContext::restore(Code code, const Parameter& parameter, std::vector<s
       draft.replace(t, *reference->checkpoint, with);
       names.push_back(draft.name(t));
     } else {
-      // With a suffix like its siblings', where it is a scale that has several spellings.
+      // A scale with several spellings gets the suffix of its siblings.
       const bool scale = component == Component::kScale || component == Component::kWeightScale ||
                          component == Component::kWeightScaleInv;
       const bool official = source.form == StorageForm::kFp8Block || source.form == StorageForm::kMxfp4;
@@ -170,7 +170,7 @@ bool RepairContext::restore_stack(Code code, ParameterId ours, const Binding& so
   const auto t = draft.find(name);
   if (t && *t < binding().names.size() && !options.only.contains(code) &&
       !reference_values().same_bytes(static_cast<TensorId>(*t), s)) {
-    withhold(code, fmt::format("{} is not the reference's stack of experts", name));
+    withhold(code, fmt::format("{} differs from the reference's stack of experts", name));
     return false;
   }
   restored_stacks_.insert(name);

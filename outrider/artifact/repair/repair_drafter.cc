@@ -6,17 +6,17 @@
 namespace outrider {
 namespace {
 
-// The MTP blocks' parameters as the reference stores them, where they were left out, quantised, or cast. False where
+// Restores the MTP blocks' parameters as the reference stores them, if they were left out, quantised, or cast. False if
 // there was nothing to restore.
 bool restore_blocks(RepairContext& context) {
   if (context.reference == nullptr) return false;
   const Manifest& theirs = *context.reference->binding->manifest;
-  // A drafter of another kind, or one under names that nobody knows, is not to be replaced by this one.
+  // A different kind of drafter, or one under unknown names, must not be replaced by this one.
   if (theirs.drafter() != DrafterKind::kMtp || context.report.config->config.dspark) return false;
   if (context.found(Code::kMtpDropped)) {
     if (const auto t = context.unknown_drafter_tensor()) {
       context.withhold(Code::kMtpDropped,
-                       fmt::format("{} may be of the MTP block, under a name that is not known; rename it", *t));
+                       fmt::format("{} may belong to the MTP block under an unknown name; rename it", *t));
       return false;
     }
   }
@@ -33,7 +33,7 @@ bool restore_blocks(RepairContext& context) {
     const Parameter& parameter = theirs[q];
     if (parameter.block.index >= context.report.config->config.num_nextn_predict_layers) continue;
     const auto p = ours.manifest->find(parameter.block, parameter.slot, parameter.expert);
-    // What is not quantised has lost nothing to the reference's form.
+    // An unquantised tensor has lost nothing relative to the reference's form.
     const Binding* mine = p ? &ours.bindings[*p] : nullptr;
     const bool sound =
         mine != nullptr && mine->bound && !mine->shared &&
@@ -46,7 +46,7 @@ bool restore_blocks(RepairContext& context) {
   return true;
 }
 
-// A tensor of the draft that is a parameter's component, wherever it comes from.
+// The draft's tensor of a parameter's component, whatever its source.
 std::optional<std::size_t> in_draft(const RepairContext& context, const Parameter& parameter, Component component) {
   if (const auto p = context.binding().manifest->find(parameter.block, parameter.slot)) {
     const Binding& b = context.binding().bindings[*p];
@@ -78,11 +78,11 @@ void add_copies(RepairContext& context, const Manifest& manifest) {
         in_draft(context, parameter, Component::kWeightPacked))
       continue;
     if (const std::vector<TensorId> unknown = context.candidates_for(parameter); !unknown.empty()) {
-      context.withhold(Code::kMtpSharesHead, fmt::format("{} may be {} under a name that is not known; rename it",
+      context.withhold(Code::kMtpSharesHead, fmt::format("{} may be {} under an unknown name; rename it",
                                                          context.binding().stored_name(unknown[0]), parameter.name()));
       continue;
     }
-    // A head that was trained apart is not the model's.
+    // A separately trained head must not be replaced by the model's.
     if (context.restore(Code::kMtpSharesHead, parameter, taken, bytes_taken)) continue;
     for (std::size_t c = 0; c < kComponentCount; ++c) {
       const auto component = static_cast<Component>(c);
@@ -113,7 +113,7 @@ void add_copies(RepairContext& context, const Manifest& manifest) {
 void repair_drafter(RepairContext& context) {
   const bool restored = restore_blocks(context);
   if (context.options.head_in_float32) widen_head(context);
-  // Where the whole block was left out, only the reference knows it.
+  // If the whole block is missing, only the reference has it.
   const Manifest& ours = *context.binding().manifest;
   const bool left_out = restored && ours.drafter() == DrafterKind::kNone;
   add_copies(context, left_out ? *context.reference->binding->manifest : ours);

@@ -26,9 +26,9 @@ enum class Remedy {
 struct Repair {
   Code code;
   Remedy remedy;
-  bool needs_reference;  // what is lacking is nowhere else
+  bool needs_reference;  // missing values are only in the reference
 };
-// Findings that are not here have no remedy.
+// Findings that are not listed have no repair.
 constexpr Repair kRepairs[] = {
     {Code::kShardUnreadable, Remedy::kUnasked, true},
     {Code::kShardTruncated, Remedy::kUnasked, true},
@@ -67,7 +67,7 @@ constexpr Repair kRepairs[] = {
     {Code::kHashTableNotInteger, Remedy::kUnasked, true},
     {Code::kInconsistentStorage, Remedy::kUnasked, false},
     {Code::kReferenceDtype, Remedy::kUnasked, false},
-    // What writes whole files again for little, changes what others may rely on, or throws away what may be wanted.
+    // Repairs that rewrite whole files for little, change what others may rely on, or discard what may be wanted.
     {Code::kUnalignedData, Remedy::kAsked, false},
     {Code::kScaleSpelling, Remedy::kAsked, false},
     {Code::kUnknownTensor, Remedy::kAsked, false},
@@ -117,15 +117,15 @@ void take_tokenizer(const CheckReport& report, const RepairOptions& options, Rep
 std::string why_it_stays(const Finding& finding, const RepairOptions& options, const RepairPlan& plan) {
   const Code code = finding.id;
   if (const auto withheld = plan.withheld.find(code); withheld != plan.withheld.end()) return withheld->second;
-  if (!options.only.empty() && !options.only.contains(code)) return "not asked for with --only";
+  if (!options.only.empty() && !options.only.contains(code)) return "not selected with --only";
   if (repair_of(code).remedy == Remedy::kAsked) {
-    return fmt::format("repaired with --only {} alone", finding.kind().code);
+    return fmt::format("repaired only with --only {}", finding.kind().code);
   }
   if (repair_of(code).needs_reference && !options.reference) return "needs --reference, the source checkpoint";
   return std::string(finding.remedy_text());
 }
 
-// A report for its findings alone: the memory is needed for the check of what was made.
+// Keeps only a report's findings: the memory is needed to check the result.
 std::shared_ptr<const CheckReport> without_tensors(CheckReport report) {
   report.checkpoint.reset();
   report.binding.reset();
@@ -133,14 +133,14 @@ std::shared_ptr<const CheckReport> without_tensors(CheckReport report) {
   return std::make_shared<const CheckReport>(std::move(report));
 }
 
-// Findings that a list of tensors cannot show: of files, the tokenizer, values, and those beside a reference.
+// Findings that a list of tensors cannot show: of files, the tokenizer, values, and comparisons with a reference.
 bool is_seen_in_files_only(Code code) {
   return finding_kind(code).code < finding_kind(Code::kConfigFieldMissing).code || code == Code::kTokenizerMismatch ||
          code == Code::kTokenizerMissing || code == Code::kSampledByDefault || code == Code::kStaleQuantizationFile ||
          finding_kind(code).code >= finding_kind(Code::kNotANumber).code;
 }
 
-// Whether a finding beside the reference still holds for the artifact to be.
+// Whether a finding of the comparison with the reference still holds for the result.
 bool holds_beside(const CheckReport& reference, Code code, const CheckReport& after) {
   if (after.binding == nullptr || (code != Code::kReferenceLost && code != Code::kReferenceDtype)) return true;
   const BindingReport& ours = *after.binding;
@@ -166,7 +166,7 @@ bool holds_beside(const CheckReport& reference, Code code, const CheckReport& af
   return false;
 }
 
-// `report`: of the tensors as they are, with config.json as it will be.
+// `report`: of the current tensors with the new config.json.
 void list_remaining(const CheckReport& report, const CheckReport* reference, const RepairOptions& options,
                     RepairPlan& plan) {
   const auto acted = [&](Code code) {
@@ -180,7 +180,7 @@ void list_remaining(const CheckReport& report, const CheckReport* reference, con
     if (!is_seen_in_files_only(finding.id) || acted(finding.id)) continue;
     if (reference == nullptr || holds_beside(*reference, finding.id, *plan.after)) stays(finding);
   }
-  // What follows from files that are not there is said of the files; the list of tensors does not know them.
+  // What follows from missing files is reported for the files; the list of tensors does not know them.
   const bool files_lack =
       report.has(Code::kShardMissing) || report.has(Code::kShardUnreadable) || report.has(Code::kNotAShard);
   for (const Finding& finding : plan.after->findings) {
@@ -206,7 +206,7 @@ bool is_repaired_unasked(Code code) {
 RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) {
   std::error_code error;
   if (!fs::is_directory(directory, error)) {
-    throw Error(fmt::format("{}: is no directory. Repair works on the directory of a checkpoint.",
+    throw Error(fmt::format("{}: is not a directory. Give the directory of a checkpoint.",
                             printable(directory.string(), 4096)));
   }
   RepairPlan plan;
@@ -225,15 +225,15 @@ RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) 
     with.threads = options.threads;
     reference = std::make_shared<const CheckReport>(check_path(*options.reference, with));
     if (reference->plan == nullptr) {
-      throw Error(fmt::format("{}: is not complete, so nothing can be taken from it:{}\nRun `outrider check` on it.",
+      throw Error(fmt::format("{}: the reference is incomplete, so it cannot be used:{}\nRun `outrider check` on it.",
                               printable(options.reference->string(), 4096), incomplete_text(*reference)));
     }
   }
-  // config.json first: what the tensors lack is known by it.
+  // config.json first: it determines which tensors are missing.
   std::optional<std::string> config = repair_config(*plan.before, reference.get(), options, plan.actions);
   std::shared_ptr<const CheckReport> report = config ? check_of(directory, options, config) : plan.before;
   if (report->checkpoint->names_only()) {
-    throw Error(fmt::format("{}: holds none of the files that its index names. Download them first.",
+    throw Error(fmt::format("{}: none of the files in its index is present. Download them first.",
                             printable(directory.string(), 4096)));
   }
   const std::string config_now = report->checkpoint->config_json();

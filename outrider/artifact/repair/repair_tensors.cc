@@ -11,7 +11,7 @@
 namespace outrider {
 namespace {
 
-// Whether all that a file beside the index holds is in the files of the index, too, value for value.
+// Whether all tensors of an unlisted file are in the index's files too, with the same values.
 bool only_repeats(RepairContext& context, std::uint32_t file) {
   const BindingReport& binding = context.binding();
   std::map<std::string, TensorId> in_index;
@@ -29,8 +29,8 @@ bool only_repeats(RepairContext& context, std::uint32_t file) {
   return repeated >= in_index.size();
 }
 
-// Files that the index does not name: taken in where their tensors are lacking. They are dropped where they repeat
-// what is there, else only when asked to: they may be all that is left of something.
+// Files that the index does not list: adopted if their tensors are missing. Dropped if they repeat existing tensors,
+// otherwise only on request: they may be all that is left of something.
 void settle_stray_files(RepairContext& context) {
   if (!context.found(Code::kStrayFile) && !context.found(Code::kTensorNotInIndex)) return;
   const BindingReport& binding = context.binding();
@@ -50,19 +50,19 @@ void settle_stray_files(RepairContext& context) {
     const std::string holds = count_text(files[f].tensor_count, "tensor");
     if (lacking[f] != 0 && other[f] == 0) {
       context.draft.adopt_file(f);
-      context.act(Code::kStrayFile, fmt::format("take {} into the index: its {} are lacking", files[f].name, holds));
+      context.act(Code::kStrayFile, fmt::format("add {} to the index: its {} are missing", files[f].name, holds));
     } else if (context.asked(Code::kStrayFile) || only_repeats(context, f)) {
       context.draft.drop_file(f);
-      context.act(Code::kStrayFile, fmt::format("leave {} out: nothing of it is used ({})", files[f].name, holds));
+      context.act(Code::kStrayFile, fmt::format("leave out {}: none of it is used ({})", files[f].name, holds));
     } else {
       context.withhold(Code::kStrayFile,
-                       fmt::format("{} holds tensors that are nowhere else ({}); dropped with --only OUT009 alone",
+                       fmt::format("{} has tensors that are nowhere else ({}); dropped only with --only OUT009",
                                    files[f].name, holds));
     }
   }
 }
 
-// The same name in two files, or two names for one parameter: the second goes where it repeats the first.
+// The same name in two files, or two names of one parameter: the second is dropped if it repeats the first.
 void drop_repetitions(RepairContext& context) {
   const BindingReport& binding = context.binding();
   std::map<Code, std::vector<std::string>> dropped;
@@ -89,7 +89,8 @@ void drop_repetitions(RepairContext& context) {
     dropped[code].push_back(binding.stored_name(t));
   }
   for (const auto& [code, names] : dropped) {
-    context.act(code, fmt::format("drop {} that repeat another, value for value", count_text(names.size(), "tensor")),
+    context.act(code,
+                fmt::format("drop {} that duplicate another with the same values", count_text(names.size(), "tensor")),
                 names);
   }
 }
@@ -103,16 +104,16 @@ void repair_files(RepairContext& context) {
                           Code::kIndexTotalSize, Code::kIndexMissing}) {
     if (context.found(code)) context.act(code, "rebuild the index from the headers of the files");
   }
-  // The files that are not there are only called otherwise: nothing lacks.
+  // The missing files are only named differently: no tensor is missing.
   if (context.found(Code::kShardMissing) && context.report.plan != nullptr) {
-    context.act(Code::kShardMissing, "rebuild the index from the headers of the files that are there");
+    context.act(Code::kShardMissing, "rebuild the index from the headers of the existing files");
   }
   if (context.found(Code::kUnalignedData) && context.options.only.contains(Code::kUnalignedData)) {
     const std::vector<ShardFile>& files = context.report.checkpoint->files();
     for (std::uint32_t f = 0; f < files.size(); ++f) {
       if (!files[f].present || files[f].data_aligned || files[f].fault) continue;
       context.draft.rewrite_file(f);
-      context.act(Code::kUnalignedData, fmt::format("write {} again with an aligned header", files[f].name), {},
+      context.act(Code::kUnalignedData, fmt::format("rewrite {} with an aligned header", files[f].name), {},
                   files[f].file_bytes);
     }
   }
@@ -136,10 +137,9 @@ void repair_names(RepairContext& context) {
       rename(t, context.spelling.name((*binding.manifest)[*p], name.component));
     }
     if (!renamed.empty()) {
-      context.act(
-          Code::kTransformersRename,
-          fmt::format("rename {} as the releases spell them: {}", count_text(renamed.size(), "tensor"), example),
-          renamed);
+      context.act(Code::kTransformersRename,
+                  fmt::format("rename {} to the releases' spelling: {}", count_text(renamed.size(), "tensor"), example),
+                  renamed);
     }
   }
   if (context.found(Code::kMixedNaming)) {
@@ -155,7 +155,7 @@ void repair_names(RepairContext& context) {
     if (!renamed.empty()) {
       context.act(
           Code::kMixedNaming,
-          fmt::format("rename {} as their siblings are spelt: {}", count_text(renamed.size(), "tensor"), example),
+          fmt::format("rename {} to their siblings' spelling: {}", count_text(renamed.size(), "tensor"), example),
           renamed);
     }
   }
@@ -189,17 +189,16 @@ void repair_names(RepairContext& context) {
       retyped.push_back(context.draft.name(t));
     }
     if (!retyped.empty()) {
-      context.act(
-          Code::kScaleSpelling,
-          fmt::format("say of {} that they are F8_E8M0, which their bytes are", count_text(retyped.size(), "U8 scale")),
-          retyped);
+      context.act(Code::kScaleSpelling,
+                  fmt::format("declare {} as F8_E8M0, which their bytes are", count_text(retyped.size(), "U8 scale")),
+                  retyped);
     }
   }
 }
 
 namespace {
 
-// Where a row of a tensor that a save took apart belongs: "…shared_experts.96.w2.weight" is row 96 of w2.
+// The place of a row that was saved as a tensor: "…shared_experts.96.w2.weight" is row 96 of w2.
 struct ExplodedRow {
   Slot slot;
   std::size_t row;
@@ -221,7 +220,7 @@ std::optional<ExplodedRow> exploded_row(const std::string& name) {
   return std::nullopt;
 }
 
-// Puts tensors together again of all their rows.
+// Joins tensors from all of their rows.
 void join_rows(RepairContext& context) {
   if (!context.found(Code::kExplodedTensor)) return;
   const BindingReport& binding = context.binding();
@@ -246,7 +245,7 @@ void join_rows(RepairContext& context) {
                        });
     if (!whole) {
       context.withhold(Code::kExplodedTensor,
-                       fmt::format("{} is not there row by row: {} of {}, or of another size", parameter.name(),
+                       fmt::format("the rows of {} are incomplete: {} of {}, or of different sizes", parameter.name(),
                                    count_text(rows.size(), "row"), parameter.shape.dims[0]));
       continue;
     }
@@ -256,12 +255,12 @@ void join_rows(RepairContext& context) {
     context.found_again.insert(p);
   }
   if (!joined.empty()) {
-    context.act(Code::kExplodedTensor,
-                fmt::format("put {} together again of their rows", count_text(joined.size(), "tensor")), joined, bytes);
+    context.act(Code::kExplodedTensor, fmt::format("join {} from their rows", count_text(joined.size(), "tensor")),
+                joined, bytes);
   }
 }
 
-// Whether the reference has its block, but not such a tensor in it.
+// Whether the reference has the tensor's block, but no such tensor in it.
 bool is_unknown_to_reference(const RepairContext& context, TensorId t) {
   if (context.reference == nullptr) return false;
   const TensorName& name = context.binding().names[t];
@@ -269,12 +268,12 @@ bool is_unknown_to_reference(const RepairContext& context, TensorId t) {
   return theirs.has_block(name.block) && !theirs.find(name.block, name.slot, name.expert);
 }
 
-// Of what must not be there, that which the artifact is certainly better without; and all that was asked for by name.
+// Whether to drop an unwanted tensor: if the artifact is certainly better without it, or if it was selected by code.
 bool is_dropped(RepairContext& context, TensorId t, Code code) {
   if (!context.wants(code) || context.draft.dropped(t)) return false;
   if (context.asked(code)) return true;
   if (code == Code::kMtpWrongLayerType) return is_unknown_to_reference(context, t);
-  // A scale beside a weight that is the reference's without it was forgotten; another may be needed.
+  // A scale whose weight equals the reference's, which has none, is a leftover; another may be needed.
   const TensorName& name = context.binding().names[t];
   const auto p = context.binding().manifest->find(name.block, name.slot, name.expert);
   return code == Code::kStrayCompanion && p && context.same_as_reference((*context.binding().manifest)[*p]);
@@ -315,8 +314,8 @@ void repair_unwanted(RepairContext& context) {
 
 namespace {
 
-// Whether a tensor of no known name is a missing parameter of the reference: then it gets that name. Another such
-// tensor that may be it keeps the reference's values away.
+// Whether a tensor with an unknown name is a missing parameter of the reference: then it is renamed. Another candidate
+// prevents the use of the reference's values.
 bool stands_under_another_name(RepairContext& context, Code code, const Parameter& parameter) {
   const std::vector<TensorId> candidates = context.candidates_for(parameter);
   if (candidates.empty()) return false;
@@ -356,7 +355,7 @@ void repair_missing(RepairContext& context) {
     const Code code = code_of(fault, parameter);
     if (context.found_again.contains(fault.parameter)) continue;
     if (code == Code::kStrayCompanion && binding.bindings[fault.parameter].tensor(Component::kWeight)) continue;
-    // Parts of an expert are told apart in reports only.
+    // Parts of an expert are distinguished only in reports.
     const bool wanted = context.wants(code) ||
                         (code == Code::kParameterMissing && context.options.only.contains(Code::kFusedPartMissing));
     if (wanted && fault.kind == BindingFault::Kind::kMissing && stands_under_another_name(context, code, parameter))
@@ -370,10 +369,9 @@ void repair_missing(RepairContext& context) {
                 r.bytes);
   }
   if (all && !restored.empty() && context.found(Code::kShardMissing)) {
-    context.act(Code::kShardMissing,
-                "leave the missing files out; all that they should hold is taken from the reference");
+    context.act(Code::kShardMissing, "leave out the missing files; their tensors are taken from the reference");
   }
-  // With all of it restored, damaged files are made new of what is whole in them.
+  // Once everything is restored, damaged files are rewritten from their intact tensors.
   const std::vector<ShardFile>& files = context.report.checkpoint->files();
   for (std::uint32_t f = 0; f < files.size() && all; ++f) {
     if (!files[f].present || !files[f].fault) continue;
@@ -383,10 +381,9 @@ void repair_missing(RepairContext& context) {
                                                                                                : Code::kShardUnreadable;
     if (!context.wants(code)) continue;
     context.draft.rewrite_file(f);
-    context.act(code,
-                files[f].tensor_count == 0
-                    ? fmt::format("leave {} out; all that it should hold is taken from the reference", files[f].name)
-                    : fmt::format("write {} again from its whole tensors", files[f].name));
+    context.act(code, files[f].tensor_count == 0
+                          ? fmt::format("leave out {}; its tensors are taken from the reference", files[f].name)
+                          : fmt::format("rewrite {} from its intact tensors", files[f].name));
   }
 }
 
@@ -421,12 +418,12 @@ void repair_precision(RepairContext& context) {
                 restored, restored_bytes);
   }
   if (!widened.empty()) {
-    context.act(Code::kFp32Downcast,
-                fmt::format("widen {} to F32{}", count_text(widened.size(), "tensor"),
-                            context.reference == nullptr
-                                ? "; the lost bits come back with --reference only, from the source checkpoint"
-                                : "; the reference has other values, or none in F32"),
-                widened, widened_bytes);
+    context.act(
+        Code::kFp32Downcast,
+        fmt::format("widen {} to F32{}", count_text(widened.size(), "tensor"),
+                    context.reference == nullptr ? "; only --reference, the source checkpoint, restores the lost bits"
+                                                 : "; the reference has different values, or none in F32"),
+        widened, widened_bytes);
   }
   if (!context.found(Code::kReferenceDtype) || context.reference == nullptr) return;
   restored.clear();

@@ -37,7 +37,7 @@ CheckReport repaired(const fs::path& directory, const std::optional<fs::path>& o
 std::vector<std::byte> bytes_of(const Checkpoint& checkpoint, std::string_view name) {
   const TensorInfo* tensor = checkpoint.find(name);
   if (tensor == nullptr) {
-    ADD_FAILURE() << name << " is not there";
+    ADD_FAILURE() << name << " is missing";
     return {};
   }
   const ShardFile& file = checkpoint.files()[tensor->file];
@@ -52,7 +52,7 @@ ino_t inode(const fs::path& path) {
   return status.st_ino;
 }
 
-TEST(Repair, GivesTheMtpBlockItsOwnHeadInFloat32AndLinksAllElse) {
+TEST(Repair, AddsTheMtpBlocksOwnHeadInFloat32AndLinksTheRest) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kW4A16);
   const CheckReport before = check_path(dir / "in");
@@ -80,7 +80,7 @@ TEST(Repair, GivesTheMtpBlockItsOwnHeadInFloat32AndLinksAllElse) {
   }
 }
 
-TEST(Repair, KeepsTheHeadsDtypeWhereAskedTo) {
+TEST(Repair, KeepsTheHeadsDtypeOnRequest) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   RepairOptions options;
@@ -91,7 +91,7 @@ TEST(Repair, KeepsTheHeadsDtypeWhereAskedTo) {
   EXPECT_EQ(bytes_of(made, "mtp.0.head.weight"), bytes_of(made, "head.weight"));
 }
 
-TEST(Repair, WidensTheModelsHeadWhereAskedTo) {
+TEST(Repair, WidensTheModelsHeadOnRequest) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   RepairOptions options;
@@ -103,7 +103,7 @@ TEST(Repair, WidensTheModelsHeadWhereAskedTo) {
   EXPECT_TRUE(made.duplicates().empty());
 }
 
-TEST(Repair, DoesOnlyWhatItIsAskedTo) {
+TEST(Repair, RepairsOnlySelectedFindings) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   RepairOptions options;
@@ -111,7 +111,7 @@ TEST(Repair, DoesOnlyWhatItIsAskedTo) {
   EXPECT_TRUE(plan_repair(dir / "in", options).empty());
 }
 
-// A config.json, changed, of an artifact that has it repaired: what becomes of it, and that check has no more to say.
+// Repairs an artifact with a changed config.json; returns the result's config.json, of which check has no findings.
 nlohmann::json repaired_config(Family family, const std::function<void(nlohmann::json&)>& change) {
   TempDir dir;
   write_artifact_of(dir / "in", family);
@@ -125,7 +125,7 @@ nlohmann::json repaired_config(Family family, const std::function<void(nlohmann:
   return made;
 }
 
-TEST(Repair, DescribesTheQuantisationByTheMethodThatItHas) {
+TEST(Repair, KeepsTheQuantisationMethod) {
   const auto nvidia = repaired_config(Family::kModelopt, [](nlohmann::json& config) {
     config["quantization_config"] = {{"quant_method", "fp8"}, {"moe_quant_algo", "NVFP4"}, {"ignore", {"*.attn.*"}}};
   });
@@ -171,7 +171,7 @@ TEST(Repair, LeavesAForeignArtifactAlone) {
   EXPECT_EQ(plan.before->exit_status(), 1);
 }
 
-TEST(Repair, ASecondRepairFindsNothingToDo) {
+TEST(Repair, ASecondRepairChangesNothing) {
   TempDir dir;
   for (const Family family : {Family::kOfficial, Family::kW4A16, Family::kNvfp4, Family::kModelopt, Family::kFp8}) {
     fs::remove_all(dir / "in");
@@ -202,8 +202,8 @@ TEST(Repair, InPlaceKeepsAllOtherFilesAndFolders) {
   EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()), 1);
 }
 
-TEST(Repair, InPlaceFollowsShardsThatAreLinks) {
-  // As in the cache of the Hugging Face hub: a snapshot of links into blobs.
+TEST(Repair, InPlaceFollowsLinkedShards) {
+  // As in the Hugging Face hub's cache: a snapshot of links into blobs.
   TempDir dir;
   write_artifact_of(dir / "snapshots" / "rev", Family::kOfficial);
   fs::create_directories(dir / "blobs");
@@ -217,7 +217,7 @@ TEST(Repair, InPlaceFollowsShardsThatAreLinks) {
   EXPECT_TRUE(check_path(dir / "snapshots" / "rev").plan != nullptr);
 }
 
-TEST(Repair, ASingleFileGetsAnIndexAndNamesThatLoadersLookForLast) {
+TEST(Repair, ASingleFileThatIsSplitGetsAnIndex) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial, 1);
   const std::string name = Checkpoint::open(dir / "in").files()[0].name;
@@ -250,7 +250,7 @@ TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
   }
 }
 
-TEST(Repair, LeavesNothingInPlaceThatStillHasErrorsUnlessAskedTo) {
+TEST(Repair, WritesAResultWithErrorsOnlyOnRequest) {
   TempDir dir;
   const std::string config = testing::config_json("tiny", Family::kBf16);
   auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
@@ -267,7 +267,7 @@ TEST(Repair, LeavesNothingInPlaceThatStillHasErrorsUnlessAskedTo) {
   EXPECT_TRUE(Checkpoint::open(dir / "out").find("mtp.0.head.weight") != nullptr);
 }
 
-TEST(Repair, DropsATensorOfUnknownNameOnlyWhenAskedTo) {
+TEST(Repair, DropsUnknownTensorsOnlyOnRequest) {
   TempDir dir;
   const std::string config = testing::config_json("tiny", Family::kBf16);
   auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
@@ -281,8 +281,8 @@ TEST(Repair, DropsATensorOfUnknownNameOnlyWhenAskedTo) {
   EXPECT_TRUE(Checkpoint::open(dir / "asked").find("layers.0.attn.bias_of_ours") == nullptr);
 }
 
-// What a group says beside its targets is not told by the tensors, so nothing could bring it back.
-TEST(Repair, GroupsKeepWhatElseTheySayWhenTheirTargetsAreWrittenAnew) {
+// The other fields of a group do not follow from the tensors, so they could not be restored.
+TEST(Repair, GroupsKeepTheirOtherFieldsWhenTargetsAreRewritten) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kNvfp4);
   auto config = nlohmann::json::parse(testing::read_file(dir / "in" / "config.json"));
@@ -299,8 +299,9 @@ TEST(Repair, GroupsKeepWhatElseTheySayWhenTheirTargetsAreWrittenAnew) {
   EXPECT_EQ(after["group_1"]["weights"], groups["group_1"]["weights"]);
 }
 
-// As vLLM names what it loads modules into; published NVFP4 artifacts have such targets over official names.
-TEST(Repair, TargetsInAnEnginesFusedNamesAreLeftAlone) {
+// vLLM's names of the modules that weights are loaded into; published NVFP4 artifacts have such targets with official
+// names.
+TEST(Repair, KeepsTargetsWithFusedNames) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kNvfp4);
   auto config = nlohmann::json::parse(testing::read_file(dir / "in" / "config.json"));
@@ -326,7 +327,7 @@ TEST(Repair, WidensWithoutAReference) {
   EXPECT_FALSE(after.has(Code::kFp32Downcast));
 }
 
-TEST(Repair, ASourceThatChangesMeanwhileIsAnErrorAndNothingChanges) {
+TEST(Repair, AChangedSourceIsAnErrorAndNothingChanges) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   const RepairPlan plan = plan_repair(dir / "in", {});
@@ -341,7 +342,7 @@ TEST(Repair, ASourceThatChangesMeanwhileIsAnErrorAndNothingChanges) {
   EXPECT_FALSE(fs::exists(dir / "out"));
 }
 
-TEST(Repair, WhatComesIntoTheDirectoryMeanwhileIsNotLost) {
+TEST(Repair, FilesAddedMeanwhileAreNotLost) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   fs::create_directory(dir / "in" / "notes");
@@ -357,7 +358,7 @@ TEST(Repair, WhatComesIntoTheDirectoryMeanwhileIsNotLost) {
   EXPECT_EQ(testing::read_file(dir / "in" / "config.json"), "{}");
 }
 
-TEST(Repair, AFileThatHasTheNameOfAnAddedOneStays) {
+TEST(Repair, DoesNotOverwriteAFileWithTheNameOfANewOne) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   testing::write_checkpoint(dir / "other", {{"x", Dtype::kU8, {4}, "model-added-00001.safetensors"}}, "{}", false);
@@ -388,7 +389,7 @@ TEST(Repair, ATokenizerFromTheReferenceIsACopy) {
   EXPECT_FALSE(inode(dir / "out" / "tokenizer.json") == inode(dir / "source" / "tokenizer.json"));
 }
 
-TEST(Repair, LinksThatLeadNowhereStayBehind) {
+TEST(Repair, SkipsDanglingLinks) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   fs::create_symlink("../../blobs/absent", dir / "in" / "notes.md");
@@ -398,7 +399,7 @@ TEST(Repair, LinksThatLeadNowhereStayBehind) {
   EXPECT_TRUE(fs::is_symlink(dir / "in" / "notes.md"));
 }
 
-TEST(Repair, ASourceThatIsCutShortMeanwhileIsAnError) {
+TEST(Repair, ATruncatedSourceIsAnError) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial, 1);
   const RepairPlan plan = plan_repair(dir / "in", {});
@@ -407,7 +408,7 @@ TEST(Repair, ASourceThatIsCutShortMeanwhileIsAnError) {
   EXPECT_FALSE(fs::exists(dir / "out"));
 }
 
-TEST(Repair, RefusesAnOutputThatIsThere) {
+TEST(Repair, RejectsAnExistingOutput) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   fs::create_directory(dir / "out");
@@ -416,32 +417,32 @@ TEST(Repair, RefusesAnOutputThatIsThere) {
   EXPECT_EQ(testing::read_file(dir / "out" / "precious"), "x");
 }
 
-TEST(Repair, RefusesAnOutputInsideOfTheArtifact) {
+TEST(Repair, RejectsAnOutputInsideTheArtifact) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   fs::create_directory_symlink("in", dir / "link");
   for (const char* place : {"in/out", "in/a/b", "link/out", "in/../in/out"}) {
-    EXPECT_THAT(error_message([&] { repaired(dir / "in", dir / place); }), HasSubstr("lies inside")) << place;
+    EXPECT_THAT(error_message([&] { repaired(dir / "in", dir / place); }), HasSubstr("is inside")) << place;
   }
   EXPECT_FALSE(fs::exists(dir / "in" / "a"));
   EXPECT_TRUE(repaired(dir / "in", dir / "in-repaired").plan != nullptr);
 }
 
-TEST(Repair, RefusesAReferenceThatIsNotComplete) {
+TEST(Repair, RejectsAnIncompleteReference) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   write_artifact_of(dir / "source", Family::kOfficial);
   fs::remove(dir / "source" / "model-00002-of-00002.safetensors");
   RepairOptions options;
   options.reference = dir / "source";
-  EXPECT_THAT(error_message([&] { plan_repair(dir / "in", options); }), HasSubstr("not complete"));
+  EXPECT_THAT(error_message([&] { plan_repair(dir / "in", options); }), HasSubstr("incomplete"));
 }
 
-TEST(Repair, AStrayFileOfCopiesIsTakenIntoTheIndex) {
+TEST(Repair, AddsAStrayFileOfCopiesToTheIndex) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
   repaired(dir / "in", std::nullopt);
-  // What a script leaves that adds the copies and forgets the index.
+  // The result of a script that adds the copies but not their index entries.
   nlohmann::json index = nlohmann::json::parse(testing::read_file(dir / "in" / "model.safetensors.index.json"));
   std::string shard;
   for (const char* name : {"mtp.0.head.weight", "mtp.0.emb.tok_emb.weight"}) {
