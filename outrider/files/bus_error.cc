@@ -14,13 +14,13 @@
 namespace outrider {
 namespace {
 
-// What follows runs in a signal handler: no memory is allocated, and nothing called but system calls.
+// The following runs in a signal handler: it allocates no memory and calls only async-signal-safe functions.
 
 void say(std::string_view text) {
   [[maybe_unused]] const ssize_t ignored = write(STDERR_FILENO, text.data(), text.size());
 }
 
-// Lines of /proc/self/maps, of which the ends of very long ones are lost.
+// Reads the lines of /proc/self/maps; very long ones are truncated.
 class MapLines {
  public:
   MapLines() : fd_(open("/proc/self/maps", O_RDONLY | O_CLOEXEC)) {}
@@ -55,12 +55,12 @@ class MapLines {
 
   int fd_;
   std::array<char, 4096> buffer_;
-  std::array<char, 4352> line_;  // a path, and what stands before it
+  std::array<char, 4352> line_;  // a path, and what precedes it
   std::size_t at_ = 0;
   std::size_t filled_ = 0;
 };
 
-// "7f12-7f34 r--s 00000000 fe:00 42   /path": moves `text` behind a hexadecimal number and one character.
+// Parses "7f12-7f34 r--s 00000000 fe:00 42   /path": advances `text` past a hexadecimal number and one character.
 std::uintptr_t take_address(std::string_view& text) {
   std::uintptr_t out = 0;
   while (!text.empty()) {
@@ -78,9 +78,9 @@ std::uintptr_t take_address(std::string_view& text) {
 }
 
 void explain(int, siginfo_t* info, void*) {
-  // One thread tells; the others wait for the end.
-  static std::atomic<bool> told = false;
-  while (told.exchange(true)) pause();
+  // One thread reports; the others wait for the process to end.
+  static std::atomic<bool> reported = false;
+  while (reported.exchange(true)) pause();
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
   say("outrider: ");
   MapLines lines;
@@ -94,7 +94,8 @@ void explain(int, siginfo_t* info, void*) {
     if (found) say(rest.substr(path));
   }
   say(found ? "" : "a mapped file");
-  say(": was cut short while it was read, or its disk fails. Start again when nothing writes to it; check the disk.\n");
+  say(": was truncated while it was read, or its disk is failing. Start again when nothing writes to it; check the "
+      "disk.\n");
   _exit(2);
 }
 

@@ -9,7 +9,7 @@
 namespace outrider {
 namespace {
 
-TEST(BusErrorDeathTest, NamesTheFileThatWasCutShort) {
+TEST(BusErrorDeathTest, NamesTheTruncatedFile) {
   testing::TempDir dir;
   testing::write_file(dir / "shard", std::string(1 << 16, 'x'));
   const auto read_past_the_end = [&] {
@@ -19,7 +19,7 @@ TEST(BusErrorDeathTest, NamesTheFileThatWasCutShort) {
     std::filesystem::resize_file(dir / "shard", 0);
     return *static_cast<const volatile std::byte*>(mapped);
   };
-  EXPECT_EXIT(read_past_the_end(), ::testing::ExitedWithCode(2), "/shard: was cut short while it was read");
+  EXPECT_EXIT(read_past_the_end(), ::testing::ExitedWithCode(2), "/shard: was truncated while it was read");
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Pieces after which progress is told.
+// Progress is reported after pieces of this size.
 constexpr std::uint64_t kPiece = 16 << 20;
 constexpr std::size_t kBuffer = 1 << 20;
 
@@ -35,7 +35,7 @@ constexpr std::size_t kBuffer = 1 << 20;
   fail(path, fmt::format("writing failed ({}). Check the space left on the disk.", std::strerror(error)));
 }
 [[noreturn]] void ended(const fs::path& path) {
-  fail(path, "ends before it should: it was changed while it was read. Start again when nothing writes to it.");
+  fail(path, "is shorter than expected: it was changed while it was read. Start again when nothing writes to it.");
 }
 
 class Descriptor {
@@ -57,7 +57,7 @@ void extend(OpenFile to, std::uint64_t size) {
   if (ftruncate(to.descriptor, static_cast<off_t>(size)) != 0) writing_failed(to.name, errno);
 }
 
-// Through a buffer, where the kernel cannot copy between the two.
+// Copies through a buffer, if the kernel cannot copy directly.
 void append_through_memory(OpenFile from, std::uint64_t begin, std::uint64_t count, OpenFile to, std::uint64_t at) {
   std::vector<std::byte> buffer(std::min<std::uint64_t>(kBuffer, count));
   while (count != 0) {
@@ -93,7 +93,7 @@ void append_data(OpenFile from, std::uint64_t begin, std::uint64_t count, OpenFi
       if (moved == 0) ended(from.name);
       if (moved < 0) {
         if (errno == ENOSPC) writing_failed(to.name, errno);
-        // Reading and writing one after the other tells which of the two cannot be done, if any.
+        // Reading and writing separately shows which of the two fails, if any.
         in_kernel = false;
         continue;
       }
@@ -123,7 +123,7 @@ int create(const fs::path& path, mode_t mode = 0666) {
 }
 
 void keep_mode_and_times(int fd, const struct stat& status) {
-  // Where the file system knows neither, the content is what counts.
+  // File systems that support neither lose only the metadata.
   [[maybe_unused]] int ignored = fchmod(fd, status.st_mode & 07777);
   const std::array times = {status.st_atim, status.st_mtim};
   ignored = futimens(fd, times.data());
@@ -184,7 +184,7 @@ Cloned clone_file(const fs::path& from, const fs::path& to, bool may_link,
 void append_range(OpenFile from, std::uint64_t begin, std::uint64_t count, OpenFile to, std::uint64_t at,
                   const std::function<void(std::uint64_t)>& copied) {
   while (count != 0) {
-    // Where data begins and ends; a file system that does not know says that all is data.
+    // The start and end of data; a file system without support for holes reports that everything is data.
     std::uint64_t data = begin;
     std::uint64_t end = begin + count;
     const off_t next = lseek(from.descriptor, static_cast<off_t>(begin), SEEK_DATA);
@@ -220,7 +220,7 @@ FileStamp stamp_of(const fs::path& path) {
 std::uint64_t free_bytes(const fs::path& directory) {
   struct statvfs status {};
   if (statvfs(directory.c_str(), &status) != 0) {
-    fail(directory, fmt::format("its file system cannot be asked for free space ({}).", std::strerror(errno)));
+    fail(directory, fmt::format("the free space of its file system cannot be determined ({}).", std::strerror(errno)));
   }
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }

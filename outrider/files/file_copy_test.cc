@@ -26,12 +26,12 @@ std::string noise(std::size_t size) {
 }
 
 std::string appended(const std::filesystem::path& from, const std::filesystem::path& to, std::uint64_t begin,
-                     std::uint64_t count, const std::string& before, std::uint64_t* told = nullptr) {
+                     std::uint64_t count, const std::string& before, std::uint64_t* copied = nullptr) {
   write_file(to, before);
   const int in = open(from.c_str(), O_RDONLY);
   const int out = open(to.c_str(), O_WRONLY);
-  append_range({in, from}, begin, count, {out, to}, before.size(), [told](std::uint64_t bytes) {
-    if (told != nullptr) *told += bytes;
+  append_range({in, from}, begin, count, {out, to}, before.size(), [copied](std::uint64_t bytes) {
+    if (copied != nullptr) *copied += bytes;
   });
   close(in);
   close(out);
@@ -44,14 +44,14 @@ TEST(FileCopy, AppendsAnyRange) {
   write_file(dir / "from", content);
   for (const auto& [begin, count] :
        {std::pair<std::size_t, std::size_t>{0, 3'000'001}, {1, 4097}, {4096, 1'000'000}, {3'000'000, 1}, {17, 0}}) {
-    std::uint64_t told = 0;
-    EXPECT_EQ(appended(dir / "from", dir / "to", begin, count, "before", &told),
+    std::uint64_t copied = 0;
+    EXPECT_EQ(appended(dir / "from", dir / "to", begin, count, "before", &copied),
               "before" + content.substr(begin, count));
-    EXPECT_EQ(told, count);
+    EXPECT_EQ(copied, count);
   }
 }
 
-TEST(FileCopy, HolesStayHoles) {
+TEST(FileCopy, PreservesHoles) {
   TempDir dir;
   const std::uint64_t size = 256 << 20;
   write_file(dir / "from", "begin");
@@ -78,7 +78,7 @@ TEST(FileCopy, HolesStayHoles) {
   close(out);
 }
 
-TEST(FileCopy, AFileThatEndsTooEarlyIsAnError) {
+TEST(FileCopy, AFileThatIsTooShortIsAnError) {
   TempDir dir;
   write_file(dir / "from", "short");
   EXPECT_THROW(appended(dir / "from", dir / "to", 0, 100, ""), Error);

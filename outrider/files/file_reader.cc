@@ -51,9 +51,10 @@ void FileReader::read(std::uint64_t offset, std::span<std::byte> to) const {
 
 void check_size(const FileReader& file, const std::filesystem::path& path, std::uint64_t max_bytes) {
   if (file.size() <= max_bytes) return;
-  throw Error(fmt::format(
-      "{}: has {} bytes, over the {} that such a file may have. It is not what its name says; download it again.",
-      printable(path.string(), 4096), file.size(), max_bytes));
+  throw Error(
+      fmt::format("{}: has {} bytes, over the maximum of {} for such a file. It is probably not what its name says; "
+                  "download it again.",
+                  printable(path.string(), 4096), file.size(), max_bytes));
 }
 
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {

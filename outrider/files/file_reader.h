@@ -8,7 +8,7 @@
 
 namespace outrider {
 
-// A regular file opened for reading. Directories, FIFOs and devices are refused without waiting on them. Throws Error.
+// A regular file opened for reading. Rejects directories, FIFOs and devices without blocking on them. Throws Error.
 class FileReader {
  public:
   explicit FileReader(const std::filesystem::path& path);
@@ -18,7 +18,7 @@ class FileReader {
 
   std::uint64_t size() const { return size_; }
   int descriptor() const { return fd_; }
-  // Fills `to` from `offset`; throws Error when the file ends before, or on an I/O error.
+  // Fills `to` from `offset`; throws Error if the file ends before, or on an I/O error.
   void read(std::uint64_t offset, std::span<std::byte> to) const;
 
  private:
@@ -27,10 +27,10 @@ class FileReader {
   int fd_ = -1;
 };
 
-// Throws Error when the file is larger.
+// Throws Error if the file is larger than `max_bytes`.
 void check_size(const FileReader& file, const std::filesystem::path& path, std::uint64_t max_bytes);
 
-// The whole text of a file of at most `max_bytes`; throws Error when it is larger or cannot be read.
+// Reads a whole file; throws Error if it is larger than `max_bytes` or cannot be read.
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
 }  // namespace outrider

@@ -51,16 +51,16 @@ void MappedFile::fill(std::uint64_t begin, std::uint64_t count) const {
 #endif
   if (madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_POPULATE_READ) == 0) return;
   if (errno == EFAULT || errno == EIO || errno == EHWPOISON) {
-    throw Error(fmt::format("{}: bytes {} to {} cannot be read: the file was cut short, or the disk is failing.",
+    throw Error(fmt::format("{}: bytes {} to {} cannot be read: the file was truncated, or the disk is failing.",
                             path_.string(), first, last));
   }
-  // Linux before 5.14 reads ahead as far as it likes.
+  // Before 5.14, Linux limits read-ahead only by its own judgement.
   madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_WILLNEED);
 }
 
 void MappedFile::drop(std::uint64_t begin, std::uint64_t count) const {
   if (data_ == nullptr || begin >= size_) return;
-  // Of many small tensors, that is most of what would stay.
+  // For many small tensors, this is most of the memory that would stay.
   constexpr std::uint64_t kMappedByAFault = 2 << 20;  // a folio of the page cache, at most
   const std::uint64_t first = begin / kMappedByAFault * kMappedByAFault;
   const std::uint64_t last =

@@ -7,9 +7,8 @@
 
 namespace outrider {
 
-// A read-only memory map of a whole file. Throws Error when the file cannot be opened or mapped.
-// A file that shrinks while it is mapped makes reads fault: map only files whose size was checked, and do not write to
-// a mapped checkpoint.
+// A read-only memory map of a whole file. Throws Error if the file cannot be opened or mapped. Reads of a file that
+// shrinks while it is mapped fault: map only files whose size was checked, and do not write to a mapped checkpoint.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -19,11 +18,11 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
-  // Reads [begin, begin+count) from the disk into memory, unless it is there, and maps it, so that no read of it waits.
-  // Throws Error where the disk fails.
+  // Reads [begin, begin+count) from disk into memory, unless it is resident, and maps it, so that reading it does not
+  // block. Throws Error if the disk fails.
   void fill(std::uint64_t begin, std::uint64_t count) const;
-  // Tells the kernel that [begin, begin+count) will not be needed again soon, so resident memory stays bounded in a
-  // scan. What lies around it, as far as a fault maps it too, goes along, and is mapped again where it is read.
+  // Tells the kernel that [begin, begin+count) will not be needed soon, so that resident memory stays bounded in a
+  // scan. Surrounding pages that a fault would map too are dropped as well, and mapped again when they are read.
   void drop(std::uint64_t begin, std::uint64_t count) const;
 
  private:

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPlanFile = ".outrider-plan";
 constexpr std::uint64_t kMaxPlanBytes = 64 << 20;
-constexpr const char* kAtWork = "another outrider process is at work on it. Wait until it has ended.";
+constexpr const char* kBusy = "another outrider process is working on it. Wait until it has ended.";
 
 [[noreturn]] void fail(const fs::path& path, const std::string& message) {
   throw Error(fmt::format("{}: {}", printable(path.string(), 4096), message));
@@ -40,7 +40,7 @@ fs::path without_trailing_slash(fs::path path) {
   return path.has_filename() ? path : path.parent_path();
 }
 
-// Where the name is a link, the directory that it leads to.
+// Resolves a link to the directory it points to.
 fs::path real_directory(const fs::path& path) {
   std::error_code error;
   fs::path real = fs::canonical(path, error);
@@ -48,22 +48,22 @@ fs::path real_directory(const fs::path& path) {
   return real;
 }
 
-// A mounted file system's root cannot change its name. Told before anything is written.
+// The root of a mounted file system cannot be renamed. Reported before anything is written.
 void refuse_mount_point(const fs::path& directory) {
   struct stat own {};
   struct stat parent {};
   if (stat(directory.c_str(), &own) != 0 || stat(directory.parent_path().c_str(), &parent) != 0) return;
   if (own.st_dev == parent.st_dev) return;
   fail(directory,
-       "is the root of a mounted file system, so no other directory can take its place. Use --output with a directory "
+       "is the root of a mounted file system, so it cannot be replaced. Use --output with a directory "
        "inside it that does not exist yet.");
 }
 
-// An open directory that no other process has locked; -1 where one has.
+// Opens and locks a directory; -1 if another process has locked it.
 int locked_directory(const fs::path& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0)
-    fail(path, fmt::format("cannot be opened as a directory ({}). Look what it is, and who may read it.",
+    fail(path, fmt::format("cannot be opened as a directory ({}). Check what it is, and its permissions.",
                            std::strerror(errno)));
   if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
   close(fd);
@@ -84,9 +84,10 @@ void remove_entries(const fs::path& directory, const std::function<bool(const st
 void create_staged(const fs::path& staged, const fs::path& target) {
   if (mkdir(staged.c_str(), 0777) == 0 || errno == EEXIST) return;
   fail(staged.parent_path(),
-       fmt::format("no directory can be made in it ({}), and the new artifact is made beside its place before it takes "
-                   "it. Make the directory writable, or choose another place than {} with --output.",
-                   std::strerror(errno), printable(target.string(), 4096)));
+       fmt::format(
+           "cannot create a directory in it ({}), which is needed to write the new artifact. Make it writable, or "
+           "choose another place than {} with --output.",
+           std::strerror(errno), printable(target.string(), 4096)));
 }
 
 }  // namespace
@@ -101,14 +102,14 @@ StagedDirectory::StagedDirectory(const fs::path& target, Place place, std::strin
     target_ = real_directory(target_);
   } else {
     if (fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(target_, error))) {
-      fail(target_, "is already there. Name a directory that does not exist yet.");
+      fail(target_, "already exists. Choose a directory that does not exist yet.");
     }
     const fs::path parent = target_.has_parent_path() ? target_.parent_path() : fs::path(".");
     fs::create_directories(parent, error);
-    // What is there is an empty directory, perhaps under the name "." or that of a link.
+    // The target is an empty directory, perhaps under the name "." or that of a link.
     target_ = fs::exists(status) ? real_directory(target_) : real_directory(parent) / target_.filename();
   }
-  if (!target_.has_filename()) fail(target_, "has no name that another directory could take.");
+  if (!target_.has_filename()) fail(target_, "has no name, so it cannot be replaced.");
   refuse_mount_point(target_);
   staged_ = staged_beside(target_);
   create_staged(staged_, target_);
@@ -117,7 +118,7 @@ StagedDirectory::StagedDirectory(const fs::path& target, Place place, std::strin
     const fs::path file = staged_ / kPlanFile;
     resumed_ = !plan_.empty() && fs::is_regular_file(fs::symlink_status(file, error)) &&
                read_text_file(file, kMaxPlanBytes) == plan_;
-    // Emptied rather than removed: the lock is on the directory.
+    // Emptied rather than removed, since the lock is on the directory.
     if (!resumed_) remove_entries(staged_, [](const std::string&) { return true; });
   }
   if (!plan_.empty() && !resumed_) write_synced(staged_ / kPlanFile, plan_);
@@ -136,7 +137,7 @@ bool StagedDirectory::remove_leftover(const fs::path& target) {
 
 StagedDirectory::~StagedDirectory() {
   std::error_code ignored;
-  // Of a plan, something is worth keeping once there is more than its text.
+  // A directory with a plan is worth keeping once it has more than the plan's text.
   const bool begun = std::distance(fs::directory_iterator(staged_, ignored), fs::directory_iterator()) > 1;
   if (!committed_ && (plan_.empty() || !begun)) fs::remove_all(staged_, ignored);
   if (lock_ >= 0) close(lock_);
@@ -145,13 +146,13 @@ StagedDirectory::~StagedDirectory() {
 
 void StagedDirectory::lock() {
   lock_ = locked_directory(staged_);
-  // Another process may have put it in its place since it was opened.
+  // Another process may have moved it to its destination since it was opened.
   struct stat ours {};
   struct stat named {};
   if (lock_ >= 0 && fstat(lock_, &ours) == 0 && stat(staged_.c_str(), &named) == 0 && ours.st_ino == named.st_ino)
     return;
   if (lock_ >= 0) close(lock_);
-  fail(target_, kAtWork);
+  fail(target_, kBusy);
 }
 
 void StagedDirectory::commit() {
@@ -160,16 +161,16 @@ void StagedDirectory::commit() {
   sync_directory(staged_);
   if (place_ == Place::kNew) {
     if (rename(staged_.c_str(), target_.c_str()) != 0) {
-      fail(target_, fmt::format("the finished directory {} could not be given this name ({}).", staged_.string(),
+      fail(target_, fmt::format("the finished directory {} cannot be renamed to it ({}).", staged_.string(),
                                 std::strerror(errno)));
     }
     committed_ = true;
     sync_directory(target_.parent_path());
     return;
   }
-  // The old directory is about to get the name that other processes look for; it is ours until it is gone.
+  // The old directory is about to get the name that other processes look for; keep it locked until it is removed.
   old_lock_ = locked_directory(target_);
-  if (old_lock_ < 0) fail(target_, kAtWork);
+  if (old_lock_ < 0) fail(target_, kBusy);
   struct stat status {};
   if (stat(target_.c_str(), &status) == 0) {
     [[maybe_unused]] int ignored = chmod(staged_.c_str(), status.st_mode & 07777);
@@ -177,13 +178,14 @@ void StagedDirectory::commit() {
   }
   if (renameat2(AT_FDCWD, staged_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) != 0) {
     fail(target_,
-         fmt::format("cannot be replaced in one step ({}): it is the root of a mounted file system, or its file system "
-                     "cannot exchange two names. Nothing was changed; use --output.",
-                     std::strerror(errno)));
+         fmt::format(
+             "cannot be replaced atomically ({}): it is the root of a mounted file system, or its file system cannot "
+             "exchange two names. Nothing was changed; use --output.",
+             std::strerror(errno)));
   }
   committed_ = true;
   sync_directory(target_.parent_path());
-  // Now it is the old content that stands under the name of the leftover.
+  // The leftover's name now refers to the old content.
   fs::remove_all(staged_, error);
 }
 

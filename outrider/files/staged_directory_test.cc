@@ -24,7 +24,7 @@ using testing::read_file;
 using testing::TempDir;
 using testing::write_file;
 
-TEST(StagedDirectory, ReplacesADirectoryInOneStep) {
+TEST(StagedDirectory, ReplacesADirectoryAtomically) {
   TempDir dir;
   fs::create_directory(dir / "place");
   write_file(dir / "place" / "old", "old");
@@ -40,7 +40,7 @@ TEST(StagedDirectory, ReplacesADirectoryInOneStep) {
   EXPECT_FALSE(fs::exists(dir / ".place.outrider"));
 }
 
-TEST(StagedDirectory, LeavesNothingBehindWhereItIsNotCommitted) {
+TEST(StagedDirectory, LeavesNothingBehindIfItIsNotCommitted) {
   TempDir dir;
   {
     StagedDirectory staged(dir / "place", Place::kNew);
@@ -49,13 +49,13 @@ TEST(StagedDirectory, LeavesNothingBehindWhereItIsNotCommitted) {
   EXPECT_TRUE(fs::is_empty(dir.path()));
 }
 
-TEST(StagedDirectory, APlanAloneIsNotWorthKeeping) {
+TEST(StagedDirectory, IsRemovedIfItHasOnlyAPlan) {
   TempDir dir;
   { const StagedDirectory staged(dir / "place", Place::kNew, "plan"); }
   EXPECT_TRUE(fs::is_empty(dir.path()));
 }
 
-TEST(StagedDirectory, RemovesWhatAnInterruptedRunLeft) {
+TEST(StagedDirectory, RemovesTheLeftoverOfAnInterruptedRun) {
   TempDir dir;
   fs::create_directories(dir / ".place.outrider" / "folder");
   write_file(dir / ".place.outrider" / "half", "half");
@@ -64,7 +64,7 @@ TEST(StagedDirectory, RemovesWhatAnInterruptedRunLeft) {
   EXPECT_FALSE(staged.resumed());
 }
 
-TEST(StagedDirectory, GoesOnWithALeftoverOfTheSamePlanOnly) {
+TEST(StagedDirectory, ResumesOnlyALeftoverWithTheSamePlan) {
   TempDir dir;
   {
     StagedDirectory first(dir / "place", Place::kNew, "plan A");
@@ -83,7 +83,7 @@ TEST(StagedDirectory, GoesOnWithALeftoverOfTheSamePlanOnly) {
   EXPECT_TRUE(fs::is_empty(dir / "place"));
 }
 
-TEST(StagedDirectory, OneProcessAtATime) {
+TEST(StagedDirectory, AllowsOneProcessAtATime) {
   TempDir dir;
   StagedDirectory first(dir / "place", Place::kNew);
   write_file(first.path() / "new", "new");
@@ -92,21 +92,21 @@ TEST(StagedDirectory, OneProcessAtATime) {
   EXPECT_EQ(read_file(first.path() / "new"), "new");
 }
 
-TEST(StagedDirectory, RefusesAPlaceThatIsTaken) {
+TEST(StagedDirectory, RejectsAnExistingTarget) {
   TempDir dir;
   write_file(dir / "file", "x");
   fs::create_directory(dir / "full");
   write_file(dir / "full" / "x", "x");
   fs::create_directory(dir / "empty");
-  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "file", Place::kNew); }), HasSubstr("already there"));
-  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "full", Place::kNew); }), HasSubstr("already there"));
+  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "file", Place::kNew); }), HasSubstr("already exists"));
+  EXPECT_THAT(error_message([&] { StagedDirectory(dir / "full", Place::kNew); }), HasSubstr("already exists"));
   EXPECT_THAT(error_message([&] { StagedDirectory(dir / "file", Place::kReplace); }), HasSubstr("is not a directory"));
   StagedDirectory staged(dir / "empty/", Place::kNew);
   staged.commit();
   EXPECT_TRUE(fs::is_directory(dir / "empty"));
 }
 
-TEST(StagedDirectory, DoesNotFollowALinkThatStandsUnderItsHiddenName) {
+TEST(StagedDirectory, DoesNotFollowALinkWithItsTemporaryName) {
   TempDir dir;
   fs::create_directory(dir / "precious");
   write_file(dir / "precious" / "x", "x");
@@ -115,7 +115,7 @@ TEST(StagedDirectory, DoesNotFollowALinkThatStandsUnderItsHiddenName) {
   EXPECT_EQ(read_file(dir / "precious" / "x"), "x");
 }
 
-TEST(StagedDirectory, TheOldDirectoryIsNotTakenFromAProcessThatIsRemovingIt) {
+TEST(StagedDirectory, DoesNotTakeTheOldDirectoryFromAProcessThatRemovesIt) {
   // Between the exchange and its removal, the old directory has the name that another process looks for.
   TempDir dir;
   fs::create_directory(dir / "place");
@@ -130,7 +130,7 @@ TEST(StagedDirectory, TheOldDirectoryIsNotTakenFromAProcessThatIsRemovingIt) {
   EXPECT_TRUE(fs::is_empty(dir / "place"));
 }
 
-TEST(StagedDirectory, RefusesTheRootOfAMountedFileSystemBeforeAnythingIsWritten) {
+TEST(StagedDirectory, RejectsTheRootOfAMountedFileSystemBeforeWriting) {
   EXPECT_THAT(error_message([] { StagedDirectory("/proc", Place::kReplace); }), HasSubstr("mounted file system"));
 }
 

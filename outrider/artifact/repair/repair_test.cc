@@ -413,7 +413,7 @@ TEST(Repair, RejectsAnExistingOutput) {
   write_artifact_of(dir / "in", Family::kOfficial);
   fs::create_directory(dir / "out");
   write_file(dir / "out" / "precious", "x");
-  EXPECT_THAT(error_message([&] { repaired(dir / "in", dir / "out"); }), HasSubstr("is already there"));
+  EXPECT_THAT(error_message([&] { repaired(dir / "in", dir / "out"); }), HasSubstr("already exists"));
   EXPECT_EQ(testing::read_file(dir / "out" / "precious"), "x");
 }
 
