@@ -6,7 +6,7 @@
 
 namespace outrider {
 
-// Gives out memory at multiples of a cache line, so that no load of a vector register crosses one.
+// Allocates memory at multiples of a cache line, so that no load of a vector register crosses one.
 template <typename T>
 struct CacheLineAllocator {
   using value_type = T;

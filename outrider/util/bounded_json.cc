@@ -16,8 +16,8 @@ nlohmann::json parse_bounded_json(std::string_view text, const std::string& wher
   const auto callback = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
     using Event = nlohmann::json::parse_event_t;
     if (depth > kMaxDepth) {
-      throw Error(fmt::format("{}: JSON nested deeper than {} levels; nothing that is meant here looks like that.{}",
-                              where, kMaxDepth, advice));
+      throw Error(
+          fmt::format("{}: JSON nested deeper than {} levels, which is not valid here.{}", where, kMaxDepth, advice));
     }
     if (event == Event::object_start) {
       keys.emplace_back();
@@ -25,17 +25,17 @@ nlohmann::json parse_bounded_json(std::string_view text, const std::string& wher
       if (!keys.empty()) keys.pop_back();
     } else if (event == Event::key && !keys.empty()) {
       if (!keys.back().insert(parsed.get<std::string>()).second) {
-        throw Error(fmt::format("{}: the key \"{}\" stands twice in one object, so its value is ambiguous. Keep one.",
+        throw Error(fmt::format("{}: the key \"{}\" occurs twice in one object, so its value is ambiguous. Keep one.",
                                 where, parsed.get<std::string>()));
       }
     }
     return true;
   };
   if (text.starts_with("version https://git-lfs")) {
-    throw Error(fmt::format("{}: a Git LFS pointer, not the file it stands for. Run `git lfs pull`.", where));
+    throw Error(fmt::format("{}: a Git LFS pointer, not the file itself. Run `git lfs pull`.", where));
   }
   if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
-    throw Error(fmt::format("{}: UTF-16 text; JSON files are UTF-8. Save it as UTF-8.", where));
+    throw Error(fmt::format("{}: UTF-16 text, but JSON must be UTF-8. Save it as UTF-8.", where));
   }
   try {
     return nlohmann::json::parse(text.begin(), text.end(), callback);

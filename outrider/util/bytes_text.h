@@ -5,7 +5,7 @@
 
 namespace outrider {
 
-// "1.2 GiB"
+// Formats a size: "1.2 GiB".
 std::string bytes_text(std::uint64_t bytes);
 
 }  // namespace outrider

@@ -4,8 +4,8 @@
 
 namespace outrider {
 
-// An input that cannot be worked with. The message is for a person: what is wrong, where (file, tensor, shape),
-// why, and what to do. The command line prints it after "outrider: " and exits with status 2.
+// Invalid input. The message is for people: what is wrong, where (file, tensor, shape), why, and what to do. The
+// command line prints it after "outrider: " and exits with status 2.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

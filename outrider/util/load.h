@@ -5,7 +5,7 @@
 
 namespace outrider {
 
-// The value at an address of any alignment, or the one `index` such values behind it.
+// Loads the value at an address of any alignment, or the `index`-th value after it.
 template <typename T>
 T load(const std::byte* at, std::size_t index = 0) {
   T value;

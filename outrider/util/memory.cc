@@ -32,7 +32,7 @@ std::uint64_t available_in_system() {
   return kUnlimited;
 }
 
-// Control groups, version 2: every group from this process's up may have a limit.
+// The limit of control groups, version 2: every group from this process's up may have one.
 std::uint64_t available_in_groups() {
   std::ifstream in("/proc/self/cgroup");
   std::string line;
@@ -44,7 +44,7 @@ std::uint64_t available_in_groups() {
       const auto max = number_in(directory + "/memory.max");
       const auto current = number_in(directory + "/memory.current");
       if (max && current) {
-        // Page cache counts as used and can be given back.
+        // Page cache counts as used but can be reclaimed.
         std::ifstream stat(directory + "/memory.stat");
         std::string key;
         std::uint64_t bytes = 0;

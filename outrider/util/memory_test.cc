@@ -8,7 +8,7 @@
 namespace outrider {
 namespace {
 
-TEST(Memory, AvailableIsBoundedByTheProcesssOwnLimit) {
+TEST(Memory, AvailableMemoryRespectsTheProcesssOwnLimit) {
   if (testing::kSanitized) GTEST_SKIP() << "sanitizers reserve more memory than any limit";
   const std::uint64_t before = available_memory();
   EXPECT_GT(before, 1U << 20);

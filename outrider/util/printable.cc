@@ -6,7 +6,7 @@
 namespace outrider {
 namespace {
 
-// Length of the well-formed UTF-8 sequence at the front of `text`, 0 where there is none.
+// The length of the well-formed UTF-8 sequence at the front of `text`, 0 if there is none.
 std::size_t sequence_length(std::string_view text) {
   for (std::size_t length = 1; length <= 4 && length <= text.size(); ++length) {
     if (simdjson::validate_utf8(text.data(), length)) return length;

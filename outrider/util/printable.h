@@ -6,7 +6,8 @@
 
 namespace outrider {
 
-// Text from a file, safe to show on a terminal: control characters and invalid UTF-8 escaped, cut at `limit` bytes.
+// Makes text from a file safe to show on a terminal: escapes control characters and invalid UTF-8, truncates at `limit`
+// bytes.
 std::string printable(std::string_view text, std::size_t limit = 160);
 
 }  // namespace outrider

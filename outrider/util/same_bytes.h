@@ -6,8 +6,8 @@
 
 namespace outrider {
 
-// memcmp(a, b, size) == 0, in line: for the short texts that are compared once for each tensor, the call costs more
-// than the comparison.
+// memcmp(a, b, size) == 0, inline: for the short texts that are compared once per tensor, the call costs more than the
+// comparison.
 inline bool same_bytes(const char* a, const char* b, std::size_t size) {
   const auto words_differ = [&]<typename Word>(Word x, std::size_t at) {
     Word y{};
@@ -15,7 +15,7 @@ inline bool same_bytes(const char* a, const char* b, std::size_t size) {
     std::memcpy(&y, b + at, sizeof(Word));
     return x != y;
   };
-  // The last word overlaps the one before where the size is no multiple.
+  // The last word overlaps the previous one if the size is not a multiple.
   if (size >= 8) {
     for (std::size_t at = 0; at + 8 < size; at += 8) {
       if (words_differ(std::uint64_t{}, at)) return false;

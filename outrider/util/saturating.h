@@ -5,7 +5,7 @@
 
 namespace outrider {
 
-// Sums and products of sizes that nobody has checked: where they do not fit, the largest number, which no memory holds.
+// Sums and products of unchecked sizes: on overflow, the largest number, which exceeds any memory.
 inline std::uint64_t saturating_add(std::uint64_t a, std::uint64_t b) {
   std::uint64_t sum = 0;
   return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<std::uint64_t>::max() : sum;

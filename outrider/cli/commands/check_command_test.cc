@@ -224,7 +224,7 @@ TEST(CheckCommand, HostileConfigIndexAndPaths) {
   with("config.json", "[]", "not a JSON object");
   with("config.json", "\xff", "not valid JSON");
   with("config.json", std::string(1'000'000, '['), "nested deeper");
-  with("config.json", R"({"hidden_size":1,"hidden_size":2})", "stands twice");
+  with("config.json", R"({"hidden_size":1,"hidden_size":2})", "occurs twice");
   with("config.json", std::string(17 << 20, ' '), "over the");
   with("model.safetensors.index.json", "", "JSON of an index");
   with("model.safetensors.index.json", R"({"weight_map":{"a":""}})", "a name that no file can have");
