@@ -20,7 +20,7 @@ inline const Tokenizer& bundled_tokenizer() {
   return tokenizer;
 }
 
-// Each user has its own: a model runs one pass at a time.
+// Loads a model for one user: a model runs one pass at a time.
 inline std::unique_ptr<const Model> load_bundled_model() {
   return std::make_unique<const Model>(std::make_shared<const Weights>(open_plan(bundled_model_path())));
 }

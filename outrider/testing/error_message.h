@@ -6,7 +6,7 @@
 
 namespace outrider::testing {
 
-// What the Error that `act` throws says; "no error" where it throws none.
+// The message of the Error that `act` throws; "no error" if it throws none.
 template <typename Act>
 std::string error_message(const Act& act) {
   try {

@@ -1,4 +1,4 @@
-// Writes synthetic checkpoints for the demo, the benchmarks and experiments by hand.
+// Writes synthetic checkpoints for the demo, benchmarks and manual experiments.
 
 #include <fmt/format.h>
 
@@ -12,12 +12,12 @@
 
 namespace {
 
-// Fewer layers or experts of the same sizes; 0: as many as there are.
+// Reduces the number of layers or experts, keeping their sizes; 0: unchanged.
 std::string with_sizes(const std::string& text, std::size_t layers, std::uint64_t experts) {
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(text);
   if (layers != 0) {
     nlohmann::ordered_json& ratios = config["compress_ratios"];
-    // The MTP block's stands last.
+    // The MTP block's ratio is last.
     ratios.erase(ratios.begin() + static_cast<std::ptrdiff_t>(std::min(layers, ratios.size() - 1)), ratios.end() - 1);
     config["num_hidden_layers"] = ratios.size() - 1;
   }
@@ -39,20 +39,20 @@ int main(int argc, char** argv) {
   bool no_mtp = false;
   std::size_t layers = 0;
   std::uint64_t experts = 0;
-  app.add_option("DIR", directory, "Directory to write")->required();
-  app.add_option("--shape", shape, "Size of the model")->check(CLI::IsMember({"tiny", "pro-tiny", "flash", "pro"}));
+  app.add_option("DIR", directory, "Output directory")->required();
+  app.add_option("--shape", shape, "Model shape")->check(CLI::IsMember({"tiny", "pro-tiny", "flash", "pro"}));
   app.add_option("--family", family_name, "official, bf16, w4a16, nvfp4, modelopt, fp8, huggingface, dspark");
   app.add_option("--shards", options.shards, "Number of files")->check(CLI::Range(1, 10000));
-  app.add_option("--layers", layers, "As many of the shape's first layers; default: all")->check(CLI::Range(1, 1000));
-  app.add_option("--experts", experts, "Routed experts; default: the shape's")->check(CLI::Range(8, 1000));
-  app.add_flag("--sparse", sparse, "All values zero, taking no disk space");
-  app.add_flag("--mtp-aliases", options.mtp_aliases, "Give MTP blocks their own head and embedding");
-  app.add_flag("--no-mtp", no_mtp, "Leave the MTP block out, though config.json announces it");
-  app.add_option("--drop", drop, "Leave this tensor out");
+  app.add_option("--layers", layers, "Number of layers; default: the shape's")->check(CLI::Range(1, 1000));
+  app.add_option("--experts", experts, "Number of routed experts; default: the shape's")->check(CLI::Range(8, 1000));
+  app.add_flag("--sparse", sparse, "Write only zeros, which take no disk space");
+  app.add_flag("--mtp-aliases", options.mtp_aliases, "Store the MTP blocks' own head and embedding");
+  app.add_flag("--no-mtp", no_mtp, "Omit the MTP block, although config.json announces it");
+  app.add_option("--drop", drop, "Omit this tensor");
   CLI11_PARSE(app, argc, argv);
   try {
     const std::optional<testing::Family> family = testing::family_from_name(family_name);
-    if (!family) throw Error(fmt::format("there is no family {}", family_name));
+    if (!family) throw Error(fmt::format("unknown family {}", family_name));
     options.family = *family;
     options.mtp = !no_mtp;
     const std::string config = with_sizes(testing::config_json(shape, *family), layers, experts);

@@ -9,7 +9,7 @@
 namespace outrider::testing {
 
 struct ProcessResult {
-  int exit_status = -1;  // 128 + signal where it was killed
+  int exit_status = -1;  // 128 + signal if it was killed
   std::string output;    // standard output and error
 };
 

@@ -2,7 +2,7 @@
 
 namespace outrider::testing {
 
-// Whether this program reserves address space for a sanitizer, more of it than any limit on memory allows.
+// Whether a sanitizer reserves address space for this program, more than any memory limit allows.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kSanitized = true;
 #elif defined(__has_feature)

@@ -23,7 +23,7 @@ std::uint64_t blocks_of(std::uint64_t n, std::uint64_t block) {
   return (n + block - 1) / block;
 }
 
-// How one linear is written.
+// The storage of one linear.
 enum class Form { kPlain, kFp8, kMxfp4, kW4A16, kNvfp4, kModelopt };
 
 struct FormRules {
@@ -329,7 +329,7 @@ void fill(std::vector<std::byte>& bytes, const Checkpoint::Listed& tensor, std::
   }
 }
 
-// An MTP block's own head and embedding repeat the model's.
+// An MTP block's own head and embedding are copies of the model's.
 std::string shared_name(const std::string& name) {
   if (!name.starts_with("mtp.")) return name;
   if (name.ends_with(".head.weight")) return "head.weight";

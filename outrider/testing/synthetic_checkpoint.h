@@ -21,15 +21,15 @@ enum class Family {
   kModelopt,     // NVFP4 of modelopt, MTP as in the official release
   kFp8,          // FP8 block everywhere, F32 scales, its own MTP head
   kHuggingFace,  // BF16 under save_pretrained's names, stacked experts, no MTP
-  kDspark,       // official forms with a DSpark drafter in place of MTP
+  kDspark,       // official forms with a DSpark drafter instead of MTP
 };
 std::optional<Family> family_from_name(std::string_view name);
 
-// config.json of a model of some shape.
+// The config.json of a model.
 //   tiny: 6 layers of every kind, a few dozen channels; pro-tiny: no window layer, other group counts;
 //   flash, pro: the releases' sizes.
 std::string config_json(std::string_view shape, Family family, std::uint32_t num_nextn_predict_layers = 1);
-// A tiny one in the spelling of the release's inference code.
+// The config.json of a tiny model in the spelling of the release's inference code.
 std::string inference_config_json();
 
 struct SyntheticOptions {
@@ -41,11 +41,11 @@ struct SyntheticOptions {
 std::vector<Checkpoint::Listed> tensor_list(const ModelConfig& config, const SyntheticOptions& options);
 
 // Writes a list as a checkpoint directory: safetensors files, index, config.json. With `sparse`, all values are zero
-// and take no space; else they are random codes that are valid in every dtype (no NaN; no subnormal FP8, of which
-// trained weights have few and which processors are slow with; scales positive), and hash tables are in range.
+// and take no disk space; otherwise they are random codes that are valid in every dtype (no NaN; no subnormal FP8,
+// which trained weights rarely have and processors are slow with; positive scales), and hash tables are in range.
 void write_checkpoint(const std::filesystem::path& directory, const std::vector<Checkpoint::Listed>& tensors,
                       std::string_view config, bool sparse, std::uint64_t seed = 1);
-// The tiny artifact of a family, with values.
+// Writes a family's tiny artifact, with values.
 void write_tiny_checkpoint(const std::filesystem::path& directory, const SyntheticOptions& options);
 
 }  // namespace outrider::testing

@@ -9,7 +9,7 @@
 
 namespace outrider::testing {
 
-// A directory of a test's own, removed with everything in it.
+// A temporary directory, removed with everything in it.
 class TempDir {
  public:
   TempDir() {
