@@ -28,15 +28,15 @@ def stop(message: str) -> None:
 
 
 def python_with_safetensors(preferred: str | None) -> str:
-    """An interpreter that can import safetensors and numpy; makes build/bench-venv if there is none."""
+    """Returns an interpreter that can import safetensors and numpy; creates build/bench-venv if there is none."""
     imports = ["-c", "import numpy, safetensors"]
     candidates = [preferred] if preferred else [sys.executable, str(VENV / "bin" / "python")]
     for candidate in candidates:
         if shutil.which(candidate) and subprocess.run([candidate, *imports], capture_output=True).returncode == 0:
             return candidate
     if preferred:
-        stop(f"{preferred} cannot import numpy and safetensors; name another with --python, or leave the option out")
-    print(f"Making {VENV} for {' and '.join(REQUIREMENTS)}", file=sys.stderr)
+        stop(f"{preferred} cannot import numpy and safetensors; choose another with --python, or leave the option out")
+    print(f"Creating {VENV} for {' and '.join(REQUIREMENTS)}", file=sys.stderr)
     made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], stdout=sys.stderr).returncode == 0
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if not made or subprocess.run([*pip, *REQUIREMENTS], stdout=sys.stderr).returncode != 0:
@@ -46,7 +46,7 @@ def python_with_safetensors(preferred: str | None) -> str:
 
 def make_checkpoint(program: Path, directory: Path) -> None:
     if not program.exists():
-        stop(f"{program} is not there; build it with `make release`, or give a checkpoint with --directory")
+        stop(f"{program} does not exist; build it with `make release`, or give a checkpoint with --directory")
     shutil.rmtree(directory, ignore_errors=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
     options = ["--shape", "flash", "--family", "official", "--shards", "46", "--sparse"]
@@ -55,7 +55,7 @@ def make_checkpoint(program: Path, directory: Path) -> None:
 
 
 def run_child(command: list[str]) -> dict:
-    """Runs `command` to its end: wall seconds, peak resident memory in KiB, exit status and standard output."""
+    """Runs `command`; returns wall seconds, peak resident memory in KiB, exit status and standard output."""
     with tempfile.TemporaryFile() as output:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -93,7 +93,7 @@ def measure(arguments: argparse.Namespace, directory: Path, python: str) -> dict
     listing = [python, str(LISTING), str(directory)]
     checks, listings, inner = [], [], []
     tensors = 0
-    for repetition in range(-1, arguments.repetitions):  # the first of each warms the page cache and is thrown away
+    for repetition in range(-1, arguments.repetitions):  # the first of each warms the page cache and is discarded
         checked = run_child(check)
         if checked["status"] not in ((0, 1) if arguments.accept_findings else (0,)):
             print(checked["output"][:4000], file=sys.stderr)
@@ -104,13 +104,13 @@ def measure(arguments: argparse.Namespace, directory: Path, python: str) -> dict
         answer = json.loads(listed["output"])
         tensors = answer["tensors"]
         if tensors == 0:
-            stop(f"{directory} holds no tensors")
+            stop(f"{directory} has no tensors")
         if repetition >= 0:
             checks.append(checked)
             listings.append(listed)
             inner.append(answer["seconds"])
 
-    # On Linux a child's peak starts at what its parent held when it was spawned; /bin/true shows that floor.
+    # On Linux a child's peak starts at its parent's memory when it was spawned; /bin/true shows that floor.
     floor = run_child(["/bin/true"])["peak_kib"]
     peak = max(run["peak_kib"] for run in checks)
     versions = "import sys, numpy, safetensors; print(sys.version.split()[0], safetensors.__version__, numpy.__version__)"
@@ -143,7 +143,7 @@ def print_table(result: dict) -> None:
     machine, versions = result["machine"], result["versions"]
     print(f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}")
     print(f"Python {versions['python']}, safetensors {versions['safetensors']}, numpy {versions['numpy']}")
-    print(f"{result['tensors']} tensors in {result['shards']} shards; {result['repetitions']} repetitions, in turn\n")
+    print(f"{result['tensors']} tensors in {result['shards']} shards; {result['repetitions']} repetitions, interleaved\n")
     print(f"{'':34}{'median':>10}{'min':>10}{'max':>10}{'peak memory':>14}")
     bound = "<=" if result["outrider_peak_is_upper_bound"] else ""
     rows = [
@@ -155,24 +155,24 @@ def print_table(result: dict) -> None:
         times = "".join(f"{result[key][which] * 1000:>7.1f} ms" for which in ("median", "min", "max"))
         print(f"{label:34}{times}{memory:>14}")
     print(
-        f"\nMedian to median, outrider takes 1/{result['ratio_to_python_process']:.2f} of the Python process's time "
+        f"\nBy medians, outrider takes 1/{result['ratio_to_python_process']:.2f} of the Python process's time "
         f"and 1/{result['ratio_to_python_inner']:.2f} of its time after the imports."
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--directory", type=Path, help="a checkpoint to time instead of the one made on the spot")
+    parser.add_argument("--directory", type=Path, help="checkpoint to time; default: a generated one")
     parser.add_argument("--outrider", type=Path, default=ROOT / "build" / "release" / "outrider")
-    parser.add_argument("--python", help="an interpreter that has safetensors and numpy")
+    parser.add_argument("--python", help="interpreter with safetensors and numpy")
     parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--accept-findings", action="store_true", help="time a checkpoint that has findings, too")
+    parser.add_argument("--accept-findings", action="store_true", help="accept a checkpoint with findings")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
     arguments = parser.parse_args()
     if arguments.repetitions < 1:
         stop("--repetitions must be at least 1")
     if not arguments.outrider.exists():
-        stop(f"{arguments.outrider} is not there; build it with `make release`, or name it with --outrider")
+        stop(f"{arguments.outrider} does not exist; build it with `make release`, or give its path with --outrider")
     directory = arguments.directory
     if directory is None:
         directory = ROOT / "build" / "bench" / "flash"

@@ -1,5 +1,5 @@
 // Times passes of a model whose layers have DeepSeek-V4-Flash's sizes, with random weights and as many layers and
-// experts as fit into memory, and says what that comes to for all 43 layers.
+// experts as fit into memory, and extrapolates to all 43 layers.
 
 #include <fmt/format.h>
 
@@ -31,7 +31,7 @@ double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// One layer of each kind that V4-Flash has.
+// One layer of each kind in V4-Flash.
 std::string small_config(unsigned experts) {
   ordered_json config = ordered_json::parse(testing::config_json("flash", testing::Family::kOfficial));
   config["num_hidden_layers"] = 3;
@@ -47,7 +47,7 @@ std::size_t layers_like(const ModelConfig& config, const LayerAttention& attenti
   }));
 }
 
-// What parts of passes took.
+// Timings of one part of passes.
 class Part {
  public:
   void add(double seconds, std::uint64_t bytes) {
@@ -76,10 +76,10 @@ struct Sum {
   double speed() const { return bytes / seconds * 1e-9; }  // GB/s
 };
 
-// Passes over as many tokens.
+// Passes over the same number of tokens.
 struct Passes {
   std::vector<Part> layers;
-  Part head;  // the embedding counts to the first layer
+  Part head;  // the embedding is counted with the first layer
 
   void run(const Model& model, Sequence& sequence, const Tokens& tokens) {
     layers.resize(model.config().layers.size());
@@ -132,13 +132,13 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
   const Model model(weights, options);
   const ModelConfig& here = model.config();
   if (here.hidden_size != whole.hidden_size || here.layers.size() != 3) {
-    throw Error(fmt::format("{} is not a checkpoint that this program made; remove it.", directory.string()));
+    throw Error(fmt::format("{} is not a checkpoint written by this program; remove it.", directory.string()));
   }
   Sequence sequence = model.new_sequence({4096, 16});
   std::uint32_t state = 1;
   const auto tokens = [&](std::size_t count) { return some_tokens(count, here.vocab_size, state); };
 
-  // Passes that are not counted: pages are mapped.
+  // Warmup passes, which map the pages.
   for (std::size_t i = 0; i < 2; ++i) {
     Passes().run(model, sequence, tokens(prefill));
     sequence.truncate(0);
@@ -192,7 +192,8 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
   fmt::print("Extrapolated to {} layers, each as fast as the one of its kind above:\n", whole.layers.size());
   fmt::print("  decode without drafts  {:>6.2f} tokens/s ({:.1f} GB a token, {:.1f} GB/s)\n", 1 / one.seconds,
              one.bytes * 1e-9, one.speed());
-  fmt::print("  one draft and its verification take {:.2f} times as long as a token without\n", drafted / one.seconds);
+  fmt::print("  one draft and its verification take {:.2f} times as long as a token without speculation\n",
+             drafted / one.seconds);
   for (const double acceptance : {0.5, 0.7, 0.85}) {
     fmt::print("    of which {:.0f}% are accepted: {:>6.2f} tokens/s\n", 100 * acceptance, (1 + acceptance) / drafted);
   }
@@ -209,13 +210,13 @@ int main(int argc, char** argv) {
   unsigned threads = outrider::usable_processors();
   std::size_t passes = 9;
   std::size_t prefill = 256;
-  app.add_option("--directory", directory, "Where the checkpoint is, or is to be written")->capture_default_str();
-  app.add_option("--experts", experts, "Routed experts of a layer, where it is written; 64 make 6 GB")
+  app.add_option("--directory", directory, "Checkpoint directory; written if it does not exist")->capture_default_str();
+  app.add_option("--experts", experts, "Number of routed experts per layer, when writing; 64 take 6 GB")
       ->check(CLI::Range(6, 256))
       ->capture_default_str();
   app.add_option("--threads", threads)->check(CLI::Range(1, 256));
   app.add_option("--passes", passes)->check(CLI::Range(1, 100))->capture_default_str();
-  app.add_option("--prefill", prefill, "Tokens of the prompt")->check(CLI::Range(1, 2048))->capture_default_str();
+  app.add_option("--prefill", prefill, "Number of prompt tokens")->check(CLI::Range(1, 2048))->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
     outrider::run(directory, experts, threads, passes, prefill);

@@ -1,4 +1,4 @@
-// Times what constrained decoding adds to a step: masks over a vocabulary, along texts that are drawn from them.
+// Times the cost of constrained decoding per step: masks over a vocabulary, along texts that are generated from them.
 
 #include <fmt/format.h>
 
@@ -83,15 +83,15 @@ int main(int argc, char** argv) {
   std::size_t texts = 20;
   std::size_t tokens = 200;
   app.add_option("directory", directory, "Directory with tokenizer.json")->required();
-  app.add_option("--schema", schema, "File with a JSON Schema to time besides")->check(CLI::ExistingFile);
-  app.add_option("--texts", texts, "Texts to draw");
-  app.add_option("--tokens", tokens, "Tokens of each, at most");
+  app.add_option("--schema", schema, "File with an additional JSON Schema to time")->check(CLI::ExistingFile);
+  app.add_option("--texts", texts, "Number of texts to generate");
+  app.add_option("--tokens", tokens, "Maximum number of tokens per text");
   CLI11_PARSE(app, argc, argv);
   try {
     const Tokenizer tokenizer = Tokenizer::open(directory);
     const auto begun = Clock::now();
     const auto trie = std::make_shared<const TokenTrie>(tokenizer);
-    fmt::print("{} tokens, {} nodes of the trie, made in {:.0f} ms\n", tokenizer.vocab_size(), trie->nodes().size(),
+    fmt::print("{} tokens, {} nodes of the trie, built in {:.0f} ms\n", tokenizer.vocab_size(), trie->nodes().size(),
                microseconds(begun) / 1000);
     fmt::print("microseconds                                    first text                  |   texts after it\n");
     fmt::print("{:15} {:>9} {:>7} | {:>8} {:>8} {:>8} | {:>8} {:>8} {:>8}\n", "", "compiling", "states", "mean",

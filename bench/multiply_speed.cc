@@ -1,5 +1,5 @@
 // Times products of a weight matrix with a few tokens, for each storage form, on more weights than any cache holds,
-// beside a plain read of the same memory.
+// compared with a plain read of the same memory.
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -35,13 +35,12 @@ double best(unsigned repetitions, const std::function<void()>& work) {
   return fastest;
 }
 
-// Memory of its own, in pages of the usual size as mapped files have them.
+// Anonymous memory in pages of the usual size, as mapped files have.
 class Memory {
  public:
   explicit Memory(std::size_t bytes) : bytes_(bytes) {
     void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED)
-      throw Error(fmt::format("{} bytes of memory are not to be had; ask for fewer (--gib).", bytes));
+    if (at == MAP_FAILED) throw Error(fmt::format("cannot allocate {} bytes of memory; reduce --gib.", bytes));
     at_ = static_cast<std::byte*>(at);
     madvise(at, bytes, MADV_NOHUGEPAGE);
   }
@@ -60,13 +59,13 @@ class Memory {
 struct Form {
   const char* name;
   StorageForm form;
-  Dtype dtype;  // of plain weights, else of scales
+  Dtype dtype;  // of plain weights, otherwise of scales
   std::size_t bits;
   std::size_t block_rows;
   std::size_t block_cols;
   std::size_t scale_bytes;
-  // What of random bits makes codes that are neither NaN nor subnormal, which trained weights hardly have: the bits
-  // that stay, and those that are set.
+  // Masks that turn random bits into codes that are neither NaN nor subnormal, which trained weights hardly have: the
+  // bits to keep, and the bits to set.
   std::uint64_t kept;
   std::uint64_t set;
 };
@@ -103,7 +102,7 @@ Matrices fill(const Form& form, const Memory& memory) {
       const std::uint64_t word = (state & form.kept) | form.set;
       std::memcpy(codes + i, &word, 8);
     }
-    // 2^-4 in each of E8M0, E4M3 and BF16, near enough.
+    // Approximately 2^-4 in each of E8M0, E4M3 and BF16.
     const std::uint16_t scale = form.scale_bytes == 2 ? 0x3d80 : form.dtype == Dtype::kF8E4M3 ? 0x18 : 123;
     std::byte* scale_at = codes + kRows * row_bytes;
     for (std::size_t i = 0; i < scales; i += form.scale_bytes) std::memcpy(scale_at + i, &scale, form.scale_bytes);
@@ -172,11 +171,15 @@ int main(int argc, char** argv) {
   std::vector<std::size_t> tokens = {1, 2, 4, 8};
   std::vector<unsigned> threads = {1, 2};
   unsigned repetitions = 3;
-  app.add_option("--gib", gib, "Weights of each form")->check(CLI::Range(0.1, 1024.0))->capture_default_str();
+  app.add_option("--gib", gib, "Size of the weights of each form, in GiB")
+      ->check(CLI::Range(0.1, 1024.0))
+      ->capture_default_str();
   app.add_option("--form", forms, "Storage forms; default: all");
-  app.add_option("--kernels", paths, "Instruction sets")->capture_default_str();
-  app.add_option("--tokens", tokens, "Tokens of a product")->check(CLI::Range(1, 4096))->capture_default_str();
-  app.add_option("--threads", threads, "Threads")->check(CLI::Range(1, 256))->capture_default_str();
+  app.add_option("--kernels", paths, "Kernels to time")->capture_default_str();
+  app.add_option("--tokens", tokens, "Numbers of tokens per product")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--threads", threads, "Numbers of threads")->check(CLI::Range(1, 256))->capture_default_str();
   app.add_option("--repetitions", repetitions)->check(CLI::Range(1, 100))->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {

@@ -12,7 +12,7 @@
 
 namespace outrider {
 
-// GB/s at which `memory` is read by code that does nothing else with it: what a product of weights is measured against.
+// The speed in GB/s of code that only reads `memory`: the reference for products of weights.
 inline double plain_read_speed(std::span<const std::byte> memory, ThreadPool& pool, unsigned repetitions) {
   constexpr std::size_t kLine = 64;
   std::atomic<std::uint64_t> sink = 0;

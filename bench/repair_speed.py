@@ -54,8 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "release")
     parser.add_argument("--python", default=sys.executable, help="an interpreter with torch and safetensors")
-    parser.add_argument("--gigabytes", type=float, default=5.0, help="size of the real shard; needs 3 times that on disk")
-    parser.add_argument("--directory", type=Path, help="where to work (default: the build directory)")
+    parser.add_argument("--gigabytes", type=float, default=5.0, help="size of the real shard; needs 3 times as much on disk")
+    parser.add_argument("--directory", type=Path, help="working directory (default: the build directory)")
     args = parser.parse_args()
     outrider = str(args.build / "outrider")
     print(json.dumps(describe_machine()))
@@ -78,11 +78,11 @@ def main() -> None:
         shard = real / "model-00001-of-00001.safetensors"
         subprocess.run([args.python, "-c", MAKE_SHARD, str(shard), str(args.gigabytes)], check=True)
         make_real_artifact(args.build, real, shard)
-        print(f"    one shard of {shard.stat().st_size / 1e9:.2f} GB, really there:")
+        print(f"    one shard of {shard.stat().st_size / 1e9:.2f} GB, not sparse:")
         out = Path(scratch) / "published.safetensors"
         timed("load, add, save (Python safetensors)", [args.python, "-c", PUBLISHED, str(shard), str(out)])
         out.unlink()
-        # The artifact is no whole model, so the exit status tells of errors that it had before.
+        # The artifact is not a whole model, so the exit status reports errors that it had before.
         result = run_child([outrider, "repair", str(real), "--only", "mtp-shares-head", "--output", str(repaired)])
         if not (repaired / "config.json").exists():
             sys.exit(f"repair_speed.py: repair of the real shard failed:\n{result['output']}")
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def make_real_artifact(build: Path, directory: Path, shard: Path) -> None:
-    """config.json and an MTP tensor beside the real shard, so that repair knows what to add."""
+    """Writes config.json and an MTP tensor beside the real shard, so that repair knows what to add."""
     subprocess.run([str(build / "make_checkpoint"), str(directory / "config-of"), "--shape", "flash", "--family", "bf16",
                     "--sparse"], check=True, stdout=subprocess.DEVNULL)
     shutil.copy(directory / "config-of" / "config.json", directory / "config.json")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Kills `outrider repair --in-place` at each system call that writes, and makes such calls fail, one after the other.
+"""Kills `outrider repair --in-place` at each system call that writes, and makes each such call fail, one at a time.
 
 After each kill the directory must be the old artifact or the new one, as `outrider check` sees it, and another repair
 must end in the new one. After each failure there must be a message, and the directory must be the old artifact. Files
@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SKIPPED = 77
-# Opening to create is not among them: what it leaves, an empty file, is what a kill at the first write leaves.
+# Opening to create is not included: it leaves an empty file, as a kill at the first write does.
 WRITING = (
     "write pwrite64 writev copy_file_range ftruncate fallocate fsync fdatasync rename renameat renameat2 link linkat "
     "symlink symlinkat mkdir mkdirat unlink unlinkat rmdir chmod fchmod fchmodat chown fchown utimensat ioctl"
 ).split()
-# A call that fails, how, and what the message must say.
+# A failing call, its error, and a word of the expected message.
 FAILURES = [
     ("pwrite64", "ENOSPC", "space"),
     ("copy_file_range", "ENOSPC", "space"),
@@ -45,7 +45,7 @@ class Repairs:
         self.program, self.original, self.reference, self.scratch = program, original, reference, scratch
 
     def fresh(self, name: str) -> Path:
-        """A directory of the artifact whose files are second names of the original's."""
+        """Returns a directory of hard links to the artifact's files."""
         directory = self.scratch / name / "artifact"
         directory.mkdir(parents=True)
         for path in self.original.iterdir():
@@ -86,7 +86,7 @@ def kill_everywhere(repairs: Repairs, old: dict, new: dict) -> list[str]:
                 problems.append(f"killed at {call} {n}: neither the old nor the new artifact")
             again = repairs.repair(directory)
             if again.returncode != 0 or repairs.check(directory) != new:
-                problems.append(f"killed at {call} {n}: another repair did not end in the new artifact: {again.stderr}")
+                problems.append(f"killed at {call} {n}: another repair did not produce the new artifact: {again.stderr}")
             left = [p.name for p in directory.parent.iterdir() if p.name != "artifact"]
             if left:
                 problems.append(f"killed at {call} {n}: another repair left {left}")
@@ -111,7 +111,7 @@ def kill_everywhere(repairs: Repairs, old: dict, new: dict) -> list[str]:
                 states[state] = states.get(state, 0) + count
     print(f"killed {sum(states.values())} times: {states}")
     if not states.get("old") or not states.get("new"):
-        problems.append(f"the kills did not reach from before the exchange to after it: {states}")
+        problems.append(f"the kills did not cover both sides of the exchange: {states}")
     return problems
 
 
@@ -126,7 +126,7 @@ def fail_everywhere(repairs: Repairs, old: dict, new: dict) -> list[str]:
                 failed += 1
                 if message not in run.stderr:
                     problems.append(f"{call} {n} {error}: the message does not say '{message}': {run.stderr}")
-                # What follows the exchange is flushing, and telling.
+                # After the exchange, only flushing and reporting follow.
                 late = (call == "fsync" and "could not be flushed" in run.stderr) or "Standard output" in run.stderr
                 in_place = late and repairs.check(directory) == new
                 if not in_place and repairs.check(directory) != old:
@@ -143,10 +143,10 @@ def fail_everywhere(repairs: Repairs, old: dict, new: dict) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("outrider", type=Path)
-    parser.add_argument("variants", type=Path, help="what make_variants.py wrote")
+    parser.add_argument("variants", type=Path, help="directory written by make_variants.py")
     args = parser.parse_args()
     if not can_trace():
-        print("strace is not there, or may not trace")
+        print("strace is not installed, or not permitted")
         sys.exit(SKIPPED)
     with tempfile.TemporaryDirectory(dir=args.variants) as scratch:
         # Rewrites a file, adds one, keeps one, and changes config.json.

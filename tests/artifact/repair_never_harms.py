@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Repairs every variant, alone and beside the release, and holds what came of it against what was there.
+"""Repairs every variant, alone and with the release as reference, and compares the result with the original.
 
 Either nothing changed, or the findings are a subset of those before, there is no error among them, and every tensor and
 every field of config.json that no finding of before names is as it was, byte for byte. Where the artifact was trained
@@ -24,7 +24,7 @@ from safetensors_file import read_checkpoint, read_file  # noqa: E402
 from trained import TRAINED  # noqa: E402
 
 REFERENCE = "official"
-# Findings whose repair changes what config.json has to say of storage forms.
+# Findings whose repair changes the description of storage forms in config.json.
 DESCRIPTION = {"OUT024", "OUT025", "OUT041", "OUT051", "OUT053", "OUT055"}
 
 
@@ -33,10 +33,10 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 def tensors_of(directory: Path) -> dict:
-    """Of every file that can be read, in the index or not."""
+    """The tensors of every readable file, in the index or not."""
     try:
         return read_checkpoint(directory)
-    except Exception:  # damaged files: those that are whole
+    except Exception:  # damaged files: reads the intact ones
         out = {}
         for path in sorted(directory.glob("*.safetensors")):
             try:
@@ -59,7 +59,7 @@ def findings_of(program: Path, directory: Path) -> tuple[list[dict], int]:
 
 
 def module(name: str) -> str:
-    """What a weight and its scales have in common."""
+    """The name that a weight and its scales share."""
     head, _, leaf = name.rpartition(".")
     return head if re.match(r"weight|scale|input_", leaf) else name
 
@@ -70,7 +70,7 @@ def is_named(name: str, findings: list[dict]) -> bool:
 
 
 def says_the_same(old: dict, new: dict, added: set[str]) -> bool:
-    """Whether two quantization_configs are the same but for new tensors that the second leaves out."""
+    """Whether two quantization_configs are equal except for new tensors that the second one ignores."""
     more = [m for m in new.get("ignore", []) if m not in old.get("ignore", [])]
     rest = {k: v for k, v in new.items() if k != "ignore"} == {k: v for k, v in old.items() if k != "ignore"}
     return rest and set(more) <= {module(n) for n in added}
@@ -92,7 +92,7 @@ def problems_of(program: Path, variants: Path, name: str, reference: bool, scrat
         return problems
     if ran.returncode != status or status != 0:
         problems.append(f"{what}: changed, repair says {ran.returncode}, check says {status}")
-    # That a drafter is there now may be worth knowing ("info"); it is no fault.
+    # A drafter that is present now may be reported ("info"); that is not a fault.
     new = {f["code"] for f in after if f["severity"] != "info"} - {f["code"] for f in findings}
     if new:
         problems.append(f"{what}: new findings {sorted(new)}")
@@ -126,8 +126,8 @@ def problems_of(program: Path, variants: Path, name: str, reference: bool, scrat
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("outrider", type=Path)
-    parser.add_argument("variants", type=Path, help="what make_variants.py wrote")
-    parser.add_argument("names", nargs="*", help="which; default all")
+    parser.add_argument("variants", type=Path, help="directory written by make_variants.py")
+    parser.add_argument("names", nargs="*", help="names of variants; default: all")
     args = parser.parse_args()
     problems = []
     names = args.names or all_names()

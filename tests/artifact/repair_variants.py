@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Repairs each broken variant from the release it was made of, and looks at what came of it.
+"""Repairs each broken variant from its source release and checks the result.
 
 After the repair the finding must be gone and check must be content. Where the variant lacks or spoils what the release
 has, each tensor must be the release's again, byte for byte.
@@ -19,7 +19,7 @@ from broken import BROKEN  # noqa: E402
 from safetensors_file import read_checkpoint  # noqa: E402
 
 COPIES = {"mtp.0.head.weight", "mtp.0.emb.tok_emb.weight"}
-# Every tensor is the release's afterwards.
+# Every tensor equals the release's afterwards.
 AS_RELEASED = [
     "no-head",
     "fp32-downcast",
@@ -47,7 +47,7 @@ AS_RELEASED = [
     "half-an-expert",
     "hash-table-cast",
 ]
-# Sound afterwards, though stored in another form than the release.
+# Sound afterwards, but stored in a different form than the release.
 SOUND = [
     "mtp-quantised",
     "mtp-half-renamed",
@@ -56,7 +56,7 @@ SOUND = [
     "mtp-projections-quantised-again",
     "exploded-tensor",
 ]
-# In these the finding stays: the model beside the MTP block is not stored as the release is, either.
+# The finding remains in these: the model beside the MTP block is not stored as in the release, either.
 FINDING_STAYS = ["mtp-projections-quantised-again"]
 
 
@@ -88,7 +88,7 @@ def problems_of(program: Path, variants: Path, name: str, scratch: Path) -> list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("outrider", type=Path)
-    parser.add_argument("variants", type=Path, help="what make_variants.py wrote")
+    parser.add_argument("variants", type=Path, help="directory written by make_variants.py")
     args = parser.parse_args()
     problems = []
     with tempfile.TemporaryDirectory(dir=args.variants) as scratch:

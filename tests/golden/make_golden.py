@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the golden data beside this file: what other implementations compute on the variants' models.
+"""Generates the golden data beside this file: the results of other implementations on the variants' models.
 
 exact     transformers' DeepseekV4ForCausalLM in float32 on the float32 variant; MTP logits, which transformers does not
           have, from the release's model.py in float32 without rounding
@@ -35,12 +35,12 @@ from make_variants import Maker  # noqa: E402
 from oracle.official import OfficialModel  # noqa: E402
 
 LENGTHS = [1, 5, 127, 128, 129, 300, 1100]
-STREAMS_AT = {5, 129, 300}  # lengths whose streams are kept
-SHORT_TOKEN_BY_TOKEN = 300  # of random models; the bundled one goes through all lengths
+STREAMS_AT = {5, 129, 300}  # lengths whose streams are stored
+SHORT_TOKEN_BY_TOKEN = 300  # of random models; the bundled one runs all lengths
 
 
 def bundled_tokens() -> torch.Tensor:
-    """The first held-out chapter that is long enough, as the model saw chapters in training."""
+    """The first held-out chapter that is long enough, encoded as in training."""
     encode = documents.tokenizer().encode
     for chapter in corpus.chapters():
         ids = encode(documents.document(chapter, False), add_special_tokens=False).ids
@@ -56,7 +56,7 @@ def random_tokens(name: str, vocabulary: int) -> torch.Tensor:
 
 @contextlib.contextmanager
 def ties_to_the_first():
-    """Entries of equal score are common (ReLU gives exact zeros), and torch.topk picks any of them; here, the first."""
+    """Makes torch.topk choose the first of equal scores, which are common (ReLU gives exact zeros), instead of any."""
 
     def topk(scores, k, dim=-1, sorted=True):
         values, indices = scores.sort(dim=dim, descending=True, stable=True)
@@ -71,7 +71,7 @@ def ties_to_the_first():
 
 
 class Transformers:
-    """transformers' model: logits [V] and streams [layers, S, D] of the last of the tokens given so far."""
+    """transformers' model: logits [V] and streams [layers, S, D] of the last token so far."""
 
     def __init__(self, directory: Path):
         loaded = transformers.DeepseekV4ForCausalLM.from_pretrained(
@@ -162,7 +162,7 @@ def official(golden: Golden, directory: Path, model_py: Path, token_by_token: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official-model", type=Path, required=True, help="the release's inference/model.py")
-    parser.add_argument("names", nargs="*", help="deepseek-v4-kjv, random-SHAPE; default all")
+    parser.add_argument("names", nargs="*", help="deepseek-v4-kjv, random-SHAPE; default: all")
     args = parser.parse_args()
     names = args.names or ["deepseek-v4-kjv", *(f"random-{shape}" for shape in random_models.SHAPES)]
     maker = Maker(ROOT / "models" / "deepseek-v4-kjv")

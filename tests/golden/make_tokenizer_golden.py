@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/tokenizer_golden.json and the small tokenizers beside it, by the package `tokenizers`.
+"""Writes tests/golden/tokenizer_golden.json and the small tokenizers beside it, with the package `tokenizers`.
 
     python3 tests/golden/make_tokenizer_golden.py      # needs tokenizers 0.20 or newer
 
@@ -81,7 +81,7 @@ def trained(normalizer, pre_tokenizer, added, special) -> Tokenizer:
 
 
 def prefixed() -> str:
-    """A prefix space, GPT-2's expression, digits one by one, NFC, added tokens with every option, a template, and
+    """A prefix space, GPT-2's regular expression, single digits, NFC, added tokens with every option, a template, and
     merges written as in files of older versions."""
     tokenizer = trained(
         normalizers.NFC(),
@@ -104,7 +104,7 @@ def prefixed() -> str:
 
 
 def merged() -> str:
-    """Every split behavior, a literal pattern, an expression with (?i), NFKC with Replace and Prepend, ignore_merges."""
+    """Every split behavior, a literal pattern, a regular expression with (?i), NFKC with Replace and Prepend, ignore_merges."""
     split = pre_tokenizers.Split
     tokenizer = trained(
         normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s{3,}"), "  "),
@@ -124,7 +124,7 @@ def merged() -> str:
     written = json.loads(tokenizer.to_str())
     vocab = written["model"]["vocab"]
     size = len(vocab)
-    for name in ("hers", "Ġbananas"):  # whole words that no merges lead to
+    for name in ("hers", "Ġbananas"):  # whole words that merges cannot produce
         vocab[name] = size
         size += 1
     for token in written["added_tokens"]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes outrider/tokenizer/unicode_additions.inc: what Unicode 16 has and Unicode 14 has not.
+"""Writes outrider/tokenizer/unicode_additions.inc: the characters that are in Unicode 16 but not in Unicode 14.
 
 The `tokenizers` package matches with Oniguruma, which knows Unicode 16; PCRE2 10.42 (Debian 12) knows Unicode 14. The
 table holds, per property, the code points that Oniguruma finds and that were unassigned in Unicode 14, and those that gained

@@ -1,4 +1,4 @@
-// The guard against drafts that are never accepted, through the program: the case of vLLM issue 43456.
+// Tests the guard against rejected drafts, through the program: the case of vLLM issue 43456.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ ProcessResult generate(const std::string& name, const std::string& arguments) {
   return run(outrider("generate", variant(name)) + "-p 'Genesis 11' --ignore-eos " + arguments);
 }
 
-TEST(AcceptanceGuard, WarnsWhileItWritesAndAtTheEnd) {
+TEST(AcceptanceGuard, WarnsDuringGenerationAndAtTheEnd) {
   const ProcessResult result = generate("mtp-head-random", "-n 300");
   EXPECT_EQ(result.exit_status, 0) << result.output;
   const std::size_t first = result.output.find("outrider: warning: Only ");
@@ -37,7 +37,7 @@ TEST(AcceptanceGuard, WarnsWhileItWritesAndAtTheEnd) {
   EXPECT_THAT(result.output, HasSubstr("mtp.0.head.weight differs from head.weight"));
 }
 
-TEST(AcceptanceGuard, IsSilentWhereTheHeadIsSharedOrCopied) {
+TEST(AcceptanceGuard, IsSilentIfTheHeadIsSharedOrCopied) {
   for (const char* name : {"official", "w4a16", "w4a16-aliases"}) {
     EXPECT_THAT(generate(name, "-n 600").output, Not(HasSubstr("warning"))) << name;
   }
@@ -47,14 +47,14 @@ TEST(AcceptanceGuard, IsSilentWithoutSpeculation) {
   EXPECT_THAT(generate("mtp-head-random", "-n 300 --no-speculation").output, Not(HasSubstr("warning")));
 }
 
-TEST(AcceptanceGuard, MeasuresAgainstWhatIsExpected) {
+TEST(AcceptanceGuard, ComparesWithTheExpectedAcceptance) {
   EXPECT_THAT(generate("official", "-n 600 --expect-acceptance 0.7").output, Not(HasSubstr("warning")));
   EXPECT_THAT(generate("mtp-head-random", "-n 300 --expect-acceptance 0.7 --temperature 1").output,
               AllOf(HasSubstr("--expect-acceptance says 70.0%"), HasSubstr("while sampling")));
   EXPECT_EQ(generate("official", "--expect-acceptance 70").exit_status, 2);
 }
 
-TEST(AcceptanceGuard, MeasuresAgainstTheModelCard) {
+TEST(AcceptanceGuard, ComparesWithTheModelCard) {
   testing::TempDir dir;
   std::filesystem::copy(variant("mtp-head-random"), dir.path() / "model");
   testing::write_file(dir.path() / "model" / "README.md",
@@ -63,7 +63,7 @@ TEST(AcceptanceGuard, MeasuresAgainstTheModelCard) {
   EXPECT_THAT(result.output, HasSubstr("the model card says 62.0%"));
 }
 
-TEST(Probe, AgreesWithASoundHead) {
+TEST(Probe, AcceptsASoundHead) {
   const ProcessResult result = run(outrider("check", variant("w4a16")) + "--probe --json");
   EXPECT_EQ(result.exit_status, 0) << result.output;
   const auto probe = nlohmann::json::parse(result.output)["probe"];
@@ -73,15 +73,15 @@ TEST(Probe, AgreesWithASoundHead) {
   EXPECT_THAT(run(outrider("check", variant("w4a16")) + "--probe").output, HasSubstr("drafts accepted"));
 }
 
-TEST(Probe, FindsARandomHeadAndSaysWhy) {
+TEST(Probe, FindsARandomHeadAndItsCause) {
   const ProcessResult result = run(outrider("check", variant("mtp-head-random")) + "--probe");
   EXPECT_EQ(result.exit_status, 1) << result.output;
   EXPECT_THAT(result.output, HasSubstr("OUT090 error"));
   EXPECT_THAT(result.output, HasSubstr("OUT075"));
 }
 
-// Of a head of the MTP block's own, a run tells whether it was trained or damaged.
-TEST(Probe, FindsThatAHeadWasTrainedOnPurpose) {
+// A run shows whether the MTP block's own head was trained or damaged.
+TEST(Probe, RecognisesAHeadTrainedOnPurpose) {
   const ProcessResult without = run(outrider("check", variant("mtp-head-trained")) + "--data");
   EXPECT_EQ(without.exit_status, 0) << without.output;
   EXPECT_THAT(without.output, AllOf(HasSubstr("OUT075 warning"), HasSubstr("--probe")));
@@ -95,7 +95,7 @@ TEST(Probe, FindsThatAHeadWasTrainedOnPurpose) {
   EXPECT_THAT(too_few.output, AllOf(HasSubstr("OUT075 warning"), HasSubstr("OUT076 error")));
 }
 
-TEST(Probe, RunsNothingThatIsNotComplete) {
+TEST(Probe, DoesNotRunAnIncompleteCheckpoint) {
   const ProcessResult result = run(outrider("check", variant("no-head")) + "--probe");
   EXPECT_EQ(result.exit_status, 1) << result.output;
   EXPECT_THAT(result.output, HasSubstr("head.weight"));

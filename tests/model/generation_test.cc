@@ -1,4 +1,4 @@
-// Speculation on real models: never another text, and drafts that are accepted where the MTP block is sound.
+// Tests speculation on real models: the output never changes, and drafts are accepted if the MTP block is sound.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ using Tokens = std::vector<std::uint32_t>;
 
 struct Written {
   std::vector<Tokens> texts;
-  SpeculationCounts counts;  // of all texts
+  SpeculationCounts counts;  // over all sequences
 };
 
 Written write(const Model& model, const std::vector<Tokens>& prompts, const GenerationParams& params,
@@ -51,7 +51,7 @@ Written write(const Model& model, const std::vector<Tokens>& prompts, const Gene
   return out;
 }
 
-// Pieces of the held-out text, of many lengths.
+// Prompts of many lengths from the held-out text.
 std::vector<Tokens> prompts(std::size_t count, std::uint64_t vocab_size = 2048) {
   Tokens text = Golden("deepseek-v4-kjv").tokens();
   for (std::uint32_t& token : text) token %= static_cast<std::uint32_t>(vocab_size);
@@ -74,12 +74,12 @@ GenerationParams greedy(std::uint64_t max_tokens) {
 
 class EveryForm : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(EveryForm, GreedyTextIsTheSameWithAndWithoutSpeculation) {
-  // With OUTRIDER_LONG_TESTS set (make test-long), as many and as long texts as a release is held to.
+TEST_P(EveryForm, GreedyOutputIsTheSameWithAndWithoutSpeculation) {
+  // With OUTRIDER_LONG_TESTS set (make test-long), the number and length of sequences required for a release.
   const bool all = std::getenv("OUTRIDER_LONG_TESTS") != nullptr;
   const std::uint64_t length = all ? 128 : 40;
   ModelOptions options;
-  options.threads = all ? 1 : 2;  // these models are too small to share
+  options.threads = all ? 1 : 2;  // these models are too small for more
   const auto model = load_model(GetParam(), options);
   const std::vector<Tokens> start = prompts(all ? 200 : 6, model->config().vocab_size);
   const Written plain = write(*model, start, greedy(length), {0}, 1);
@@ -88,7 +88,7 @@ TEST_P(EveryForm, GreedyTextIsTheSameWithAndWithoutSpeculation) {
       const Written drafted = write(*model, start, greedy(length), {k, 50}, batch);
       EXPECT_EQ(drafted.texts, plain.texts) << k << " " << batch;
       if (all) {
-        std::printf("k=%zu batch=%zu: %zu texts, acceptance %.3f, length %.2f\n", k, batch, drafted.texts.size(),
+        std::printf("k=%zu batch=%zu: %zu sequences, acceptance %.3f, length %.2f\n", k, batch, drafted.texts.size(),
                     drafted.counts.acceptance_rate(), drafted.counts.acceptance_length());
       }
     }
@@ -104,7 +104,7 @@ INSTANTIATE_TEST_SUITE_P(All, EveryForm,
                            return name;
                          });
 
-TEST(Generation, TheBundledModelsDraftsAreAccepted) {
+TEST(Generation, DraftsOfTheBundledModelAreAccepted) {
   const auto model = load_model("official", {});
   const Written written = write(*model, prompts(16), greedy(64), {1}, 8);
   EXPECT_GT(written.counts.draft_tokens, 400U);
@@ -112,7 +112,7 @@ TEST(Generation, TheBundledModelsDraftsAreAccepted) {
 }
 
 TEST(Generation, CopiesOfTheHeadDoNotChangeAcceptance) {
-  // The artifact of vLLM issue 43456 as it was saved, and after its repair.
+  // The artifact of vLLM issue 43456 as saved, and after its repair.
   const Written saved = write(*load_model("w4a16", {}), prompts(6), greedy(48), {1}, 6);
   const Written repaired = write(*load_model("w4a16-aliases", {}), prompts(6), greedy(48), {1}, 6);
   EXPECT_EQ(saved.texts, repaired.texts);
@@ -120,7 +120,7 @@ TEST(Generation, CopiesOfTheHeadDoNotChangeAcceptance) {
   EXPECT_GT(saved.counts.acceptance_rate(), 0.5);
 }
 
-TEST(Generation, ARandomHeadIsNeverAcceptedAndChangesNothing) {
+TEST(Generation, ARandomHeadIsNeverAcceptedAndDoesNotChangeTheOutput) {
   const auto sound = load_model("official", {});
   const auto broken = load_model("mtp-head-random", {});
   const Written written = write(*broken, prompts(6), greedy(48), {1}, 6);
@@ -128,7 +128,7 @@ TEST(Generation, ARandomHeadIsNeverAcceptedAndChangesNothing) {
   EXPECT_LT(written.counts.acceptance_rate(), 0.05);
 }
 
-TEST(Generation, PenaltiesAreTheSameForDrafterAndVerifier) {
+TEST(Generation, PenaltiesApplyToDrafterAndVerifier) {
   const auto model = load_model("official", {});
   GenerationParams params = greedy(48);
   params.sampling.repetition_penalty = 1.3;
@@ -139,8 +139,8 @@ TEST(Generation, PenaltiesAreTheSameForDrafterAndVerifier) {
   for (const std::size_t k : {1, 4}) EXPECT_EQ(write(*model, prompts(4), params, {k}, 4).texts, plain.texts) << k;
 }
 
-TEST(Generation, SampledTextHasTheSameDistribution) {
-  // Of the second token after one prompt, over many seeds: with drafts beside without.
+TEST(Generation, SampledOutputHasTheSameDistribution) {
+  // The distribution of the second token after one prompt over many seeds, with and without drafts.
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(3)[2];
   GenerationParams params = greedy(3);
@@ -175,7 +175,7 @@ TEST(Generation, SampledTextHasTheSameDistribution) {
   };
   const auto plain = tally(0, 0);
   const auto speculative = tally(2, 1'000'000);
-  // Two samples of one distribution: chi-square over tokens seen often; 4 standard deviations of it.
+  // Two samples of one distribution: chi-square over frequent tokens, within 4 standard deviations.
   double statistic = 0;
   double degrees = -1;
   for (const auto& [token, n] : plain) {
@@ -189,7 +189,7 @@ TEST(Generation, SampledTextHasTheSameDistribution) {
   EXPECT_LT(statistic, degrees + 4 * std::sqrt(2 * degrees));
 }
 
-TEST(Generation, StopsAtAStopTokenWhoeverWroteIt) {
+TEST(Generation, StopsAtAStopTokenDraftedOrNot) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(2)[1];
   const Tokens text = write(*model, {prompt}, greedy(30), {0}, 1).texts[0];
@@ -202,14 +202,14 @@ TEST(Generation, StopsAtAStopTokenWhoeverWroteIt) {
   }
 }
 
-// Runs to the end, and counts.
+// Generates to the end; returns the output.
 Tokens finish(const Decoder& decoder, Generation& generation) {
   Generation* const one = &generation;
   while (!generation.finished()) decoder.step({&one, 1});
   return {generation.tokens().begin(), generation.tokens().end()};
 }
 
-TEST(Generation, AConversationGoesOnFromWhatIsProcessed) {
+TEST(Generation, AConversationReusesItsSequence) {
   for (const char* name : {"official", "random-pro-like"}) {
     const auto model = load_model(name, {});
     const std::vector<Tokens> turns = prompts(4, model->config().vocab_size);
@@ -226,7 +226,7 @@ TEST(Generation, AConversationGoesOnFromWhatIsProcessed) {
         EXPECT_EQ(going_on.reused_tokens(), text.size() == turn.size() + 2 ? 0 : text.size() - turn.size() - 3);
         const Tokens expected = finish(decoder, alone);
         ASSERT_EQ(finish(decoder, going_on), expected) << name << " " << k;
-        // The MTP block, too, remembers what it would had it read everything anew.
+        // The MTP block's state is also as if everything had been processed anew.
         EXPECT_EQ(going_on.counts().accepted_tokens, alone.counts().accepted_tokens) << name << " " << k;
         EXPECT_EQ(going_on.counts().draft_tokens, alone.counts().draft_tokens) << name << " " << k;
         text = expected;
@@ -236,7 +236,7 @@ TEST(Generation, AConversationGoesOnFromWhatIsProcessed) {
   }
 }
 
-TEST(Generation, GoesOnFromTextsThatDifferInTheirLastTokens) {
+TEST(Generation, ReusesSequencesThatDifferInTheirLastTokens) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(6)[5];
   for (const std::size_t k : {0, 1, 3}) {
@@ -247,14 +247,14 @@ TEST(Generation, GoesOnFromTextsThatDifferInTheirLastTokens) {
          k == 1 ? std::vector<std::size_t>{2, 16} : std::vector<std::size_t>{0, 1, 15, 17, 20}) {
       const std::size_t length = text.size() - back;
       for (const bool other : {false, true}) {
-        // The same text less its end, with another token after it or none.
+        // The same sequence without its end, and with another token after it or none.
         Tokens shorter(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length));
         if (other) shorter.push_back(text.size() > length && text[length] == 9 ? 10 : 9);
         Generation alone(*model, shorter, greedy(8));
         Generation again(*model, ProcessedText(model->new_sequence({400, kMaxRollback})), prompt, greedy(24));
         ASSERT_EQ(finish(decoder, again), text);
         Generation going_on(*model, std::move(again).take_text(), shorter, greedy(8));
-        if (back > kMaxRollback + 1) {  // the last token written is not processed
+        if (back > kMaxRollback + 1) {  // the last generated token is not processed
           EXPECT_EQ(going_on.reused_tokens(), 0U) << back;
         } else if (back + k < kMaxRollback - 2) {
           EXPECT_GE(going_on.reused_tokens() + 3, shorter.size()) << k << " " << back;
@@ -265,7 +265,7 @@ TEST(Generation, GoesOnFromTextsThatDifferInTheirLastTokens) {
   }
 }
 
-TEST(Generation, ACancelledPromptIsGoneOnFrom) {
+TEST(Generation, ACancelledPromptIsReused) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(6)[5];
   const Decoder decoder(*model, {1, 10});
@@ -282,7 +282,8 @@ TEST(Generation, ACancelledPromptIsGoneOnFrom) {
   EXPECT_EQ(finish(decoder, going_on), finish(decoder, alone));
 }
 
-// Allows ids of one remainder by 3, which changes with every token: what came before must be known exactly.
+// Allows ids with one remainder modulo 3, which changes with every token, so that the mask depends on all tokens
+// before.
 class ByRemainder : public TokenMask {
  public:
   void apply(std::span<float> logits) override {
@@ -300,7 +301,7 @@ class ByRemainder : public TokenMask {
   std::vector<std::uint64_t> sum_;
 };
 
-TEST(Generation, AMaskHoldsForDraftsAndVerifierAlike) {
+TEST(Generation, AMaskAppliesToDrafterAndVerifier) {
   const auto model = load_model("official", {});
   for (const double temperature : {0.0, 0.8}) {
     Tokens plain;
@@ -322,7 +323,7 @@ TEST(Generation, AMaskHoldsForDraftsAndVerifierAlike) {
   }
 }
 
-TEST(Generation, LogprobsAreTheModelsOwn) {
+TEST(Generation, LogprobsEqualTheModels) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(4)[3];
   GenerationParams params = greedy(24);
@@ -340,7 +341,7 @@ TEST(Generation, LogprobsAreTheModelsOwn) {
     }
     std::vector<TokenLogprobs> all(generation.prompt_logprobs().begin(), generation.prompt_logprobs().end());
     all.insert(all.end(), written.begin(), written.end());
-    // What the model gives for the finished text, read at once.
+    // The model's logits for the finished sequence, in one pass.
     const Tokens text(generation.tokens().begin(), generation.tokens().end());
     ASSERT_EQ(all.size(), text.size() - 1);
     Sequence sequence = model->new_sequence({text.size(), 0});
@@ -357,7 +358,7 @@ TEST(Generation, LogprobsAreTheModelsOwn) {
   }
 }
 
-TEST(Generation, LogitBiasMovesSingleTokens) {
+TEST(Generation, LogitBiasAffectsSingleTokens) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(4)[3];
   const Tokens plain = write(*model, {prompt}, greedy(12), {1}, 1).texts[0];
@@ -374,7 +375,7 @@ TEST(Generation, LogitBiasMovesSingleTokens) {
   EXPECT_THROW(Generation(*model, prompt, params), Error);
 }
 
-TEST(Generation, RefusesWhatCannotBeWritten) {
+TEST(Generation, RejectsInvalidRequests) {
   const auto model = load_model("random-no-mtp", {});
   EXPECT_THROW(Generation(*model, {}, greedy(1)), Error);
   EXPECT_THROW(Generation(*model, {1, 2}, greedy(0)), Error);

@@ -56,7 +56,7 @@ inline double largest_difference(std::span<const float> a, std::span<const float
   double largest = a.size() == b.size() ? 0.0 : INFINITY;
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
     const double difference = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    if (!(difference <= largest)) largest = difference;  // NaN too
+    if (!(difference <= largest)) largest = difference;  // also if it is NaN
   }
   return largest;
 }
@@ -73,14 +73,14 @@ inline double relative_distance(std::span<const float> a, std::span<const float>
   return std::sqrt(difference / size);
 }
 
-// A sequence, its MTP cache kept along with it, as it goes through given tokens.
+// The results of advancing a sequence and its MTP cache over given tokens.
 struct Outcome {
   std::vector<float> logits;      // of the last token
-  std::vector<float> mtp_logits;  // likewise; empty where the model has no MTP block
+  std::vector<float> mtp_logits;  // of the last token; empty if the model has no MTP block
   std::vector<float> streams;     // [layers, hc*D], of the last token
 };
 
-// Runs tokens[begin, end), which follow on what `sequence` has; tokens[end] is the last that MTP sees.
+// Advances `sequence` by tokens[begin, end); tokens[end] is the last token that MTP sees.
 inline Outcome advance(const Model& model, Sequence& sequence, std::span<const std::uint32_t> tokens, std::size_t begin,
                        std::size_t end) {
   Outcome run;

@@ -1,4 +1,4 @@
-// The forward pass against what other implementations computed (tests/golden/README.md).
+// Compares the forward pass with the results of other implementations (tests/golden/README.md).
 
 #include "tests/model/golden.h"
 
@@ -20,7 +20,7 @@ using testing::relative_distance;
 
 constexpr std::size_t kLengths[] = {1, 5, 127, 128, 129, 300, 1100};
 
-// What the model makes of the golden tokens' prefixes, one going on where the other ended.
+// The model's results on prefixes of the golden tokens, each extending the previous one.
 struct Prefix {
   std::size_t length = 0;
   Outcome run;  // of its last token
@@ -67,11 +67,11 @@ TEST_P(GoldenTest, ExactNumerics) {
   fmt::print("largest differences: logits {:.1e}, MTP logits {:.1e}, streams {:.1e}\n", logits, mtp, streams);
 }
 
-// Where BF16 and FP8 round each step, the order of a sum decides last places, a last place decides a rounding, and a
-// rounding which entries or experts are chosen: one such choice moves logits by ten percent. How far that carries, the
-// release's own code shows. The golden data has its results with three orders of its sums; which of them meet at a
-// length is chance. Ours, a fourth, must lie about as near to one of them as they lie to one another; one choice that
-// none of them made is allowed. Of a few tokens, where all three give the same, ours does, too.
+// If BF16 and FP8 round each step, the order of a sum determines the last bits, the last bits determine a rounding, and
+// a rounding determines which entries or experts are chosen: one such choice changes logits by ten percent. The
+// release's own code shows how far this goes: the golden data has its results with three orders of its sums, and which
+// of them agree at a length is chance. Ours, a fourth, must be about as near to one of them as they are to each other;
+// one choice that none of them made is allowed. For few tokens, where all three agree, ours must agree too.
 void expect_official(const Golden& golden, const std::vector<Prefix>& ours_by_length) {
   for (const bool of_mtp : {false, true}) {
     const std::string what = of_mtp ? "mtp_logits" : "logits";

@@ -1,5 +1,5 @@
-// A token's result is the same to the bit whatever is in its batch, however the sequence was cut, and whatever was
-// drafted and taken back.
+// A token's result is bit-identical whatever else is in its batch, however the sequence is divided into passes, and
+// whatever was drafted and rolled back.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ std::vector<std::uint32_t> some_tokens(std::size_t count, std::uint32_t seed, st
 
 struct Everything {
   std::vector<float> logits;      // [tokens, V]
-  std::vector<float> mtp_logits;  // likewise
+  std::vector<float> mtp_logits;  // [tokens, V]
 
   bool operator==(const Everything& other) const {
     const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
@@ -108,14 +108,14 @@ TEST_P(Independence, OfOtherSequencesInTheBatch) {
   EXPECT_TRUE(got == expected);
 }
 
-TEST_P(Independence, OfDraftsTakenBack) {
+TEST_P(Independence, OfRolledBackDrafts) {
   const Everything expected = whole();
   const std::uint64_t vocab_size = model_->config().vocab_size;
   for (const std::size_t drafts : {1U, 4U, 16U}) {
     Sequence sequence = new_sequence(drafts);
     Everything got;
     for (std::size_t at = 0; at < kLength;) {
-      // The next tokens (of which some are kept), then others, which are all taken back.
+      // The next tokens (some of which are kept), then different ones, which are all rolled back.
       const std::size_t kept = std::min<std::size_t>(1 + at % 3, kLength - at);
       std::vector<std::uint32_t> tokens(tokens_.begin() + static_cast<std::ptrdiff_t>(at),
                                         tokens_.begin() + static_cast<std::ptrdiff_t>(at + kept));
@@ -126,7 +126,7 @@ TEST_P(Independence, OfDraftsTakenBack) {
       const ForwardResult result = model_->forward({&item, 1});
       append(got.logits, result.logits, 0, kept);
       sequence.truncate(at + kept);
-      // The MTP block drafts on from its own streams, then goes back to the model's.
+      // The MTP block drafts from its own streams, then returns to the model's.
       const DraftItem draft{&sequence, std::span(tokens_).subspan(at + 1, kept), 0, LogitsWanted::kAll};
       ForwardResult drafted = model_->draft({&draft, 1}, result.streams);
       append(got.mtp_logits, drafted.logits, 0, kept);
@@ -152,8 +152,8 @@ TEST_P(Independence, OfThreads) {
   EXPECT_TRUE(run(*alone, sequence, tokens_, 64) == expected);
 }
 
-// The vector paths agree to the bit. The scalar one rounds products before it adds them, and official numerics carry a
-// last place further.
+// The vector paths are bit-identical. The scalar path rounds products before adding them, and official numerics amplify
+// a last-bit difference.
 TEST_P(Independence, OfTheInstructionSet) {
   const Everything expected = whole();
   for (const Kernels* kernels : available_kernels()) {

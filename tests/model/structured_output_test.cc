@@ -1,5 +1,5 @@
-// Constrained texts on a real model: with and without speculation, greedy and sampled, what is written is what was
-// asked for.
+// Constrained output on a real model: with and without speculation, greedy and sampled, the output satisfies the
+// constraint.
 
 #include <gtest/gtest.h>
 
@@ -104,7 +104,7 @@ TEST_F(StructuredOutput, SatisfiesTheSchemaWithAndWithoutDrafts) {
   EXPECT_GT(accepted, 0U);
 }
 
-TEST_F(StructuredOutput, ToolCallsCanBeRead) {
+TEST_F(StructuredOutput, ToolCallsCanBeParsed) {
   MessageShape shape;
   shape.functions = {ordered_json::parse(R"({"name": "look_up", "parameters": {"type": "object", "properties": {
       "book": {"type": "string", "maxLength": 9}, "chapter": {"type": "integer", "minimum": 1, "maximum": 150}},
@@ -125,7 +125,7 @@ TEST_F(StructuredOutput, ToolCallsCanBeRead) {
   }
 }
 
-// Bytes of any kind come out of a hot sampler; what is within quotes is JSON's text all the same.
+// Sampling at a high temperature produces arbitrary bytes; strings must be valid JSON all the same.
 TEST_F(StructuredOutput, StringsAreTextAtAnyTemperature) {
   const auto schema = table(Grammar::from_json_schema(ordered_json::parse(
       R"({"type": "array", "items": {"type": "string", "maxLength": 40}, "minItems": 3, "maxItems": 3})")));

@@ -1,4 +1,4 @@
-// The bundled model in every storage form and naming that people publish.
+// The bundled model in every storage form and naming in use.
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -32,7 +32,7 @@ Outcome run(const std::string& name, NumericMode mode) {
 
 class SoundVariant : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(SoundVariant, GivesFiniteLogits) {
+TEST_P(SoundVariant, HasFiniteLogits) {
   for (const NumericMode mode : {NumericMode::kOfficial, NumericMode::kExact}) {
     const Outcome got = run(GetParam(), mode);
     for (const std::vector<float>& logits : {got.logits, got.mtp_logits}) {
@@ -59,7 +59,7 @@ INSTANTIATE_TEST_SUITE_P(All, SoundVariant,
                          });
 
 // FP4 and FP8 with power-of-two scales are exact in BF16 and F32: the same model under other names and forms.
-TEST(Variants, TheSameValuesGiveTheSameLogits) {
+TEST(Variants, EqualValuesGiveEqualLogits) {
   const Outcome official = run("official", NumericMode::kExact);
   for (const char* name : {"bf16", "float32", "huggingface", "huggingface-saved", "v3-names", "scattered",
                            "transformers-saved", "transformers-saved-again", "transformers-saved-with-mtp",
@@ -72,7 +72,7 @@ TEST(Variants, TheSameValuesGiveTheSameLogits) {
 }
 
 // Quantised further, the model stays close to itself.
-TEST(Variants, OtherFormsComeClose) {
+TEST(Variants, OtherFormsAreClose) {
   const Outcome official = run("official", NumericMode::kExact);
   for (const char* name : {"w4a16", "w4a16-aliases", "nvfp4", "nvfp4-modelopt", "fp8"}) {
     const double distance = testing::relative_distance(run(name, NumericMode::kExact).logits, official.logits);
@@ -81,8 +81,8 @@ TEST(Variants, OtherFormsComeClose) {
   }
 }
 
-// The model runs without it, as it does with it.
-TEST(Variants, ADrafterThatCannotBeUsedStopsOnlyWhoWantsIt) {
+// The model runs without its drafter as it does with it.
+TEST(Variants, AnUnusableDrafterIsAnErrorOnlyWithSpeculation) {
   for (const char* name : {"mtp-incomplete", "drafter-with-too-few-experts"}) {
     const auto path = testing::variant(name);
     const std::string message = testing::error_message(
@@ -97,7 +97,7 @@ TEST(Variants, ADrafterThatCannotBeUsedStopsOnlyWhoWantsIt) {
   }
 }
 
-TEST(Variants, AnIncompleteOneIsRefusedWithEverythingItLacks) {
+TEST(Variants, AnIncompleteCheckpointIsRefusedWithEverythingMissing) {
   try {
     open_plan(testing::variant("no-head"));
     FAIL() << "it was loaded";

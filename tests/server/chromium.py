@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over the DevTools protocol through its pipe: no packages are needed."""
+"""A headless Chromium, controlled over the DevTools protocol through a pipe, without further packages."""
 
 import base64
 import json
@@ -11,13 +11,13 @@ import time
 
 
 def executable():
-    """Where Chromium is; None where there is none."""
+    """The path of Chromium; None if there is none."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("OUTRIDER_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 class Chromium:
-    """One page. What it writes to its console, and errors in it, are kept in `complaints`."""
+    """One page. Its console messages and errors are collected in `complaints`."""
 
     def __init__(self, width=1200, height=800):
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -93,10 +93,10 @@ class Chromium:
         return result["result"].get("value")
 
     def wait_for(self, expression, timeout=60):
-        """Waits until the expression holds."""
+        """Waits until the expression is true."""
         end = time.monotonic() + timeout
         while not (value := self.evaluate(expression)):
-            assert time.monotonic() < end, f"{expression} did not come to hold; the page says: " + self.evaluate(
+            assert time.monotonic() < end, f"{expression} did not become true; the page shows: " + self.evaluate(
                 "document.body.innerText")
             time.sleep(0.05)
         return value

@@ -1,4 +1,4 @@
-"""A running `outrider serve` for the tests, and what they ask it with."""
+"""Fixtures: a running `outrider serve` and its clients."""
 
 import json
 import os
@@ -20,7 +20,7 @@ MODEL = ROOT / "models/deepseek-v4-kjv"
 
 
 class Server:
-    """The program, serving a model on a port of its own. What it says is kept in `log`."""
+    """The program, serving a model on a free port. Its log lines are collected in `log`."""
 
     def __init__(self, *options, model=MODEL, environment=None):
         command = [BINARY, "serve", model, "--port", "0", "--served-model-name", "kjv", *map(str, options)]
@@ -45,7 +45,7 @@ class Server:
             return answer.read().decode()
 
     def post(self, path, body, headers=None):
-        """Status and JSON of an answer, whatever the status."""
+        """Returns the status and JSON of a response, whatever the status."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **(headers or {})})
         try:
@@ -55,7 +55,7 @@ class Server:
             return error.code, json.load(error)
 
     def metrics(self):
-        """Values by name with labels, but for model_name."""
+        """Returns values by name and labels, without model_name."""
         values = {}
         for line in self.get("/metrics").splitlines():
             if not line.startswith("#"):
@@ -68,7 +68,7 @@ class Server:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self, signal_number=signal.SIGTERM, timeout=60):
-        """Exit status."""
+        """Stops the server; returns its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
         status = self.process.wait(timeout)
@@ -78,7 +78,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def serve():
-    """Starts servers, which are stopped at the end, and must leave with status 0."""
+    """Starts servers, which are stopped at the end and must exit with status 0."""
     servers = []
 
     def start(*options, **keywords):
@@ -103,7 +103,7 @@ def client(server):
 
 
 def generate(prompt, max_tokens, *options, model=MODEL):
-    """What `outrider generate` writes, greedily; its statistics."""
+    """Returns the greedy output of `outrider generate`, and its accepted and draft tokens."""
     result = subprocess.run([BINARY, "generate", model, "-n", str(max_tokens), *map(str, options)], input=prompt,
                             capture_output=True, text=True, encoding="utf-8", check=True)
     drafts = re.search(r"acceptance [\d.]+% \((\d+) of (\d+)\)", result.stderr)
@@ -112,7 +112,7 @@ def generate(prompt, max_tokens, *options, model=MODEL):
 
 @pytest.fixture(scope="session")
 def variants():
-    """Makes variants of the bundled model, by name."""
+    """Creates variants of the bundled model, by name."""
     with tempfile.TemporaryDirectory() as directory:
 
         def make(name):

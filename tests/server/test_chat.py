@@ -12,7 +12,7 @@ def chat(client, messages=QUESTION, max_tokens=24, **options):
                                              "temperature": 0, **options})
 
 
-def test_the_answer_is_what_generate_writes(client):
+def test_the_output_equals_generates(client):
     answer = chat(client)
     assert answer.object == "chat.completion"
     assert answer.choices[0].message.role == "assistant"
@@ -20,7 +20,7 @@ def test_the_answer_is_what_generate_writes(client):
     assert answer.choices[0].finish_reason == "length"
 
 
-def test_a_stream_gives_the_same(client):
+def test_a_stream_has_the_same_output(client):
     chunks = list(chat(client, stream=True, stream_options={"include_usage": True}))
     assert chunks[0].choices[0].delta.role == "assistant"
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1])
@@ -29,8 +29,8 @@ def test_a_stream_gives_the_same(client):
     assert chunks[-1].usage.completion_tokens == 24
 
 
-def test_the_end_of_the_text_ends_the_answer(client):
-    # One of the few that this model brings to an end.
+def test_the_end_token_ends_the_output(client):
+    # One of the few prompts whose output this model ends itself.
     answer = chat(client, [{"role": "user", "content": "Psalms 1"}], max_tokens=2000)
     assert answer.choices[0].finish_reason == "stop"
     assert "<" not in answer.choices[0].message.content
@@ -39,7 +39,7 @@ def test_the_end_of_the_text_ends_the_answer(client):
     assert limited.usage.completion_tokens == 5
 
 
-def test_thinking_is_told_apart(client):
+def test_reasoning_is_separate(client):
     message = chat(client, extra_body={"chat_template_kwargs": {"thinking": True}}).choices[0].message
     assert message.model_extra["reasoning_content"]
     assert not message.content
@@ -60,18 +60,18 @@ def test_logprobs(client):
         assert [top.token for top in token.top_logprobs][0] == token.token
         assert token.top_logprobs[0].logprob == token.logprob > token.top_logprobs[1].logprob
     chunks = list(chat(client, logprobs=True, max_tokens=6, stream=True))
-    told = [token for chunk in chunks if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.content]
-    assert [token.token for token in told] == [token.token for token in choice.logprobs.content]
+    streamed = [token for chunk in chunks if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.content]
+    assert [token.token for token in streamed] == [token.token for token in choice.logprobs.content]
 
 
-def test_tools_stand_in_the_prompt(client):
+def test_tools_are_in_the_prompt(client):
     plain = chat(client).usage.prompt_tokens
     assert chat(client, tools=[TOOL]).usage.prompt_tokens > plain + 100
     assert chat(client, tools=[TOOL], tool_choice="none").usage.prompt_tokens == plain
     assert chat(client, tools=[TOOL], tool_choice="auto").choices[0].message.tool_calls is None
 
 
-def test_results_of_tools_are_taken(client):
+def test_tool_results_are_accepted(client):
     call = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"verse": "Psalms 23:1"}'}}
     messages = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]},
                 {"role": "tool", "tool_call_id": "call_1", "content": "The LORD is my shepherd."}]
@@ -84,13 +84,13 @@ def test_parts_of_content_are_joined(client):
     assert chat(client, parts).choices[0].message.content == chat(client).choices[0].message.content
 
 
-def test_a_conversation_is_gone_on_with(client):
+def test_a_conversation_is_cached(client):
     messages = [{"role": "user", "content": "Psalms 1"}]
     first = chat(client, messages, max_tokens=2000)
     assert first.choices[0].finish_reason == "stop"
     messages += [{"role": "assistant", "content": first.choices[0].message.content}, {"role": "user", "content": "Psalms 2"}]
     second = chat(client, messages, max_tokens=16)
-    # The whole of the first exchange, but for how its text is cut into tokens.
+    # The whole of the first exchange, except for how its text is tokenized.
     known = first.usage.total_tokens
     assert second.usage.prompt_tokens_details.cached_tokens in (known - 1, 0)
     again = chat(client, messages, max_tokens=16)

@@ -11,9 +11,9 @@ import pytest
 import chromium
 
 pytestmark = pytest.mark.skipif(chromium.executable() is None,
-                                reason="no Chromium here (Debian: chromium; or name one with OUTRIDER_CHROMIUM)")
+                                reason="Chromium is not installed (Debian: chromium; or set OUTRIDER_CHROMIUM)")
 
-# With OUTRIDER_SCREENSHOTS=docs/images the tests leave the documentation's pictures there.
+# With OUTRIDER_SCREENSHOTS=docs/images the tests write the documentation's pictures.
 SCREENSHOTS = os.environ.get("OUTRIDER_SCREENSHOTS")
 QUESTION = "The LORD is my"
 SEND_ENABLED = "!document.getElementById('send').hidden"
@@ -63,7 +63,7 @@ def picture(page, name):
         page.screenshot(Path(SCREENSHOTS) / name)
 
 
-def test_is_one_file_that_loads_nothing_from_elsewhere(served):
+def test_is_a_single_file(served):
     with urllib.request.urlopen(served.url + "/") as answer:
         assert answer.headers["Content-Type"].startswith("text/html")
         text = answer.read().decode()
@@ -71,7 +71,7 @@ def test_is_one_file_that_loads_nothing_from_elsewhere(served):
     assert "innerHTML" not in text
 
 
-def test_an_answer_is_the_models(page, served):
+def test_shows_the_models_output(page, served):
     ask(page, QUESTION, temperature=0, max_tokens=40)
     page.wait_for("document.querySelector('.assistant .note')?.textContent.includes('tokens')")
     status, expected = served.post("/v1/chat/completions", {
@@ -83,7 +83,7 @@ def test_an_answer_is_the_models(page, served):
     assert "cut off" in answers(page)[0]
 
 
-def test_it_streams_and_stops(page, served):
+def test_streams_and_stops(page, served):
     ask(page, QUESTION, temperature=0.7, max_tokens=6000, seed=1)
     page.wait_for("document.querySelector('.assistant .body').innerText.length > 50")
     assert page.evaluate("!document.getElementById('stop').hidden")
@@ -91,13 +91,13 @@ def test_it_streams_and_stops(page, served):
     page.wait_for(SEND_ENABLED)
     assert "stopped" in answers(page)[0]
     length = len(answers(page)[0])
-    # The server has noticed, too.
+    # The server has stopped generating, too.
     end = time.monotonic() + 30
     while served.metrics()["vllm:num_requests_running"] != 0:
-        assert time.monotonic() < end, "the request goes on"
+        assert time.monotonic() < end, "the request is still running"
         time.sleep(0.02)
     assert len(answers(page)[0]) == length
-    # And by the keyboard.
+    # Also by keyboard.
     ask(page, "Go on")
     page.wait_for("document.querySelectorAll('.assistant .body')[1]?.innerText.length > 20")
     page.press("Escape", 27)
@@ -105,7 +105,7 @@ def test_it_streams_and_stops(page, served):
     assert "stopped" in answers(page)[1]
 
 
-def test_drafts_and_their_acceptance_are_shown(page):
+def test_shows_drafts_and_their_acceptance(page):
     page.evaluate("document.getElementById('drafts').click()")
     ask(page, QUESTION, temperature=0, max_tokens=120)
     page.wait_for("document.querySelector('.assistant .note')?.textContent.includes('of drafts accepted')")
@@ -116,7 +116,7 @@ def test_drafts_and_their_acceptance_are_shown(page):
     assert len(rates) == 3 and 1 > rates[0] > rates[2] > 0
     accepted = int(re.match(r"(\d+) of (\d+) drafted",
                             page.evaluate("document.getElementById('acceptance').textContent"))[1])
-    # A draft may be accepted beyond the limit of tokens.
+    # A draft may be accepted beyond max_tokens.
     assert drafted <= accepted <= drafted + 3
     picture(page, "chat-page-drafts.png")
     page.evaluate("document.getElementById('drafts').click()")
@@ -124,7 +124,7 @@ def test_drafts_and_their_acceptance_are_shown(page):
     picture(page, "chat-page.png")
 
 
-def test_thinking_stands_apart(page):
+def test_shows_reasoning_separately(page):
     page.evaluate("document.getElementById('thinking').click()")
     ask(page, "Why?", temperature=0, max_tokens=30)
     page.wait_for(SEND_ENABLED + " && document.querySelector('.assistant .note').textContent !== ''")
@@ -132,7 +132,7 @@ def test_thinking_stands_apart(page):
     assert len(page.evaluate("document.querySelector('.assistant .thinking div').textContent")) > 20
 
 
-def test_a_conversation_goes_on_and_is_forgotten(page):
+def test_continues_and_clears_a_conversation(page):
     ask(page, QUESTION, temperature=0, max_tokens=5)
     page.wait_for(SEND_ENABLED + " && document.querySelectorAll('.assistant .note').length === 1")
     ask(page, "And then?")
@@ -143,7 +143,7 @@ def test_a_conversation_goes_on_and_is_forgotten(page):
     assert page.evaluate("document.activeElement.id") == "prompt"
 
 
-def test_what_a_model_writes_stays_text(page):
+def test_output_is_not_interpreted_as_html(page):
     text = "**bold** `a<b` <img src=x onerror=alert(1)>\n\n```\n<script>\n```\n- one\n- *two*\n\n1. three"
     html = page.evaluate(f"(() => {{ const d = document.createElement('div'); d.append(markdown({text!r})); "
                          "return d.innerHTML; })()")
@@ -152,7 +152,7 @@ def test_what_a_model_writes_stays_text(page):
                     '<ul><li>one</li><li><em>two</em></li></ul><ol start="1"><li>three</li></ol>')
 
 
-def test_errors_are_told_and_the_message_can_be_sent_again(browser, served):
+def test_shows_errors_and_lets_the_user_retry(browser, served):
     browser.complaints.clear()
     browser.open(served.url + "/")
     browser.wait_for("document.getElementById('model').textContent.includes('kjv')")
@@ -160,15 +160,15 @@ def test_errors_are_told_and_the_message_can_be_sent_again(browser, served):
     browser.wait_for("document.getElementById('error').innerText.includes('100000')")
     assert browser.evaluate("document.getElementById('prompt').value") == QUESTION
     assert answers(browser) == []
-    # A field that the page itself refuses.
+    # A field that the page itself rejects.
     set_field(browser, "prompt", "")
     ask(browser, QUESTION, max_tokens=10, temperature=9)
     browser.wait_for("document.getElementById('error').innerText.includes('Temperature')")
-    # Chromium reports answers of status 400 itself.
+    # Chromium reports responses with status 400 itself.
     assert all("status of 400" in complaint["entry"]["text"] for complaint in browser.complaints)
 
 
-def test_it_asks_for_the_key_where_the_server_does(browser, serve):
+def test_asks_for_the_api_key_if_the_server_requires_it(browser, serve):
     guarded = serve("--max-model-len", 512, "--api-key", "sesame")
     browser.complaints.clear()
     browser.open(guarded.url + "/")
@@ -179,7 +179,7 @@ def test_it_asks_for_the_key_where_the_server_does(browser, serve):
     assert all("status of 401" in complaint["entry"]["text"] for complaint in browser.complaints)
 
 
-def test_it_fits_a_narrow_and_a_dark_screen(page):
+def test_supports_narrow_and_dark_screens(page):
     page.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
     page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     try:

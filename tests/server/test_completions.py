@@ -18,7 +18,7 @@ def expected():
     return generate(PROMPT, 32)[0]
 
 
-def test_the_text_is_what_generate_writes(client, expected):
+def test_the_output_equals_generates(client, expected):
     answer = complete(client)
     assert answer.object == "text_completion"
     assert answer.choices[0].text == expected
@@ -27,7 +27,7 @@ def test_the_text_is_what_generate_writes(client, expected):
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + 32
 
 
-def test_a_stream_gives_the_same_text_and_ends_with_usage(client, expected):
+def test_a_stream_has_the_same_output_and_ends_with_usage(client, expected):
     chunks = list(complete(client, stream=True, stream_options={"include_usage": True}))
     assert "".join(chunk.choices[0].text for chunk in chunks[:-1]) == expected
     assert len(chunks) > 10
@@ -45,7 +45,7 @@ def test_prompts_may_be_ids_and_lists(server, client, expected):
     assert complete(client, [tokenized["tokens"]]).choices[0].text == expected
 
 
-def test_many_at_once_get_the_same_as_alone(client):
+def test_concurrent_outputs_equal_outputs_alone(client):
     prompts = [f"{book} {chapter}\n\n" for book in ("Genesis", "Exodus", "Psalms", "Job") for chapter in (3, 7, 12, 20)]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda prompt: complete(client, prompt, 24).choices[0].text, prompts))
@@ -61,7 +61,7 @@ def test_seeds_repeat_and_differ(client):
     assert complete(client, temperature=1.0).choices[0].text != complete(client, temperature=1.0).choices[0].text
 
 
-def test_n_answers(client):
+def test_n_choices(client):
     answer = complete(client, n=3, temperature=1.0, seed=1, max_tokens=12)
     assert len({choice.text for choice in answer.choices}) == 3
     assert answer.usage.completion_tokens == 36
@@ -77,7 +77,7 @@ def test_stop_strings(client, expected):
     assert "".join(chunk.choices[0].text for chunk in chunks) == expected[:at]
 
 
-def test_stop_tokens_and_ignoring_the_end(server, client, expected):
+def test_stop_tokens_and_ignore_eos(server, client, expected):
     _, tokenized = server.post("/tokenize", {"prompt": " it", "add_special_tokens": False})
     answer = complete(client, extra_body={"stop_token_ids": tokenized["tokens"]})
     assert answer.choices[0].text == expected[: expected.index(" it")]
@@ -101,7 +101,7 @@ def test_echo(client, expected):
     assert all(logprob < 0 for logprob in choice.logprobs.token_logprobs[1:])
 
 
-def test_penalties_and_logit_bias_change_the_text(server, client, expected):
+def test_penalties_and_logit_bias_change_the_output(server, client, expected):
     assert complete(client, presence_penalty=1.5, frequency_penalty=1).choices[0].text != expected
     assert complete(client, extra_body={"repetition_penalty": 1.4}).choices[0].text != expected
     _, tokenized = server.post("/tokenize", {"prompt": " LORD", "add_special_tokens": False})
@@ -109,7 +109,7 @@ def test_penalties_and_logit_bias_change_the_text(server, client, expected):
     assert answer.choices[0].text == " LORD LORD LORD"
 
 
-def test_a_conversation_is_gone_on_with(client):
+def test_a_conversation_is_cached(client):
     text = "Deuteronomy 4\n\n"
     for turn in range(3):
         answer = complete(client, text, 24)
@@ -119,7 +119,7 @@ def test_a_conversation_is_gone_on_with(client):
         text += answer.choices[0].text + " And he said"
 
 
-def test_what_was_drafted_can_be_told(client):
+def test_return_tokens_marks_drafted_ones(client):
     choice = complete(client, extra_body={"return_tokens": True}).choices[0]
     tokens = choice.model_extra["tokens"]
     assert "".join(token["text"] for token in tokens) == choice.text

@@ -1,4 +1,4 @@
-"""What is refused, and how the official client hears of it."""
+"""Rejected requests, as the official client sees them."""
 
 import json
 import signal
@@ -57,13 +57,13 @@ def test_a_context_that_is_too_long_has_its_code(client):
     {"temperature": "hot"}, {"prompt": 7}, {"prompt": [1, "a"]}, {"stream": "yes"}, {"logit_bias": {"a": 1}},
     {"max_tokens": 1.5}, {"stop": 4},
 ])
-def test_wrong_types_cannot_be_processed(client, options):
+def test_wrong_types_are_unprocessable(client, options):
     with pytest.raises(openai.UnprocessableEntityError) as error:
         complete(client, **options)
     assert error.value.body["param"] is None or error.value.body["param"].split(".")[0] in options
 
 
-def test_what_is_no_json_is_told(server):
+def test_invalid_json_is_rejected(server):
     for body in (b"", b"{", b'{"prompt": "a"', b"\xff\xfe", b"[" * 10000, b'{"prompt": NaN}'):
         status, answer = server.post("/v1/completions", body)
         assert status == 400 and answer["error"]["message"]
@@ -98,7 +98,7 @@ def test_it_listens_on_ipv6(serve):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
-        pytest.skip("there is no IPv6 here")
+        pytest.skip("IPv6 is not available")
     server = serve("--max-model-len", 256, "--host", "::1")
     assert server.url.startswith("http://[::1]:")
     assert complete(server.client()).choices[0].text
@@ -122,7 +122,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_schemas_hold_nobody_up(server, client, name):
+def test_hostile_schemas_delay_no_other_request(server, client, name):
     body = {"prompt": "Genesis 1\n\n", "max_tokens": 50, "response_format": {
         "type": "json_schema", "json_schema": {"name": "x", "schema": HOSTILE[name]}}}
     answers = []
@@ -148,14 +148,14 @@ def test_hostile_schemas_hold_nobody_up(server, client, name):
         assert all("too large" in answer["error"]["message"] for _, answer in answers)
 
 
-def test_bodies_of_many_keys_are_read(server):
+def test_bodies_with_many_keys_are_accepted(server):
     body = b'{"prompt": "a", ' + b",".join(b'"key %d": 1' % i for i in range(1_000_000)) + b"}"
     begun = time.monotonic()
     assert server.post("/v1/completions", body)[0] == 200
     assert time.monotonic() - begun < 20
 
 
-def test_a_key_is_asked_for(serve):
+def test_an_api_key_is_required(serve):
     server = serve("--max-model-len", 256, "--api-key", "open sesame")
     with pytest.raises(openai.AuthenticationError) as error:
         complete(server.client(api_key="open says me"))
@@ -170,7 +170,7 @@ def test_a_key_is_asked_for(serve):
 
 
 def endless(client):
-    """A stream that has begun and would go on for long."""
+    """A running stream that would go on for long."""
     stream = complete(client, prompt="Genesis 2\n\n", max_tokens=3000, stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))
     return stream
@@ -183,7 +183,7 @@ def wait_until(condition, seconds=60):
         time.sleep(0.01)
 
 
-def test_past_the_queue_is_too_many(serve):
+def test_a_full_queue_is_too_many_requests(serve):
     server = serve("--max-model-len", 4096, "--max-num-seqs", 1, "--max-waiting", 1)
     stream = endless(server.client())
     waiting = threading.Thread(target=lambda: complete(server.client()))
@@ -196,14 +196,14 @@ def test_past_the_queue_is_too_many(serve):
     assert complete(server.client()).choices[0].text
 
 
-def test_who_goes_away_is_cancelled(serve):
+def test_disconnected_clients_are_cancelled(serve):
     server = serve("--max-model-len", 4096, "--max-num-seqs", 4)
     streams = [endless(server.client()) for _ in range(2)]
     wait_until(lambda: server.metrics()["vllm:num_requests_running"] == 2)
     assert server.metrics()["vllm:kv_cache_usage_perc"] > 0
     for stream in streams:
         stream.close()
-    # Without a stream, too.
+    # Also without a stream.
     host, port = server.url.removeprefix("http://").split(":")
     body = json.dumps({"prompt": "Genesis 2\n\n", "max_tokens": 3000, "ignore_eos": True})
     with socket.create_connection((host, int(port))) as connection:
@@ -216,7 +216,7 @@ def test_who_goes_away_is_cancelled(serve):
     assert metrics["vllm:kv_cache_usage_perc"] == 0
 
 
-def test_a_shutdown_finishes_what_is_there(serve):
+def test_a_shutdown_finishes_running_requests(serve):
     server = serve("--max-model-len", 4096)
     client = server.client()
     stream = complete(client, prompt="Genesis 2\n\n", max_tokens=200, stream=True, extra_body={"ignore_eos": True})
@@ -258,7 +258,7 @@ def test_logs_can_be_json(serve):
     (["--max-num-batched-tokens", "5"], "max_num_batched_tokens"),
     (["--host", "256.1.1.1"], "256.1.1.1"),
 ])
-def test_what_cannot_be_is_refused_at_the_start(serve, options, because):
+def test_invalid_options_are_rejected_at_startup(serve, options, because):
     with pytest.raises(RuntimeError) as error:
         serve(*options)
     assert because in str(error.value)

@@ -1,4 +1,4 @@
-"""Flags of `vllm serve` that change what is answered."""
+"""Flags of `vllm serve` that change responses."""
 
 import json
 
@@ -49,8 +49,8 @@ def test_a_published_command_starts(serve):
                    "--tokenizer-mode", "deepseek_v4", "--tool-call-parser", "deepseek_v4", "--enable-auto-tool-choice",
                    "--reasoning-parser", "deepseek_v4", "--max-model-len", "4k", "--disable-log-stats",
                    "--speculative-config.method", "mtp", "--speculative-config.num_speculative_tokens", 2)
-    told = [line for line in server.log if "has no effect" in line or "matches the default" in line]
-    assert len(told) == 11
+    lines = [line for line in server.log if "has no effect" in line or "matches the default" in line]
+    assert len(lines) == 11
     assert json.loads(server.get("/v1/models"))["data"][0]["max_model_len"] == 4000
     assert server.metrics()['vllm:spec_decode_num_accepted_tokens_per_pos_total{position="1"}'] == 0
     assert server.stop() == 0

@@ -1,4 +1,4 @@
-"""What is counted: acceptance as `outrider generate` has it, and as a real Prometheus reads it."""
+"""Metrics: acceptance equals that of `outrider generate`, and Prometheus can read it."""
 
 import concurrent.futures
 import json
@@ -18,29 +18,29 @@ PROMPTS = [f"{book} {chapter}\n\n1 " for book in BOOKS for chapter in range(1, 2
 SPECULATION = ("--speculative-config", '{"method":"mtp","num_speculative_tokens":1}')
 
 
-def write_all(server, prompts, max_tokens):
+def generate_all(server, prompts, max_tokens):
     client = server.client()
 
-    def write(prompt):
+    def complete(prompt):
         return client.completions.create(model="kjv", prompt=prompt, max_tokens=max_tokens, temperature=0).choices[0].text
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        return list(pool.map(write, prompts))
+        return list(pool.map(complete, prompts))
 
 
 def acceptance(before, after):
-    """Accepted and drafted tokens, as `vllm bench serve` reads them from /metrics."""
+    """Accepted and draft tokens, as `vllm bench serve` reads them from /metrics."""
     return tuple(after[name] - before[name] for name in
                  ("vllm:spec_decode_num_accepted_tokens_total", "vllm:spec_decode_num_draft_tokens_total"))
 
 
 def test_vllm_issue_43456(serve, variants):
-    """The artifact as it was saved, without copies of embedding and head under mtp.*: vLLM's loader left the draft head
+    """The artifact as saved, without copies of embedding and head under mtp.*: vLLM's loader left the draft head
     random, and acceptance was 0% without an error."""
     model = variants("w4a16")
     server = serve(*SPECULATION, "--max-model-len", 512, model=model)
     before = server.metrics()
-    texts = write_all(server, PROMPTS, 24)
+    texts = generate_all(server, PROMPTS, 24)
     after = server.metrics()
     assert len(PROMPTS) == 200
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -60,17 +60,17 @@ def test_vllm_issue_43456(serve, variants):
     assert "Avg Draft acceptance rate: " in line and "Per-position acceptance rate: 0." in line
 
 
-def test_a_random_head_shows(serve, variants):
+def test_a_random_head_is_detected(serve, variants):
     server = serve(*SPECULATION, "--max-model-len", 512, model=variants("mtp-head-random"))
     before = server.metrics()
-    texts = write_all(server, PROMPTS[:8], 24)
+    texts = generate_all(server, PROMPTS[:8], 24)
     accepted, drafted = acceptance(before, server.metrics())
     assert drafted > 100 and accepted / drafted < 0.05
     assert texts == [generate(prompt, 24)[0] for prompt in PROMPTS[:8]]
-    # The guard wants 256 drafts before it speaks up.
+    # The guard needs 256 drafts for a verdict.
     assert json.loads(server.get("/health")) == {"status": "ok"}
     assert server.metrics()["outrider:spec_decode_suspect"] == 0
-    write_all(server, PROMPTS[8:24], 24)
+    generate_all(server, PROMPTS[8:24], 24)
     assert server.metrics()["outrider:spec_decode_suspect"] == 1
     health = json.loads(server.get("/health"))
     assert health["status"] == "degraded" and "accepted" in health["reason"]
@@ -79,14 +79,14 @@ def test_a_random_head_shows(serve, variants):
     assert "likely_causes" in warning
 
     strict = serve(*SPECULATION, "--max-model-len", 512, "--fail-on-suspect", model=variants("mtp-head-random"))
-    write_all(strict, PROMPTS[:24], 24)
+    generate_all(strict, PROMPTS[:24], 24)
     with pytest.raises(urllib.error.HTTPError) as error:
         strict.get("/health")
     assert error.value.code == 503 and json.load(error.value)["status"] == "degraded"
 
 
-def test_the_guard_sees_collapse_and_recovery_whenever_they_come(serve, variants):
-    """A random head agrees with the model where a bias leaves one token only."""
+def test_the_guard_detects_collapse_and_recovery_at_any_time(serve, variants):
+    """A random head agrees with the model if a bias leaves only one token."""
     server = serve("--max-model-len", 512, model=variants("mtp-head-random"))
     client = server.client()
 
@@ -94,7 +94,7 @@ def test_the_guard_sees_collapse_and_recovery_whenever_they_come(serve, variants
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda prompt: client.completions.create(model="kjv", prompt=prompt, max_tokens=64, temperature=0,
                                                                    extra_body={"ignore_eos": True}, **bias), PROMPTS[:20]))
-        time.sleep(1.5)  # the log looks once a second
+        time.sleep(1.5)  # acceptance is logged once per second
         suspect = server.metrics()["outrider:spec_decode_suspect"]
         assert json.loads(server.get("/health"))["status"] == ("degraded" if suspect else "ok")
         return suspect
@@ -104,8 +104,8 @@ def test_the_guard_sees_collapse_and_recovery_whenever_they_come(serve, variants
         assert suspect_after() == 1
     assert suspect_after(logit_bias={"300": 100}) == 0
     assert server.stop() == 0
-    told = [line for line in server.log if "first drafts" in line or "accepted again" in line]
-    assert ["WARNING" in line for line in told] == [True, False, True, False]
+    changes = [line for line in server.log if "first drafts" in line or "accepted again" in line]
+    assert ["WARNING" in line for line in changes] == [True, False, True, False]
 
 
 def prometheus_binary():
@@ -113,7 +113,7 @@ def prometheus_binary():
     return shutil.which("prometheus") or (str(unpacked) if unpacked.exists() else None)
 
 
-@pytest.mark.skipif(prometheus_binary() is None, reason="there is no prometheus (Debian's package of that name)")
+@pytest.mark.skipif(prometheus_binary() is None, reason="Prometheus is not installed (Debian: prometheus)")
 def test_a_real_prometheus_answers_the_acceptance_panel(serve, tmp_path):
     server = serve(*SPECULATION, "--max-model-len", 512)
     with socket.socket() as probe:
@@ -141,7 +141,7 @@ def test_a_real_prometheus_answers_the_acceptance_panel(serve, tmp_path):
         end = time.monotonic() + 60
         value = None
         while time.monotonic() < end and not (value and value > 0):
-            write_all(server, PROMPTS[:8], 24)
+            generate_all(server, PROMPTS[:8], 24)
             result = query(panel)
             value = float(result[0]["value"][1]) if result else None
         assert value is not None and 0.4 < value < 1

@@ -1,6 +1,6 @@
-"""Many clients at once, some of them ill-behaved. OUTRIDER_STRESS_SECONDS sets for how long (default 10).
+"""Many concurrent clients, some of them ill-behaved. OUTRIDER_STRESS_SECONDS sets the duration (default 10).
 
-Under ThreadSanitizer (make test-server-tsan) clients and prompts are fewer, and memory is not looked at."""
+Under ThreadSanitizer (make test-server-tsan) there are fewer clients and prompts, and memory is not checked."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from conftest import generate
 
 SECONDS = float(os.environ.get("OUTRIDER_STRESS_SECONDS", "10"))
 CLIENTS = int(os.environ.get("OUTRIDER_STRESS_CLIENTS", "64"))
-CHAPTERS = int(os.environ.get("OUTRIDER_STRESS_CHAPTERS", "8"))  # of four books each: prompts
-GROWTH_MIB = int(os.environ.get("OUTRIDER_STRESS_GROWTH_MIB", "24"))  # of the resident memory, at most; 0: any
+CHAPTERS = int(os.environ.get("OUTRIDER_STRESS_CHAPTERS", "8"))  # chapters of each of four books: prompts
+GROWTH_MIB = int(os.environ.get("OUTRIDER_STRESS_GROWTH_MIB", "24"))  # maximum growth of resident memory; 0: any
 MAX_NUM_SEQS = 16
 MAX_WAITING = 32
 
@@ -42,7 +42,7 @@ class Crowd:
             metrics = self.server.metrics()
             if metrics["vllm:num_requests_running"] > MAX_NUM_SEQS or (
                     metrics["vllm:num_requests_waiting"] > MAX_NUM_SEQS + MAX_WAITING):
-                self.problems.append(f"more than there is room for: {metrics}")
+                self.problems.append(f"more requests than allowed: {metrics}")
             time.sleep(0.2)
         for thread in threads:
             thread.join()
@@ -98,7 +98,7 @@ class Crowd:
         body = choose.choice([b"{", b"[]", b'{"prompt": 3}', b'{"prompt": "a", "n": -1}', b'{"model": "x", "prompt": "a"}'])
         status, answer = self.server.post("/v1/completions", body)
         if status not in (400, 404, 422) or "error" not in answer:
-            self.problems.append(f"{body} was answered {status}")
+            self.problems.append(f"{body} was answered with {status}")
 
     def long_prompt(self, client, choose):
         prompt = " ".join(choose.choice(self.prompts) for _ in range(choose.randrange(20, 90)))
@@ -129,7 +129,7 @@ class Crowd:
         status, answer = self.server.post("/v1/completions", {"prompt": "a", "response_format": {
             "type": "json_schema", "json_schema": {"schema": {"pattern": pattern}}}})
         if status != 400 or "too many states" not in answer["error"]["message"]:
-            self.problems.append(f"{pattern} was answered {status}: {answer}")
+            self.problems.append(f"{pattern} was answered with {status}: {answer}")
 
 
 def test_a_crowd_is_served(serve):
@@ -138,7 +138,7 @@ def test_a_crowd_is_served(serve):
     prompts = [f"{book} {chapter}\n\n" for book in ("Genesis", "Exodus", "Job", "Psalms") for chapter in range(1, CHAPTERS + 1)]
     expected = {prompt: generate(prompt, 16)[0] for prompt in prompts}
     if GROWTH_MIB:
-        # Memory has its size once all sequences have been full and every thread has worked.
+        # Memory reaches its size once all sequences have been full and every thread has worked.
         Crowd(server, expected, max(SECONDS / 3, 3)).run()
         fill = [threading.Thread(target=lambda: server.client().completions.create(
             model="kjv", prompt="Genesis 2\n\n", max_tokens=1000, temperature=1, extra_body={"ignore_eos": True}))

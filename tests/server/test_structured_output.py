@@ -1,4 +1,4 @@
-"""response_format and tool_choice through the official client: what comes is what was asked for."""
+"""response_format and tool_choice through the official client: the output satisfies them."""
 
 import json
 
@@ -50,7 +50,7 @@ def check(text):
 
 @pytest.fixture(scope="module")
 def greedy():
-    return {}  # what other numbers of drafts gave
+    return {}  # outputs with other numbers of draft tokens
 
 
 @pytest.mark.parametrize("temperature", [0, 0.7, 1.5])
@@ -65,7 +65,7 @@ def test_the_schema_is_satisfied(speculating, greedy, temperature):
         assert greedy.setdefault("schema", text) == text
 
 
-def test_streams_give_the_same(client):
+def test_streams_have_the_same_output(client):
     options = {"response_format": json_schema(SCHEMA), "temperature": 0}
     whole = ask(client, **options).choices[0].message.content
     chunks = ask(client, stream=True, **options)
@@ -113,8 +113,8 @@ def test_a_named_function_is_called(client):
         assert isinstance(arguments["book"], str) and 1 <= arguments["chapter"] <= 150
 
 
-def test_reasoning_is_free_and_what_follows_is_not(client):
-    # The bundled model thinks on and on; </think> is made likely.
+def test_only_the_answer_after_reasoning_is_constrained(client):
+    # The bundled model would reason forever; this makes </think> likely.
     think_end = 2046
     answer = ask(client, response_format=json_schema(SCHEMA), temperature=0.5,
                  logit_bias={str(think_end): 14}, extra_body={"chat_template_kwargs": {"thinking": True}})
@@ -133,7 +133,7 @@ def test_reasoning_is_free_and_what_follows_is_not(client):
     ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "other"}}}, ["other"]),
     ({"tools": TOOLS, "tool_choice": "always"}, ["tool_choice"]),
 ])
-def test_what_is_not_supported_is_named(client, options, said):
+def test_errors_name_unsupported_fields(client, options, said):
     with pytest.raises(openai.BadRequestError) as error:
         ask(client, **options)
     assert all(each in error.value.message for each in said), error.value.message

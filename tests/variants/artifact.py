@@ -1,4 +1,4 @@
-"""A checkpoint in memory that variants are made of."""
+"""A checkpoint in memory, from which variants are made."""
 
 import copy
 import json
@@ -18,8 +18,8 @@ class Artifact:
     tensors: Tensors
     side_files: dict[str, str] = field(default_factory=dict)
     shards: int = 3
-    files: dict[str, str] | None = None  # a file for each tensor, where shards of one size will not do
-    damage: Callable[[Path], None] | None = None  # what happens to the written directory
+    files: dict[str, str] | None = None  # the file of each tensor, if shards of equal size will not do
+    damage: Callable[[Path], None] | None = None  # applied to the written directory
 
     @staticmethod
     def read(directory: Path) -> "Artifact":

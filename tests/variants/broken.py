@@ -1,4 +1,4 @@
-"""Every row of the catalogue of artifacts that go wrong, made of the bundled model; the row's number in parentheses."""
+"""Every row of the catalogue of faulty artifacts, made from the bundled model; the row's number is in parentheses."""
 
 import json
 import os
@@ -22,13 +22,13 @@ FP8_LINEAR = "layers.1.attn.wq_a"
 
 @dataclass
 class Broken:
-    """How it is made, the finding it must have, what the finding must name, and check's exit status."""
+    """The function that makes it, the expected finding, a name in the finding, and check's exit status."""
 
     make: Callable[[Artifact, Parameters], Artifact]
     code: str
     names: str
     status: int
-    data: bool = False  # only values show it
+    data: bool = False  # visible only in values
     reference: bool | str = False  # compared with the sound original, or with the sound variant of this name
 
 
@@ -245,7 +245,7 @@ def mtp_head_random(base, parameters):
 
 
 def moved(name: str, value: np.ndarray, share: float) -> Tensor:
-    """Values that further training has moved by a share of their spread."""
+    """Values that further training has changed by a fraction of their spread."""
     noise = uniform(f"training of {name}", value.shape) * np.float32(3**0.5 * share) * value.std()
     return forms.bf16(value + noise)
 
@@ -566,7 +566,7 @@ GATE_UP = "model.layers.3.mlp.experts.gate_up_proj"
 
 
 def stack_changed(base: Artifact, parameters: Parameters, name: str, change: Callable[[np.ndarray], object]) -> Artifact:
-    """Stacked experts as save_pretrained writes them, of which one stack goes through `change`, in place or returned."""
+    """Stacked experts as save_pretrained writes them; `change` modifies one stack, or returns a new one."""
     out = sound.huggingface_saved(base, parameters)
     values = forms.values(out.tensors[name]).copy()
     result = change(values)
@@ -616,7 +616,7 @@ def stack_transposed(base, parameters):
 
 
 def beside_bf16(name: str, what: str):
-    """Stacks against a source with one tensor an expert. (1: save_pretrained dropped the MTP block, too.)"""
+    """Stacks compared with a source that has one tensor per expert. (1: save_pretrained dropped the MTP block, too.)"""
     return variant(name, "OUT082", what, 1, reference="bf16")
 
 

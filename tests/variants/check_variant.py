@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs `outrider check` on one variant and compares its verdict with how the variant was made. Exit status 0: as made."""
+"""Runs `outrider check` on one variant and compares its findings with the expected ones. Exit status 0: as expected."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from trained import TRAINED
 
 FAULTY = BROKEN | FOREIGN | TRAINED
 
-# What sound variants may have beside notes that every model of this kind has.
+# Additional findings that sound variants may have.
 EXPECTED_WARNINGS = {
     "w4a16": {"OUT061"},
     "w4a16-aliases": {"OUT061"},
@@ -24,7 +24,7 @@ EXPECTED_WARNINGS = {
     "wrapped": {"OUT055"},
     "checkpointed": {"OUT055"},
 }
-# Issue 43456: without copies of its own, the MTP head is a note; with them there is none.
+# Issue 43456: without copies, the MTP head is a note; with copies there is none.
 SHARES_HEAD = "OUT050"
 WITH_COPIES = {"v3-names", "w4a16-aliases", "nvfp4"}
 
@@ -53,13 +53,13 @@ def problems_of_sound(name: str, report: dict) -> list[str]:
         if f["severity"] in ("error", "warning") and f["code"] not in allowed
     ]
     if not report["complete"]:
-        out.append("it is not complete")
+        out.append("it is incomplete")
     missing = allowed - {f["code"] for f in report["findings"]}
-    out += [f"{code} was expected" for code in sorted(missing)]
+    out += [f"{code} is missing" for code in sorted(missing)]
     shares = any(f["code"] == SHARES_HEAD for f in report["findings"])
     has_mtp = report["drafter"]["kind"] == "mtp"
     if has_mtp and shares == (name in WITH_COPIES):
-        out.append(f"{SHARES_HEAD} is {'there' if shares else 'not there'}")
+        out.append(f"{SHARES_HEAD} is {'present' if shares else 'missing'}")
     return out
 
 
@@ -68,7 +68,7 @@ def problems_of_broken(name: str, report: dict) -> list[str]:
     found = [f for f in report["findings"] if f["code"] == variant.code]
     out = []
     if not found:
-        out.append(f"{variant.code} was not found")
+        out.append(f"{variant.code} is missing")
     elif not any(names_it(f, variant.names) for f in found):
         out.append(f"{variant.names} is not named")
     if report["exit_status"] != variant.status:
@@ -77,21 +77,21 @@ def problems_of_broken(name: str, report: dict) -> list[str]:
 
 
 def problems_of_foreign(name: str, report: dict) -> list[str]:
-    """The form is told once, and nothing that follows from it."""
+    """The form is reported once, and nothing that follows from it."""
     out = problems_of_broken(name, report)
     allowed = ("OUT00", "OUT01", "OUT02", "OUT051", "OUT058")
     out += [f"{f['code']} follows from the form" for f in report["findings"] if not f["code"].startswith(allowed)]
     if sum(f["code"] == FOREIGN[name].code for f in report["findings"]) > 1:
-        out.append("it is told more than once")
+        out.append("it is reported more than once")
     if "random" in json.dumps([f["effect"] for f in report["findings"]]):
-        out.append("values are said to be random")
+        out.append("values are called random")
     return out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("outrider", type=Path)
-    parser.add_argument("variants", type=Path, help="what make_variants.py wrote")
+    parser.add_argument("variants", type=Path, help="directory written by make_variants.py")
     parser.add_argument("name")
     args = parser.parse_args()
 
@@ -105,14 +105,14 @@ def main() -> None:
         problems = problems_of_foreign(args.name, report)
     else:
         problems = problems_of_sound(args.name, report) if variant is None else problems_of_broken(args.name, report)
-    # Whatever form they are stored in, the values are those of the release, as far as rounding goes.
+    # Whatever their storage form, the values are those of the release, up to rounding.
     if variant is None and not args.name.startswith("random-"):
         beside = check(args.outrider, args.variants / args.name, ["--reference", args.variants / "official"])
         problems += [f"beside the release: {f['message']}" for f in beside["findings"] if f["code"] == "OUT082"]
     if problems:
         listed = "\n".join(f"  {f['code']} {f['severity']}: {f['message']}" for f in report["findings"])
         sys.exit(f"{args.name}: {'; '.join(problems)}\nfindings:\n{listed}")
-    print(f"{args.name}: as it was made ({', '.join(f['code'] for f in report['findings'])})")
+    print(f"{args.name}: as expected ({', '.join(f['code'] for f in report['findings'])})")
 
 
 if __name__ == "__main__":

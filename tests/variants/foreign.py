@@ -1,4 +1,4 @@
-"""Artifacts in forms of other engines, sound for those: check must name the form, and nothing else may touch them."""
+"""Sound artifacts in other engines' formats: check must name the format, and no command may change them."""
 
 import json
 import re
@@ -20,7 +20,7 @@ CODE, STATUS = "OUT029", 1
 
 @dataclass
 class Foreign:
-    """How it is made, and what the finding must name."""
+    """The function that makes it, and a name in the finding."""
 
     make: Callable[[Artifact, Parameters], Artifact]
     names: str
@@ -42,7 +42,7 @@ def variant(name: str, names: str):
 
 
 def stored(base: Artifact, parameters: Parameters, rules: list[tuple[re.Pattern, Form]], quantization) -> Artifact:
-    """BF16 but for what the rules say."""
+    """BF16 except as the rules say."""
     out = sound.bf16(base, parameters)
     out.tensors = sound.store(parameters, rules)
     if quantization:
@@ -71,7 +71,7 @@ def four_bit_groups(w: np.ndarray, group: int = GROUP) -> tuple[np.ndarray, np.n
 
 
 def words(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Codes along the last axis, the first in the lowest bits of a word."""
+    """Packs codes along the last axis, the first in the lowest bits of a word."""
     per_word = 32 // bits
     grouped = codes.reshape(*codes.shape[:-1], -1, per_word).astype(np.uint64)
     return (grouped << (np.uint64(bits) * np.arange(per_word, dtype=np.uint64))).sum(-1).astype(np.uint32)

@@ -1,4 +1,4 @@
-"""The storage forms of docs/storage-forms.md, both ways: fp32 values <-> tensors."""
+"""The storage forms of docs/storage-forms.md, in both directions: fp32 values <-> tensors."""
 
 import re
 
@@ -23,7 +23,7 @@ E4M3_TABLE = _e4m3_table()
 
 
 def bf16_bits(x: np.ndarray) -> np.ndarray:
-    """The nearest BF16, ties to even; x is finite."""
+    """Rounds to the nearest BF16, ties to even; x must be finite."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
@@ -33,7 +33,7 @@ def from_bf16(bits: np.ndarray) -> np.ndarray:
 
 
 def e4m3_codes(x: np.ndarray) -> np.ndarray:
-    """The nearest E4M3 code, ties to even, past the largest value the largest."""
+    """Rounds to the nearest E4M3 code, ties to even, saturating."""
     a = np.minimum(np.abs(x), FP8_MAX)
     _, exponent = np.frexp(a)
     step = np.ldexp(np.float32(1), np.maximum(exponent - 1, -6) - 3)
@@ -42,7 +42,7 @@ def e4m3_codes(x: np.ndarray) -> np.ndarray:
 
 
 def fp4_codes(x: np.ndarray) -> np.ndarray:
-    """The nearest e2m1 code, ties to even, past 6 the code of 6."""
+    """Rounds to the nearest e2m1 code, ties to even, saturating at 6."""
     a = np.minimum(np.abs(x), FP4_MAX)
     step = np.where(a < 2, np.float32(0.5), np.where(a < 4, np.float32(1), np.float32(2)))
     codes = np.searchsorted(FP4_VALUES, np.rint(a / step) * step).astype(np.uint8)
@@ -92,7 +92,7 @@ def widened_blocks(scale: np.ndarray, shape: tuple[int, ...], block: int) -> np.
     return scale.repeat(block, 0)[: shape[0]].repeat(block, 1)[:, : shape[1]]
 
 
-# Each of these: the tensors of a linear X [out, in], by the name after "X.".
+# Each of these returns the tensors of a linear X [out, in], by the name after "X.".
 
 
 def plain_bf16(w: np.ndarray) -> Tensors:

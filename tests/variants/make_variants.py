@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes variants of the bundled model, and models of other shapes with random weights, for tests.
+"""Creates variants of the bundled model, and models of other shapes with random weights, for tests.
 
 Five kinds: sound ones (every storage form and naming), broken ones (every row of the catalogue of artifacts that go
 wrong), trained ones (broken ones whose values no release has), foreign ones (forms of other engines) and random ones
@@ -66,18 +66,18 @@ class Maker:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, nargs="?", help="gets a directory for each variant")
-    parser.add_argument("names", nargs="*", help="which; default all")
-    parser.add_argument("--model", type=Path, default=BUNDLED, help="the checkpoint they are made of")
-    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("output", type=Path, nargs="?", help="output directory, with a subdirectory per variant")
+    parser.add_argument("names", nargs="*", help="names of variants; default: all")
+    parser.add_argument("--model", type=Path, default=BUNDLED, help="source checkpoint")
+    parser.add_argument("--list", action="store_true", help="print the names and exit")
     args = parser.parse_args()
     if args.list:
         print("\n".join(all_names()))
         return
     if args.output is None:
-        parser.error("name a directory for the output, or use --list")
+        parser.error("give an output directory, or use --list")
     if unknown := sorted(set(args.names) - set(all_names())):
-        sys.exit(f"make_variants.py: no variant is called {', '.join(unknown)}; --list names them all")
+        sys.exit(f"make_variants.py: unknown variants {', '.join(unknown)}; --list prints all names")
     maker = Maker(args.model)
     for name in args.names or all_names():
         maker.make(name).write(args.output / name)

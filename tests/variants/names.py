@@ -1,4 +1,4 @@
-"""Official parameter names -> what save_pretrained writes."""
+"""Official parameter names -> save_pretrained's names."""
 
 import re
 

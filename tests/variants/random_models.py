@@ -1,4 +1,4 @@
-"""Models of many shapes with random parameters, the same on every machine and with every version of numpy."""
+"""Models of many shapes with random parameters, identical on every machine and with every version of numpy."""
 
 import zlib
 
@@ -101,7 +101,7 @@ def config_of(shape: str) -> dict:
 
 
 def hashes(config: dict, layer: int) -> bool:
-    """Whether the layer's experts are chosen by token id."""
+    """Whether the layer is hash-routed."""
     types = config.get("mlp_layer_types")
     return types[layer] == "hash_moe" if types else layer < config["num_hash_layers"]
 
@@ -174,7 +174,7 @@ def _block(c: dict, layer: int, hashes: bool) -> dict[str, tuple[int, ...]]:
 
 
 def uniform(name: str, shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
-    """In [-1, 1), from a counter (splitmix64) that starts at the name's checksum."""
+    """Random numbers in [-1, 1), from a counter (splitmix64) seeded with the name's checksum."""
     count = int(np.prod(shape))
     with np.errstate(over="ignore"):
         z = np.uint64(seed * 2**40 + zlib.crc32(name.encode())) * np.uint64(0x9E3779B97F4A7C15)
@@ -186,7 +186,7 @@ def uniform(name: str, shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
 
 
 def parameter(name: str, shape: tuple[int, ...], config: dict) -> np.ndarray:
-    """None at a value that would hide its part in the result."""
+    """A random parameter; none has a value that would hide its effect on the result."""
     u = uniform(name, shape)
     leaf = name.split(".")[-1]
     if leaf == "tid2eid":
@@ -197,7 +197,7 @@ def parameter(name: str, shape: tuple[int, ...], config: dict) -> np.ndarray:
     if leaf.startswith("hc_"):
         if leaf.endswith("_scale"):
             return np.float32(0.5) + np.float32(0.25) * u
-        # Streams must stay apart: the mixing starts near the identity.
+        # Streams must stay distinct: the mixing starts near the identity.
         s = config["hc_mult"]
         base = np.zeros(shape, np.float32)
         if leaf.endswith("_base") and shape[0] > s:
@@ -210,8 +210,8 @@ def parameter(name: str, shape: tuple[int, ...], config: dict) -> np.ndarray:
     if name == "embed.weight":
         return u
     u = u * np.float32((3.0 / shape[-1]) ** 0.5)
-    # As in a trained model, one sublayer changes the streams little, and routing is seldom close; else rounding alone
-    # would decide what comes out.
+    # As in a trained model, one sublayer changes the streams little, and routing is seldom close; otherwise rounding
+    # alone would determine the result.
     if leaf == "weight" and name.split(".")[-2] in ("wo_b", "w2"):
         return np.float32(0.25) * u
     return np.float32(3) * u if name.endswith("gate.weight") else u

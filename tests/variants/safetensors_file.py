@@ -1,4 +1,4 @@
-"""Safetensors files and checkpoint directories as raw bytes, with numpy alone."""
+"""Safetensors files and checkpoint directories as raw bytes, using only numpy."""
 
 import json
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def read_checkpoint(directory: Path) -> Tensors:
 
 
 def shard_names(tensors: Tensors, shards: int) -> dict[str, str]:
-    """A file for each tensor: files of about the same size, the order kept."""
+    """Assigns each tensor a file: files of about the same size, in order."""
     total, before, files = sum(len(t.data) for t in tensors.values()), 0, {}
     for name, t in tensors.items():
         shard = min(before * shards // max(total, 1), shards - 1)
@@ -70,7 +70,7 @@ def shard_names(tensors: Tensors, shards: int) -> dict[str, str]:
 
 
 def write_checkpoint(directory: Path, tensors: Tensors, files: dict[str, str]) -> None:
-    """Files as `files` distributes the tensors, and their index."""
+    """Writes the files that `files` assigns tensors to, and their index."""
     for file in sorted(set(files.values())):
         write_file(directory / file, {name: t for name, t in tensors.items() if files[name] == file})
     write_index(directory, tensors, files)

@@ -1,4 +1,4 @@
-"""Sound variants: the model in every storage form and naming that people publish."""
+"""Sound variants: the model in every storage form and naming in use."""
 
 import json
 import re
@@ -17,14 +17,14 @@ Form = Callable[[np.ndarray], Tensors]
 
 
 def plain(name: str, value: np.ndarray) -> Tensors:
-    """As releases store what they do not quantise."""
+    """As in releases, for parameters that are not quantised."""
     if value.dtype.kind == "i":
         return {name: forms.tensor("I64", value)}
     return {name: forms.f32(value) if FLOAT32.search(name) else forms.bf16(value)}
 
 
 def store(parameters: Parameters, rules: list[tuple[re.Pattern, Form]]) -> Tensors:
-    """Each parameter by the first rule that matches its name, or plain."""
+    """Stores each parameter by the first rule that matches its name, or plain."""
     out: Tensors = {}
     for name, value in parameters.items():
         form = next((f for pattern, f in rules if pattern.search(name)), None)
@@ -69,14 +69,14 @@ def float32(base: Artifact, parameters: Parameters) -> Artifact:
 
 
 def huggingface(base: Artifact, parameters: Parameters) -> Artifact:
-    """save_pretrained's names, one tensor an expert, the MTP block kept."""
+    """save_pretrained's names, one tensor per expert, with the MTP block."""
     out = bf16(base, parameters)
     out.tensors = {hugging_face(name): t for name, t in out.tensors.items()}
     return out
 
 
 def huggingface_saved(base: Artifact, parameters: Parameters) -> Artifact:
-    """What save_pretrained itself leaves: stacked experts, no MTP block."""
+    """As written by save_pretrained itself: stacked experts, no MTP block."""
     out = bf16(base, parameters)
     out.config["num_nextn_predict_layers"] = 0
     out.config["compress_ratios"] = out.config["compress_ratios"][: out.config["num_hidden_layers"]]
@@ -103,7 +103,7 @@ def stacked(tensors: Tensors, parameters: Parameters) -> Tensors:
 
 
 def v3_names(base: Artifact, parameters: Parameters) -> Artifact:
-    """The MTP block as DeepSeek-V3 names it: a further layer, with its own head and embedding."""
+    """The MTP block named as in DeepSeek-V3: a further layer, with its own head and embedding."""
     out = bf16(base, parameters)
     layer = base.config["num_hidden_layers"]
     renamed = {}
@@ -121,7 +121,7 @@ def v3_names(base: Artifact, parameters: Parameters) -> Artifact:
 
 
 def with_aliases(tensors: Tensors, head: Tensor) -> Tensors:
-    """The repair that vLLM issue 43456 asks for."""
+    """The repair published for vLLM issue 43456."""
     return tensors | {"mtp.0.head.weight": head, "mtp.0.emb.tok_emb.weight": tensors["embed.weight"]}
 
 
@@ -189,7 +189,7 @@ def nvfp4(base: Artifact, parameters: Parameters) -> Artifact:
 
 
 def nvfp4_modelopt(base: Artifact, parameters: Parameters) -> Artifact:
-    """nvidia's: NVFP4 experts beside the release's other forms, the MTP block as released."""
+    """NVIDIA's: NVFP4 experts, everything else including the MTP block as released."""
     out = base.copy()
     rest = [(p, forms.fp8_block) for p in (ATTENTION, INDEXER, SHARED)]
     out.tensors = store(parameters, [(main_only(EXPERT), forms.nvfp4_modelopt), (EXPERT, forms.mxfp4), *rest])
@@ -217,7 +217,7 @@ NVFP4_WEIGHTS = {"dynamic": False, "group_size": 16, "num_bits": 4, "type": "flo
 
 
 def nvfp4_nvidia(base: Artifact, parameters: Parameters) -> Artifact:
-    """The same tensors, described as NVIDIA's releases are: the release's method, globs, and a file of modelopt's."""
+    """The same tensors, described as in NVIDIA's releases: the release's method, globs, and modelopt's file."""
     out = nvfp4_modelopt(base, parameters)
     layers = [f"layers.{i}.ffn.experts" for i in range(base.config["num_hidden_layers"])]
     modelopt = {
@@ -244,7 +244,7 @@ def nvfp4_nvidia(base: Artifact, parameters: Parameters) -> Artifact:
 
 
 def kv_scales(base: Artifact, parameters: Parameters) -> Artifact:
-    """The release with scales of a quantised KV cache, as calibration leaves them."""
+    """The release with scales of a quantised KV cache, as written by calibration."""
     out = base.copy()
     for layer in range(base.config["num_hidden_layers"]):
         for name in ("k_scale", "v_scale"):
@@ -255,7 +255,7 @@ def kv_scales(base: Artifact, parameters: Parameters) -> Artifact:
 
 
 def fp8(base: Artifact, parameters: Parameters) -> Artifact:
-    """V4-Flash-Base's: FP8 experts too, F32 scales, a head of the MTP block's own."""
+    """V4-Flash-Base's: FP8 experts too, F32 scales, and the MTP block's own head."""
     out = base.copy()
     rules = [(p, fp8_with("scale", "F32")) for p in (EXPERT, ATTENTION, INDEXER, SHARED)]
     out.tensors = store(parameters, rules)
@@ -278,7 +278,7 @@ def with_experts(tensors: Tensors, keep: int) -> Tensors:
 
 
 def pruned(base: Artifact, parameters: Parameters) -> Artifact:
-    """Fewer experts (as REAP leaves them), config and routing tables in agreement."""
+    """Fewer experts (as with REAP), with matching config and routing tables."""
     keep = base.config["n_routed_experts"] - 2
     out = base.copy()
     out.config["n_routed_experts"] = keep
@@ -293,7 +293,7 @@ def pruned(base: Artifact, parameters: Parameters) -> Artifact:
 
 
 def scattered(base: Artifact, parameters: Parameters) -> Artifact:
-    """Experts spread over several files of unusual names: odd, and sound."""
+    """Experts spread over several files with unusual names: odd, but sound."""
     out = base.copy()
     out.files = {name: f"model-{i % 5:05d}.safetensors" for i, name in enumerate(out.tensors)}
     return out

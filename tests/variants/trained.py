@@ -1,4 +1,4 @@
-"""Artifacts that were trained after the release and then saved badly: their values are the only copy."""
+"""Artifacts trained after the release and then saved badly: their values are the only copy."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from random_models import Parameters
 
 @dataclass
 class Trained(Broken):
-    """A broken artifact whose values no release has, and what it may take from one."""
+    """A broken artifact whose values no release has, and what repair may take from one."""
 
     lacking: tuple[str, ...] = ()  # patterns of names that it does not have in any form
 
@@ -32,7 +32,7 @@ def variant(name: str, code: str, names: str, status: int, **options):
 
 
 def trained(parameters: Parameters) -> Parameters:
-    """Every value a few percent larger, tables excepted: more than a lost bit of precision, less than any check sees."""
+    """Every value a few percent larger, except tables: more than a lost bit of precision, less than any check detects."""
     return {n: v if v.dtype.kind == "i" else v * np.float32(1.0625) for n, v in parameters.items()}
 
 
@@ -56,7 +56,7 @@ def mtp_quantised(base, parameters):
 
 @variant("trained-under-another-name", "OUT030", "attn.q_norm", 1)
 def under_another_name(base, parameters):
-    """A rename that nobody knows: the trained norm is there, and nothing says that it is q_norm."""
+    """An unknown rename: the trained norm is present, but nothing shows that it is q_norm."""
     out = sound.bf16(base, trained(parameters))
     out.tensors = {n.replace("attn.q_norm.", "attn.query_layernorm."): t for n, t in out.tensors.items()}
     return out
@@ -83,7 +83,7 @@ def exploded(base, parameters):
 
 @variant("trained-hash-table-cast", "OUT062", "tid2eid", 1)
 def hash_table_cast(base, parameters):
-    """Another routing than the release's, cast to BF16."""
+    """Routing that differs from the release's, cast to BF16."""
     out = sound.bf16(base, parameters)
     experts = base.config["n_routed_experts"]
     tables = {n: (v + 1) % experts for n, v in parameters.items() if n.endswith("tid2eid")}
@@ -93,7 +93,7 @@ def hash_table_cast(base, parameters):
 
 @variant("trained-pruned-without-an-expert", "OUT030", "layers.2.ffn.experts.3", 1)
 def pruned_without_an_expert(base, parameters):
-    """Pruned from the front, so that its experts have other numbers than the release's; one is lost."""
+    """Pruned from the front, so that expert numbers differ from the release's; one expert is lost."""
     keep = base.config["n_routed_experts"] - 2
     out = sound.pruned(base, parameters)
     shifted = {}
@@ -109,7 +109,7 @@ def pruned_without_an_expert(base, parameters):
 
 @variant("trained-beside-the-stale", "OUT037", "lm_head.weight", 1)
 def beside_the_stale(base, parameters):
-    """The release's head was left beside the trained one, under its own name."""
+    """The release's head is stored beside the trained one, under its own name."""
     out = sound.bf16(base, trained(parameters))
     out.tensors["lm_head.weight"] = out.tensors["head.weight"]
     out.tensors["head.weight"] = base.tensors["head.weight"]

@@ -1,4 +1,4 @@
-"""Sound variants as transformers' save_pretrained writes them; `training/tests` holds the names against the real thing."""
+"""Sound variants as written by transformers' save_pretrained; `training/tests` compares the names with transformers."""
 
 import re
 
@@ -15,7 +15,7 @@ LAYER_TYPES = {0: "sliding_attention", 4: "compressed_sparse_attention", 128: "h
 
 
 def saved_config(config: dict) -> dict:
-    """transformers' own fields in the place of the releases'."""
+    """transformers' own fields instead of the releases'."""
     layers, hashed = config["num_hidden_layers"], config["num_hash_layers"]
     rotary = config["qk_rope_head_dim"] / config["head_dim"]
     gone = ("compress_ratios", "num_hash_layers", "rope_scaling", "torch_dtype")
@@ -43,12 +43,12 @@ def without_mtp(tensors: Tensors) -> Tensors:
 
 
 def in_saved_dtypes(tensors: Tensors, parameters: Parameters) -> Tensors:
-    """BF16, but for the norms, which transformers keeps in FP32."""
+    """BF16, except the norms, which transformers keeps in FP32."""
     return {n: forms.f32(parameters[n]) if n.endswith("norm.weight") else t for n, t in tensors.items()}
 
 
 def saved_name(name: str) -> str:
-    """Of a model that was loaded under official names."""
+    """The name in a model that was loaded with official names."""
     if name.startswith("head."):
         return name
     if re.match(r"embed\.|hc_head_", name):
@@ -57,7 +57,7 @@ def saved_name(name: str) -> str:
 
 
 def saved_again_name(name: str) -> str:
-    """Of a model that was loaded under Hugging Face's names."""
+    """The name in a model that was loaded with Hugging Face's names."""
     return name if name == "model.norm.weight" else name.replace(".kv_norm.", ".norm.")
 
 
@@ -77,14 +77,14 @@ def transformers_saved_again(base: Artifact, parameters: Parameters) -> Artifact
 
 
 def transformers_saved_with_mtp(base: Artifact, parameters: Parameters) -> Artifact:
-    """The MTP block of the release copied into what was saved, under the release's names."""
+    """As saved, with the MTP block of the release added under the release's names."""
     out = transformers_saved(base, parameters)
     out.tensors |= {n: t for n, t in sound.bf16(base, parameters).tensors.items() if n.startswith("mtp.")}
     return out
 
 
 def transformers_saved_quantised(base: Artifact, parameters: Parameters) -> Artifact:
-    """save_original_format=False of the release as it is: FP8, and FP4 in stacks of all experts."""
+    """The release saved with save_original_format=False: FP8, and FP4 in stacks of all experts."""
     out = base.copy()
     out.config = saved_config(base.config)
     out.tensors = {}
@@ -112,7 +112,7 @@ def transformers_saved_quantised(base: Artifact, parameters: Parameters) -> Arti
 
 
 def transformers_config(base: Artifact, parameters: Parameters) -> Artifact:
-    """The release's tensors; config.json as the branch of transformers that keeps the MTP block writes it."""
+    """The release's tensors, with config.json as written by the branch of transformers that keeps the MTP block."""
     out = base.copy()
     out.config = saved_config(base.config)
     out.config["layer_types"].append("sliding_attention")
@@ -121,7 +121,7 @@ def transformers_config(base: Artifact, parameters: Parameters) -> Artifact:
 
 
 def hc_head_dotted(base: Artifact, parameters: Parameters) -> Artifact:
-    """MLX conversions spell the three tensors of the mHC head with a dot and without hc_."""
+    """As in MLX conversions, the three tensors of the mHC head are spelt with a dot and without hc_."""
     out = sound.bf16(base, parameters)
     dotted = {n: re.sub(r"hc_head\.hc_", "hc_head.", hugging_face(n)) for n in out.tensors}
     out.tensors = {dotted[n] if n.startswith("hc_head_") else hugging_face(n): t for n, t in out.tensors.items()}
@@ -136,7 +136,7 @@ def wrapped(base: Artifact, parameters: Parameters) -> Artifact:
 
 
 def checkpointed(base: Artifact, parameters: Parameters) -> Artifact:
-    """Saved from under activation checkpointing, which wraps every layer; the MTP block as mtp.layers.N."""
+    """Saved with activation checkpointing, which wraps every layer; the MTP block as mtp.layers.N."""
     out = sound.bf16(base, parameters)
     names = {n: re.sub(r"^(layers\.\d+)\.", r"\1._checkpoint_wrapped_module.", n) for n in out.tensors}
     out.tensors = {re.sub(r"^mtp\.0\.", "mtp.layers.0.", names[n]): t for n, t in out.tensors.items()}

@@ -1,4 +1,4 @@
-// A program that uses the installed library: checks a checkpoint, and names the next token after one.
+// A program that uses the installed library: checks a checkpoint and prints the next token.
 
 #include <outrider/binding/open_plan.h>
 #include <outrider/decoding/decoder.h>
