@@ -175,7 +175,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
     }
     if (f.tensors.size() > kPatternsShown)
       out += fmt::format("      and {} more patterns (--json lists them)\n", f.tensors.size() - kPatternsShown);
-    out += wrap(fmt::format("If unnoticed: {}", kind.effect), width, "    ");
+    out += wrap(fmt::format("Effect: {}", kind.effect), width, "    ");
     out += wrap(fmt::format("Remedy: {}", f.remedy_text()), width, "    ");
   }
   const int status = report.exit_status(strict);
