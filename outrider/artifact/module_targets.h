@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "outrider/binding/storage_form.h"
+#include "outrider/storage_forms/storage_form.h"
 
 namespace outrider {
 

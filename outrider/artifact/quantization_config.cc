@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -52,7 +51,7 @@ Survey survey(const BindingReport& binding) {
     const std::size_t experts = expert ? name.rfind(".experts.") : std::string::npos;
     const std::string_view holder =
         experts == std::string::npos ? module : module.substr(0, experts + std::string_view(".experts").size());
-    const ModuleForm form{b.form, b.form == StorageForm::kPlain ? 0 : b.group_size};
+    const ModuleForm form{b.form, b.group_size};
     if (b.part == ExpertPart::kNone) out.targets.add(module, form);
     const bool either = parameter.slot == Slot::kWoA || parameter.slot == Slot::kEProj ||
                         parameter.slot == Slot::kHProj || parameter.slot == Slot::kMainProj;
@@ -72,46 +71,29 @@ Survey survey(const BindingReport& binding) {
   return out;
 }
 
-std::string format_of(ModuleForm form) {
-  switch (form.form) {
-    case StorageForm::kW4A16:
-      return "pack-quantized";
-    case StorageForm::kNvfp4:
-    case StorageForm::kNvfp4Modelopt:
-      return "nvfp4-pack-quantized";
-    case StorageForm::kMxfp4:
-      return "mxfp4-pack-quantized";
-    default:
-      return "float-quantized";
-  }
+const FormDescription& description_of(ModuleForm form) {
+  return storage_form(form.form).description;
 }
 
 // compressed-tensors' QuantizationArgs for the weights of a form.
 ordered_json weights_of(ModuleForm form) {
-  ordered_json out = {{"num_bits", form.form == StorageForm::kFp8Block ? 8 : 4},
-                      {"type", form.form == StorageForm::kW4A16 ? "int" : "float"},
+  const QuantizationArgs& args = description_of(form).weights;
+  ordered_json out = {{"num_bits", args.num_bits},
+                      {"type", args.type},
                       {"symmetric", true},
-                      {"dynamic", false}};
-  switch (form.form) {
-    case StorageForm::kFp8Block:
-      out["strategy"] = "block";
-      out["block_structure"] = {128, 128};
-      break;
-    case StorageForm::kNvfp4:
-    case StorageForm::kNvfp4Modelopt:
-      out["strategy"] = "tensor_group";
-      out["group_size"] = form.group_size;
-      break;
-    default:
-      out["strategy"] = "group";
-      out["group_size"] = form.group_size;
+                      {"dynamic", false},
+                      {"strategy", args.strategy}};
+  if (storage_form(form.form).grid == ScaleGrid::kBlocks) {
+    out["block_structure"] = {128, 128};
+  } else {
+    out["group_size"] = form.group_size;
   }
   return out;
 }
 
 // Activations are rounded to FP8 at run time for FP8 weights, and not rounded for four-bit ones.
 ordered_json activations_of(ModuleForm form) {
-  if (form.form != StorageForm::kFp8Block) return nullptr;
+  if (!description_of(form).fp8_activations) return nullptr;
   return {{"num_bits", 8},   {"type", "float"},     {"symmetric", true},
           {"dynamic", true}, {"strategy", "group"}, {"group_size", 128}};
 }
@@ -121,30 +103,24 @@ std::string text_in(const ordered_json& object, const char* key) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
-// The form that a group of config_groups describes.
-std::optional<ModuleForm> form_of(const ordered_json& group) {
+// Whether a group of config_groups describes modules that are stored in a form.
+bool describes(const ordered_json& group, ModuleForm form) {
   const auto weights = group.find("weights");
-  if (weights == group.end() || !weights->is_object()) return std::nullopt;
+  if (weights == group.end() || !weights->is_object()) return false;
   const auto number = [&](const char* key) {
     const auto it = weights->find(key);
     return it != weights->end() && it->is_number_unsigned() ? it->get<std::uint32_t>() : 0U;
   };
-  const bool integer = text_in(*weights, "type") == "int";
-  if (number("num_bits") == 8 && !integer) return ModuleForm{StorageForm::kFp8Block, 0};
-  if (number("num_bits") != 4) return std::nullopt;
-  if (integer) return ModuleForm{StorageForm::kW4A16, number("group_size")};
-  return number("group_size") == 32 ? ModuleForm{StorageForm::kMxfp4, 32} : ModuleForm{StorageForm::kNvfp4, 16};
-}
-
-bool same_kind(ModuleForm described, ModuleForm stored) {
-  const bool nvfp4 = stored.form == StorageForm::kNvfp4 || stored.form == StorageForm::kNvfp4Modelopt;
-  if (described.form == StorageForm::kFp8Block || stored.form == StorageForm::kFp8Block || nvfp4)
-    return described.form == stored.form || (nvfp4 && described.form == StorageForm::kNvfp4);
-  return described == stored;
+  const std::string type = text_in(*weights, "type");
+  const std::string strategy = text_in(*weights, "strategy");
+  const QuantizationArgs args{number("num_bits"), type, strategy, number("group_size")};
+  const bool same_groups = storage_form(form.form).grid != ScaleGrid::kAnyGroups || args.group_size == form.group_size;
+  const auto is_group = description_of(form).is_group;
+  return same_groups && is_group != nullptr && is_group(args);
 }
 
 ordered_json group(const Survey& found, ModuleForm form) {
-  return {{"format", format_of(form)},
+  return {{"format", description_of(form).format},
           {"input_activations", activations_of(form)},
           {"output_activations", nullptr},
           {"targets", found.targets.of(form)},
@@ -180,11 +156,10 @@ ordered_json groups_of(const ordered_json& old, const Survey& found, bool expert
   if (experts_first) std::ranges::reverse(forms);
   const ordered_json was = old.value("config_groups", ordered_json::object());
   for (const ModuleForm& form : forms) {
-    formats.insert(format_of(form));
+    formats.emplace(description_of(form).format);
     bool kept = false;
     for (const auto& [name, there] : was.items()) {
-      const auto described = there.is_object() ? form_of(there) : std::nullopt;
-      if (kept || !described || !same_kind(*described, form) || groups.contains(name)) continue;
+      if (kept || !there.is_object() || !describes(there, form) || groups.contains(name)) continue;
       groups[name] = there;
       groups[name]["targets"] = found.targets.of(form);
       kept = true;
@@ -222,8 +197,9 @@ void write_compressed_tensors(ordered_json& out, const Survey& found) {
 bool is_as_released(const Survey& found) {
   std::set<StorageForm> experts = found.experts;
   experts.erase(kNvfp4Modelopt);
-  const bool released =
-      experts.empty() || experts == std::set{StorageForm::kMxfp4} || experts == std::set{StorageForm::kFp8Block};
+  const bool released = experts.size() <= 1 && std::ranges::none_of(experts, [](StorageForm form) {
+                          return storage_form(form).description.expert_dtype.empty();
+                        });
   const bool linears = found.others.empty() || found.others == std::set{StorageForm::kFp8Block};
   return released && linears && !found.packed && !found.weight_scale;
 }
@@ -274,10 +250,10 @@ void write_fp8(ordered_json& config, ordered_json& out, const Survey& found) {
   const char* key = out.contains("ignored_layers") ? "ignored_layers" : "modules_to_not_convert";
   erase(out, {"ignored_layers", "modules_to_not_convert"});
   if (!unquantised.empty()) out[key] = unquantised;
-  if (found.experts.contains(StorageForm::kFp8Block)) {
-    config["expert_dtype"] = "fp8";
-  } else if (!found.experts.empty()) {
-    config["expert_dtype"] = "fp4";
+  if (nvfp4) config["expert_dtype"] = "fp4";
+  for (const StorageForm form : found.experts) {
+    const std::string_view dtype = storage_form(form).description.expert_dtype;
+    if (!dtype.empty()) config["expert_dtype"] = dtype;
   }
 }
 

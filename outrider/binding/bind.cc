@@ -253,8 +253,8 @@ class Proof {
       }
       const Component codes = b.codes();
       const TensorId t = *b.tensor(codes);
-      const std::uint64_t bits =
-          b.form == StorageForm::kPlain || b.form == StorageForm::kFp8Block ? dtype_bits(tensors[t].dtype) : 4;
+      const unsigned code_bits = storage_form(b.form).code_bits;
+      const std::uint64_t bits = code_bits != 0 ? code_bits : dtype_bits(tensors[t].dtype);
       const std::uint64_t covered = report_.slice(p, codes).bytes * 8 / bits;
       const std::uint64_t elements = manifest[p].shape.elements();
       // A row of an odd number of nibbles ends in padding.

@@ -13,24 +13,6 @@ constexpr std::uint64_t kMaxDraftingBlocks = 64;
 
 }  // namespace
 
-std::string_view storage_form_name(StorageForm form) {
-  switch (form) {
-    case StorageForm::kPlain:
-      return "plain";
-    case StorageForm::kFp8Block:
-      return "FP8 block";
-    case StorageForm::kMxfp4:
-      return "MXFP4";
-    case StorageForm::kW4A16:
-      return "W4A16";
-    case StorageForm::kNvfp4:
-      return "NVFP4";
-    case StorageForm::kNvfp4Modelopt:
-      return "NVFP4 (modelopt)";
-  }
-  return "";
-}
-
 std::string_view tensor_use_reason(TensorUse use) {
   switch (use) {
     case TensorUse::kUndecided:

@@ -8,10 +8,10 @@
 #include <variant>
 #include <vector>
 
-#include "outrider/binding/storage_form.h"
 #include "outrider/binding/tensor_name.h"
 #include "outrider/checkpoint/checkpoint.h"
 #include "outrider/manifest/manifest.h"
+#include "outrider/storage_forms/storage_form.h"
 
 namespace outrider {
 
@@ -23,7 +23,7 @@ struct Binding {
   bool bound = false;
   bool shared = false;                                // by falls_back_to: the tensors belong to another parameter
   ExpertPart part = ExpertPart::kNone;                // a slice of a stack of all experts
-  std::uint32_t group_size = 0;                       // elements of a row that share a scale (kMxfp4, kW4A16, kNvfp4)
+  std::uint32_t group_size = 0;                       // elements of a row that share a scale; 0: of a block, or none
   std::array<std::int32_t, kComponentCount> tensors;  // by Component; -1: none
 
   // Which component holds the values, or their codes.

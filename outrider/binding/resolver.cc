@@ -1,28 +1,58 @@
 #include "outrider/binding/resolver.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace outrider {
 namespace {
 
-constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) {
-  return (a + b - 1) / b;
+constexpr ComponentSet set_of(std::initializer_list<Component> components) {
+  ComponentSet out{};
+  for (const Component c : components) out[c] = true;
+  return out;
 }
 
-bool is_byte(Dtype d) {
-  return d == Dtype::kI8 || d == Dtype::kU8;
+// The components that a weight of a form is read from.
+ComponentSet components_of(const StorageFormSpec& spec) {
+  ComponentSet out{};
+  for (const FormTensor& part : spec.tensors) {
+    if (part.role == TensorRole::kScale) {
+      for (const Component c : kScaleSpellings) out[c] = true;
+    } else {
+      out[part.component] = part.role != TensorRole::kActivationScale;
+    }
+  }
+  return out;
+}
+
+// "I32 (W4A16) or U8 (NVFP4)": the codes that forms have under a name.
+std::string known_codes(Component component, bool stacked) {
+  std::vector<std::string_view> texts;
+  for (const StorageFormSpec* spec : storage_forms()) {
+    const bool known = spec->codes().component == component && (spec->stacks || !stacked);
+    if (known && !spec->codes_text.empty()) texts.push_back(spec->codes_text);
+  }
+  const std::string_view last = texts.back();
+  texts.pop_back();
+  return fmt::format("{} or {}", fmt::join(texts, ", "), last);
+}
+
+// Elements of a row that share a scale by the columns of the scales; 0 where these do not divide the row.
+std::uint32_t group_size_of(std::span<const std::uint64_t> scales, std::uint64_t out, std::uint64_t in) {
+  if (scales.size() != 2 || scales[0] != out || scales[1] == 0 || in % scales[1] != 0) return 0;
+  return static_cast<std::uint32_t>(in / scales[1]);
 }
 
 }  // namespace
 
-Resolver::Resolver(BindingReport& report) : report_(report) {
-  const auto [rows, cols] = report.manifest->config().fp8_block();
-  block_rows_ = rows;
-  block_cols_ = cols;
+Resolver::Resolver(BindingReport& report) : report_(report), fp8_block_(report.manifest->config().fp8_block()) {
   const std::vector<ShardFile>& files = report.checkpoint->files();
   any_truncated_ = std::any_of(files.begin(), files.end(),
                                [](const ShardFile& file) { return file.expected_bytes > file.file_bytes; });
@@ -33,12 +63,9 @@ void Resolver::fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, s
   faults_of(p).push_back({kind, p, t, std::move(detail), companion, false});
 }
 
-void Resolver::release(Binding& b, std::initializer_list<Component> keep, TensorUse reason, ParameterId p,
-                       bool is_fault) {
-  std::uint32_t kept = 0;
-  for (const Component c : keep) kept |= 1U << static_cast<unsigned>(c);
+void Resolver::release(Binding& b, const ComponentSet& keep, TensorUse reason, ParameterId p, bool is_fault) {
   for (std::size_t i = 0; i < kComponentCount; ++i) {
-    if (b.tensors[i] < 0 || (kept >> i & 1) != 0) continue;
+    if (b.tensors[i] < 0 || keep.all[i]) continue;
     const auto component = static_cast<Component>(i);
     const auto t = static_cast<TensorId>(b.tensors[i]);
     if (component == Component::kInputScale || component == Component::kInputGlobalScale) {
@@ -83,33 +110,26 @@ void Resolver::resolve(ParameterId p) {
     resolve_stacked(p, b);
   } else if (!linear) {
     resolve_unquantised(p, b);
-  } else if (packed) {
-    resolve_packed(p, b);
   } else {
-    resolve_weight(p, b);
+    resolve_linear(p, b);
   }
   if (any_truncated_) check_truncation(p, b);
   if (faults.size() + drafter_faults.size() != before) b.bound = false;
 }
 
 void Resolver::resolve_names(ParameterId p, Binding& b) {
-  if (has(b, Component::kWeightPacked)) {
-    const bool nvfp4 = has(b, Component::kWeightGlobalScale);
-    b.form = nvfp4 ? StorageForm::kNvfp4 : StorageForm::kW4A16;
-    need(p, b, Component::kWeightScale);
-    if (!nvfp4) need(p, b, Component::kWeightShape);
-  } else if (has(b, Component::kWeightScale2)) {
-    b.form = StorageForm::kNvfp4Modelopt;
-    need(p, b, Component::kWeightScale);
-  } else if (has(b, Component::kScale) || has(b, Component::kWeightScale) || has(b, Component::kWeightScaleInv)) {
-    b.form = parameter(p).spec().group == ModuleGroup::kExperts && has(b, Component::kScale) ? StorageForm::kMxfp4
-                                                                                             : StorageForm::kFp8Block;
+  ComponentSet names{};
+  for (std::size_t c = 0; c < kComponentCount; ++c) names.all[c] = b.tensors[c] >= 0;
+  const StorageFormSpec& spec = form_of_names(names, parameter(p).spec().group == ModuleGroup::kExperts);
+  b.form = spec.form;
+  for (const FormTensor& part : spec.tensors) {
+    if (part.role == TensorRole::kCompanion) need(p, b, part.component);
   }
-  release(b,
-          {Component::kWeight, Component::kScale, Component::kWeightScale, Component::kWeightScaleInv,
-           Component::kWeightPacked, Component::kWeightShape, Component::kWeightZeroPoint, Component::kWeightGIdx,
-           Component::kWeightGlobalScale, Component::kWeightScale2},
-          TensorUse::kUnusedStray, p, false);
+  ComponentSet keep;
+  keep.all.fill(true);
+  keep[Component::kInputScale] = false;
+  keep[Component::kInputGlobalScale] = false;
+  release(b, keep, TensorUse::kUnusedStray, p, false);
 }
 
 std::optional<TensorId> Resolver::need(ParameterId p, const Binding& b, Component c) {
@@ -131,16 +151,6 @@ std::string Resolver::companion_name(ParameterId p, const Binding& b, Component 
     }
   }
   return fmt::format("{} ({})", parameter(p).name(), component_suffix(c));
-}
-
-bool Resolver::expect_shape(ParameterId p, TensorId t, std::initializer_list<std::uint64_t> shape, FaultKind kind,
-                            std::string_view what) {
-  const auto& have = tensor(t).shape;
-  if (same_shape(have, {shape.begin(), shape.size()})) return true;
-  fault(kind, p, t,
-        fmt::format("{} is {}, but {} is {}", report_.stored_name(t), shape_text(have), what,
-                    shape_text(std::span<const std::uint64_t>(shape.begin(), shape.size()))));
-  return false;
 }
 
 void Resolver::transposed_fault(ParameterId p, TensorId t, std::string detail) {
@@ -187,7 +197,7 @@ void Resolver::resolve_unquantised(ParameterId p, Binding& b) {
     expect_dtype(p, t, is_plain_float(dtype), FaultKind::kWrongDtype, "BF16, F16 or F32");
   }
   expect_parameter_shape(p, t);
-  release(b, {Component::kWeight}, TensorUse::kUnusedStray, p, true);
+  release(b, set_of({Component::kWeight}), TensorUse::kUnusedStray, p, true);
 }
 
 void Resolver::resolve_stacked(ParameterId p, Binding& b) {
@@ -201,9 +211,9 @@ void Resolver::resolve_stacked(ParameterId p, Binding& b) {
     const bool first = parameter(p).expert == 0 && parameter(p).slot != Slot::kExpertW3;
     if (first) faults_of(p).push_back(std::move(*fault));
   }
-  const bool quantised = b.form != StorageForm::kPlain;
-  release(b, {Component::kWeight, quantised ? Component::kWeightScaleInv : Component::kWeight}, TensorUse::kUnusedStray,
-          p, true);
+  const bool quantised = storage_form(b.form).quantised();
+  release(b, set_of({Component::kWeight, quantised ? Component::kWeightScaleInv : Component::kWeight}),
+          TensorUse::kUnusedStray, p, true);
 }
 
 std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, std::uint64_t experts,
@@ -222,14 +232,23 @@ std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, 
                         std::nullopt,
                         false};
   };
-  const auto codes = [&](std::uint64_t stored_cols) {
-    return misfit(t, FaultKind::kWrongShape, {experts, rows, stored_cols}, "the stack of all experts");
-  };
-  if (is_plain_float(dtype)) {
-    b.form = StorageForm::kPlain;
-    const std::array<std::uint64_t, 3> swapped = {experts, cols, rows};
-    if (rows == cols || !same_shape(tensor(t).shape, swapped)) return codes(cols);
-    const bool gate_up = b.part == ExpertPart::kStackedGateUp;
+  WeightTensors tensors{};
+  tensors[Component::kWeight] = &tensor(t);
+  const StorageFormSpec* spec = form_of_tensors(tensors, true);
+  if (spec == nullptr) {
+    return BindingFault{FaultKind::kWrongDtype,
+                        p,
+                        t,
+                        fmt::format("{} is {}; {} is expected", report_.stored_name(t), dtype_name(dtype),
+                                    known_codes(Component::kWeight, true)),
+                        std::nullopt,
+                        false};
+  }
+  b.form = spec->form;
+  b.group_size = spec->group_size;
+  const bool gate_up = b.part == ExpertPart::kStackedGateUp;
+  const std::array<std::uint64_t, 3> swapped = {experts, cols, rows};
+  if (!spec->quantised() && rows != cols && same_shape(tensor(t).shape, swapped)) {
     return BindingFault{
         FaultKind::kWrongShape,
         p,
@@ -240,19 +259,14 @@ std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, 
         std::nullopt,
         true};
   }
-  const bool fp8 = dtype == Dtype::kF8E4M3;
-  if (!fp8 && !is_byte(dtype) && dtype != Dtype::kF4) {
-    return BindingFault{FaultKind::kWrongDtype,
-                        p,
-                        t,
-                        fmt::format("{} is {}; BF16, F16, F32, F8_E4M3 or packed FP4 is expected",
-                                    report_.stored_name(t), dtype_name(dtype)),
-                        std::nullopt,
-                        false};
+  const ScaleBlock block = scale_block(*spec, fp8_block_, b.group_size);
+  const auto codes = std::ranges::find_if(
+      spec->tensors, [&](const FormTensor& part) { return part.role == TensorRole::kCodes && part.dtypes.has(dtype); });
+  const std::uint64_t stored_cols = codes->shape({rows, cols, block})->dims[1];
+  if (auto fault = misfit(t, FaultKind::kWrongShape, {experts, rows, stored_cols}, "the stack of all experts")) {
+    return fault;
   }
-  b.form = fp8 ? StorageForm::kFp8Block : StorageForm::kMxfp4;
-  if (!fp8) b.group_size = 32;
-  if (auto fault = codes(fp8 || dtype == Dtype::kF4 ? cols : ceil_div(cols, 2))) return fault;
+  if (!spec->quantised()) return std::nullopt;
   const auto s = b.tensor(Component::kWeightScaleInv);
   if (!s) {
     return BindingFault{FaultKind::kMissingCompanion,
@@ -264,7 +278,7 @@ std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, 
                         false};
   }
   const Dtype scale = tensor(*s).dtype;
-  if (scale != Dtype::kF8E8M0 && scale != Dtype::kU8 && !(fp8 && is_plain_float(scale))) {
+  if (!spec->scale()->dtypes.has(scale)) {
     return BindingFault{FaultKind::kWrongCompanion,
                         p,
                         *s,
@@ -273,147 +287,98 @@ std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, 
                         false};
   }
   // w1 and w3 share no block of scales where the width is a multiple of the block's rows.
-  const std::uint64_t block_rows = fp8 ? block_rows_ : 1;
   return misfit(
       *s, FaultKind::kWrongCompanion,
-      {experts, b.part == ExpertPart::kStackedGateUp ? 2 * (rows / 2 / block_rows) : ceil_div(rows, block_rows),
-       ceil_div(cols, fp8 ? block_cols_ : 32)},
-      fmt::format("a scale for each {} of a stack",
-                  fp8 ? fmt::format("{}x{} block", block_rows_, block_cols_) : std::string("32 columns")));
+      {experts, gate_up ? 2 * (rows / 2 / block.rows) : ceil_div(rows, block.rows), ceil_div(cols, block.cols)},
+      fmt::format("a scale for each {} of a stack", block.rows != 1 ? fmt::format("{}x{} block", block.rows, block.cols)
+                                                                    : fmt::format("{} columns", block.cols)));
 }
 
-void Resolver::resolve_packed(ParameterId p, Binding& b) {
-  const TensorId t = *b.tensor(Component::kWeightPacked);
-  const ParameterShape& shape = parameter(p).shape;
-  const std::uint64_t out = shape.dims[0];
-  const std::uint64_t in = shape.dims[1];
-  if (const auto weight = b.tensor(Component::kWeight)) {
+void Resolver::resolve_linear(ParameterId p, Binding& b) {
+  const TensorId codes = *b.tensor(has(b, Component::kWeightPacked) ? Component::kWeightPacked : Component::kWeight);
+  if (const auto weight = b.tensor(Component::kWeight); weight && *weight != codes) {
     fault(FaultKind::kBoundTwice, p, weight,
-          fmt::format("stored twice, as {} and as {}", report_.stored_name(*weight), report_.stored_name(t)));
+          fmt::format("stored twice, as {} and as {}", report_.stored_name(*weight), report_.stored_name(codes)));
     use(*weight, TensorUse::kUnusedDuplicate);
     b.tensors[static_cast<std::size_t>(Component::kWeight)] = -1;
     return;
   }
-  if (tensor(t).dtype == Dtype::kI32) {
-    b.form = StorageForm::kW4A16;
-    expect_shape(p, t, {out, ceil_div(in, 8)}, FaultKind::kWrongShape, "its W4A16 form, eight nibbles to an I32,");
-    if (const auto s = need(p, b, Component::kWeightScale)) {
-      expect_dtype(p, *s, is_plain_float(tensor(*s).dtype), FaultKind::kWrongCompanion, "BF16, F16 or F32");
-      const auto& have = tensor(*s).shape;
-      if (have.size() != 2 || have[0] != out || have[1] == 0 || in % have[1] != 0) {
-        fault(FaultKind::kWrongCompanion, p, *s,
-              fmt::format("{} is {}, but a scale for each group of a row is [{}, {} / group size]",
-                          report_.stored_name(*s), shape_text(have), out, in));
-      } else {
-        b.group_size = static_cast<std::uint32_t>(in / have[1]);
-      }
-    }
-    if (const auto s = need(p, b, Component::kWeightShape)) {
-      expect_dtype(p, *s, tensor(*s).dtype == Dtype::kI64 || tensor(*s).dtype == Dtype::kI32,
-                   FaultKind::kWrongCompanion, "I64");
-      expect_shape(p, *s, {2}, FaultKind::kWrongCompanion, "a weight's shape");
-    }
-    if (const auto z = b.tensor(Component::kWeightZeroPoint); z && b.group_size != 0) {
-      expect_dtype(p, *z, tensor(*z).dtype == Dtype::kI32, FaultKind::kWrongCompanion, "I32");
-      expect_shape(p, *z, {ceil_div(out, 8), in / b.group_size}, FaultKind::kWrongCompanion,
-                   "a packed zero point for each group");
-    }
-    if (const auto g = b.tensor(Component::kWeightGIdx)) {
-      expect_dtype(p, *g, tensor(*g).dtype == Dtype::kI32, FaultKind::kWrongCompanion, "I32");
-      expect_shape(p, *g, {in}, FaultKind::kWrongCompanion, "a group number for each column");
-    }
-    release(b,
-            {Component::kWeightPacked, Component::kWeightScale, Component::kWeightShape, Component::kWeightZeroPoint,
-             Component::kWeightGIdx},
-            TensorUse::kUnusedStray, p, true);
-  } else if (is_byte(tensor(t).dtype) || tensor(t).dtype == Dtype::kF4) {
-    b.form = StorageForm::kNvfp4;
-    expect_fp4_shape(p, t, out, in);
-    if (const auto s = need(p, b, Component::kWeightScale)) expect_nvfp4_scale(p, *s, out, in);
-    if (const auto g = need(p, b, Component::kWeightGlobalScale)) expect_scalar(p, *g);
-    if (const auto g = b.tensor(Component::kInputGlobalScale)) expect_scalar(p, *g);
-    b.group_size = 16;
-    release(b, {Component::kWeightPacked, Component::kWeightScale, Component::kWeightGlobalScale},
-            TensorUse::kUnusedStray, p, true);
-  } else {
-    expect_dtype(p, t, false, FaultKind::kWrongDtype, "I32 (W4A16) or U8 (NVFP4)");
+  WeightTensors tensors{};
+  for (std::size_t c = 0; c < kComponentCount; ++c) {
+    if (b.tensors[c] >= 0) tensors.all[c] = &tensor(static_cast<TensorId>(b.tensors[c]));
   }
-}
-
-void Resolver::expect_fp4_shape(ParameterId p, TensorId t, std::uint64_t out, std::uint64_t in) {
-  if (tensor(t).dtype == Dtype::kF4) {
-    expect_shape(p, t, {out, in}, FaultKind::kWrongShape, "its FP4 form");
-  } else {
-    expect_shape(p, t, {out, ceil_div(in, 2)}, FaultKind::kWrongShape, "its FP4 form, two codes to a byte,");
+  const StorageFormSpec* spec = form_of_tensors(tensors);
+  if (spec == nullptr) {
+    expect_dtype(p, codes, false, FaultKind::kWrongDtype, known_codes(b.codes(), false));
+    return;
   }
-}
-
-void Resolver::expect_nvfp4_scale(ParameterId p, TensorId t, std::uint64_t out, std::uint64_t in) {
-  expect_dtype(p, t, tensor(t).dtype == Dtype::kF8E4M3, FaultKind::kWrongCompanion, "F8_E4M3");
-  expect_shape(p, t, {out, ceil_div(in, 16)}, FaultKind::kWrongCompanion, "an NVFP4 scale, one for 16 columns,");
-}
-
-void Resolver::expect_scalar(ParameterId p, TensorId t) {
-  expect_dtype(p, t, tensor(t).dtype == Dtype::kF32, FaultKind::kWrongCompanion, "F32");
-  const auto& shape = tensor(t).shape;
-  if (shape.empty() || (shape.size() == 1 && shape[0] == 1)) return;
-  fault(
-      FaultKind::kWrongCompanion, p, t,
-      fmt::format("{} is {}, but a global scale is one number, [] or [1]", report_.stored_name(t), shape_text(shape)));
-}
-
-void Resolver::resolve_weight(ParameterId p, Binding& b) {
-  const TensorId t = *b.tensor(Component::kWeight);
+  b.form = spec->form;
+  b.group_size = spec->group_size;
   const std::uint64_t out = parameter(p).shape.dims[0];
   const std::uint64_t in = parameter(p).shape.dims[1];
-  const Dtype dtype = tensor(t).dtype;
-  if (is_plain_float(dtype)) {
-    b.form = StorageForm::kPlain;
-    expect_parameter_shape(p, t);
-    release(b, {Component::kWeight}, TensorUse::kUnusedStray, p, true);
-  } else if (dtype == Dtype::kF8E4M3) {
-    b.form = StorageForm::kFp8Block;
-    expect_parameter_shape(p, t);
-    if (const auto c = only_scale(p, b)) {
-      const TensorId s = *b.tensor(*c);
-      const Dtype d = tensor(s).dtype;
-      expect_dtype(p, s, is_plain_float(d) || d == Dtype::kF8E8M0 || d == Dtype::kU8, FaultKind::kWrongCompanion,
-                   "F8_E8M0, F32 or BF16");
-      expect_shape(p, s, {ceil_div(out, block_rows_), ceil_div(in, block_cols_)}, FaultKind::kWrongCompanion,
-                   fmt::format("a scale for each {}x{} block", block_rows_, block_cols_));
-      release(b, {Component::kWeight, *c}, TensorUse::kUnusedStray, p, true);
-    }
-  } else if (is_byte(dtype) || dtype == Dtype::kF4) {
-    const auto weight_scale = b.tensor(Component::kWeightScale);
-    if (has(b, Component::kWeightScale2) || (weight_scale && tensor(*weight_scale).dtype == Dtype::kF8E4M3)) {
-      b.form = StorageForm::kNvfp4Modelopt;
-      b.group_size = 16;
-      expect_fp4_shape(p, t, out, in);
-      if (const auto s = need(p, b, Component::kWeightScale)) expect_nvfp4_scale(p, *s, out, in);
-      if (const auto s = need(p, b, Component::kWeightScale2)) expect_scalar(p, *s);
-      if (const auto s = b.tensor(Component::kInputScale)) expect_scalar(p, *s);
-      release(b, {Component::kWeight, Component::kWeightScale, Component::kWeightScale2}, TensorUse::kUnusedStray, p,
-              true);
+  if (spec->grid == ScaleGrid::kAnyGroups) {
+    const TensorInfo* scales = tensors[spec->scale()->component];
+    b.group_size = scales == nullptr ? 0 : group_size_of(scales->shape, out, in);
+  }
+  const WeightShape weight{out, in, scale_block(*spec, fp8_block_, b.group_size)};
+  for (const FormTensor& part : spec->tensors) {
+    const auto t = tensor_of(p, b, part);
+    if (t) {
+      expect_part(p, *t, part, weight);
+    } else if (part.role == TensorRole::kScale) {
       return;
     }
-    b.form = StorageForm::kMxfp4;
-    b.group_size = 32;
-    expect_fp4_shape(p, t, out, in);
-    if (const auto c = only_scale(p, b)) {
-      const TensorId s = *b.tensor(*c);
-      expect_dtype(p, s, tensor(s).dtype == Dtype::kF8E8M0 || tensor(s).dtype == Dtype::kU8, FaultKind::kWrongCompanion,
-                   "F8_E8M0: the scale of FP4 codes is an exponent, not a number to cast,");
-      expect_shape(p, s, {out, ceil_div(in, 32)}, FaultKind::kWrongCompanion, "an MXFP4 scale, one for 32 columns,");
-      release(b, {Component::kWeight, *c}, TensorUse::kUnusedStray, p, true);
-    }
-  } else {
-    expect_dtype(p, t, false, FaultKind::kWrongDtype, "BF16, F16, F32, F8_E4M3 or packed FP4");
   }
+  release(b, components_of(*spec), TensorUse::kUnusedStray, p, true);
+}
+
+std::optional<TensorId> Resolver::tensor_of(ParameterId p, Binding& b, const FormTensor& part) {
+  switch (part.role) {
+    case TensorRole::kCodes: {
+      const auto codes = b.tensor(part.component);
+      return codes && part.dtypes.has(tensor(*codes).dtype) ? codes : std::nullopt;
+    }
+    case TensorRole::kScale: {
+      const auto spelling = only_scale(p, b);
+      return spelling ? b.tensor(*spelling) : std::nullopt;
+    }
+    case TensorRole::kCompanion:
+      return need(p, b, part.component);
+    case TensorRole::kOptional:
+    case TensorRole::kActivationScale:
+      break;
+  }
+  return b.tensor(part.component);
+}
+
+void Resolver::expect_part(ParameterId p, TensorId t, const FormTensor& part, const WeightShape& weight) {
+  const bool codes = part.role == TensorRole::kCodes;
+  const FaultKind kind = codes ? FaultKind::kWrongShape : FaultKind::kWrongCompanion;
+  const auto shape = part.shape(weight);
+  // Only the scales tell the size of groups.
+  if (!shape && !is_scale_spelling(part.component)) return;
+  expect_dtype(p, t, part.dtypes.has(tensor(t).dtype), kind, part.dtypes_text);
+  if (part.shape_text.empty()) {
+    expect_parameter_shape(p, t);
+    return;
+  }
+  const std::span<const std::uint64_t> have = tensor(t).shape;
+  const bool one_number = shape && shape->rank == 0;
+  if (one_number && have.size() == 1 && have[0] == 1) return;
+  if (shape && same_shape(have, shape->span())) return;
+  const std::string want = one_number ? "one number, [] or [1]"
+                           : shape    ? shape_text(shape->span())
+                                      : fmt::format("[{}, {} / group size]", weight.rows, weight.cols);
+  fault(kind, p, t,
+        fmt::format("{} is {}, but {} is {}", report_.stored_name(t), shape_text(have),
+                    fmt::format(fmt::runtime(part.shape_text), fmt::arg("rows", weight.block.rows),
+                                fmt::arg("cols", weight.block.cols)),
+                    want));
 }
 
 std::optional<Component> Resolver::only_scale(ParameterId p, Binding& b) {
   std::optional<Component> found;
-  for (const Component c : {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv}) {
+  for (const Component c : kScaleSpellings) {
     const auto t = b.tensor(c);
     if (!t) continue;
     if (found) {

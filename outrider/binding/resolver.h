@@ -1,8 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,15 +37,13 @@ class Resolver {
   bool has(const Binding& b, Component c) const { return b.tensors[static_cast<std::size_t>(c)] >= 0; }
   void transposed_fault(ParameterId p, TensorId t, std::string detail);
   // Releases the components outside of `keep` with a reason.
-  void release(Binding& b, std::initializer_list<Component> keep, TensorUse reason, ParameterId p, bool is_fault);
+  void release(Binding& b, const ComponentSet& keep, TensorUse reason, ParameterId p, bool is_fault);
   std::string weight_description(const Binding& b) const;
   // Without dtypes and shapes, only names can speak: which companions stand beside the weight.
   void resolve_names(ParameterId p, Binding& b);
   std::optional<TensorId> need(ParameterId p, const Binding& b, Component c);
   // What the missing companion would be called beside the weight that is there.
   std::string companion_name(ParameterId p, const Binding& b, Component c) const;
-  bool expect_shape(ParameterId p, TensorId t, std::initializer_list<std::uint64_t> shape, FaultKind kind,
-                    std::string_view what);
   bool expect_parameter_shape(ParameterId p, TensorId t);
   bool expect_dtype(ParameterId p, TensorId t, bool allowed, FaultKind kind, std::string_view expected);
   void resolve_unquantised(ParameterId p, Binding& b);
@@ -52,18 +51,16 @@ class Resolver {
   // Of the tensors of a stack [experts, rows, cols]: what does not fit the form, nothing where all does.
   std::optional<BindingFault> fault_of_stack(ParameterId p, Binding& b, std::uint64_t experts, std::uint64_t rows,
                                              std::uint64_t cols);
-  void resolve_packed(ParameterId p, Binding& b);
-  void expect_fp4_shape(ParameterId p, TensorId t, std::uint64_t out, std::uint64_t in);
-  void expect_nvfp4_scale(ParameterId p, TensorId t, std::uint64_t out, std::uint64_t in);
-  void expect_scalar(ParameterId p, TensorId t);
-  void resolve_weight(ParameterId p, Binding& b);
+  void resolve_linear(ParameterId p, Binding& b);
+  // The tensor that `part` of a form is, where it is there; a fault where it must be.
+  std::optional<TensorId> tensor_of(ParameterId p, Binding& b, const FormTensor& part);
+  void expect_part(ParameterId p, TensorId t, const FormTensor& part, const WeightShape& weight);
   // The one tensor among X.scale, X.weight_scale and X.weight_scale_inv that stands beside a weight.
   std::optional<Component> only_scale(ParameterId p, Binding& b);
   void check_truncation(ParameterId p, const Binding& b);
 
   BindingReport& report_;
-  std::uint64_t block_rows_;  // of FP8
-  std::uint64_t block_cols_;
+  std::array<std::uint64_t, 2> fp8_block_;
   bool any_truncated_ = false;
 };
 

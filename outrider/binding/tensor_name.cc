@@ -10,19 +10,6 @@
 namespace outrider {
 namespace {
 
-constexpr std::array<std::string_view, kComponentCount> kSuffixes = {"weight",
-                                                                     "scale",
-                                                                     "weight_scale",
-                                                                     "weight_scale_inv",
-                                                                     "weight_packed",
-                                                                     "weight_shape",
-                                                                     "weight_zero_point",
-                                                                     "weight_g_idx",
-                                                                     "weight_global_scale",
-                                                                     "input_global_scale",
-                                                                     "weight_scale_2",
-                                                                     "input_scale"};
-
 // One spelling of a piece of a module's path, and the dialect it belongs to.
 enum : std::uint8_t { kBoth = 0, kOfficial = 1, kHuggingFace = 2, kRenamed = 4, kVariant = 8 };
 struct Spelling {
@@ -218,13 +205,6 @@ std::optional<std::uint32_t> eat_number(std::string_view& text) {
   return value;
 }
 
-std::optional<Component> component_of(std::string_view suffix) {
-  for (std::size_t i = 0; i < kComponentCount; ++i) {
-    if (kSuffixes[i] == suffix) return static_cast<Component>(i);
-  }
-  return std::nullopt;
-}
-
 void note(DialectEvidence& evidence, std::uint8_t dialect) {
   evidence.official |= (dialect & kOfficial) != 0;
   evidence.hugging_face |= (dialect & kHuggingFace) != 0;
@@ -248,7 +228,7 @@ void parse_routed_expert(std::string_view rest, TensorName& out) {
   };
   for (const Leaf& leaf : kLeaves) {
     if (!eat(rest, leaf.text)) continue;
-    const std::optional<Component> component = component_of(rest);
+    const std::optional<Component> component = component_with_suffix(rest);
     if (!component) return;
     out.kind = TensorName::Kind::kParameter;
     out.slot = leaf.slot;
@@ -275,7 +255,7 @@ bool parse_from(const Lookup& table, std::string_view rest, TensorName& out) {
   if (dot == std::string_view::npos) return false;
   const auto module = table.find(rest.substr(0, dot));
   if (module == table.end() || module->second.bare) return false;
-  const std::optional<Component> component = component_of(rest.substr(dot + 1));
+  const std::optional<Component> component = component_with_suffix(rest.substr(dot + 1));
   return component && found(module->second, *component);
 }
 
@@ -317,10 +297,6 @@ std::string_view without_prefixes(std::string_view name) {
   while (eat_wrapper(name) || eat(name, "model.")) {
   }
   return name;
-}
-
-std::string_view component_suffix(Component component) {
-  return kSuffixes[static_cast<std::size_t>(component)];
 }
 
 TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_layers, bool dspark) {

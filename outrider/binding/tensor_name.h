@@ -7,26 +7,9 @@
 
 #include "outrider/checkpoint/name_pattern.h"
 #include "outrider/manifest/parameter_spec.h"
+#include "outrider/storage_forms/component.h"
 
 namespace outrider {
-
-// The part of a stored linear that one tensor is; by the last piece of its name.
-enum class Component : std::uint8_t {
-  kWeight,             // X.weight, or a parameter that is no linear
-  kScale,              // X.scale (official FP8 and FP4)
-  kWeightScale,        // X.weight_scale (compressed-tensors, modelopt)
-  kWeightScaleInv,     // X.weight_scale_inv (transformers, vLLM FP8)
-  kWeightPacked,       // X.weight_packed
-  kWeightShape,        // X.weight_shape
-  kWeightZeroPoint,    // X.weight_zero_point
-  kWeightGIdx,         // X.weight_g_idx
-  kWeightGlobalScale,  // X.weight_global_scale (NVFP4)
-  kInputGlobalScale,   // X.input_global_scale
-  kWeightScale2,       // X.weight_scale_2 (NVFP4 of modelopt)
-  kInputScale,         // X.input_scale
-};
-inline constexpr std::size_t kComponentCount = 12;
-std::string_view component_suffix(Component component);  // "weight_scale_inv"
 
 // Which dialects' spellings a name is made of.
 struct DialectEvidence {

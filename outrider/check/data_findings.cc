@@ -44,16 +44,7 @@ std::uint64_t hash_of(std::span<const std::byte> bytes) {
 }
 
 bool is_scale(Component c) {
-  switch (c) {
-    case Component::kScale:
-    case Component::kWeightScale:
-    case Component::kWeightScaleInv:
-    case Component::kWeightGlobalScale:
-    case Component::kWeightScale2:
-      return true;
-    default:
-      return false;
-  }
+  return is_scale_spelling(c) || c == Component::kWeightGlobalScale || c == Component::kWeightScale2;
 }
 
 class Scan {

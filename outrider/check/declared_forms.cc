@@ -12,28 +12,43 @@ using enum StorageForm;
 
 constexpr FormSet kUnquantised = {kPlain};
 constexpr FormSet kFp8 = {kFp8Block};
-constexpr FormSet kMx = {kMxfp4};
-constexpr FormSet kNv = {kNvfp4, kNvfp4Modelopt};
-constexpr FormSet kAsReleased = {kPlain, kFp8Block, kMxfp4};
+
+template <typename Is>
+FormSet forms_where(const Is& is) {
+  FormSet out;
+  for (const StorageFormSpec* spec : storage_forms()) {
+    if (is(*spec)) out = out.with({spec->form});
+  }
+  return out;
+}
+
 // Any quantised form: the description does not specify which in a known way.
-constexpr FormSet kQuantised = {kFp8Block, kMxfp4, kW4A16, kNvfp4, kNvfp4Modelopt};
+FormSet or_any_quantised(FormSet forms) {
+  return forms != FormSet() ? forms : forms_where([](const StorageFormSpec& spec) { return spec.quantised(); });
+}
 
 // modelopt's QUANTIZATION_* names.
 FormSet forms_of_algorithm(std::string_view algorithm) {
-  if (algorithm == "NVFP4" || algorithm == "NVFP4_AWQ" || algorithm == "W4A16_NVFP4") return kNv;
-  if (algorithm == "FP8_PB_WO" || algorithm == "FP8_BLOCK_SCALES") return kFp8;
-  if (algorithm == "W4A8_MXFP4_FP8" || algorithm == "MXFP4") return kMx;
   if (algorithm.empty() || algorithm == "MIXED_PRECISION") return FormSet::any();
-  return algorithm.starts_with("FP8") ? kFp8 : kQuantised;
+  return or_any_quantised(forms_where([&](const StorageFormSpec& spec) {
+    return spec.description.is_algorithm != nullptr && spec.description.is_algorithm(algorithm);
+  }));
 }
 
 FormSet forms_of_group(const QuantizationGroup& g) {
-  if (g.num_bits == 4 && g.type == "int") return {kW4A16};
-  if (g.num_bits == 4 && g.type == "float") {
-    if (g.group_size == 16 || g.strategy == "tensor_group") return kNv;
-    if (g.group_size == 32) return kMx;
-  }
-  return g.num_bits == 8 && g.type == "float" ? kFp8 : kQuantised;
+  const QuantizationArgs weights{g.num_bits, g.type, g.strategy, g.group_size};
+  return or_any_quantised(forms_where([&](const StorageFormSpec& spec) {
+    return spec.description.is_group != nullptr && spec.description.is_group(weights);
+  }));
+}
+
+// Of routed experts beside quant_method "fp8".
+FormSet forms_of_expert_dtype(std::string_view expert_dtype) {
+  const FormSet forms = forms_where([&](const StorageFormSpec& spec) {
+    const std::string_view own = spec.description.expert_dtype;
+    return !own.empty() && (expert_dtype.empty() || expert_dtype == own);
+  });
+  return forms != FormSet() ? forms : FormSet::any();
 }
 
 std::vector<std::string> modules_of(const std::vector<QuantizedLayer>& layers) {
@@ -95,11 +110,12 @@ bool is_native(const Parameter& p) {
 
 std::string form_set_text(FormSet forms) {
   std::vector<std::string_view> out;
-  if (forms.has(kFp8Block)) out.emplace_back("FP8 block");
-  if (forms.has(kMxfp4)) out.emplace_back("MXFP4");
-  if (forms.has(kW4A16)) out.emplace_back("W4A16");
-  if (forms.has(kNvfp4) || forms.has(kNvfp4Modelopt)) out.emplace_back("NVFP4");
-  if (forms.has(kPlain)) out.emplace_back("unquantised");
+  for (const StorageFormSpec* spec : storage_forms()) {
+    const std::string_view name = spec->description.name;
+    const bool said = std::ranges::find(out, name) != out.end();
+    if (spec->quantised() && forms.has(spec->form) && !said) out.push_back(name);
+  }
+  if (forms.has(kPlain)) out.push_back(storage_form(kPlain).description.name);
   return fmt::format("{}", fmt::join(out, " or "));
 }
 
@@ -112,10 +128,7 @@ DeclaredForms::DeclaredForms(const QuantizationConfig& config, std::string_view 
   const bool compressed_tensors = method.starts_with("compressed");
   if (method == "fp8" || !config.moe_quant_algo.empty()) {
     kind_ = Kind::kFp8;
-    experts_ = expert_dtype == "fp4"   ? kMx
-               : expert_dtype == "fp8" ? kFp8
-               : expert_dtype.empty()  ? kMx.with(kFp8)
-                                       : FormSet::any();
+    experts_ = forms_of_expert_dtype(expert_dtype);
   } else if (is_modelopt(config) && !config.quantized_layers.empty()) {
     kind_ = Kind::kLayers;
   } else if (!config.groups.empty() && (compressed_tensors || method.empty() || is_modelopt(config))) {
@@ -146,14 +159,17 @@ FormSet DeclaredForms::of(const Parameter& parameter, std::string_view module) {
     case Kind::kLayers:
       if (const auto forms = listed(module)) return *forms;
       // NVIDIA's files list the modules converted to NVFP4; the rest is unchanged, in the release's forms.
-      if (config_.quant_algo == "MIXED_PRECISION") return is_native(parameter) ? FormSet::any() : kAsReleased;
+      if (config_.quant_algo == "MIXED_PRECISION") {
+        return is_native(parameter) ? FormSet::any()
+                                    : forms_where([](const StorageFormSpec& spec) { return spec.released; });
+      }
       return is_native(parameter) ? FormSet::any() : kUnquantised;
     case Kind::kAll:
       if (ignore_.contain(module)) return kUnquantised;
       // Engines build these unquantised even if the config declares all linears.
       return is_native(parameter) ? FormSet::any() : forms_of_algorithm(config_.quant_algo);
     case Kind::kExperts:
-      return is_routed_expert(parameter) && !not_converted_.contain(module) ? kMx : FormSet::any();
+      return is_routed_expert(parameter) && !not_converted_.contain(module) ? FormSet({kMxfp4}) : FormSet::any();
   }
   return FormSet::any();
 }

@@ -19,7 +19,7 @@ class FormSet {
   }
   static constexpr FormSet any() {
     FormSet out;
-    out.bits_ = 0xff;
+    out.bits_ = ~std::uint32_t{0};
     return out;
   }
   constexpr bool has(StorageForm form) const { return (bits_ & bit(form)) != 0; }
@@ -30,10 +30,8 @@ class FormSet {
   friend constexpr bool operator==(FormSet, FormSet) = default;
 
  private:
-  static constexpr std::uint8_t bit(StorageForm form) {
-    return static_cast<std::uint8_t>(1U << static_cast<unsigned>(form));
-  }
-  std::uint8_t bits_ = 0;
+  static constexpr std::uint32_t bit(StorageForm form) { return 1U << static_cast<unsigned>(form); }
+  std::uint32_t bits_ = 0;
 };
 // "NVFP4", "FP8 block or unquantised".
 std::string form_set_text(FormSet forms);

@@ -7,14 +7,11 @@
 namespace outrider {
 namespace {
 
-bool coarse(StorageForm form) {
-  return form == StorageForm::kW4A16 || form == StorageForm::kNvfp4 || form == StorageForm::kNvfp4Modelopt;
-}
-
 // 0 unquantised, 1 FP8, 2 four bits.
 int coarseness(StorageForm form) {
-  if (form == StorageForm::kPlain) return 0;
-  return form == StorageForm::kFp8Block ? 1 : 2;
+  const StorageFormSpec& spec = storage_form(form);
+  if (!spec.quantised()) return 0;
+  return spec.code_bits == 8 ? 1 : 2;
 }
 
 // A missing drafter may be in a file that could not be read.
@@ -61,7 +58,7 @@ void check_mtp(CheckContext& context) {
     const auto t = b.tensor(b.codes());
     const std::string name = binding.stored_name(*t);
     any_plain = any_plain || (b.form == StorageForm::kPlain && parameter.spec().storage == Storage::kLinear);
-    if (coarse(b.form)) {
+    if (!storage_form(b.form).released) {
       quantised.push_back(name);
     } else if (parameter.slot != Slot::kWoA &&
                coarseness(b.form) > model[static_cast<std::size_t>(parameter.spec().group)]) {

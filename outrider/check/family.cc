@@ -39,7 +39,7 @@ std::string forms_of(const CheckReport& report) {
   if (report.checkpoint->names_only()) {
     return contains(experts, "MXFP4") ? "FP4 experts and FP8 by its names" : "by its names";
   }
-  const bool fp8 = contains(attention, "FP8");
+  const bool fp8 = contains(attention, "FP8 block");
   if (contains(experts, "MXFP4")) {
     return contains(attention, "E8M0") ? "official FP4/FP8"
            : fp8                       ? "FP4/FP8"
@@ -52,7 +52,7 @@ std::string forms_of(const CheckReport& report) {
   if (contains(experts, "W4A16")) return fmt::format("W4A16{}{} (compressed-tensors)", fp8 ? "-FP8" : "", mtp);
   if (contains(experts, "modelopt")) return fmt::format("NVFP4{}{} (modelopt)", fp8 ? "-FP8" : "", mtp);
   if (contains(experts, "NVFP4")) return fmt::format("NVFP4{}{} (compressed-tensors)", fp8 ? "-FP8" : "", mtp);
-  if (contains(experts, "FP8")) return "FP8";
+  if (contains(experts, "FP8 block")) return "FP8";
   if (experts == "BF16" && attention == "BF16") return "BF16 cast";
   return experts == attention ? experts : fmt::format("{} experts, {} attention", experts, attention);
 }

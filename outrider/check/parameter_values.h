@@ -9,6 +9,7 @@
 
 #include "outrider/binding/plan.h"
 #include "outrider/check/tensor_data.h"
+#include "outrider/storage_forms/stored_matrix.h"
 
 namespace outrider {
 
@@ -19,9 +20,9 @@ class ParameterValues {
   // Nothing if it is not a float parameter, is not bound, or is beyond the end of its file. `data` must outlive it.
   static std::optional<ParameterValues> of(const BindingReport& binding, const TensorData& data, ParameterId id);
 
-  std::uint64_t rows() const { return rows_; }  // 1 for a vector
-  std::uint64_t cols() const { return cols_; }
-  std::uint64_t elements() const { return rows_ * cols_; }
+  std::uint64_t rows() const { return matrix_.rows; }  // 1 for a vector
+  std::uint64_t cols() const { return matrix_.cols; }
+  std::uint64_t elements() const { return rows() * cols(); }
 
   // Reads elements [begin, begin + count) in row-major order.
   void read(std::uint64_t begin, std::uint64_t count, float* out) const;
@@ -43,24 +44,11 @@ class ParameterValues {
 
  private:
   ParameterValues(const TensorData& data, const TensorInfo& codes) : data_(&data), codes_(&codes) {}
-  void read_row(std::uint64_t row, std::uint64_t col, std::uint64_t count, float* out) const;
-  float scale(std::uint64_t at) const;
 
   const TensorData* data_;
   const TensorInfo* codes_;
-  std::uint64_t begin_ = 0;  // offset of the parameter's codes in the tensor
-  StorageForm form_ = StorageForm::kPlain;
-  std::uint64_t rows_ = 0;
-  std::uint64_t cols_ = 0;
-  std::uint64_t row_bytes_ = 0;
-  const TensorInfo* scales_ = nullptr;
-  const std::byte* scale_bytes_ = nullptr;
-  std::uint64_t block_rows_ = 1;  // rows that share a scale
-  std::uint64_t block_cols_ = 1;
-  std::uint64_t scale_cols_ = 0;
-  float global_scale_ = 1;
-  const std::byte* zero_points_ = nullptr;
-  std::vector<std::uint32_t> groups_;  // by column, if columns are not in group order
+  std::uint64_t begin_ = 0;  // of the parameter's codes in the tensor
+  StoredMatrix matrix_;
 };
 
 }  // namespace outrider

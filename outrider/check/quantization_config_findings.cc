@@ -146,7 +146,8 @@ void check_group_sizes(CheckContext& context, const QuantizationConfig& config) 
   std::vector<std::string> other;
   std::string message;
   for (const Binding& b : binding.bindings) {
-    if (!b.bound || b.form != StorageForm::kW4A16 || b.group_size == static_cast<std::uint64_t>(size)) continue;
+    const bool any = storage_form(b.form).grid == ScaleGrid::kAnyGroups;
+    if (!b.bound || !any || b.group_size == static_cast<std::uint64_t>(size)) continue;
     other.push_back(binding.stored_name(*b.tensor(Component::kWeightScale)));
     if (!message.empty()) continue;
     message =

@@ -9,8 +9,6 @@
 namespace outrider {
 namespace {
 
-constexpr std::array kScaleSpellings = {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv};
-
 // The head has no "model." prefix in any dialect.
 bool has_prefix_vote(const TensorName& name) {
   return name.block.kind != BlockKind::kTop || name.slot != Slot::kHead;

@@ -17,28 +17,13 @@ std::string stored_form(const BindingReport& binding, ParameterId id) {
     const auto t = b.tensor(c);
     return t ? dtype_name(binding.tensor(*t).dtype) : std::string_view("?");
   };
-  const auto scale = [&] {
-    for (const Component c : {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv}) {
-      if (b.tensor(c)) return dtype(c);
-    }
-    return std::string_view("?");
-  };
-  if (binding.names_only)
-    return std::string(b.form == StorageForm::kPlain ? "unknown" : storage_form_name(b.form)) + "?";
-  switch (b.form) {
-    case StorageForm::kPlain:
-      return std::string(dtype(Component::kWeight));
-    case StorageForm::kFp8Block:
-      return fmt::format("FP8 block ({} scale)", scale());
-    case StorageForm::kMxfp4:
-      return fmt::format("MXFP4 ({} scale)", scale());
-    case StorageForm::kW4A16:
-      return fmt::format("W4A16 (group {})", b.group_size);
-    case StorageForm::kNvfp4:
-    case StorageForm::kNvfp4Modelopt:
-      return std::string(storage_form_name(b.form));
-  }
-  return "";
+  const StorageFormSpec& spec = storage_form(b.form);
+  if (binding.names_only) return std::string(spec.quantised() ? spec.name : "unknown") + "?";
+  if (!spec.quantised()) return std::string(dtype(Component::kWeight));
+  if (spec.grid == ScaleGrid::kAnyGroups) return fmt::format("{} (group {})", spec.name, b.group_size);
+  if (!spec.scale_has_spellings()) return std::string(spec.name);
+  const auto scale = std::ranges::find_if(kScaleSpellings, [&](Component c) { return b.tensor(c).has_value(); });
+  return fmt::format("{} ({} scale)", spec.name, scale != kScaleSpellings.end() ? dtype(*scale) : "?");
 }
 
 bool is_drafter(Block block) {
@@ -65,7 +50,7 @@ std::uint64_t signature(const BindingReport& binding, const Binding& b) {
     const TensorInfo& t = binding.tensor(static_cast<TensorId>(b.tensors[c]));
     mix(c * 1000 + static_cast<std::uint64_t>(t.dtype) * 10 + (is_single_number(c) ? t.shape.size() : 9));
   }
-  mix(b.form == StorageForm::kW4A16 ? b.group_size : 0);
+  mix(storage_form(b.form).grid == ScaleGrid::kAnyGroups ? b.group_size : 0);
   return hash;
 }
 
@@ -177,7 +162,7 @@ void check_dtypes(CheckContext& context) {
     } else if (spec.storage == Storage::kLinearNative) {
       native.push_back(binding.stored_name(*t));
     }
-    for (const Component c : {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv}) {
+    for (const Component c : kScaleSpellings) {
       const auto s = b.tensor(c);
       if (s && binding.tensor(*s).dtype == Dtype::kU8) e8m0_as_u8.push_back(binding.stored_name(*s));
     }

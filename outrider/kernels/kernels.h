@@ -5,6 +5,8 @@
 #include <span>
 #include <string_view>
 
+#include "outrider/storage_forms/row_codes.h"
+
 namespace outrider {
 
 // Sums run over this many lanes: lane l takes the products of elements l, l + kLanes, …, and the lanes are added
@@ -15,15 +17,6 @@ inline constexpr std::size_t kLanes = 32;
 // Rows of a product handled by one call of Kernels::dot_rows, and of dot_stored, at most.
 inline constexpr std::size_t kRowTile = 4;
 inline constexpr std::size_t kStoredRows = 16;
-
-// How the elements of a weight's row are stored.
-enum class RowCodes {
-  kF32,
-  kBf16,
-  kF16,
-  kE4m3,     // with scales
-  kNibbles,  // two codes a byte, the even element in the low nibble; with scales, a table of values, maybe offsets
-};
 
 // Rows of a weight as they are stored.
 struct StoredRows {

@@ -70,7 +70,7 @@ class Converter {
 
   // The scale of an expert's weight in a form that transformers stacks too; nothing for other forms.
   static std::optional<Component> stackable_scale(const Binding& b) {
-    if (b.form != StorageForm::kMxfp4 && b.form != StorageForm::kFp8Block) return std::nullopt;
+    if (!storage_form(b.form).stacks) return std::nullopt;
     const Component scale = b.part == ExpertPart::kNone ? Component::kScale : Component::kWeightScaleInv;
     return b.tensor(scale) ? std::optional(scale) : std::nullopt;
   }
@@ -95,9 +95,8 @@ class Converter {
       if (scale) scale_dtype = binding_.tensor(*b.tensor(*scale)).dtype;
       const std::tuple own(b.form, binding_.tensor(*b.tensor(Component::kWeight)).dtype, scale_dtype);
       // A block of scales that extends past the end of w1 would cover w3 too.
-      uniform =
-          (!all || *all == own) && (b.form != StorageForm::kFp8Block ||
-                                    manifest_.config().moe_intermediate_size % manifest_.config().fp8_block()[0] == 0);
+      const ScaleBlock sharing = scale_block(storage_form(b.form), manifest_.config().fp8_block(), b.group_size);
+      uniform = (!all || *all == own) && manifest_.config().moe_intermediate_size % sharing.rows == 0;
       all = own;
     }
     return stacks_[position] = uniform && all.has_value();

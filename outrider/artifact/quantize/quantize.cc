@@ -281,7 +281,7 @@ class Quantizer {
     const std::size_t cols = source.cols();
     std::vector<EncodingError> errors(count);
     float amax = 0;
-    if (job.form.form == StorageForm::kNvfp4) {
+    if (storage_form(job.form.form).encodes_by_amax) {
       amax = largest(source);
       if (job.fused_with) {
         amax = std::max(amax, largest(Linear(weights_, *job.fused_with)));
@@ -292,7 +292,7 @@ class Quantizer {
     for (const TensorToWrite& t : job.tensors) out.emplace_back(*tensor_bytes(t.dtype, t.shape));
     strips(source, [&](std::size_t s, std::size_t first, std::size_t rows, const std::vector<float>& values,
                        std::size_t stride) {
-      errors[s] = encode_rows(job.form, values.data(), stride, first, rows, cols, amax, out);
+      errors[s] = encode_rows(job.form, {values.data(), stride, first, rows, cols, amax}, out);
     });
     encode_whole(job.form, source.rows(), cols, amax, out);
     for (std::size_t i = 0; i < out.size(); ++i) writer.put(position.at(job.tensors[i].name), 0, out[i]);
@@ -335,8 +335,8 @@ std::string config_for(const CheckReport& source, const std::vector<Shard>& shar
     config.erase(of_the_source);
   }
   const auto experts = recipe.form_of(ModuleGroup::kExperts);
-  if (experts && experts->form == StorageForm::kMxfp4) config["expert_dtype"] = "fp4";
-  if (experts && experts->form == StorageForm::kFp8Block) config["expert_dtype"] = "fp8";
+  const std::string_view dtype = experts ? storage_form(experts->form).description.expert_dtype : "";
+  if (!dtype.empty()) config["expert_dtype"] = dtype;
   const CheckReport listed =
       check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(listing_of(shards), config.dump())));
   if (listed.plan == nullptr) {

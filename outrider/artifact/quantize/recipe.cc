@@ -1,6 +1,7 @@
 #include "outrider/artifact/quantize/recipe.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -37,18 +38,18 @@ std::optional<Recipe> preset(const std::string& name) {
   Recipe out;
   out.name = name;
   if (name == "w4a16-fp8") {
-    set(out, ModuleGroup::kExperts, TargetForm{StorageForm::kW4A16, 128, Component::kWeightScale, Dtype::kBF16});
+    set(out, ModuleGroup::kExperts, usual_target(StorageForm::kW4A16));
     set(out, kAttentionGroups, fp8(Component::kWeightScale, Dtype::kBF16));
   } else if (name == "nvfp4-fp8") {
-    set(out, ModuleGroup::kExperts, TargetForm{StorageForm::kNvfp4, 16, Component::kWeightScale, Dtype::kF8E4M3});
+    set(out, ModuleGroup::kExperts, usual_target(StorageForm::kNvfp4));
     set(out, kAttentionGroups, fp8(Component::kWeightScaleInv, Dtype::kF32));
   } else if (name == "mxfp4-fp8") {
     const TargetForm form = fp8(Component::kScale, Dtype::kF8E8M0);
-    set(out, ModuleGroup::kExperts, TargetForm{StorageForm::kMxfp4, 32, Component::kScale, Dtype::kF8E8M0});
+    set(out, ModuleGroup::kExperts, usual_target(StorageForm::kMxfp4));
     set(out, kAttentionGroups, form);
     set(out, ModuleGroup::kSharedExperts, form);
   } else if (name == "fp8") {
-    const TargetForm form = fp8(Component::kScale, Dtype::kF32);
+    const TargetForm form = usual_target(StorageForm::kFp8Block);
     set(out, ModuleGroup::kExperts, form);
     set(out, kAttentionGroups, form);
     set(out, ModuleGroup::kSharedExperts, form);
@@ -96,7 +97,7 @@ class RecipeReader {
       if (!size->is_number_unsigned() || *size == 0U || *size > 1U << 20)
         fail("group_size must be an integer from 1 to 1048576");
       for (std::optional<TargetForm>& f : recipe.forms) {
-        if (f && f->form == StorageForm::kW4A16) f->group_size = *size;
+        if (f && storage_form(f->form).grid == ScaleGrid::kAnyGroups) f->group_size = *size;
       }
     }
     return recipe;
@@ -117,14 +118,15 @@ class RecipeReader {
   // `like`: the recipe's FP8, for the spelling of scales.
   std::optional<TargetForm> form(const json& root, const std::string& key, std::optional<TargetForm> like) const {
     const std::string name = text(root, key.c_str(), "");
-    if (name == "bf16") return std::nullopt;
-    if (name == "w4a16") return TargetForm{StorageForm::kW4A16, 128, Component::kWeightScale, Dtype::kBF16};
-    if (name == "nvfp4") return TargetForm{StorageForm::kNvfp4, 16, Component::kWeightScale, Dtype::kF8E4M3};
-    if (name == "mxfp4") return TargetForm{StorageForm::kMxfp4, 32, Component::kScale, Dtype::kF8E8M0};
-    if (name != "fp8") {
-      fail(fmt::format("{} is \"{}\"; supported are bf16, fp8, w4a16, nvfp4 and mxfp4", key, printable(name)));
+    std::vector<std::string_view> known;
+    for (const StorageFormSpec* spec : storage_forms()) {
+      if (spec->short_name.empty()) continue;
+      known.push_back(spec->short_name);
+      if (name != spec->short_name) continue;
+      if (!spec->quantised()) return std::nullopt;
+      return like && like->form == spec->form ? *like : usual_target(spec->form);
     }
-    return like && like->form == StorageForm::kFp8Block ? *like : fp8(Component::kScale, Dtype::kF32);
+    fail(fmt::format("{} is \"{}\"; supported are {}", key, printable(name), fmt::join(known, ", ")));
   }
 
   std::string where_;

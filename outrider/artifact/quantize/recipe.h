@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
-#include "outrider/artifact/quantize/encode.h"
 #include "outrider/manifest/parameter_spec.h"
+#include "outrider/storage_forms/encode.h"
 
 namespace outrider {
 

@@ -18,22 +18,6 @@ bool is_table(Dtype dtype) {
   return dtype == Dtype::kI64 || dtype == Dtype::kI32;
 }
 
-// The error of rounding a weight to a form, ||stored - true|| / ||true||, with a margin for unlucky scales.
-double rounding_error(StorageForm form) {
-  switch (form) {
-    case StorageForm::kPlain:
-      return 0.01;
-    case StorageForm::kFp8Block:
-      return 0.06;
-    case StorageForm::kMxfp4:
-    case StorageForm::kW4A16:
-    case StorageForm::kNvfp4:
-    case StorageForm::kNvfp4Modelopt:
-      return 0.25;
-  }
-  return 0;
-}
-
 double value_at(Dtype dtype, const std::byte* at) {
   if (dtype == Dtype::kI64) return static_cast<double>(load<std::int64_t>(at));
   if (dtype == Dtype::kI32) return load<std::int32_t>(at);
@@ -100,8 +84,8 @@ std::optional<std::string> ReferenceValues::objection(std::optional<ParameterId>
         "{} is not stored in the same form and shape as in the reference, so its values cannot be compared", name);
   }
   const double error = compare_values(*a, *b).relative();
-  const double bound =
-      std::max(rounding_error(here.bindings[*ours].form), rounding_error(reference_.binding->bindings[theirs].form));
+  const double bound = std::max(storage_form(here.bindings[*ours].form).rounding_error,
+                                storage_form(reference_.binding->bindings[theirs].form).rounding_error);
   if (error <= bound) return std::nullopt;  // NaN does not count as agreement
   return fmt::format("{} has a relative difference of {} from the reference, more than its storage form explains", name,
                      percent_text(error));

@@ -148,11 +148,9 @@ bool RepairContext::restore(Code code, const Parameter& parameter, std::vector<s
       names.push_back(draft.name(t));
     } else {
       // A scale with several spellings gets the suffix of its siblings.
-      const bool scale = component == Component::kScale || component == Component::kWeightScale ||
-                         component == Component::kWeightScaleInv;
-      const bool official = source.form == StorageForm::kFp8Block || source.form == StorageForm::kMxfp4;
+      const bool spelt = is_scale_spelling(component) && storage_form(source.form).scale_has_spellings();
       const bool same_form = mine != nullptr && mine->form == source.form;
-      names.push_back(spelling.name(parameter, scale && official && same_form ? spelling.usual_scale(*p) : component));
+      names.push_back(spelling.name(parameter, spelt && same_form ? spelling.usual_scale(*p) : component));
       draft.add(names.back(), *reference->checkpoint, with);
     }
     bytes += with.bytes();

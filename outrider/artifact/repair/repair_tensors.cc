@@ -163,9 +163,9 @@ void repair_names(RepairContext& context) {
     renamed.clear();
     for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
       const Binding& b = binding.bindings[p];
-      if (!b.bound || b.shared || (b.form != StorageForm::kFp8Block && b.form != StorageForm::kMxfp4)) continue;
+      if (!b.bound || b.shared || !storage_form(b.form).scale_has_spellings()) continue;
       const Component usual = context.spelling.usual_scale(p);
-      for (const Component c : {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv}) {
+      for (const Component c : kScaleSpellings) {
         const auto t = b.tensor(c);
         if (!t || c == usual) continue;
         const std::string name = context.draft.name(*t);
@@ -182,8 +182,7 @@ void repair_names(RepairContext& context) {
   if (context.found(Code::kScaleSpelling)) {
     std::vector<std::string> retyped;
     for (TensorId t = 0; t < binding.names.size(); ++t) {
-      const Component c = binding.names[t].component;
-      const bool scale = c == Component::kScale || c == Component::kWeightScale || c == Component::kWeightScaleInv;
+      const bool scale = is_scale_spelling(binding.names[t].component);
       if (binding.uses[t] != TensorUse::kUsed || !scale || binding.tensor(t).dtype != Dtype::kU8) continue;
       context.draft.reinterpret(t, Dtype::kF8E8M0);
       retyped.push_back(context.draft.name(t));

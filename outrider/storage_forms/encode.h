@@ -6,20 +6,20 @@
 #include <string_view>
 #include <vector>
 
-#include "outrider/binding/storage_form.h"
-#include "outrider/binding/tensor_name.h"
-#include "outrider/checkpoint/dtype.h"
+#include "outrider/storage_forms/storage_form.h"
 
 namespace outrider {
 
 // A storage form that weights can be brought into (docs/storage-forms.md).
 struct TargetForm {
   StorageForm form = StorageForm::kPlain;  // kPlain: BF16
-  std::uint32_t group_size = 0;            // of kW4A16
-  Component scale = Component::kScale;     // what FP8's and MXFP4's scale is called
-  Dtype scale_dtype = Dtype::kF32;         // of kFp8Block: F8_E8M0, BF16 or F32
+  std::uint32_t group_size = 0;            // of forms that share scales by groups
+  Component scale = Component::kScale;     // what the scale is called where it has spellings
+  Dtype scale_dtype = Dtype::kF32;         // and its dtype there: of kFp8Block F8_E8M0, BF16 or F32
   friend bool operator==(const TargetForm&, const TargetForm&) = default;
 };
+// The form with its usual group size and scales.
+TargetForm usual_target(StorageForm form);
 
 // One tensor of a weight in a form: which component, and its dtype and shape for a weight [rows, cols].
 struct EncodedTensor {
@@ -45,12 +45,22 @@ struct EncodingError {
 // Rows that are encoded together: an FP8 block's.
 inline constexpr std::size_t kEncodedRows = 128;
 
-// Encodes rows [first, first + count) of a weight with `cols` columns: round to nearest, with the scale of each group
-// (of each block, for FP8) that makes the sum of its squared errors least among those tried. `values`: the rows,
-// `stride` apart. `out`: the bytes of all the weight's tensors, in the order of encoded_tensors(); ranges of rows that
-// begin at multiples of kEncodedRows may be encoded at once. `amax`: the largest magnitude of the whole weight.
-EncodingError encode_rows(const TargetForm& form, const float* values, std::size_t stride, std::size_t first,
-                          std::size_t count, std::size_t cols, float amax, std::span<std::vector<std::byte>> out);
+// Rows [first, first + count) of a weight with `cols` columns.
+struct ValueRows {
+  const float* values = nullptr;  // the rows, `stride` apart
+  std::size_t stride = 0;
+  std::size_t first = 0;
+  std::size_t count = 0;
+  std::size_t cols = 0;
+  float amax = 0;  // the largest magnitude of the whole weight
+
+  const float* row(std::size_t r) const { return values + r * stride; }
+};
+
+// Encodes rows: round to nearest, with the scale of each group (of each block, for FP8) that makes the sum of its
+// squared errors least among those tried. `out`: the bytes of all the weight's tensors, in the order of
+// encoded_tensors(), zero before; ranges of rows that begin at multiples of kEncodedRows may be encoded at once.
+EncodingError encode_rows(const TargetForm& form, const ValueRows& rows, std::span<std::vector<std::byte>> out);
 // What belongs to the weight as a whole: its shape, its global scale.
 void encode_whole(const TargetForm& form, std::size_t rows, std::size_t cols, float amax,
                   std::span<std::vector<std::byte>> out);

@@ -1,4 +1,4 @@
-#include "outrider/artifact/quantize/encode.h"
+#include "outrider/storage_forms/encode.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -48,8 +48,8 @@ Encoded encode(const TargetForm& form, const std::vector<float>& w, std::size_t 
   float amax = 0;
   for (const float x : w) amax = std::max(amax, std::fabs(x));
   for (std::size_t first = 0; first < rows; first += kEncodedRows) {
-    out.error.add(encode_rows(form, w.data() + first * cols, cols, first, std::min(kEncodedRows, rows - first), cols,
-                              amax, out.tensors));
+    const std::size_t count = std::min(kEncodedRows, rows - first);
+    out.error.add(encode_rows(form, {w.data() + first * cols, cols, first, count, cols, amax}, out.tensors));
   }
   encode_whole(form, rows, cols, amax, out.tensors);
   return out;
