@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "bench/plain_read.h"
-#include "outrider/backend/linear.h"
+#include "outrider/backend/cpu/multiply.h"
 #include "outrider/util/error.h"
 
 namespace outrider {

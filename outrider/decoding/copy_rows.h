@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "outrider/backend/linear.h"
+#include "outrider/backend/rows.h"
 
 namespace outrider {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "outrider/architectures/deepseek_v4/sequence.h"
-#include "outrider/backend/linear.h"
+#include "outrider/backend/rows.h"
 
 namespace outrider {
 

@@ -8,7 +8,7 @@
 
 #include "outrider/architectures/deepseek_v4/model_weights.h"
 #include "outrider/architectures/deepseek_v4/sequence.h"
-#include "outrider/backend/linear.h"
+#include "outrider/backend/cpu/multiply.h"
 
 namespace outrider {
 

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "outrider/architectures/deepseek_v4/model_weights.h"
-#include "outrider/backend/linear.h"
+#include "outrider/backend/cpu/multiply.h"
 
 namespace outrider {
 

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "outrider/kernels/kernels.h"
+#include "outrider/math/rounding.h"
+#include "outrider/util/thread_pool.h"
+
+namespace outrider {
+
+// What every operation on the CPU computes with.
+struct Compute {
+  const Kernels& kernels;
+  ThreadPool& pool;
+  NumericMode mode;
+  std::uint64_t* weight_bytes = nullptr;  // counts what products read of weights
+
+  bool official() const { return mode == NumericMode::kOfficial; }
+  // To BF16 where the mode rounds between operations.
+  void round(std::span<float> x) const {
+    if (official()) round_to_bf16(x);
+  }
+  float dot(const float* a, const float* b, std::size_t padded_size) const {
+    float out = 0;
+    kernels.dot_rows(a, 1, b, 1, 0, padded_size, &out, 1, 1);
+    return out;
+  }
+};
+
+}  // namespace outrider

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "outrider/kernels/kernels.h"
+#include "outrider/util/aligned_vector.h"
+
+namespace outrider {
+
+// A matrix [rows, cols] whose rows are padded with zeros to whole kLanes and begin at cache lines.
+template <typename T>
+class RowsOf {
+ public:
+  RowsOf() = default;
+  RowsOf(std::size_t rows, std::size_t cols)
+      : rows_(rows), cols_(cols), stride_(padded(cols)), values_(rows * stride_) {}
+
+  std::size_t rows() const { return rows_; }
+  std::size_t cols() const { return cols_; }
+  std::size_t stride() const { return stride_; }
+  std::span<T> operator[](std::size_t row) { return {values_.data() + row * stride_, cols_}; }
+  std::span<const T> operator[](std::size_t row) const { return {values_.data() + row * stride_, cols_}; }
+  T* data() { return values_.data(); }
+  const T* data() const { return values_.data(); }
+
+  // Changes the shape; the values are undefined afterwards. Allocates only where the shape is larger than all before.
+  void reshape(std::size_t rows, std::size_t cols) {
+    rows_ = rows;
+    cols_ = cols;
+    stride_ = padded(cols);
+    if (values_.size() < rows * stride_) {
+      values_ = {};  // so that old and new do not exist at once
+      values_.resize(rows * stride_);
+    } else if (stride_ != cols) {
+      for (std::size_t r = 0; r < rows; ++r) std::fill_n(values_.data() + r * stride_ + cols, stride_ - cols, T{});
+    }
+  }
+
+  // Bytes that a matrix of this shape takes, and that this one holds.
+  static std::uint64_t bytes(std::uint64_t rows, std::uint64_t cols) { return rows * padded(cols) * sizeof(T); }
+  std::uint64_t allocated_bytes() const { return values_.size() * sizeof(T); }
+
+ private:
+  std::size_t rows_ = 0;
+  std::size_t cols_ = 0;
+  std::size_t stride_ = 0;
+  AlignedVector<T> values_;
+};
+
+// Activations.
+using Rows = RowsOf<float>;
+
+}  // namespace outrider
