@@ -163,7 +163,7 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
   const ParameterId head = *weights->plan().manifest().find({}, Slot::kHead);
   const double read = plain_read_speed(weights->bytes(head), pool, 3);
   fmt::print("V4-Flash's sizes, {} layers, {} experts, {} kernels, {} threads; medians of {} passes\n",
-             here.layers.size(), here.n_routed_experts, model.kernels().name, threads, passes);
+             here.layers.size(), here.n_routed_experts, model.backend().name(), threads, passes);
   fmt::print("Plain read of the head's memory: {:.1f} GB/s\n\n", read);
   fmt::print("{:32}{:>18}{:>18}{:>18}\n", "ms and GB/s of weights", "1 token", "2 tokens", "4 tokens");
   const auto print_row = [&](const std::string& name, const auto& part) {

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "bench/plain_read.h"
-#include "outrider/backend/cpu/multiply.h"
+#include "outrider/backend/cpu/cpu_backend.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -141,7 +141,7 @@ void run(double gib, const std::vector<std::string>& forms, const std::vector<st
       for (const Kernels* kernels : available_kernels()) {
         if (!paths.empty() && std::find(paths.begin(), paths.end(), kernels->name) == paths.end()) continue;
         fmt::print("{:10} {:>7} {:>8.1f} {:>8}", form.name, threads, read, kernels->name);
-        const Compute compute{*kernels, pool, NumericMode::kExact};
+        CpuBackend backend(NumericMode::kExact, threads, *kernels);
         for (const std::size_t tokens : token_counts) {
           Rows x(tokens, kCols);
           for (std::size_t t = 0; t < tokens; ++t) {
@@ -149,7 +149,7 @@ void run(double gib, const std::vector<std::string>& forms, const std::vector<st
           }
           Rows y(tokens, kRows);
           const double time = best(repetitions, [&] {
-            for (const Linear& weight : matrices.all) multiply(compute, weight, x, y, ProductKind::kFloat);
+            for (const Linear& weight : matrices.all) backend.multiply(weight, x, y, ProductKind::kFloat);
           });
           fmt::print(" {:>7.1f}", static_cast<double>(matrices.bytes) / time * 1e-9);
           std::fflush(stdout);

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <span>
 
 #include "outrider/backend/linear.h"
 #include "outrider/backend/rows.h"
@@ -20,11 +22,14 @@ struct Product {
   const Rows& x;
   Rows& y;
   ProductKind kind = ProductKind::kLinear;
-  std::size_t first = 0;  // of the rows of W
-  std::size_t rows = 0;   // as many of them; 0: y.cols()
-  std::size_t x_row = 0;  // y's first row is of this one of x
-  std::size_t x_col = 0;  // of the W.cols() columns of x
-  std::size_t y_col = 0;  // of the `rows` columns of y
+  std::size_t first = 0;                       // of the rows of W
+  std::size_t rows = 0;                        // as many of them; 0: y.cols()
+  std::size_t tokens = 0;                      // 0: y.rows()
+  std::size_t x_row = 0;                       // the first token's row of x; the next ones follow, …
+  std::span<const std::uint32_t> x_rows = {};  // … or, if not empty, the row of each token
+  std::size_t x_col = 0;                       // of the W.cols() columns of x
+  std::size_t y_row = 0;                       // the first token's row of y; the next ones follow
+  std::size_t y_col = 0;                       // of the `rows` columns of y
 };
 
 }  // namespace outrider

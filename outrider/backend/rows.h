@@ -50,7 +50,7 @@ class RowsOf {
   AlignedVector<T> values_;
 };
 
-// Activations.
-using Rows = RowsOf<float>;
+using Rows = RowsOf<float>;  // activations
+using IndexRows = RowsOf<std::uint32_t>;
 
 }  // namespace outrider

@@ -11,18 +11,19 @@ namespace {
 constexpr std::uint64_t kMinLength = 1024;
 
 MemoryPlan plan_for(const Model& model, const EngineOptions& options, std::uint64_t length, std::uint64_t available) {
-  const ModelConfig& config = model.config();
   MemoryPlan plan;
   plan.max_model_len = length;
   plan.available = available;
   plan.sequence = model.sequence_bytes({length, kMaxRollback});
   plan.sequences = saturating_multiply(plan.sequence, options.max_num_seqs);
-  const std::size_t rows = options.max_num_batched_tokens + options.max_num_seqs;
-  const std::uint64_t streams = saturating_multiply(rows, config.hc_mult * config.hidden_size * sizeof(float));
-  const std::uint64_t logits_rows = options.max_num_seqs * (1 + options.num_speculative_tokens);
-  // Scratch of a forward pass; hidden states kept for the MTP block; logits and the buffers of sampling.
-  const std::uint64_t logits = saturating_multiply(logits_rows, 3 * config.vocab_size * sizeof(float));
-  plan.scratch = saturating_add(model.scratch_bytes(rows), saturating_add(saturating_multiply(2, streams), logits));
+  const PassSize pass{options.max_num_batched_tokens + options.max_num_seqs,
+                      options.max_num_seqs * (1 + options.num_speculative_tokens)};
+  const std::uint64_t streams = model.result_bytes({pass.tokens, 0});
+  const std::uint64_t logits = model.result_bytes({0, pass.logits});
+  // Activations of a pass and its result; streams kept for the MTP block, its input and its output; buffers of sampling.
+  plan.scratch = saturating_add(model.scratch_bytes(pass), model.result_bytes(pass));
+  if (options.num_speculative_tokens != 0) plan.scratch = saturating_add(plan.scratch, saturating_multiply(3, streams));
+  plan.scratch = saturating_add(plan.scratch, saturating_multiply(2, logits));
   return plan;
 }
 

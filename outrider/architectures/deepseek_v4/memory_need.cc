@@ -17,7 +17,9 @@ struct Need {
 };
 
 Need need(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass) {
-  return {saturating_multiply(model.sequence_bytes(limits), sequences), model.scratch_bytes(tokens_a_pass)};
+  const PassSize pass{tokens_a_pass, sequences};
+  return {saturating_multiply(model.sequence_bytes(limits), sequences),
+          saturating_add(model.scratch_bytes(pass), model.result_bytes(pass))};
 }
 
 }  // namespace

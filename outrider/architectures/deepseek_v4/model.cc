@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "outrider/architectures/deepseek_v4/block.h"
-#include "outrider/architectures/deepseek_v4/hyper_connection.h"
+#include "outrider/architectures/deepseek_v4/output_head.h"
+#include "outrider/backend/cpu/cpu_backend.h"
 #include "outrider/util/error.h"
+#include "outrider/util/saturating.h"
 
 namespace outrider {
 namespace {
@@ -63,7 +65,7 @@ struct Model::Plan {
             fmt::format("The sequence has {} tokens and {} more were given, but it was made for {} (max_length). Make "
                         "it with a higher limit.",
                         start, new_tokens.size(), max_length));
-    chunks.push_back({nullptr, tokens.size(), new_tokens.size(), start});
+    chunks.push_back({.first_row = tokens.size(), .rows = new_tokens.size(), .start = start});
     for (std::size_t i = 0; i < new_tokens.size(); ++i) {
       require(new_tokens[i] < vocab_size,
               fmt::format("Token {} is not of the vocabulary, which has {} tokens.", new_tokens[i], vocab_size));
@@ -75,65 +77,67 @@ struct Model::Plan {
     }
   }
 
-  Rows cos_sin(const Rope& rope) const {
-    Rows table(positions.size(), rope.dims());
-    for (std::size_t t = 0; t < positions.size(); ++t) rope.angles(positions[t], table[t]);
-    return table;
+  // Turns to the layer, or MTP block, whose states these are, by chunk.
+  Batch batch(std::size_t chunk_count, const auto& state_of) {
+    for (std::size_t i = 0; i < chunk_count; ++i) {
+      LayerState& state = state_of(i);
+      chunks[i].window = &state.window;
+      chunks[i].compressor = state.compressor ? &*state.compressor : nullptr;
+      chunks[i].indexer = state.indexer ? &*state.indexer : nullptr;
+    }
+    return {chunks, tokens, positions};
   }
+
+  PassSize size() const { return {tokens.size(), wanted.size()}; }
 
  private:
   std::vector<const Sequence*> seen_;
 };
 
 Model::Model(std::shared_ptr<const Weights> weights, ModelOptions options)
-    : options_(options),
-      weights_(std::move(weights)),
+    : Model(std::move(weights),
+            std::make_unique<CpuBackend>(options.mode, options.threads,
+                                         options.kernels != nullptr ? *options.kernels : default_kernels())) {}
+
+Model::Model(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend)
+    : weights_(std::move(weights)),
       window_rope_(weights_.config(), false),
       compressed_rope_(weights_.config(), true),
-      pool_(options.threads),
-      compute_{options.kernels != nullptr ? *options.kernels : default_kernels(), pool_, options.mode, &weight_bytes_} {
-  options_.kernels = &compute_.kernels;
-  check_shapes(config(), options.mode);
+      backend_(std::move(backend)) {
+  check_shapes(config(), mode());
+  std::size_t experts = config().n_routed_experts;
   for (const MtpWeights& mtp : weights_.mtp) {
     require(config().num_experts_per_tok <= mtp.block.experts.size(),
             fmt::format("An MTP block has {} experts, fewer than num_experts_per_tok {} of config.json. Run the model "
                         "with --no-speculation.",
                         mtp.block.experts.size(), config().num_experts_per_tok));
+    experts = std::max(experts, mtp.block.experts.size());
   }
+  activations_ = std::make_unique<Activations>(config(), experts, !weights_.mtp.empty());
+}
+
+Model::~Model() = default;
+
+ForwardContext Model::context() const {
+  return {config(), *backend_, *activations_};
 }
 
 std::uint64_t Model::sequence_bytes(const SequenceLimits& limits) const {
-  return outrider::sequence_bytes(config(), mtp_blocks(), options_.mode, limits);
+  return outrider::sequence_bytes(config(), mtp_blocks(), mode(), limits);
 }
 
-std::uint64_t Model::scratch_bytes(std::size_t tokens) const {
+std::uint64_t Model::scratch_bytes(const PassSize& pass) const {
+  return saturating_add(activations_->bytes(pass), backend_->scratch_bytes(activations_->product_inputs(pass)));
+}
+
+std::uint64_t Model::result_bytes(const PassSize& pass) const {
   const ModelConfig& c = config();
-  const std::uint64_t heads = 3 * c.num_attention_heads * c.head_dim;  // projected, by head, attended
-  const std::uint64_t streams = 2 * c.hc_mult * c.hidden_size;
-  const std::uint64_t compressors = 4 * c.head_dim + 4 * c.index_head_dim + 2 * c.index_n_heads * c.index_head_dim;
-  // Of all experts that a token goes to: gate, up, and what w2 takes; x by expert, as w1 takes it, and what w2 gives.
-  const std::uint64_t experts =
-      (c.num_experts_per_tok + c.n_shared_experts) * 3 * (c.moe_intermediate_size + c.hidden_size);
-  return tokens * sizeof(float) * (streams + heads + compressors + experts + c.index_topk);
+  return saturating_add(saturating_multiply(pass.tokens, Rows::bytes(1, c.hc_mult * c.hidden_size)),
+                        saturating_multiply(pass.logits, Rows::bytes(1, c.vocab_size)));
 }
 
 Sequence Model::new_sequence(SequenceLimits limits) const {
-  return {config(), mtp_blocks(), options_.mode, limits};
-}
-
-Rows Model::wanted_logits(const Rows& streams, std::span<const std::size_t> rows,
-                          const HyperConnectionWeights& hc_head_weights, std::span<const float> norm,
-                          const Linear& head) const {
-  Rows chosen(rows.size(), streams.cols());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::span<const float> from = streams[rows[i]];
-    std::copy(from.begin(), from.end(), chosen[i].begin());
-  }
-  Rows x = hc_head(compute_, config(), hc_head_weights, chosen);
-  rms_norm(compute_, norm, config().rms_norm_eps, x);
-  Rows logits(rows.size(), config().vocab_size);
-  multiply(compute_, head, x, logits, ProductKind::kFloat);
-  return logits;
+  return {config(), mtp_blocks(), mode(), limits};
 }
 
 ForwardResult Model::forward(std::span<const ForwardItem> items, const LayerObserver& observer) const {
@@ -143,29 +147,25 @@ ForwardResult Model::forward(std::span<const ForwardItem> items, const LayerObse
     plan.add(item.sequence, item.tokens, item.sequence->length(), item.sequence->max_length(), c.vocab_size,
              item.logits);
   }
+  Activations& a = *activations_;
+  a.reshape(plan.size());
   ForwardResult result;
-  result.streams = Rows(plan.tokens.size(), c.hc_mult * c.hidden_size);
-  std::vector<float> row(padded(c.hidden_size));
-  std::vector<float> scratch;
-  for (std::size_t t = 0; t < plan.tokens.size(); ++t) {
-    weights_.embed.decode(compute_.kernels, plan.tokens[t], row.data(), scratch);
-    compute_.round(row);
-    for (std::size_t s = 0; s < c.hc_mult; ++s) {
-      std::copy_n(row.data(), c.hidden_size, result.streams[t].data() + s * c.hidden_size);
-    }
-  }
-  const Rows window_angles = plan.cos_sin(window_rope_);
-  const Rows compressed_angles = plan.cos_sin(compressed_rope_);
+  Rows& h = result.streams;
+  h = Rows(plan.tokens.size(), c.hc_mult * c.hidden_size);
+  backend_->embed(weights_.embed, plan.tokens, h);
+  backend_->rope_angles(window_rope_, plan.positions, a.window_angles);
+  backend_->rope_angles(compressed_rope_, plan.positions, a.compressed_angles);
   for (std::size_t l = 0; l < weights_.layers.size(); ++l) {
-    for (std::size_t i = 0; i < items.size(); ++i) plan.chunks[i].state = &items[i].sequence->main_.layers[l];
-    const bool compressed = weights_.layers[l].attention.compressed();
-    const Batch batch{plan.chunks, plan.tokens, plan.positions, compressed ? &compressed_angles : &window_angles,
-                      &compressed_rope_};
-    run_block(compute_, c, weights_.layers[l], batch, result.streams);
-    if (observer) observer(l, result.streams);
+    const BlockWeights& layer = weights_.layers[l];
+    const Batch batch =
+        plan.batch(items.size(), [&](std::size_t i) -> LayerState& { return items[i].sequence->main_.layers[l]; });
+    const bool compressed = layer.attention.compressed();
+    run_block(context(), layer, batch,
+              {compressed ? compressed_rope_ : window_rope_, compressed ? a.compressed_angles : a.window_angles}, h);
+    if (observer) observer(l, h);
   }
   for (const ForwardItem& item : items) item.sequence->main_.advance(item.tokens.size());
-  result.logits = wanted_logits(result.streams, plan.wanted, weights_.hc_head, weights_.norm, weights_.head);
+  result.logits = output_logits(context(), h, plan.wanted, weights_.hc_head, weights_.norm, weights_.head);
   return result;
 }
 
@@ -183,42 +183,26 @@ ForwardResult Model::draft(std::span<const DraftItem> items, const Rows& streams
              c.vocab_size, item.logits);
     for (std::size_t i = 0; i < item.next_tokens.size(); ++i) sources.push_back(item.first_row + i);
   }
-  const std::size_t rows = plan.tokens.size();
-  Rows embedded(rows, c.hidden_size);
-  Rows hidden(rows * hc, c.hidden_size);
-  std::vector<float> row(padded(c.hidden_size));
-  std::vector<float> scratch;
-  for (std::size_t t = 0; t < rows; ++t) {
-    weights.embed.decode(compute_.kernels, plan.tokens[t], row.data(), scratch);
-    std::copy_n(row.data(), c.hidden_size, embedded[t].data());
-    compute_.round(embedded[t]);
-    for (std::size_t s = 0; s < hc; ++s) {
-      std::copy_n(streams[sources[t]].data() + s * c.hidden_size, c.hidden_size, hidden[t * hc + s].data());
-    }
-  }
-  rms_norm(compute_, weights.enorm, c.rms_norm_eps, embedded);
-  rms_norm(compute_, weights.hnorm, c.rms_norm_eps, hidden);
-  Rows from_token(rows, c.hidden_size);
-  Rows from_streams(rows * hc, c.hidden_size);
-  multiply(compute_, weights.e_proj, embedded, from_token, ProductKind::kLinear);
-  multiply(compute_, weights.h_proj, hidden, from_streams, ProductKind::kLinear);
+  Activations& a = *activations_;
+  a.reshape(plan.size());
+  const auto eps = static_cast<float>(c.rms_norm_eps);
   ForwardResult result;
-  result.streams = Rows(rows, hc * c.hidden_size);
-  for (std::size_t t = 0; t < rows; ++t) {
-    const std::span<float> to = result.streams[t];
-    for (std::size_t s = 0; s < hc; ++s) {
-      for (std::size_t i = 0; i < c.hidden_size; ++i) {
-        to[s * c.hidden_size + i] = from_token[t][i] + from_streams[t * hc + s][i];
-      }
-    }
-    compute_.round(to);
-  }
-  for (std::size_t i = 0; i < items.size(); ++i) plan.chunks[i].state = &items[i].sequence->mtp_[block].layers[0];
-  const Rows angles = plan.cos_sin(window_rope_);
-  const Batch batch{plan.chunks, plan.tokens, plan.positions, &angles, &window_rope_};
-  run_block(compute_, c, weights.block, batch, result.streams);
+  Rows& h = result.streams;
+  h = Rows(plan.tokens.size(), hc * c.hidden_size);
+
+  backend_->embed(weights.embed, plan.tokens, a.x);
+  backend_->rms_norm(weights.enorm, eps, a.x);
+  backend_->gather(streams, sources, a.hidden);
+  backend_->rms_norm(weights.hnorm, eps, a.hidden);
+  backend_->multiply({{weights.e_proj, a.x, a.y}, {weights.h_proj, a.hidden, a.from_streams}});
+  backend_->add_token(a.y, a.from_streams, h);
+
+  backend_->rope_angles(window_rope_, plan.positions, a.window_angles);
+  const Batch batch =
+      plan.batch(items.size(), [&](std::size_t i) -> LayerState& { return items[i].sequence->mtp_[block].layers[0]; });
+  run_block(context(), weights.block, batch, {window_rope_, a.window_angles}, h);
   for (const DraftItem& item : items) item.sequence->mtp_[block].advance(item.next_tokens.size());
-  result.logits = wanted_logits(result.streams, plan.wanted, weights.hc_head, weights.norm, weights.head);
+  result.logits = output_logits(context(), h, plan.wanted, weights.hc_head, weights.norm, weights.head);
   return result;
 }
 

@@ -7,11 +7,15 @@
 #include <span>
 
 #include "outrider/architectures/deepseek_v4/model_weights.h"
+#include "outrider/architectures/deepseek_v4/pass_size.h"
 #include "outrider/architectures/deepseek_v4/sequence.h"
-#include "outrider/backend/cpu/multiply.h"
+#include "outrider/backend/backend.h"
 #include "outrider/math/rope.h"
 
 namespace outrider {
+
+class Activations;
+struct ForwardContext;
 
 struct ModelOptions {
   NumericMode mode = NumericMode::kOfficial;
@@ -30,7 +34,7 @@ struct ForwardItem {
 };
 
 struct ForwardResult {
-  Rows streams;  // [tokens of all items, hc*D]: after the last layer, before the head; what MTP takes
+  Rows streams;  // h [tokens of all items, hc*D]: after the last layer, before the head; what MTP takes
   Rows logits;   // [rows wanted, V], in order of the items
 };
 
@@ -50,7 +54,7 @@ using LayerObserver = std::function<void(std::size_t layer, const Rows& streams)
 // Throws Error where a logit is NaN or infinite: a weight is faulty.
 void require_finite(std::span<const float> logits);
 
-// DeepSeek-V4, ready to run. Immutable; one forward pass runs at a time (its threads are the model's own).
+// DeepSeek-V4, ready to run. Immutable but for the memory of its passes, of which one runs at a time.
 //
 // A token's result is the same to the bit whatever else is in its batch, and however its sequence was cut into
 // batches.
@@ -59,19 +63,24 @@ class Model {
   // Throws Error where a table among the weights holds what the model has not, where OUTRIDER_KERNELS names a path that
   // this machine cannot run, or where the shapes of the config contradict each other.
   explicit Model(std::shared_ptr<const Weights> weights, ModelOptions options = {});
+  // On another device than the CPU.
+  Model(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend);
+  ~Model();
 
   const ModelConfig& config() const { return weights_.config(); }
   const ModelWeights& weights() const { return weights_; }
-  NumericMode mode() const { return options_.mode; }
-  const Kernels& kernels() const { return *options_.kernels; }
+  const Backend& backend() const { return *backend_; }
+  NumericMode mode() const { return backend_->mode(); }
   std::size_t mtp_blocks() const { return weights_.mtp.size(); }
 
   // Bytes of weight matrices that all passes so far have read. Not to be asked while one runs.
-  std::uint64_t weight_bytes_read() const { return weight_bytes_; }
+  std::uint64_t weight_bytes_read() const { return backend_->weight_bytes_read(); }
 
-  // Bytes that a sequence of these limits takes; scratch memory of a pass over so many tokens.
+  // Bytes that a sequence of these limits takes.
   std::uint64_t sequence_bytes(const SequenceLimits& limits) const;
-  std::uint64_t scratch_bytes(std::size_t tokens) const;
+  // Bytes that a pass takes and the next ones use again, and bytes of the result that it returns.
+  std::uint64_t scratch_bytes(const PassSize& pass) const;
+  std::uint64_t result_bytes(const PassSize& pass) const;
 
   // Throws Error where the limits exceed the model's, or memory.
   Sequence new_sequence(SequenceLimits limits) const;
@@ -88,16 +97,13 @@ class Model {
  private:
   struct Plan;
 
-  Rows wanted_logits(const Rows& streams, std::span<const std::size_t> rows, const HyperConnectionWeights& hc_head,
-                     std::span<const float> norm, const Linear& head) const;
+  ForwardContext context() const;
 
-  ModelOptions options_;
   ModelWeights weights_;
   Rope window_rope_;
   Rope compressed_rope_;
-  mutable ThreadPool pool_;
-  mutable std::uint64_t weight_bytes_ = 0;
-  Compute compute_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Activations> activations_;
 };
 
 }  // namespace outrider

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "outrider/backend/linear.h"
+#include "outrider/backend/backend.h"
 #include "outrider/binding/weights.h"
 
 namespace outrider {
@@ -34,12 +34,6 @@ struct IndexerWeights {
   Linear wq_b;          // [index_n_heads * index_head_dim, q_lora_rank]
   Linear weights_proj;  // [index_n_heads, D]
   CompressorWeights compressor;
-};
-
-struct ExpertWeights {
-  Linear w1;  // [width, D], gate
-  Linear w2;  // [D, width], down
-  Linear w3;  // [width, D], up
 };
 
 // What attention and mixture of experts of one layer, or of an MTP block, consist of.

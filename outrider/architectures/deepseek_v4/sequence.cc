@@ -3,11 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <new>
 
-#include "outrider/checkpoint/number_formats.h"
 #include "outrider/util/error.h"
 #include "outrider/util/saturating.h"
 
@@ -67,31 +65,6 @@ std::uint64_t layer_bytes(const LayerShapes& shapes) {
 }
 
 }  // namespace
-
-RowStore::RowStore(std::size_t rows, std::size_t cols, bool as_bf16) : rows_(rows), cols_(cols) {
-  if (as_bf16) {
-    bf16_ = std::make_unique_for_overwrite<std::uint16_t[]>(rows * cols);
-  } else {
-    float_ = std::make_unique_for_overwrite<float[]>(rows * cols);
-  }
-}
-
-void RowStore::store(std::size_t row, std::span<const float> values) {
-  if (float_ != nullptr) {
-    std::copy_n(values.data(), cols_, float_.get() + row * cols_);
-    return;
-  }
-  std::transform(values.data(), values.data() + cols_, bf16_.get() + row * cols_, float_to_bf16);
-}
-
-void RowStore::load(std::size_t row, float* out) const {
-  if (float_ != nullptr) {
-    std::copy_n(float_.get() + row * cols_, cols_, out);
-    return;
-  }
-  const std::uint16_t* from = bf16_.get() + row * cols_;
-  std::transform(from, from + cols_, out, bf16_to_float);
-}
 
 std::uint64_t sequence_bytes(const ModelConfig& config, std::size_t mtp_blocks, NumericMode mode,
                              const SequenceLimits& limits) {

@@ -1,7 +1,6 @@
 #include "outrider/backend/cpu/multiply.h"
 
 #include <algorithm>
-#include <deque>
 #include <utility>
 #include <vector>
 
@@ -25,6 +24,7 @@ struct Prepared {
   std::size_t first = 0;
   std::size_t rows = 0;
   const float* x = nullptr;
+  std::size_t x_offset = 0;  // among the converted inputs, where x is one
   std::size_t tokens = 0;
   std::size_t x_stride = 0;
   float* y = nullptr;
@@ -85,80 +85,119 @@ void multiply_part(const Compute& compute, const Prepared& p, std::size_t begin,
   for (std::size_t t = 0; t < p.tokens; ++t) compute.round({p.y + t * p.y_stride + begin, end - begin});
 }
 
-// Inputs as weights take them: rounded through FP8, in the order that kernels decode, and in rows that end in zeros; as
-// they are, where they are so.
+// Converts inputs to the layouts that weights need: rounded through FP8, in the order that kernels decode, in rows that
+// end in zeros, gathered; a no-op for those that are there already.
 class Inputs {
  public:
-  explicit Inputs(const Compute& compute) : compute_(compute) {}
+  Inputs(const Compute& compute, ConvertedInputs& memory) : compute_(compute), memory_(memory) {}
 
+  // Sets p's input, or notes what it is to be.
   void add(const Product& product, Prepared& p) {
     const std::size_t cols = product.weight.cols();
     const bool rounded =
         compute_.official() && product.kind == ProductKind::kLinear && product.weight.rounds_activations();
     const bool even_odd = product.weight.takes_even_odd(compute_.kernels);
-    p.tokens = product.y.rows();
     const bool in_whole_lanes =
         cols % kLanes == 0 || (product.x_col % kLanes == 0 && product.x_col + cols == product.x.cols());
-    if (!rounded && !even_odd && in_whole_lanes) {
+    if (!rounded && !even_odd && in_whole_lanes && product.x_rows.empty()) {
       p.x_stride = product.x.stride();
       p.x = product.x.data() + product.x_row * p.x_stride + product.x_col;
       return;
     }
-    const Rows& copy = made({&product.x, product.x_col, cols, rounded, even_odd});
-    p.x_stride = copy.stride();
-    p.x = copy.data() + product.x_row * p.x_stride;
+    p.x_stride = padded(cols);
+    p.x_offset =
+        offset({&product.x, product.x_rows.data(), product.x_rows.size(), product.x_col, cols, rounded, even_odd}) +
+        (product.x_rows.empty() ? product.x_row * p.x_stride : 0);
+  }
+
+  void convert(std::span<Prepared> products) {
+    AlignedVector<float>& values = memory_.values;
+    if (values.size() < size_) {
+      values = {};  // so that old and new do not exist at once
+      values.resize(size_);
+    }
+    for (const Wanted& wanted : wanted_) convert(wanted);
+    for (Prepared& p : products) {
+      if (p.x == nullptr) p.x = values.data() + p.x_offset;
+    }
   }
 
  private:
-  struct Made {
+  struct Layout {
     const Rows* x;
+    const std::uint32_t* rows;  // null: all of x
+    std::size_t row_count;
     std::size_t x_col;
     std::size_t cols;
     bool rounded;
     bool even_odd;
-    bool operator==(const Made&) const = default;
+    bool operator==(const Layout&) const = default;
+  };
+  struct Wanted {
+    Layout layout;
+    std::size_t offset;
   };
 
-  const Rows& made(const Made& wanted) {
-    const auto found = std::find(made_.begin(), made_.end(), wanted);
-    if (found != made_.end()) return copies_[static_cast<std::size_t>(found - made_.begin())];
-    Rows copy(wanted.x->rows(), wanted.cols);
-    std::vector<float> row(wanted.even_odd ? wanted.cols : 0);
-    for (std::size_t t = 0; t < copy.rows(); ++t) {
-      std::copy_n((*wanted.x)[t].data() + wanted.x_col, wanted.cols, copy[t].data());
-      if (wanted.rounded) round_through_fp8(copy[t], kActivationBlock);
-      if (!wanted.even_odd) continue;
-      std::ranges::copy(copy[t], row.begin());
-      even_odd(row.data(), row.size(), copy[t].data());
+  std::size_t offset(const Layout& layout) {
+    const auto found = std::ranges::find(wanted_, layout, &Wanted::layout);
+    if (found != wanted_.end()) return found->offset;
+    wanted_.push_back({layout, size_});
+    const std::size_t rows = layout.rows == nullptr ? layout.x->rows() : layout.row_count;
+    size_ += rows * padded(layout.cols);
+    return wanted_.back().offset;
+  }
+
+  void convert(const Wanted& wanted) {
+    const Layout& l = wanted.layout;
+    const std::size_t stride = padded(l.cols);
+    const std::size_t count = l.rows == nullptr ? l.x->rows() : l.row_count;
+    if (l.even_odd) memory_.row.resize(std::max(memory_.row.size(), l.cols));
+    for (std::size_t t = 0; t < count; ++t) {
+      const float* from = (*l.x)[l.rows == nullptr ? t : l.rows[t]].data() + l.x_col;
+      float* to = memory_.values.data() + wanted.offset + t * stride;
+      if (!l.even_odd) {
+        std::copy_n(from, l.cols, to);
+        std::fill(to + l.cols, to + stride, 0.0F);
+        if (l.rounded) round_through_fp8({to, l.cols}, kActivationBlock);
+        continue;
+      }
+      if (l.rounded) {
+        std::copy_n(from, l.cols, memory_.row.data());
+        round_through_fp8({memory_.row.data(), l.cols}, kActivationBlock);
+        from = memory_.row.data();
+      }
+      even_odd(from, l.cols, to);
     }
-    made_.push_back(wanted);
-    return copies_.emplace_back(std::move(copy));
   }
 
   const Compute& compute_;
-  std::vector<Made> made_;
-  std::deque<Rows> copies_;
+  ConvertedInputs& memory_;
+  std::vector<Wanted> wanted_;
+  std::size_t size_ = 0;
 };
 
 }  // namespace
 
-void multiply(const Compute& compute, std::span<const Product> products) {
-  Inputs inputs(compute);
+void multiply(const Compute& compute, std::span<const Product> products, ConvertedInputs& converted) {
+  Inputs inputs(compute, converted);
   std::vector<Prepared> prepared;
+  prepared.reserve(products.size());
   std::size_t cost = 0;
   for (const Product& product : products) {
     Prepared& p = prepared.emplace_back();
     p.weight = &product.weight;
     p.first = product.first;
     p.rows = product.rows != 0 ? product.rows : product.y.cols();
+    p.tokens = product.tokens != 0 ? product.tokens : product.y.rows();
     inputs.add(product, p);
-    p.y = product.y.data() + product.y_col;
     p.y_stride = product.y.stride();
+    p.y = product.y.data() + product.y_row * p.y_stride + product.y_col;
     p.rounds = product.kind != ProductKind::kFloat && compute.official();
     p.row_cost = std::max(kMultiplicationsOfAByte * p.weight->row_bytes(), padded(p.weight->cols()) * p.tokens);
     cost += p.rows * p.row_cost;
     if (compute.weight_bytes != nullptr) *compute.weight_bytes += p.weight->bytes(p.rows);
   }
+  inputs.convert(prepared);
   compute.pool.ranges(cost, kWorkOfAThread, [&](std::size_t begin, std::size_t end) {
     std::size_t at = 0;
     for (const Prepared& p : prepared) {

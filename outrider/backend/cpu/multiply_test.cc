@@ -43,6 +43,8 @@ TEST(Multiply, PartsOfSeveralMatricesToTheBit) {
   for (std::size_t t = 0; t < x.rows(); ++t) {
     for (std::size_t c = 0; c < 512; ++c) x[t][c] = static_cast<float>((t * 31 + c * 17) % 23) - 11.0F;
   }
+  ConvertedInputs converted;
+  const std::vector<std::uint32_t> x_rows = {4, 0, 20, 4};
   for (const Kernels* kernels : available_kernels()) {
     for (const unsigned threads : {1U, 3U}) {
       for (const NumericMode mode : {NumericMode::kExact, NumericMode::kOfficial}) {
@@ -50,23 +52,27 @@ TEST(Multiply, PartsOfSeveralMatricesToTheBit) {
         const Compute compute{*kernels, pool, mode};
         Rows a(kTokens, kRows);
         Rows b(kTokens, 2 * kRows);
+        Rows c(kTokens, kRows);
         const std::vector<Product> products = {
             {.weight = fp8, .x = x, .y = a, .kind = ProductKind::kFloat, .x_row = 2, .x_col = 256},
             {.weight = fp4, .x = x, .y = b, .kind = ProductKind::kFloat, .first = 10, .rows = 140, .y_col = 5},
             {.weight = bf16, .x = x, .y = b, .kind = ProductKind::kFloat, .rows = kRows, .x_col = 7, .y_col = kRows},
+            {.weight = fp8, .x = x, .y = c, .kind = ProductKind::kFloat, .tokens = 3, .x_row = 1},
+            {.weight = fp4, .x = x, .y = c, .kind = ProductKind::kFloat, .tokens = 4, .x_rows = x_rows, .y_row = 3},
         };
-        multiply(compute, products);
+        multiply(compute, products, converted);
         std::vector<float> row(256);
         std::vector<float> scratch;
         Rows in(1, 256);
         for (const Product& p : products) {
           for (std::size_t r = 0; r < (p.rows == 0 ? kRows : p.rows); ++r) {
             p.weight.decode(*kernels, p.first + r, row.data(), scratch);
-            for (std::size_t t = 0; t < kTokens; ++t) {
+            for (std::size_t t = 0; t < (p.tokens == 0 ? kTokens : p.tokens); ++t) {
+              const std::size_t from = p.x_rows.empty() ? t + p.x_row : p.x_rows[t];
               std::fill_n(in.data(), 256, 0.0F);
-              std::copy_n(x[t + p.x_row].data() + p.x_col, p.weight.cols(), in.data());
+              std::copy_n(x[from].data() + p.x_col, p.weight.cols(), in.data());
               const float expected = compute.dot(row.data(), in.data(), padded(p.weight.cols()));
-              const float got = p.y[t][p.y_col + r];
+              const float got = p.y[p.y_row + t][p.y_col + r];
               if (std::isnan(expected)) {
                 EXPECT_TRUE(std::isnan(got));
                 EXPECT_TRUE(&p.weight == &fp8 && r == 70);

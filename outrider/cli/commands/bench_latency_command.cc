@@ -77,7 +77,7 @@ int run(Arguments& arguments) {
       "{} input tokens, {} output tokens, {} prompts; {} iterations after {} warmups; {} kernels, {} threads, {} "
       "numerics\n",
       arguments.input_len, arguments.benchmark.output_len, arguments.text_file.empty() ? "random" : "text",
-      arguments.benchmark.iterations, arguments.benchmark.warmups, model.kernels().name,
+      arguments.benchmark.iterations, arguments.benchmark.warmups, model.backend().name(),
       arguments.model.options().threads, arguments.model.mode);
   fmt::print("{}", latency_report_text(results, arguments.benchmark));
   if (!arguments.output_json.empty()) {
@@ -86,7 +86,7 @@ int run(Arguments& arguments) {
     json["input_len"] = arguments.input_len;
     json["output_len"] = arguments.benchmark.output_len;
     json["temperature"] = arguments.benchmark.sampling.temperature;
-    json["kernels"] = model.kernels().name;
+    json["kernels"] = model.backend().name();
     json["threads"] = arguments.model.options().threads;
     json["mode"] = arguments.model.mode;
     write_json(arguments.output_json, json, false);

@@ -126,14 +126,14 @@ int run(const Arguments& arguments) {
   const Model& model = *loaded;
   const Logits logits = compute(model, arguments, tokens);
   tell("{} tokens in {:.3f} s ({:.1f} tokens/s), {} numerics, {} kernels, {} threads\n", tokens.size(), logits.seconds,
-       static_cast<double>(tokens.size()) / logits.seconds, arguments.model.mode, model.kernels().name,
+       static_cast<double>(tokens.size()) / logits.seconds, arguments.model.mode, model.backend().name(),
        options.threads);
   if (!arguments.npy.empty()) {
     write_npy(arguments.npy, logits.rows);
   } else if (arguments.json) {
     nlohmann::ordered_json json = {{"tokens", tokens},
                                    {"mode", arguments.model.mode},
-                                   {"kernels", model.kernels().name},
+                                   {"kernels", model.backend().name()},
                                    {"logits", logits.rows.front()}};
     if (arguments.mtp) {
       json["next_token"] = logits.next_token;

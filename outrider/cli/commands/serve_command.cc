@@ -138,7 +138,7 @@ int run(Arguments& arguments) {
   log.info("Model loaded: the checkpoint is complete.",
            {{"model", arguments.path},
             {"weights", bytes_text(weights)},
-            {"kernels", model.kernels().name},
+            {"kernels", model.backend().name()},
             {"threads", arguments.model.options().threads},
             {"num_speculative_tokens", options.engine.num_speculative_tokens}});
   log.info("Memory planned.", {{"max_num_seqs", options.engine.max_num_seqs},

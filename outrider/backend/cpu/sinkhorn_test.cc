@@ -1,8 +1,9 @@
-#include "outrider/architectures/deepseek_v4/hyper_connection.h"
+#include "outrider/backend/cpu/sinkhorn.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <vector>
 
 namespace outrider {
 namespace {

@@ -1,0 +1,125 @@
+#include "outrider/architectures/deepseek_v4/activations.h"
+
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/backend/cpu/cpu_backend.h"
+#include "outrider/binding/open_plan.h"
+#include "outrider/testing/synthetic_checkpoint.h"
+#include "outrider/testing/temp_dir.h"
+
+namespace outrider {
+namespace {
+
+ModelConfig config_of(const std::string& shape) {
+  return read_config(testing::config_json(shape, testing::Family::kOfficial)).config;
+}
+
+TEST(Activations, AllocatesWhatIsPlanned) {
+  for (const char* shape : {"tiny", "pro-tiny", "flash", "pro"}) {
+    const ModelConfig config = config_of(shape);
+    for (const bool drafts : {false, true}) {
+      std::uint64_t of_smaller = 0;
+      for (const PassSize pass : {PassSize{1, 0}, PassSize{1, 1}, PassSize{7, 3}, PassSize{16, 16}}) {
+        Activations a(config, config.n_routed_experts, drafts);
+        EXPECT_EQ(a.allocated_bytes(), 0U);
+        a.reshape(pass);
+        EXPECT_EQ(a.allocated_bytes(), a.bytes(pass)) << shape << ", " << pass.tokens << " tokens";
+        EXPECT_GT(a.bytes(pass), of_smaller);
+        of_smaller = a.bytes(pass);
+      }
+    }
+  }
+}
+
+TEST(Activations, SmallerPassesAllocateNothing) {
+  const ModelConfig config = config_of("tiny");
+  Activations a(config, config.n_routed_experts, true);
+  a.reshape({16, 4});
+  const float* q = a.q.data();
+  a.reshape({3, 1});
+  EXPECT_EQ(a.q.rows(), 3 * config.num_attention_heads);
+  a.reshape({16, 4});
+  EXPECT_EQ(a.q.data(), q);
+  EXPECT_EQ(a.allocated_bytes(), a.bytes({16, 4}));
+  a.reshape({17, 4});
+  EXPECT_EQ(a.allocated_bytes(), a.bytes({17, 4}));
+}
+
+TEST(Activations, PlansSaturate) {
+  const ModelConfig config = config_of("tiny");
+  const Activations a(config, config.n_routed_experts, true);
+  EXPECT_EQ(a.bytes({~0ULL / 64, 1}), ~0ULL);
+}
+
+std::uint64_t bytes_in_use() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+// What malloc has given out while a pass runs, its result included.
+TEST(Activations, APassTakesNoMoreThanIsPlanned) {
+  testing::TempDir dir;
+  testing::write_tiny_checkpoint(dir.path(), {});
+  const auto weights = std::make_shared<const Weights>(open_plan(dir.path()));
+  for (const NumericMode mode : {NumericMode::kOfficial, NumericMode::kExact}) {
+    const Model model(weights, {mode, 1});
+    const std::size_t tokens = std::min<std::size_t>(1000, model.config().max_position_embeddings);
+    Sequence sequence = model.new_sequence({tokens, 0});
+    std::vector<std::uint32_t> ids(tokens);
+    for (std::size_t i = 0; i < tokens; ++i) ids[i] = static_cast<std::uint32_t>(i * 7 % model.config().vocab_size);
+    const PassSize pass{tokens, tokens};
+    const std::uint64_t before = bytes_in_use();
+    if (before == 0) GTEST_SKIP() << "this malloc does not count";
+    std::uint64_t most = 0;
+    const ForwardItem item{&sequence, ids, LogitsWanted::kAll};
+    {
+      const ForwardResult result =
+          model.forward({&item, 1}, [&](std::size_t, const Rows&) { most = std::max(most, bytes_in_use() - before); });
+      most = std::max(most, bytes_in_use() - before);
+    }
+    EXPECT_LE(most, model.scratch_bytes(pass) + model.result_bytes(pass));
+    EXPECT_GE(most, model.result_bytes(pass) + model.scratch_bytes(pass) / 2);
+    const std::uint64_t kept = bytes_in_use();
+    sequence.truncate(0);
+    model.forward({&item, 1});
+    EXPECT_LE(bytes_in_use(), kept + (64 << 10)) << "the second pass uses the memory of the first";
+  }
+}
+
+// A device of its own needs no change to the model; one that differs in a single operation overrides that one.
+class CountingBackend : public CpuBackend {
+ public:
+  using CpuBackend::CpuBackend;
+  void experts(const Experts& experts, const Routing& routing, const Rows& x, const ExpertBuffers& buffers,
+               Rows& y) override {
+    ++calls;
+    CpuBackend::experts(experts, routing, x, buffers, y);
+  }
+  std::size_t calls = 0;
+};
+
+TEST(Model, RunsOnAnyBackend) {
+  testing::TempDir dir;
+  testing::write_tiny_checkpoint(dir.path(), {});
+  const auto weights = std::make_shared<const Weights>(open_plan(dir.path()));
+  auto owned = std::make_unique<CountingBackend>(NumericMode::kOfficial, 1, default_kernels());
+  const CountingBackend& backend = *owned;
+  const Model model(weights, std::move(owned));
+  const std::vector<std::uint32_t> tokens = {1, 2, 3};
+  Sequence sequence = model.new_sequence({10, 0});
+  const ForwardItem item{&sequence, tokens};
+  const ForwardResult result = model.forward({&item, 1});
+  EXPECT_EQ(backend.calls, model.config().num_hidden_layers);
+
+  const Model usual(weights);
+  Sequence other = usual.new_sequence({10, 0});
+  const ForwardItem same{&other, tokens};
+  EXPECT_TRUE(std::ranges::equal(usual.forward({&same, 1}).logits[0], result.logits[0]));
+}
+
+}  // namespace
+}  // namespace outrider

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "outrider/architectures/deepseek_v4/block.h"
+
+namespace outrider {
+
+// Logits [rows.size(), V] of some rows of the streams h [n, hc*D]: W_head rmsnorm(hc_head(h)). The context's
+// activations are shaped for so many rows of logits.
+Rows output_logits(const ForwardContext& context, const Rows& h, std::span<const std::size_t> rows,
+                   const HyperConnectionWeights& hc_head, std::span<const float> norm, const Linear& head);
+
+}  // namespace outrider

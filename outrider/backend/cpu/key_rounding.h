@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "outrider/backend/backend.h"
+#include "outrider/backend/cpu/compute.h"
+
+namespace outrider {
+
+// Rounds one vector as keys are in official numerics; nothing in exact ones. The last `rotated` values are rotated.
+inline void round_key(const Compute& compute, KeyRounding rounding, std::size_t rotated, std::span<float> x) {
+  if (!compute.official()) return;
+  if (rounding == KeyRounding::kFp4) {
+    hadamard(x);
+    round_to_bf16(x);
+    round_through_fp4(x, kIndexBlock);
+  } else {
+    round_through_fp8(x.first(x.size() - rotated), kKeyBlock);
+  }
+}
+
+}  // namespace outrider
