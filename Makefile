@@ -24,7 +24,7 @@ export UBSAN_OPTIONS ?= print_stacktrace=1
 export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
-.PHONY: help dependencies release demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
+.PHONY: help dependencies release program demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
         test-server test-server-tsan server-venv test-training lint tidy format bench bench-check bench-model package clean
 
 help:  ## Print these targets
@@ -37,7 +37,13 @@ release: dependencies  ## Build build/release/outrider
 	cmake --preset release
 	cmake --build --preset release --parallel $(JOBS)
 
-demo: release  ## Run the bundled model with its MTP head; check it, and a variant that lacks half an expert
+# A directory that is configured already stays as it is configured.
+program:  ## Build build/release/outrider alone, and install only what that and the demo need
+	@tools/install_dependencies --demo
+	@test -e build/release/build.ninja || cmake --preset release -DOUTRIDER_BUILD_TESTS=OFF -DOUTRIDER_BUILD_BENCH=OFF
+	cmake --build --preset release --parallel $(JOBS) --target outrider_bin
+
+demo: program  ## Run the bundled model with its MTP head; check it, and a variant that lacks half an expert
 	@rm -rf build/demo && $(PYTHON) tests/variants/make_variants.py build/demo half-an-expert
 	@echo && echo '$$ outrider check build/demo/half-an-expert'
 	@build/release/outrider check build/demo/half-an-expert; status=$$?; \
