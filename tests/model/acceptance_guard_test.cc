@@ -28,7 +28,7 @@ ProcessResult generate(const std::string& name, const std::string& arguments) {
   return run(outrider("generate", variant(name)) + "-p 'Genesis 11' --ignore-eos " + arguments);
 }
 
-TEST(AcceptanceGuard, WarnsDuringGenerationAndAtTheEnd) {
+TEST(GenerateWarnings, WarnsDuringGenerationAndAtTheEnd) {
   const ProcessResult result = generate("mtp-head-random", "-n 300");
   EXPECT_EQ(result.exit_status, 0) << result.output;
   const std::size_t first = result.output.find("outrider: warning: Only ");
@@ -37,24 +37,24 @@ TEST(AcceptanceGuard, WarnsDuringGenerationAndAtTheEnd) {
   EXPECT_THAT(result.output, HasSubstr("mtp.0.head.weight differs from head.weight"));
 }
 
-TEST(AcceptanceGuard, IsSilentIfTheHeadIsSharedOrCopied) {
+TEST(GenerateWarnings, IsSilentIfTheHeadIsSharedOrCopied) {
   for (const char* name : {"official", "w4a16", "w4a16-aliases"}) {
     EXPECT_THAT(generate(name, "-n 600").output, Not(HasSubstr("warning"))) << name;
   }
 }
 
-TEST(AcceptanceGuard, IsSilentWithoutSpeculation) {
+TEST(GenerateWarnings, IsSilentWithoutSpeculation) {
   EXPECT_THAT(generate("mtp-head-random", "-n 300 --no-speculation").output, Not(HasSubstr("warning")));
 }
 
-TEST(AcceptanceGuard, ComparesWithTheExpectedAcceptance) {
+TEST(GenerateWarnings, ComparesWithTheExpectedAcceptance) {
   EXPECT_THAT(generate("official", "-n 600 --expect-acceptance 0.7").output, Not(HasSubstr("warning")));
   EXPECT_THAT(generate("mtp-head-random", "-n 300 --expect-acceptance 0.7 --temperature 1").output,
               AllOf(HasSubstr("--expect-acceptance says 70.0%"), HasSubstr("while sampling")));
   EXPECT_EQ(generate("official", "--expect-acceptance 70").exit_status, 2);
 }
 
-TEST(AcceptanceGuard, ComparesWithTheModelCard) {
+TEST(GenerateWarnings, ComparesWithTheModelCard) {
   testing::TempDir dir;
   std::filesystem::copy(variant("mtp-head-random"), dir.path() / "model");
   testing::write_file(dir.path() / "model" / "README.md",
