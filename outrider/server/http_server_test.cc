@@ -24,6 +24,8 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
+constexpr std::chrono::seconds kLong{30};  // enough on any machine
+
 class Client {
  public:
   explicit Client(std::uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
@@ -175,24 +177,30 @@ TEST(HttpServer, DetectsThatAWaitingClientDisconnected) {
   client.send("GET /wait HTTP/1.1\r\n\r\n");
   asked.get_future().wait();
   client.close_now();
-  gone.get_future().wait();
+  EXPECT_EQ(gone.get_future().wait_for(kLong), std::future_status::ready);
   held->send({});  // the client has disconnected
   held.reset();
 }
 
 TEST(HttpServer, DetectsADisconnectBeforeTheCallbackIsSet) {
   std::promise<std::shared_ptr<HttpResponder>> asked;
-  HttpServer server(options(), [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
-    asked.set_value(responder);
+  HttpOptions one = options();
+  one.threads = 1;
+  HttpServer server(one, [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+    if (request.path == "/wait") return asked.set_value(responder);
+    echo(request, responder);
   });
   Client client(server.port());
   client.send("GET /wait HTTP/1.1\r\n\r\n");
   const std::shared_ptr<HttpResponder> responder = asked.get_future().get();
   client.close_now();
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  // The server's only thread has seen the end of one connection when it answers on the next.
+  Client next(server.port());
+  next.send("GET /next HTTP/1.1\r\n\r\n");
+  EXPECT_THAT(next.read_until("]"), EndsWith("GET /next []"));
   std::promise<void> gone;
   responder->on_disconnect([&] { gone.set_value(); });
-  gone.get_future().wait();
+  EXPECT_EQ(gone.get_future().wait_for(kLong), std::future_status::ready);
 }
 
 TEST(HttpServer, WorkAsideDelaysNoOtherRequest) {
@@ -218,23 +226,29 @@ TEST(HttpServer, WorkAsideDelaysNoOtherRequest) {
 }
 
 TEST(HttpServer, DropsQueuedWorkAtShutdown) {
-  std::promise<void> begun;
+  std::promise<void> release;
+  std::promise<void> queued;
+  const auto work_alive = std::make_shared<int>();
   {
     HttpOptions one = options();
     one.threads_aside = 1;
-    HttpServer server(one, [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
-      responder->run_aside([&, responder, first = request.path == "/first"] {
-        if (!first) return;
-        begun.set_value();
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      });
-    });
+    HttpServer server(
+        one, [&, alive = work_alive](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+          if (request.path == "/first") {
+            responder->run_aside([responder, alive, &release] { release.get_future().wait(); });
+            return;
+          }
+          for (int i = 0; i < 1000; ++i) responder->run_aside([responder, alive] {});
+          queued.set_value();
+        });
     Client client(server.port());
     client.send("GET /first HTTP/1.1\r\n\r\n");
-    begun.get_future().wait();
     Client waiting(server.port());
     waiting.send("GET /second HTTP/1.1\r\n\r\n");
+    queued.get_future().wait();
+    release.set_value();
   }
+  EXPECT_EQ(work_alive.use_count(), 1);
 }
 
 TEST(HttpServer, DecodesPaths) {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -100,6 +101,13 @@ def server(serve):
 @pytest.fixture(scope="session")
 def client(server):
     return server.client()
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def generate(prompt, max_tokens, *options, model=MODEL):

@@ -2,13 +2,13 @@
 
 import os
 import re
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 import chromium
+from conftest import wait_until
 
 pytestmark = pytest.mark.skipif(chromium.executable() is None,
                                 reason="Chromium is not installed (Debian: chromium; or set OUTRIDER_CHROMIUM)")
@@ -92,10 +92,7 @@ def test_streams_and_stops(page, served):
     assert "stopped" in answers(page)[0]
     length = len(answers(page)[0])
     # The server has stopped generating, too.
-    end = time.monotonic() + 30
-    while served.metrics()["vllm:num_requests_running"] != 0:
-        assert time.monotonic() < end, "the request is still running"
-        time.sleep(0.02)
+    wait_until(lambda: served.metrics()["vllm:num_requests_running"] == 0)
     assert len(answers(page)[0]) == length
     # Also by keyboard.
     ask(page, "Go on")

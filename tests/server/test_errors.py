@@ -9,6 +9,7 @@ import urllib.error
 
 import openai
 import pytest
+from conftest import wait_until
 
 
 def complete(client, **options):
@@ -174,13 +175,6 @@ def endless(client):
     stream = complete(client, prompt="Genesis 2\n\n", max_tokens=3000, stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))
     return stream
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_full_queue_is_too_many_requests(serve):

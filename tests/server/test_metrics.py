@@ -11,7 +11,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from conftest import ROOT, generate
+from conftest import ROOT, generate, wait_until
 
 BOOKS = ["Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Judges", "Job", "Psalms", "Isaiah"]
 PROMPTS = [f"{book} {chapter}\n\n1 " for book in BOOKS for chapter in range(1, 21)]
@@ -90,22 +90,23 @@ def test_the_guard_detects_collapse_and_recovery_at_any_time(serve, variants):
     server = serve("--max-model-len", 512, model=variants("mtp-head-random"))
     client = server.client()
 
-    def suspect_after(**bias):
+    def told():  # by each line of the log about acceptance: whether it is a warning
+        return ["WARNING" in line for line in server.log if "first drafts" in line or "accepted again" in line]
+
+    def verdict_becomes(suspect, **bias):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda prompt: client.completions.create(model="kjv", prompt=prompt, max_tokens=64, temperature=0,
                                                                    extra_body={"ignore_eos": True}, **bias), PROMPTS[:20]))
-        time.sleep(1.5)  # acceptance is logged once per second
-        suspect = server.metrics()["outrider:spec_decode_suspect"]
+        wait_until(lambda: server.metrics()["outrider:spec_decode_suspect"] == suspect)
         assert json.loads(server.get("/health"))["status"] == ("degraded" if suspect else "ok")
-        return suspect
+        wait_until(lambda: [False, *told()][-1] == suspect)  # the log looks once a second
 
     for _ in range(2):
-        assert suspect_after(logit_bias={"300": 100}) == 0
-        assert suspect_after() == 1
-    assert suspect_after(logit_bias={"300": 100}) == 0
+        verdict_becomes(False, logit_bias={"300": 100})
+        verdict_becomes(True)
+    verdict_becomes(False, logit_bias={"300": 100})
     assert server.stop() == 0
-    changes = [line for line in server.log if "first drafts" in line or "accepted again" in line]
-    assert ["WARNING" in line for line in changes] == [True, False, True, False]
+    assert told() == [True, False, True, False]
 
 
 def prometheus_binary():
