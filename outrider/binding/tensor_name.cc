@@ -349,30 +349,16 @@ TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_lay
   return out;
 }
 
-std::string tensor_name(const Block& block, Slot slot, std::int32_t expert, Component component, bool hugging_face,
-                        bool model_prefix) {
-  const ParameterSpec& spec = parameter_spec(slot);
-  std::string name(hugging_face ? spec.hugging_face : spec.official);
-  if (expert >= 0) name = fmt::format(fmt::runtime(name), expert);
-  if (block.kind == BlockKind::kMtp && slot == Slot::kEmbed) {
-    name = hugging_face ? "embed_tokens.weight" : "emb.tok_emb.weight";
-  }
+std::string tensor_name(const Parameter& parameter, Component component, bool hugging_face, bool model_prefix) {
+  const Block& block = parameter.block;
+  const ParameterSpec& spec = parameter.spec();
+  std::string name(hugging_face ? spec.hugging_face : spec.official_name(block.kind));
+  if (parameter.expert >= 0) name = fmt::format(fmt::runtime(name), parameter.expert);
   if (component != Component::kWeight) {
     name = name.substr(0, name.size() - std::string_view("weight").size()).append(component_suffix(component));
   }
-  std::string prefix;
-  switch (block.kind) {
-    case BlockKind::kTop:
-      break;
-    case BlockKind::kLayer:
-      prefix = fmt::format("layers.{}.", block.index);
-      break;
-    case BlockKind::kMtp:
-    case BlockKind::kDspark:
-      prefix = fmt::format("mtp.{}.", block.index);
-      break;
-  }
-  const bool head = block.kind == BlockKind::kTop && slot == Slot::kHead;
+  const std::string prefix = block.kind == BlockKind::kTop ? "" : block_name(block) + ".";
+  const bool head = block.kind == BlockKind::kTop && parameter.slot == Slot::kHead;
   return (model_prefix && !head ? "model." : "") + prefix + name;
 }
 

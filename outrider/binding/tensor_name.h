@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "outrider/checkpoint/name_pattern.h"
-#include "outrider/manifest/parameter_spec.h"
+#include "outrider/manifest/manifest.h"
 #include "outrider/storage_forms/component.h"
 
 namespace outrider {
@@ -97,7 +97,6 @@ class TensorNameReader {
 std::string_view without_prefixes(std::string_view name);
 
 // The name a parameter's component has in a dialect. Official unless `hugging_face`.
-std::string tensor_name(const Block& block, Slot slot, std::int32_t expert, Component component, bool hugging_face,
-                        bool model_prefix);
+std::string tensor_name(const Parameter& parameter, Component component, bool hugging_face, bool model_prefix);
 
 }  // namespace outrider

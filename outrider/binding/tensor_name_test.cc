@@ -23,7 +23,7 @@ TEST(TensorName, EveryParameterRoundTripsInEveryDialect) {
           for (std::size_t c = 0; c < kComponentCount; ++c) {
             const auto component = static_cast<Component>(c);
             if (component != Component::kWeight && !p.spec().official.ends_with(".weight")) continue;
-            const std::string name = tensor_name(p.block, p.slot, p.expert, component, hugging_face, prefix);
+            const std::string name = tensor_name(p, component, hugging_face, prefix);
             const TensorName parsed =
                 parse_tensor_name(name, config.num_hidden_layers, drafter == DrafterKind::kDspark);
             ASSERT_EQ(parsed.kind, TensorName::Kind::kParameter) << name;
@@ -40,7 +40,7 @@ TEST(TensorName, EveryParameterRoundTripsInEveryDialect) {
           }
         }
       }
-      EXPECT_EQ(tensor_name(p.block, p.slot, p.expert, Component::kWeight, false, false), p.name());
+      EXPECT_EQ(tensor_name(p, Component::kWeight, false, false), p.name());
     }
   }
 }
@@ -69,10 +69,18 @@ TEST(TensorName, SpellingsOfTheField) {
       {"language_model.model.norm.weight", "norm.weight", false, true},
       {"base_model.model.lm_head.weight", "head.weight", false, true},
   };
+  const Manifest manifest(read_config(testing::config_json("tiny", testing::Family::kOfficial)).config,
+                          DrafterKind::kMtp, 1);
   for (const Expected& e : names) {
     const TensorName name = parse_tensor_name(e.name, 6, false);
     ASSERT_EQ(name.kind, TensorName::Kind::kParameter) << e.name;
-    EXPECT_EQ(tensor_name(name.block, name.slot, name.expert, name.component, false, false), e.official);
+    const Parameter parameter = {.slot = name.slot,
+                                 .block = name.block,
+                                 .expert = name.expert,
+                                 .line = &manifest.spec(name.slot),
+                                 .shape = {},
+                                 .falls_back_to = {}};
+    EXPECT_EQ(tensor_name(parameter, name.component, false, false), e.official);
     EXPECT_EQ(name.dialect.renamed, e.renamed) << e.name;
     EXPECT_EQ(name.dialect.variant, e.variant) << e.name;
   }

@@ -33,10 +33,7 @@ Code code_of(const BindingFault& fault, const Parameter& parameter) {
 }
 
 bool is_of_another_layer_type(const TensorName& name) {
-  const ModuleGroup group = parameter_spec(name.slot).group;
-  const bool compressed = group == ModuleGroup::kCompressor || group == ModuleGroup::kPositionBias ||
-                          group == ModuleGroup::kIndexerQuery || name.slot == Slot::kCompressorNorm ||
-                          name.slot == Slot::kIndexerCompressorNorm;
+  const bool compressed = name.slot >= Slot::kCompressorApe && name.slot <= Slot::kIndexerCompressorNorm;
   return name.block.kind == BlockKind::kMtp && compressed;
 }
 

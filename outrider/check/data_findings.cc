@@ -172,7 +172,7 @@ class Scan {
               fmt::format("{} has {} NaN and {} infinite of {} values", name_of(item), grouped(s.nan),
                           grouped(s.infinite), grouped(s.elements)));
       }
-      const Storage storage = parameter_spec(name.slot).storage;
+      const Storage storage = context_.binding().manifest->spec(name.slot).storage;
       const bool may_be_zero = storage == Storage::kFloat32 || storage == Storage::kInteger;
       const bool codes = name.component == Component::kWeight || name.component == Component::kWeightPacked;
       if (s.nonzero == 0 && codes && !may_be_zero) {

@@ -155,9 +155,10 @@ TEST(Findings, MtpHeadOnlyAtTheTopLevel) {
 // Row 2.
 TEST(Findings, Fp32Downcast) {
   Artifact a = artifact();
+  const Manifest manifest(read_config(a.config.dump()).config, DrafterKind::kMtp, 1);
   for (auto& t : a.tensors) {
     const TensorName name = parse_tensor_name(t.name, 6, false);
-    if (parameter_spec(name.slot).storage == Storage::kFloat32) t.dtype = Dtype::kBF16;
+    if (manifest.spec(name.slot).storage == Storage::kFloat32) t.dtype = Dtype::kBF16;
   }
   const CheckReport report = a.check();
   expect(report, Code::kFp32Downcast, 0, "hc_head_fn");

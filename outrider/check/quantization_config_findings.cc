@@ -33,7 +33,7 @@ TensorId codes_of(const Binding& b) {
 std::string other_dialect(const BindingReport& binding, ParameterId p, TensorId t) {
   const Parameter& parameter = (*binding.manifest)[p];
   const bool hf = !binding.names[t].dialect.hugging_face;
-  return module_of(tensor_name(parameter.block, parameter.slot, parameter.expert, Component::kWeight, hf, hf));
+  return module_of(tensor_name(parameter, Component::kWeight, hf, hf));
 }
 
 // Weights with the same storage form and the same, different declaration.

@@ -51,7 +51,7 @@ Spelling::Spelling(const BindingReport& binding) : binding_(binding), votes_(cou
   for (const TensorName& name : binding.names) {
     if (name.kind != TensorName::Kind::kParameter) continue;
     GroupVotes& votes = groups_[is_drafter(name.block)];
-    const auto group = static_cast<std::size_t>(parameter_spec(name.slot).group);
+    const auto group = static_cast<std::size_t>(binding.manifest->spec(name.slot).group);
     if (name.component == Component::kWeightPacked) ++votes.packed[group];
     if (name.component == Component::kWeight) ++votes.plain[group];
     for (std::size_t i = 0; i < kScaleSpellings.size(); ++i) {
@@ -103,7 +103,7 @@ std::string Spelling::name(const Parameter& p, Component component) const {
   const bool v3 = p.block.kind == BlockKind::kMtp && votes.mostly_v3();
   const bool hugging_face = votes.hugging_face > votes.official ||
                             (votes.saved_by_transformers() && is_hugging_face_at_the_top(p.block, p.slot));
-  const std::string name = tensor_name(p.block, p.slot, p.expert, component, hugging_face, prefix);
+  const std::string name = tensor_name(p, component, hugging_face, prefix);
   if (!v3) return name;
   // As in DeepSeek-V3: a further layer whose head and norm are under shared_head, unless its names are official.
   std::string_view rest = std::string_view(name).substr(name.find("mtp."));

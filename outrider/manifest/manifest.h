@@ -18,22 +18,24 @@ enum class DrafterKind { kNone, kMtp, kDspark };
 
 using ParameterId = std::uint32_t;
 
-// One parameter of the model: a line of the registry in one block.
+// One parameter of the model: a line of its architecture's registry in one block.
 struct Parameter {
   Slot slot = Slot::kEmbed;
   Block block;
   std::int32_t expert = -1;  // -1 outside of the routed experts
+  const ParameterSpec* line = nullptr;
   ParameterShape shape;
   // The parameter whose tensor serves this one when it has none of its own: a drafting block shares head and embedding
   // with the model, but may have its own, which then counts, in whatever order files are loaded.
   std::optional<ParameterId> falls_back_to;
 
-  const ParameterSpec& spec() const { return parameter_spec(slot); }
+  const ParameterSpec& spec() const { return *line; }
   // Canonical (official) name: "layers.3.ffn.experts.17.w1.weight", "mtp.0.emb.tok_emb.weight".
   std::string name() const;
 };
 
-// The registry of every parameter that a config's model consists of, main model and drafter.
+// Every parameter that a config's model consists of, main model and drafter: the lines of its architecture's registry,
+// each in the blocks that have it.
 class Manifest {
  public:
   // `config` must have been read with shapes_known. `drafter_blocks`: MTP blocks (kMtp) or stages (kDspark).
@@ -47,6 +49,8 @@ class Manifest {
   std::uint32_t drafter_blocks() const { return drafter_blocks_; }
   std::span<const Parameter> parameters() const { return parameters_; }
   const Parameter& operator[](ParameterId id) const { return parameters_[id]; }
+  // The architecture's line for a slot that one of its blocks can have.
+  const ParameterSpec& spec(Slot slot) const { return *specs_[static_cast<std::size_t>(slot)]; }
 
   // nullopt: the block does not exist, or has no such parameter (e.g. a compressor in a window layer).
   std::optional<ParameterId> find(Block block, Slot slot, std::int32_t expert = -1) const {
@@ -90,9 +94,11 @@ class Manifest {
     std::array<std::int32_t, kSlotCount> first;  // first ParameterId of the slot; -1: absent
   };
 
-  void add_block(Block block, const LayerAttention& attention, const ModelConfig& config);
+  // `config`: the model's, with the block's number of experts.
+  void add_block(const BlockContext& context, const ModelConfig& config);
 
   ModelConfig config_;
+  std::array<const ParameterSpec*, kSlotCount> specs_{};  // by Slot; nullptr: not of this architecture
   DrafterKind drafter_;
   std::uint32_t drafter_blocks_;
   std::vector<Parameter> parameters_;

@@ -12,6 +12,8 @@
 
 namespace outrider {
 
+struct Architecture;
+
 // How a layer attends to what lies before its sliding window.
 enum class AttentionType {
   kWindow,             // sliding_attention, ratio 0: the window only
@@ -41,8 +43,9 @@ struct DsparkConfig {
   std::vector<std::uint64_t> target_layer_ids;
 };
 
-// DeepSeek-V4's configuration under its Hugging Face names, whichever spelling it was read from.
+// A model's configuration under its Hugging Face names, whichever spelling it was read from.
 struct ModelConfig {
+  const Architecture* architecture = nullptr;  // whose reader read it
   std::uint64_t vocab_size = 0;
   std::uint64_t hidden_size = 0;
   std::uint64_t num_hidden_layers = 0;
@@ -141,10 +144,10 @@ struct ConfigHints {
 // The hints for a model of so many layers (0: config.json does not say).
 using HintSource = std::function<ConfigHints(std::uint64_t num_hidden_layers)>;
 
-// Reads the text of a config.json in either spelling. Every missing field and every contradiction is listed in
-// `issues`; where a hint can stand in for a missing field the reading goes on with the hint, and the issue names the
-// value to restore. `hints` is called once, unless this is another model. Throws Error when the text is not a JSON
-// object (depth at most 64).
+// Reads the text of a config.json in either spelling, by the reader of its architecture. Every missing field and every
+// contradiction is listed in `issues`; where a hint can stand in for a missing field the reading goes on with the hint,
+// and the issue names the value to restore. `hints` is called once, unless this is another model. Throws Error when the
+// text is not a JSON object (depth at most 64).
 ConfigReading read_config(std::string_view json, const HintSource& hints = {});
 
 std::string_view attention_type_name(AttentionType type);  // Hugging Face's layer_types entry

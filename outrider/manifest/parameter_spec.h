@@ -25,7 +25,7 @@ struct Block {
   friend bool operator==(const Block&, const Block&) = default;
 };
 
-// Every parameter a block can have. Experts are three slots, repeated for each expert.
+// Every parameter that a block of any architecture can have. Experts are three slots, repeated for each expert.
 enum class Slot : std::uint8_t {
   // top
   kEmbed,
@@ -92,7 +92,7 @@ constexpr bool is_expert(Slot slot) {
   return slot >= Slot::kExpertW1 && slot <= Slot::kExpertW3;
 }
 
-// What may stand on disk for a parameter.
+// What may stand on disk for a parameter. storage_text() says it in words.
 enum class Storage : std::uint8_t {
   kFloat,         // BF16, F16 or F32 as it is
   kFloat32,       // F32 in the release; BF16 and F16 bind, with a finding: precision was lost on save
@@ -100,6 +100,8 @@ enum class Storage : std::uint8_t {
   kLinear,        // any storage form of a linear: plain, FP8 block, MXFP4, W4A16, NVFP4
   kLinearNative,  // as kLinear, but the release keeps it unquantised and engines assume so
 };
+
+std::string_view storage_text(Storage storage);
 
 // Modules that are stored alike; reports and consistency checks go by group.
 enum class ModuleGroup : std::uint8_t {
@@ -131,20 +133,46 @@ struct ParameterShape {
   std::uint64_t elements() const { return rank == 2 ? dims[0] * dims[1] : dims[0]; }
 };
 
+// A block of a model, as far as it decides which parameters the block has.
+struct BlockContext {
+  Block block = {};
+  LayerAttention attention = {};
+  bool hash_routed = false;          // experts are chosen by token id
+  std::uint32_t drafter_blocks = 0;  // MTP blocks or DSpark stages of the model
+};
+
+// Which blocks have a parameter.
+struct Presence {
+  std::string_view blocks;  // in words: "compressed layers"
+  bool (*in)(const BlockContext&);
+  // A drafting block without a tensor of its own uses the model's.
+  bool falls_back_to_model = false;
+};
+
+// One dimension of a parameter: as it is written ("hc*D"), and its size in a block of that attention.
+struct Dimension {
+  std::string_view text;
+  std::uint64_t (*size)(const ModelConfig&, const LayerAttention&);
+};
+
 // One line of the registry that everything else is derived from: which blocks have the parameter, what it is called in
 // either dialect, its shape, and what may stand on disk for it.
 struct ParameterSpec {
   Slot slot;
+  Presence presence;
   ModuleGroup group;
   Storage storage;
-  Dtype release_dtype;            // of the official release, where it is not quantised
-  std::string_view official;      // below the block: "attn.wq_a.weight"; experts: "ffn.experts.{}.w1.weight"
-  std::string_view hugging_face;  // "self_attn.q_a_proj.weight"
-  // [rows, cols] = [out, in], from the config and the layer's attention (deepseek-v4 notation: D hidden, V vocabulary).
-  ParameterShape (*shape)(const ModelConfig&, const LayerAttention&);
-};
+  Dtype release_dtype;                    // of the official release, where it is not quantised
+  std::string_view official;              // below the block: "attn.wq_a.weight"; experts: "ffn.experts.{}.w1.weight"
+  std::string_view hugging_face;          // "self_attn.q_a_proj.weight"
+  std::array<Dimension, 2> dimensions;    // [rows, cols] = [out, in]; a vector has the first only
+  std::string_view official_in_mtp = {};  // below an MTP block, where it is another
 
-std::span<const ParameterSpec> parameter_specs();  // in order of Slot
-const ParameterSpec& parameter_spec(Slot slot);
+  std::uint8_t rank() const { return dimensions[1].size == nullptr ? 1 : 2; }
+  ParameterShape shape(const ModelConfig& config, const LayerAttention& attention) const;
+  std::string_view official_name(BlockKind kind) const {
+    return kind == BlockKind::kMtp && !official_in_mtp.empty() ? official_in_mtp : official;
+  }
+};
 
 }  // namespace outrider

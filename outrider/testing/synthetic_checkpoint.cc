@@ -11,6 +11,7 @@
 #include "outrider/binding/tensor_name.h"
 #include "outrider/checkpoint/safetensors_writer.h"
 #include "outrider/checkpoint/tensor_info.h"
+#include "outrider/manifest/architecture.h"
 #include "outrider/manifest/manifest.h"
 
 namespace outrider::testing {
@@ -108,7 +109,7 @@ class Lister {
   }
 
   void put(const Parameter& p, Component component, Dtype dtype, Shape shape) {
-    out_.push_back({tensor_name(p.block, p.slot, p.expert, component, hf_, hf_), dtype, std::move(shape),
+    out_.push_back({tensor_name(p, component, hf_, hf_), dtype, std::move(shape),
                     fmt::format("model-{:05}-of-{:05}.safetensors", shard_ + 1, options_.shards)});
   }
 
@@ -329,11 +330,13 @@ void fill(std::vector<std::byte>& bytes, const Checkpoint::Listed& tensor, std::
   }
 }
 
-// An MTP block's own head and embedding are copies of the model's.
-std::string shared_name(const std::string& name) {
-  if (!name.starts_with("mtp.")) return name;
-  if (name.ends_with(".head.weight")) return "head.weight";
-  if (name.ends_with(".emb.tok_emb.weight")) return "embed.weight";
+// A drafter's own copies of the model's parameters have the model's values.
+std::string shared_name(const std::string& name, const Architecture* architecture) {
+  if (!name.starts_with("mtp.") || architecture == nullptr) return name;
+  for (const ParameterSpec& spec : architecture->parameters()) {
+    if (!spec.presence.falls_back_to_model) continue;
+    if (name.ends_with(fmt::format(".{}", spec.official_name(BlockKind::kMtp)))) return std::string(spec.official);
+  }
   return name;
 }
 
@@ -434,7 +437,7 @@ void write_checkpoint(const std::filesystem::path& directory, const std::vector<
         continue;
       }
       std::vector<std::byte> data(bytes);
-      std::mt19937_64 random(seed ^ std::hash<std::string>{}(shared_name(t.name)));
+      std::mt19937_64 random(seed ^ std::hash<std::string>{}(shared_name(t.name, parsed.architecture)));
       fill(data, *by_name[t.name], parsed.n_routed_experts, random);
       writer.append(data);
     }

@@ -11,19 +11,30 @@ namespace {
 
 class Loader {
  public:
-  explicit Loader(const Weights& weights) : weights_(weights) {}
+  explicit Loader(const Weights& weights) : weights_(weights), taken_(manifest().parameters().size()) {}
 
   std::uint64_t copied_bytes() const { return copied_bytes_; }
 
-  ParameterId id(Block block, Slot slot, std::int32_t expert = -1) const {
+  ParameterId take(Block block, Slot slot, std::int32_t expert = -1) {
     const std::optional<ParameterId> found = manifest().find(block, slot, expert);
     if (!found) {
-      throw Error(fmt::format("{}: the model has no {} there", block_name(block), parameter_spec(slot).official));
+      throw Error(fmt::format("{}: the model has no {} there", block_name(block), manifest().spec(slot).official));
     }
+    taken_[*found] = true;
     return *found;
   }
 
-  Linear linear(Block block, Slot slot, std::int32_t expert = -1) const { return {weights_, id(block, slot, expert)}; }
+  // Throws Error where the registry has a parameter that nothing here has taken: the forward pass would leave it out.
+  // DSpark stages are not run.
+  void require_all_taken() const {
+    for (ParameterId p = 0; p < taken_.size(); ++p) {
+      const Parameter& parameter = manifest()[p];
+      if (taken_[p] || parameter.block.kind == BlockKind::kDspark) continue;
+      throw Error(fmt::format("{}: Outrider does not know what to compute with it.", parameter.name()));
+    }
+  }
+
+  Linear linear(Block block, Slot slot, std::int32_t expert = -1) { return {weights_, take(block, slot, expert)}; }
 
   // All elements in order.
   std::vector<float> floats(Block block, Slot slot) {
@@ -64,7 +75,7 @@ class Loader {
     b.wo_a = linear(block, Slot::kWoA);
     b.wo_b = linear(block, Slot::kWoB);
     const bool overlaps = attention.type == AttentionType::kCompressedSparse;
-    if (attention.compressed()) {
+    if (has(block, Slot::kCompressorApe)) {
       b.compressor = CompressorWeights{attention.compress_ratio,
                                        overlaps,
                                        config.head_dim,
@@ -73,7 +84,7 @@ class Loader {
                                        linear(block, Slot::kCompressorWgate),
                                        floats(block, Slot::kCompressorNorm)};
     }
-    if (overlaps) {
+    if (has(block, Slot::kIndexerWqB)) {
       b.indexer = IndexerWeights{
           linear(block, Slot::kIndexerWqB), linear(block, Slot::kIndexerWeightsProj),
           CompressorWeights{attention.compress_ratio, overlaps, config.index_head_dim,
@@ -81,7 +92,7 @@ class Loader {
                             linear(block, Slot::kIndexerCompressorWgate), floats(block, Slot::kIndexerCompressorNorm)}};
     }
     b.gate = linear(block, Slot::kGateWeight);
-    if (manifest().find(block, Slot::kGateTid2Eid)) {
+    if (has(block, Slot::kGateTid2Eid)) {
       b.tid2eid = routing_table(block);
     } else {
       b.gate_bias = floats(block, Slot::kGateBias);
@@ -96,9 +107,10 @@ class Loader {
 
  private:
   const Manifest& manifest() const { return weights_.plan().manifest(); }
+  bool has(Block block, Slot slot) const { return manifest().find(block, slot).has_value(); }
 
   std::vector<std::uint32_t> routing_table(Block block) {
-    const ParameterId table = id(block, Slot::kGateTid2Eid);
+    const ParameterId table = take(block, Slot::kGateTid2Eid);
     const std::span<const std::byte> bytes = weights_.bytes(table);
     const ParameterShape& shape = manifest()[table].shape;
     const std::uint64_t experts = manifest().experts(block);
@@ -126,6 +138,7 @@ class Loader {
   }
 
   const Weights& weights_;
+  std::vector<bool> taken_;  // by ParameterId
   std::uint64_t copied_bytes_ = 0;
 };
 
@@ -157,6 +170,7 @@ ModelWeights::ModelWeights(std::shared_ptr<const Weights> weights) : source(std:
     m.head = loader.linear(block, Slot::kHead);
     mtp.push_back(std::move(m));
   }
+  loader.require_all_taken();
   copied_bytes = loader.copied_bytes();
 }
 

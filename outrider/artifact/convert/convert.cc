@@ -103,7 +103,7 @@ class Converter {
   }
 
   std::string name_of(const Parameter& p, Component component) const {
-    return tensor_name(p.block, p.slot, p.expert, component, to_hugging_face(), to_hugging_face());
+    return tensor_name(p, component, to_hugging_face(), to_hugging_face());
   }
 
   void add(ParameterId p, Component component) {

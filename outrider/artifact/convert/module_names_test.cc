@@ -3,19 +3,25 @@
 #include <gtest/gtest.h>
 
 #include "outrider/binding/tensor_name.h"
+#include "outrider/manifest/architecture.h"
 
 namespace outrider {
 namespace {
 
 TEST(ModuleInDialect, AgreesWithTensorNames) {
   const auto module = [](const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); };
-  for (const ParameterSpec& spec : parameter_specs()) {
+  for (const ParameterSpec& spec : architectures()[0]->parameters()) {
     if (spec.storage != Storage::kLinear && spec.storage != Storage::kLinearNative) continue;
-    const std::int32_t expert = is_expert(spec.slot) ? 7 : -1;
     const bool top = spec.slot == Slot::kHead;
-    const Block block = top ? Block{} : Block{spec.slot >= Slot::kEProj ? BlockKind::kMtp : BlockKind::kLayer, 3};
-    const std::string official = module(tensor_name(block, spec.slot, expert, Component::kWeight, false, false));
-    const std::string hf = module(tensor_name(block, spec.slot, expert, Component::kWeight, true, true));
+    const Parameter parameter = {
+        .slot = spec.slot,
+        .block = top ? Block{} : Block{spec.slot >= Slot::kEProj ? BlockKind::kMtp : BlockKind::kLayer, 3},
+        .expert = is_expert(spec.slot) ? 7 : -1,
+        .line = &spec,
+        .shape = {},
+        .falls_back_to = {}};
+    const std::string official = module(tensor_name(parameter, Component::kWeight, false, false));
+    const std::string hf = module(tensor_name(parameter, Component::kWeight, true, true));
     EXPECT_EQ(module_in_dialect(official, Dialect::kHuggingFace), hf);
     EXPECT_EQ(module_in_dialect(hf, Dialect::kOfficial), official);
   }

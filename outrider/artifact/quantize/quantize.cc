@@ -85,7 +85,7 @@ class Planner {
 
  private:
   static std::string name_of(const Parameter& p, Component component) {
-    return tensor_name(p.block, p.slot, p.expert, component, false, false);
+    return tensor_name(p, component, false, false);
   }
   const TensorInfo& weight(ParameterId p) const {
     return plan_.report().tensor(*plan_.binding(p).tensor(Component::kWeight));

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <span>
+
+#include "outrider/manifest/parameter_spec.h"
+
+namespace outrider::deepseek_v4 {
+
+// DeepSeek-V4's parameters, with those of its drafters, in order of Slot.
+std::span<const ParameterSpec> parameters();
+
+}  // namespace outrider::deepseek_v4
