@@ -98,7 +98,18 @@ void ConfigReader::read_router() {
   } else {
     c.scoring_func = scoring->get<std::string>();
   }
-  if (has("norm_topk_prob") && root_["norm_topk_prob"].is_boolean()) c.norm_topk_prob = root_["norm_topk_prob"];
+  // DeepSeek's code has no such field, and transformers does not read it: with other scores than softmax's, both always
+  // divide.
+  const json* normalised = find("norm_topk_prob", nullptr);
+  if (normalised == nullptr || *normalised == true) return;
+  if (*normalised == false && c.scoring_func == "softmax") {
+    c.norm_topk_prob = false;
+    return;
+  }
+  issue(Kind::kInvalid, "norm_topk_prob",
+        fmt::format("norm_topk_prob is {}, but DeepSeek-V4's router divides the weights of a token's experts by their "
+                    "sum, always; neither DeepSeek's code nor transformers computes anything else. Set it to true",
+                    abbreviated(*normalised)));
 }
 
 // A field that DeepSeek-V4 knows only one value of.

@@ -138,7 +138,7 @@ TEST(ModelConfig, ValuesThatDeepSeekV4DoesNotHave) {
         R"({"tie_word_embeddings":true})",
         R"({"hidden_act":"gelu"})",
         R"({"scoring_func":"x"})",
-       
+        R"({"norm_topk_prob":0})",
         R"({"o_groups":3})",
         R"({"num_experts_per_tok":5})",
         R"({"num_hash_layers":7})",
@@ -158,6 +158,22 @@ TEST(ModelConfig, ValuesThatDeepSeekV4DoesNotHave) {
     changed.update(nlohmann::json::parse(change));
     EXPECT_FALSE(read_config(changed.dump()).sound()) << change;
   }
+}
+
+// DeepSeek's code and transformers divide the weights of a token's experts by their sum whatever the field says; with
+// softmax, DeepSeek's does not.
+TEST(ModelConfig, UnnormalisedExpertWeightsAreRefused) {
+  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  config["norm_topk_prob"] = false;
+  const ConfigReading refused = read_config(config.dump());
+  ASSERT_THAT(fields(refused, ConfigIssue::Kind::kInvalid), ::testing::ElementsAre("norm_topk_prob"));
+  EXPECT_THAT(refused.issues[0].message, HasSubstr("norm_topk_prob is false, but DeepSeek-V4's router divides"));
+  EXPECT_TRUE(refused.config.norm_topk_prob);
+
+  config["scoring_func"] = "softmax";
+  EXPECT_TRUE(read_config(config.dump()).sound());
+  config.erase("norm_topk_prob");
+  EXPECT_TRUE(read_config(config.dump()).sound());
 }
 
 }  // namespace
