@@ -20,6 +20,7 @@
 #include "outrider/cli/commands/generate_command.h"
 #include "outrider/cli/commands/heap.h"
 #include "outrider/cli/commands/logits_command.h"
+#include "outrider/cli/commands/parameters_command.h"
 #include "outrider/cli/commands/quantize_command.h"
 #include "outrider/cli/commands/repair_command.h"
 #include "outrider/cli/commands/serve_command.h"
@@ -118,7 +119,10 @@ int run(int argc, char** argv) {
   int status = 0;
   const std::span<const Command> commands = commands_for(argc, argv);
   for (const Command& command : commands) command.add(app, status);
-  if (commands.size() > 1) outrider::add_completion_command(app, status);
+  if (commands.size() > 1) {
+    outrider::add_completion_command(app, status);
+    outrider::add_parameters_command(app);
+  }
   try {
     require_command(app, {argv, static_cast<std::size_t>(argc)});
     std::vector<std::string> words = outrider::command_words(app, {argv + 1, argv + std::max(argc, 1)});
