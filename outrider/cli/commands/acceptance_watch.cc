@@ -33,7 +33,7 @@ std::vector<std::string> causes_of_rejection(const CompletePlan& plan) {
 void add_expect_acceptance_option(CLI::App& command, std::optional<double>& rate) {
   command
       .add_option("--expect-acceptance", rate,
-                  "Expected acceptance rate of drafts; far less is reported as a warning; default: the model card's")
+                  "Expected acceptance rate of drafts; a much lower rate causes a warning; default: the model card's")
       ->check(CLI::Range(0.0, 1.0));
 }
 

@@ -333,7 +333,7 @@ void add_server_options(CLI::App& command, Arguments& arguments) {
                      "API path; one that ends in /chat/completions receives messages; default: /v1/completions");
   command
       .add_option("--backend", arguments.backend,
-                  "API type: openai and vllm: completions; openai-chat: chat completions; all streamed")
+                  "API type: openai or vllm (completions), openai-chat (chat completions); always streamed")
       ->check(CLI::IsMember({"openai", "vllm", "openai-chat"}))
       ->capture_default_str();
   command.add_option("--api-key", arguments.api_key, "API key; default: the environment variable OPENAI_API_KEY");
@@ -357,7 +357,7 @@ void add_prompt_options(CLI::App& command, Arguments& arguments) {
   const auto length = CLI::Range(std::size_t{1}, std::size_t{1} << 24);
   command
       .add_option("--dataset-name", arguments.dataset_name,
-                  "Data set: random: random tokens; custom: JSON lines with a \"prompt\"; sharegpt: ShareGPT JSON")
+                  "Data set: random (random tokens), custom (JSON lines with a \"prompt\") or sharegpt (ShareGPT JSON)")
       ->check(CLI::IsMember({"random", "custom", "sharegpt"}))
       ->capture_default_str();
   command.add_option("--dataset-path", arguments.dataset_path, "Path of the data set")->type_name("FILE");

@@ -200,7 +200,7 @@ void add_serve_command(CLI::App& app, int& status) {
   add_speculation_options(*command, arguments->speculation);
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
   command->add_flag("--fail-on-suspect", server.fail_on_suspect,
-                    "Let /health return 503, not 200, while hardly any drafts are accepted");
+                    "Return 503, not 200, from /health while hardly any drafts are accepted");
   command
       ->add_option("--prompt-encoding", arguments->prompt_encoding,
                    "Prompt encoding of reasoning effort: the preview release's, or V4-Flash-0731's")
@@ -208,7 +208,8 @@ void add_serve_command(CLI::App& app, int& status) {
       ->capture_default_str();
   command
       ->add_option("--generation-config", arguments->generation_config,
-                   "Sampling defaults: auto: MODEL's generation_config.json; vllm: none; or a directory with that file")
+                   "Source of sampling defaults: auto (MODEL's generation_config.json), vllm (none), or a directory "
+                   "with that file")
       ->capture_default_str();
   command->add_option("--override-generation-config", arguments->override_generation_config,
                       R"(JSON object that overrides the sampling defaults: {"temperature": 0.6, "top_p": 0.95})");

@@ -25,7 +25,7 @@ ModelOptions ModelArguments::options() const {
 void add_model_options(CLI::App& command, ModelArguments& arguments) {
   command
       .add_option("--mode", arguments.mode,
-                  "Numerics: official: rounded as in the release's code; exact: float, without rounding")
+                  "Numeric mode: official (rounds as the release's code does) or exact (float, no rounding)")
       ->check(CLI::IsMember({"official", "exact"}))
       ->capture_default_str();
   command.add_option("--threads", arguments.threads, "Number of threads; default: all of the machine's")
