@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "bench/plain_read.h"
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/deepseek_v4/mtp.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/util/error.h"
@@ -135,6 +135,7 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
     throw Error(fmt::format("{} is not a checkpoint written by this program; remove it.", directory.string()));
   }
   Sequence sequence = model.new_sequence({4096, 16});
+  Sequence mtp = new_mtp_cache(model, {4096, 16});
   std::uint32_t state = 1;
   const auto tokens = [&](std::size_t count) { return some_tokens(count, here.vocab_size, state); };
 
@@ -152,10 +153,10 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
   for (std::size_t i = 0; i < passes; ++i) {
     for (const std::size_t count : {1, 2, 4}) decode[count].run(model, sequence, tokens(count));
     const Tokens next = tokens(1);
-    const DraftItem item{&sequence, next, 0, LogitsWanted::kLast};
+    const MtpItem item{&mtp, next, 0, LogitsWanted::kLast};
     const auto start = Clock::now();
     const std::uint64_t before = model.weight_bytes_read();
-    model.draft({&item, 1}, streams);
+    run_mtp(model, {&item, 1}, streams);
     draft.add(since(start), model.weight_bytes_read() - before);
   }
 

@@ -19,7 +19,7 @@ GenerationParams generation_params(const LatencyBenchmarkOptions& options) {
   return params;
 }
 
-void run_once(const Model& model, const Decoder& decoder, std::span<const std::vector<std::uint32_t>> prompts,
+void run_once(const Decoder& decoder, std::span<const std::vector<std::uint32_t>> prompts,
               const LatencyBenchmarkOptions& options, LatencyResult* result) {
   using Clock = std::chrono::steady_clock;
   GenerationParams params = generation_params(options);
@@ -27,7 +27,7 @@ void run_once(const Model& model, const Decoder& decoder, std::span<const std::v
   generations.reserve(prompts.size());
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     params.seed = options.seed + i;
-    generations.emplace_back(model, prompts[i], params);
+    generations.push_back(decoder.start(prompts[i], params));
   }
   std::vector<Generation*> running;
   for (Generation& generation : generations) running.push_back(&generation);
@@ -63,17 +63,20 @@ std::vector<LatencyResult> run_latency_benchmark(
     }
     const std::size_t longest =
         std::ranges::max(prompts.first(batch_size), {}, &std::vector<std::uint32_t>::size).size();
-    require_memory(model, Generation::limits(model, longest, generation_params(options)), batch_size,
-                   batch_size * std::min(longest, options.chunk));
+    const SequenceLimits limits = Generation::limits(model, longest, generation_params(options));
     for (const std::size_t k : options.num_speculative_tokens) {
+      DecoderOptions decoder{options.speculative_config, options.chunk};
+      decoder.speculative_config.num_speculative_tokens = k;
       results.push_back({batch_size, k, {}, {}, {}});
-      decoders.emplace_back(model, DecoderOptions{k, options.chunk});
+      decoders.emplace_back(model, decoder);
+      require_memory(model, limits, decoders.back().drafter_bytes(limits), batch_size,
+                     batch_size * std::min(longest, options.chunk));
     }
   }
   const std::size_t rounds = options.warmups + options.iterations;
   for (std::size_t round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < results.size(); ++i) {
-      run_once(model, decoders[i], prompts.first(results[i].batch_size), options,
+      run_once(decoders[i], prompts.first(results[i].batch_size), options,
                round < options.warmups ? nullptr : &results[i]);
       if (progress) progress(round * results.size() + i + 1, rounds * results.size());
     }

@@ -8,11 +8,13 @@
 
 #include "outrider/architectures/deepseek_v4/model.h"
 #include "outrider/decoding/generation.h"
+#include "outrider/decoding/speculative_config.h"
 
 namespace outrider {
 
 struct LatencyBenchmarkOptions {
   std::vector<std::size_t> batch_sizes = {1};
+  SpeculativeConfig speculative_config;  // how drafts are made; how many, the next says
   std::vector<std::size_t> num_speculative_tokens = {0};
   std::size_t output_len = 128;
   std::size_t chunk = 512;  // prompt tokens per step

@@ -7,18 +7,19 @@
 
 namespace outrider {
 
-AcceptanceProbe probe_acceptance(const Model& model, std::span<const std::vector<std::uint32_t>> prompts,
-                                 std::uint64_t tokens) {
+AcceptanceProbe probe_acceptance(const Model& model, std::string_view method,
+                                 std::span<const std::vector<std::uint32_t>> prompts, std::uint64_t tokens) {
   constexpr std::size_t kDraftsARound = 1;
   DecoderOptions options;
-  options.num_speculative_tokens = kDraftsARound;
+  options.speculative_config.method = method;
+  options.speculative_config.num_speculative_tokens = kDraftsARound;
   const Decoder decoder(model, options);
   GenerationParams params;
   params.max_tokens = tokens;
   std::vector<std::unique_ptr<Generation>> generations;
   std::vector<Generation*> running;
   for (const std::vector<std::uint32_t>& prompt : prompts) {
-    generations.push_back(std::make_unique<Generation>(model, prompt, params));
+    generations.push_back(std::make_unique<Generation>(decoder.start(prompt, params)));
     running.push_back(generations.back().get());
   }
   AcceptanceProbe probe;

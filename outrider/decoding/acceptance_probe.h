@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "outrider/decoding/generation.h"
@@ -13,9 +14,9 @@ struct AcceptanceProbe {
   SpeculationCounts all;
 };
 
-// How far MTP block 0 agrees with the model: writes `tokens` tokens after each prompt, greedily and all prompts at
-// once, with one draft a round. Throws Error where the model has no MTP block, and what Generation and Decoder throw.
-AcceptanceProbe probe_acceptance(const Model& model, std::span<const std::vector<std::uint32_t>> prompts,
-                                 std::uint64_t tokens);
+// How far a drafter agrees with the model: generates `tokens` tokens after each prompt, greedily and all prompts at
+// once, with one draft token a round. `method`: of drafter_methods.h. Throws what Decoder throws.
+AcceptanceProbe probe_acceptance(const Model& model, std::string_view method,
+                                 std::span<const std::vector<std::uint32_t>> prompts, std::uint64_t tokens);
 
 }  // namespace outrider

@@ -53,17 +53,14 @@ SpeculationCounts& SpeculationCounts::operator+=(const SpeculationCounts& other)
   return *this;
 }
 
-Generation::Generation(const Model& model, std::vector<std::uint32_t> prompt, GenerationParams params)
-    : Generation(model, ProcessedText(model.new_sequence(limits(model, prompt.size(), params))), prompt, params) {}
-
-Generation::Generation(const Model& model, ProcessedText from, std::vector<std::uint32_t> prompt,
+Generation::Generation(const Model& model, ProcessedSequence from, std::vector<std::uint32_t> prompt,
                        GenerationParams params)
     : params_(std::move(params)),
-      random_(params_.seed),
       tokens_(std::move(prompt)),
       prompt_tokens_(tokens_.size()),
-      text_(std::move(from)) {
-  check_length(tokens_.size(), params_.max_tokens, text_.max_length());
+      sampler_(params_.sampling, params_.seed, tokens_),
+      processed_(std::move(from)) {
+  check_length(tokens_.size(), params_.max_tokens, processed_.max_length());
   validate(params_.sampling);
   for (const SamplingParams::Bias& bias : params_.sampling.logit_bias) {
     if (bias.token >= model.config().vocab_size) {
@@ -73,40 +70,55 @@ Generation::Generation(const Model& model, ProcessedText from, std::vector<std::
   }
   params_.prompt_logprobs = params_.prompt_logprobs && params_.logprobs;
   if (params_.prompt_logprobs) {
-    text_.clear();  // each of its tokens needs logits
+    processed_.clear();  // each of its tokens needs logits
   } else {
-    text_.cut(tokens_);
+    processed_.truncate_for(tokens_);
   }
-  reused_tokens_ = text_.tokens().size();
-  for (const std::uint32_t token : tokens_) history_.add_prompt(token);
+  reused_tokens_ = processed_.tokens().size();
 }
 
-Distribution Generation::distribution(std::span<const float> logits) const {
-  const SamplingParams& sampling = params_.sampling;
-  if (!sampling.penalizes() && sampling.logit_bias.empty() && mask_ == nullptr) return {logits, sampling};
-  std::vector<float> changed(logits.begin(), logits.end());
-  for (const SamplingParams::Bias& bias : sampling.logit_bias) changed[bias.token] += bias.bias;
-  history_.penalize(sampling, changed);
-  if (mask_ != nullptr) mask_->apply(changed);
-  return {changed, sampling};
+void Generation::begin_step() {
+  written_.clear();
+  round_ = {};
 }
 
-void Generation::assume(std::uint32_t draft) {
-  history_.add(draft);
-  assumed_.push_back(draft);
-  if (mask_ != nullptr) mask_->advance(draft);
+std::size_t Generation::max_draft_tokens() const {
+  if (finished_ || prompt_tokens_left() != 0) return 0;
+  return static_cast<std::size_t>(tokens_left() - 1);
 }
 
-void Generation::take_back_drafts() {
-  for (const std::uint32_t draft : assumed_) history_.remove(draft);
-  if (mask_ != nullptr) mask_->rollback(assumed_.size());
-  assumed_.clear();
+void Generation::add_prompt_logprobs(const Rows& logits, std::size_t first_row, std::size_t count) {
+  const std::size_t start = processed_.tokens().size();
+  for (std::size_t j = 0; j < count && start + j + 1 < prompt_tokens_; ++j) {
+    const std::span<const float> row = logits[first_row + j];
+    require_finite(row);
+    prompt_logprobs_.push_back(logprobs(row, tokens_[start + j + 1], *params_.logprobs));
+  }
+}
+
+void Generation::verify(std::span<const DraftToken> drafts, std::size_t num_speculative_tokens, const Rows& logits,
+                        std::size_t first_row) {
+  for (std::size_t j = 0; j <= drafts.size(); ++j) require_finite(logits[first_row + j]);
+  std::vector<Distribution> verifier;
+  for (std::size_t j = 0; j <= drafts.size(); ++j) {
+    verifier.push_back(sampler_.distribution(logits[first_row + j]));
+    // A drafter that does not know the mask may have drafted what it does not allow.
+    if (j == drafts.size() || verifier.back().probability(drafts[j].id) == 0) break;
+    sampler_.assume(drafts[j].id);
+  }
+  sampler_.roll_back();
+  const Verdict verdict = sampler_.verify(drafts, verifier);
+  round_ = {drafts.size(), verdict.accepted};
+  counts_.add(round_, num_speculative_tokens);
+  for (std::size_t j = 0; j < verdict.accepted && !finished(); ++j) {
+    write(drafts[j].id, true, logits[first_row + j]);
+  }
+  if (!finished()) write(verdict.next, false, logits[first_row + verdict.accepted]);
 }
 
 void Generation::write(std::uint32_t token, bool drafted, std::span<const float> logits) {
   tokens_.push_back(token);
-  history_.add(token);
-  if (mask_ != nullptr) mask_->advance(token);
+  sampler_.append(token);
   written_.push_back({token, drafted, std::nullopt});
   if (params_.logprobs) written_.back().logprobs = logprobs(logits, token, *params_.logprobs);
   const std::vector<std::uint32_t>& stops = params_.stop_token_ids;
@@ -115,12 +127,6 @@ void Generation::write(std::uint32_t token, bool drafted, std::span<const float>
   } else if (tokens_left() == 0) {
     finished_ = FinishReason::kLength;
   }
-}
-
-ProcessedText Generation::take_text() && {
-  const auto processed = static_cast<std::ptrdiff_t>(text_.sequence_.length());
-  text_.tokens_.assign(tokens_.begin(), tokens_.begin() + processed);
-  return std::move(text_);
 }
 
 }  // namespace outrider

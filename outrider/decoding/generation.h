@@ -11,13 +11,12 @@
 
 #include "outrider/architectures/deepseek_v4/model.h"
 #include "outrider/decoding/logprobs.h"
-#include "outrider/decoding/processed_text.h"
+#include "outrider/decoding/processed_sequence.h"
 #include "outrider/decoding/sampling.h"
+#include "outrider/decoding/sequence_sampler.h"
 #include "outrider/decoding/token_mask.h"
 
 namespace outrider {
-
-inline constexpr std::size_t kMaxSpeculativeTokens = 8;
 
 struct GenerationParams {
   SamplingParams sampling;
@@ -33,12 +32,9 @@ enum class FinishReason { kStop, kLength };
 // A token that was written.
 struct WrittenToken {
   std::uint32_t id = 0;
-  bool drafted = false;  // by the MTP block, and accepted
+  bool drafted = false;  // by the drafter, and accepted
   std::optional<TokenLogprobs> logprobs;
 };
-
-// What may be taken back at once: drafts, and those of a round before.
-inline constexpr std::size_t kMaxRollback = 2 * kMaxSpeculativeTokens;
 
 // One text's part in a step: the drafts made for it, and how many of them, the first ones, were accepted.
 struct DraftRound {
@@ -62,27 +58,25 @@ struct SpeculationCounts {
 // Throws Error for an empty prompt, for max_tokens 0, and where both together exceed `context`.
 void check_length(std::size_t prompt_tokens, std::uint64_t max_tokens, std::uint64_t context);
 
-// One text that is being written.
+// One sequence that is being generated. Decoder::start makes one, Decoder::step advances it.
 class Generation {
  public:
   // What a sequence must hold for so long a prompt. Throws Error as the constructor does.
   static SequenceLimits limits(const Model& model, std::size_t prompt_tokens, const GenerationParams& params);
 
-  // Throws Error for an empty prompt, parameters out of range, and what does not fit into the model's context.
-  Generation(const Model& model, std::vector<std::uint32_t> prompt, GenerationParams params);
-  // Goes on from what `from` shares with the prompt, and takes over its memory. Throws Error also where the text would
-  // exceed from.max_length().
-  Generation(const Model& model, ProcessedText from, std::vector<std::uint32_t> prompt, GenerationParams params);
+  // Resumes from what `from` shares with the prompt, and takes over its memory (Decoder::new_sequence). Throws Error
+  // for an empty prompt, parameters out of range, and where prompt and max_tokens would exceed from.max_length().
+  Generation(const Model& model, ProcessedSequence from, std::vector<std::uint32_t> prompt, GenerationParams params);
 
   // From now on only tokens that `mask` allows are written. To be called before the first step.
-  void constrain(std::unique_ptr<TokenMask> mask) { mask_ = std::move(mask); }
+  void constrain(std::unique_ptr<TokenMask> mask) { sampler_.constrain(std::move(mask)); }
 
   std::span<const std::uint32_t> tokens() const { return tokens_; }  // prompt and what follows it
   std::size_t prompt_tokens() const { return prompt_tokens_; }
   std::optional<FinishReason> finished() const { return finished_; }
   std::size_t reused_tokens() const { return reused_tokens_; }  // of the prompt: processed before
   // Tokens of the prompt that are still to be processed; 0 once the text is being written.
-  std::size_t prompt_tokens_left() const { return tokens_.size() == prompt_tokens_ ? unprocessed() : 0; }
+  std::size_t prompt_tokens_left() const { return tokens_.size() == prompt_tokens_ ? unprocessed().size() : 0; }
   // Of the last step.
   std::span<const WrittenToken> written() const { return written_; }
   // Of the prompt's tokens but the first, as far as it is processed.
@@ -91,37 +85,39 @@ class Generation {
   // Of all steps.
   const SpeculationCounts& counts() const { return counts_; }
   const GenerationParams& params() const { return params_; }
-  // Why the mask lets nothing follow, where it cannot tell; empty else.
-  std::string_view mask_error() const { return mask_ == nullptr ? std::string_view{} : mask_->error(); }
+  std::string_view mask_error() const { return sampler_.mask_error(); }
 
-  // What has been processed, for other texts to go on from. The generation can be used no more.
-  ProcessedText take_text() &&;
+  // What has been processed, for other prompts to resume from. The generation can be used no more.
+  ProcessedSequence take_processed() && { return std::move(processed_); }
+
+  // The parts of a step, in this order; Decoder::step calls them.
+  void begin_step();
+  // Draft tokens that may follow: none before the first token is written, so that they do not depend on how the prompt
+  // is cut into steps, and none that would exceed max_tokens.
+  std::size_t max_draft_tokens() const;
+  // Known tokens that the model has not processed: the rest of the prompt, or the last token.
+  std::span<const std::uint32_t> unprocessed() const { return std::span(tokens_).subspan(processed_.tokens().size()); }
+  ProcessedSequence& processed() { return processed_; }
+  SequenceSampler& sampler() { return sampler_; }
+  bool wants_prompt_logprobs() const { return params_.prompt_logprobs && prompt_tokens_left() != 0; }
+  // `logits`, from `first_row` on: of all of the first `count` unprocessed tokens.
+  void add_prompt_logprobs(const Rows& logits, std::size_t first_row, std::size_t count);
+  // Appends the draft tokens that are accepted and one more. `logits`, from `first_row` on: of the last known token and
+  // of each draft token. Throws Error where they are not finite.
+  void verify(std::span<const DraftToken> drafts, std::size_t num_speculative_tokens, const Rows& logits,
+              std::size_t first_row);
 
  private:
-  friend class Decoder;
-
-  Sequence& sequence() { return text_.sequence_; }
-  Rows& pending() { return text_.pending_; }
-  std::size_t unprocessed() const { return tokens_.size() - static_cast<std::size_t>(text_.sequence_.length()); }
   std::uint64_t tokens_left() const { return params_.max_tokens - (tokens_.size() - prompt_tokens_); }
-  Distribution distribution(std::span<const float> logits) const;
-  // The text goes on with a draft, as far as penalties and mask are concerned; all such are taken back together.
-  void assume(std::uint32_t draft);
-  void take_back_drafts();
   void write(std::uint32_t token, bool drafted, std::span<const float> logits);
 
   GenerationParams params_;
-  Random random_;
   std::vector<std::uint32_t> tokens_;
   std::size_t prompt_tokens_ = 0;
-  TokenHistory history_;
-  ProcessedText text_;  // its tokens are written down when it is taken
+  SequenceSampler sampler_;
+  ProcessedSequence processed_;  // the first of tokens_
   std::size_t reused_tokens_ = 0;
-  std::unique_ptr<TokenMask> mask_;
   std::vector<TokenLogprobs> prompt_logprobs_;
-  std::vector<std::uint32_t> drafts_;
-  std::vector<std::uint32_t> assumed_;
-  std::vector<Distribution> drafter_;
   std::vector<WrittenToken> written_;
   DraftRound round_;
   std::optional<FinishReason> finished_;

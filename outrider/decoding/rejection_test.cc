@@ -46,20 +46,19 @@ Counts first_tokens(const Verify& verify_one) {
   Random random(7);
   Counts counts{};
   for (std::size_t i = 0; i < kTrials; ++i) {
-    const std::vector<std::uint32_t> draft = {kDrafter.sample(random)};
+    const std::vector<DraftToken> draft = {{kDrafter.sample(random), kDrafter}};
     ++counts[verify_one(draft, random)];
   }
   return counts;
 }
 
 TEST(Rejection, TheFirstTokenIsDistributedAsByTheVerifier) {
-  const std::vector<Distribution> drafter = {kDrafter};
   const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
   std::size_t accepted = 0;
-  const Counts counts = first_tokens([&](const std::vector<std::uint32_t>& draft, Random& random) {
-    const Verdict verdict = verify(draft, drafter, verifier, random);
+  const Counts counts = first_tokens([&](const std::vector<DraftToken>& draft, Random& random) {
+    const Verdict verdict = verify(draft, verifier, random);
     accepted += verdict.accepted;
-    return verdict.accepted == 1 ? draft[0] : verdict.next;
+    return verdict.accepted == 1 ? draft[0].id : verdict.next;
   });
   EXPECT_LT(chi_square(counts, kVerifierFirst), kLimit);
   // The rate of acceptance is what p and q have in common.
@@ -71,13 +70,12 @@ TEST(Rejection, TheFirstTokenIsDistributedAsByTheVerifier) {
 }
 
 TEST(Rejection, TheBonusTokenIsDistributedAsByTheVerifier) {
-  const std::vector<Distribution> drafter = {kDrafter};
   const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
   Random random(11);
   Counts counts{};
   for (std::size_t i = 0; i < kTrials; ++i) {
-    const std::vector<std::uint32_t> draft = {kDrafter.sample(random)};
-    const Verdict verdict = verify(draft, drafter, verifier, random);
+    const std::vector<DraftToken> draft = {{kDrafter.sample(random), kDrafter}};
+    const Verdict verdict = verify(draft, verifier, random);
     if (verdict.accepted == 1) ++counts[verdict.next];
   }
   EXPECT_LT(chi_square(counts, kVerifierSecond), kLimit);
@@ -85,29 +83,28 @@ TEST(Rejection, TheBonusTokenIsDistributedAsByTheVerifier) {
 
 TEST(Rejection, TheTestSeesSamplersThatAreWrong) {
   // Accepts as it should, but samples from p in place of max(p - q, 0) after a rejection.
-  const Counts from_p = first_tokens([&](const std::vector<std::uint32_t>& draft, Random& random) {
-    const double p = kVerifierFirst.probability(draft[0]);
-    const double q = kDrafter.probability(draft[0]);
-    return random.uniform() * q < p ? draft[0] : kVerifierFirst.sample(random);
+  const Counts from_p = first_tokens([&](const std::vector<DraftToken>& draft, Random& random) {
+    const double p = kVerifierFirst.probability(draft[0].id);
+    const double q = kDrafter.probability(draft[0].id);
+    return random.uniform() * q < p ? draft[0].id : kVerifierFirst.sample(random);
   });
   EXPECT_GT(chi_square(from_p, kVerifierFirst), 10 * kLimit);
   // Accepts the drafts that the verifier finds likely, whatever the drafter's probability.
-  const Counts by_p_alone = first_tokens([&](const std::vector<std::uint32_t>& draft, Random& random) {
-    return random.uniform() < kVerifierFirst.probability(draft[0]) ? draft[0]
-                                                                   : kVerifierFirst.sample_beyond(kDrafter, random);
+  const Counts by_p_alone = first_tokens([&](const std::vector<DraftToken>& draft, Random& random) {
+    return random.uniform() < kVerifierFirst.probability(draft[0].id) ? draft[0].id
+                                                                      : kVerifierFirst.sample_beyond(kDrafter, random);
   });
   EXPECT_GT(chi_square(by_p_alone, kVerifierFirst), 10 * kLimit);
 }
 
 TEST(Rejection, AGreedyDrafterIsTheCaseOfOneCertainDraft) {
-  const std::vector<Distribution> drafter = {Distribution({std::vector<float>{0, 0, 0, 5, 0, 0}}, {})};
   const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
   Random random(13);
   Counts counts{};
-  const std::vector<std::uint32_t> draft = {3};
+  const std::vector<DraftToken> draft = {{3, Distribution::point(3)}};
   for (std::size_t i = 0; i < kTrials; ++i) {
-    const Verdict verdict = verify(draft, drafter, verifier, random);
-    ++counts[verdict.accepted == 1 ? draft[0] : verdict.next];
+    const Verdict verdict = verify(draft, verifier, random);
+    ++counts[verdict.accepted == 1 ? draft[0].id : verdict.next];
   }
   EXPECT_LT(chi_square(counts, kVerifierFirst), kLimit);
 }
@@ -118,13 +115,15 @@ TEST(Rejection, GreedyAcceptsExactlyTheVerifiersChoices) {
     logits[token] = 1;
     return Distribution(logits, {});
   };
-  const std::vector<Distribution> drafter = {sure(2), sure(4), sure(1)};
-  const std::vector<std::uint32_t> drafts = {2, 4, 1};
+  const std::vector<DraftToken> drafts = {{2, sure(2)}, {4, Distribution::point(4)}, {1, sure(1)}};
   Random random(1);
-  const Verdict second_differs = verify(drafts, drafter, std::vector{sure(2), sure(3), sure(1), sure(0)}, random);
+  const Verdict second_differs = verify(drafts, std::vector{sure(2), sure(3), sure(1), sure(0)}, random);
   EXPECT_EQ(second_differs.accepted, 1U);
   EXPECT_EQ(second_differs.next, 3U);
-  const Verdict all_agree = verify(drafts, drafter, std::vector{sure(2), sure(4), sure(1), sure(0)}, random);
+  const Verdict ends_early = verify(drafts, std::vector{sure(2), sure(3)}, random);
+  EXPECT_EQ(ends_early.accepted, 1U);
+  EXPECT_EQ(ends_early.next, 3U);
+  const Verdict all_agree = verify(drafts, std::vector{sure(2), sure(4), sure(1), sure(0)}, random);
   EXPECT_EQ(all_agree.accepted, 3U);
   EXPECT_EQ(all_agree.next, 0U);
 }

@@ -64,6 +64,8 @@ class Distribution {
  public:
   // `logits` [V], penalties applied. All of the probability on the first of the highest, where params are greedy.
   Distribution(std::span<const float> logits, const SamplingParams& params);
+  // All of the probability on one token.
+  static Distribution point(std::uint32_t token) { return Distribution(token); }
 
   double probability(std::uint32_t token) const;
   std::uint32_t sample(Random& random) const;
@@ -71,6 +73,8 @@ class Distribution {
   std::uint32_t sample_beyond(const Distribution& other, Random& random) const;
 
  private:
+  explicit Distribution(std::uint32_t token) : best_(token) {}
+
   std::uint32_t best_ = 0;
   std::vector<float> probabilities_;  // [V]; empty: all on best_
 };

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "outrider/decoding/generation.h"
+#include "outrider/decoding/drafter_methods.h"
 #include "outrider/util/bounded_json.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
@@ -21,18 +23,61 @@ std::string text_of(const nlohmann::json& value) {
   return printable(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
 }
 
-void check_method(const nlohmann::json& method) {
-  if (method.is_null() || method == "mtp" || method == "deepseek_mtp") return;
-  constexpr std::string_view kNotRun[] = {"dspark", "dflash",         "ngram",        "ngram_gpu",
-                                          "suffix", "eagle",          "eagle3",       "draft_model",
-                                          "medusa", "mlp_speculator", "custom_class", "extract_hidden_states"};
+// The methods of vLLM's, by our names for them.
+std::string method_of(const nlohmann::json& method) {
+  if (method == "deepseek_mtp") return "mtp";
+  if (method == "[ngram]") return "ngram";
+  if (method.is_string() && find_drafter_method(method.get<std::string>()) != nullptr) return method;
+  constexpr std::string_view kNotRun[] = {"dspark",
+                                          "dflash",
+                                          "ngram_gpu",
+                                          "suffix",
+                                          "eagle",
+                                          "eagle3",
+                                          "draft_model",
+                                          "medusa",
+                                          "mlp_speculator",
+                                          "custom_class",
+                                          "extract_hidden_states"};
   if (method.is_string() && std::ranges::find(kNotRun, method.get<std::string>()) != std::end(kNotRun)) {
     throw Error(
-        fmt::format("{}: the method {} is not run: drafts come from an MTP block, {{\"method\": \"mtp\"}}. Start with "
-                    "--no-speculation instead to draft nothing.",
+        fmt::format("{}: the method {} is not run: draft tokens come from an MTP block, {{\"method\": \"mtp\"}}, or "
+                    "from the text itself, {{\"method\": \"ngram\"}}. Start with --no-speculation instead to draft "
+                    "nothing.",
                     kWhere, text_of(method)));
   }
-  throw Error(fmt::format("{}: the method {} is not known; \"mtp\" is.", kWhere, text_of(method)));
+  throw Error(fmt::format("{}: the method {} is not known; \"mtp\" and \"ngram\" are.", kWhere, text_of(method)));
+}
+
+// A whole number from 1 to `most`.
+std::size_t count_of(const std::string& field, const nlohmann::json& value, std::size_t most) {
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 || value.get<std::uint64_t>() > most) {
+    throw Error(fmt::format("{}: {} must be a whole number from 1 to {}.", kWhere, field, most));
+  }
+  return value.get<std::size_t>();
+}
+
+// vLLM's defaults: 5 for both; where one is given, the other is the same.
+void read_prompt_lookup(const nlohmann::json& config, SpeculativeConfig& out) {
+  constexpr std::size_t kMost = 4096;
+  const auto read = [&](const char* field) -> std::optional<std::size_t> {
+    const auto found = config.find(field);
+    if (found == config.end() || found->is_null()) return std::nullopt;
+    if (out.method != "ngram") {
+      throw Error(fmt::format("{}: \"{}\" is of the method \"ngram\" only.", kWhere, field));
+    }
+    return count_of(field, *found, kMost);
+  };
+  const std::optional<std::size_t> min = read("prompt_lookup_min");
+  const std::optional<std::size_t> max = read("prompt_lookup_max");
+  if (min || max) {
+    out.prompt_lookup_min = min ? *min : *max;
+    out.prompt_lookup_max = max ? *max : *min;
+  }
+  if (out.prompt_lookup_min > out.prompt_lookup_max) {
+    throw Error(fmt::format("{}: prompt_lookup_min {} exceeds prompt_lookup_max {}.", kWhere, out.prompt_lookup_min,
+                            out.prompt_lookup_max));
+  }
 }
 
 // Fields of vLLM's SpeculativeConfig that are taken with any of some values, `null` among them always.
@@ -52,24 +97,22 @@ const std::vector<Taken>& taken_fields() {
        {"standard", "probabilistic"},
        "a draft is accepted with probability min(1, p/q), which leaves the model's distribution as it is"},
       {"acceptance_method", {"rejection_sampler"}, "drafts are accepted by rejection sampling only"},
-      {"parallel_drafting", {false}, "an MTP block drafts one token after the other"},
+      {"parallel_drafting", {false}, "the drafter drafts one token after the other"},
       {"use_heterogeneous_vocab", {false}, "drafter and model have one vocabulary"},
-      {"enable_adaptive_verification", {false}, "every round has num_speculative_tokens drafts"},
-      {"num_speculative_tokens_per_batch_size", {}, "every round has num_speculative_tokens drafts"},
-      {"disable_by_batch_size", {}, "every round has num_speculative_tokens drafts"},
+      {"enable_adaptive_verification", {false}, "every round has up to num_speculative_tokens drafts"},
+      {"num_speculative_tokens_per_batch_size", {}, "every round has up to num_speculative_tokens drafts"},
+      {"disable_by_batch_size", {}, "every round has up to num_speculative_tokens drafts"},
       {"index_share_for_mtp_iteration", {false}, "each draft selects its keys anew"},
-      {"quantization", {}, "the MTP block's weights run as they are stored"},
-      {"kv_cache_dtype", {"auto", "fp8", "fp8_e4m3", "fp8_ds_mla"}, "the MTP block's keys are as the model's"},
-      {"max_model_len", {}, "the MTP block sees what the model sees"},
+      {"quantization", {}, "the drafter's weights run as they are stored"},
+      {"kv_cache_dtype", {"auto", "fp8", "fp8_e4m3", "fp8_ds_mla"}, "the drafter's keys are as the model's"},
+      {"max_model_len", {}, "the drafter sees what the model sees"},
       {"synthetic_acceptance_rates", {}, "drafts are accepted by rejection sampling only"},
       {"synthetic_acceptance_length", {}, "drafts are accepted by rejection sampling only"},
-      {"prompt_lookup_max", {}, "drafts come from the MTP block"},
-      {"prompt_lookup_min", {}, "drafts come from the MTP block"},
-      {"suffix_decoding_max_tree_depth", {}, "drafts come from the MTP block"},
-      {"suffix_decoding_max_cached_requests", {}, "drafts come from the MTP block"},
-      {"suffix_decoding_max_spec_factor", {}, "drafts come from the MTP block"},
-      {"suffix_decoding_min_token_prob", {}, "drafts come from the MTP block"},
-      {"dspark_draft_topk", {}, "drafts come from the MTP block"},
+      {"suffix_decoding_max_tree_depth", {}, "the method does not have it"},
+      {"suffix_decoding_max_cached_requests", {}, "the method does not have it"},
+      {"suffix_decoding_max_spec_factor", {}, "the method does not have it"},
+      {"suffix_decoding_min_token_prob", {}, "the method does not have it"},
+      {"dspark_draft_topk", {}, "the method does not have it"},
   };
   return fields;
 }
@@ -92,34 +135,33 @@ constexpr std::string_view kWithoutEffect[] = {"draft_tensor_parallel_size",
 
 }  // namespace
 
-SpeculativeConfig parse_speculative_config(std::string_view json, std::string_view model_path) {
+SpeculativeConfig parse_speculative_config(std::string_view json, std::string_view model_path,
+                                           const std::function<void(const std::string&)>& note) {
   const nlohmann::json config = parse_bounded_json(json, std::string(kWhere));
   if (!config.is_object()) {
     throw Error(fmt::format(
         R"({}: a JSON object is expected, such as {{"method": "mtp", "num_speculative_tokens": 1}}.)", kWhere));
   }
+  const nlohmann::json method = config.value("method", nlohmann::json());
+  const nlohmann::json model = config.value("model", nlohmann::json());
+  const bool model_is_method = model == "ngram" || model == "[ngram]";
   SpeculativeConfig out;
-  if (const auto method = config.find("method"); method != config.end()) check_method(*method);
+  out.method = !method.is_null() ? method_of(method) : model_is_method ? "ngram" : "";
+  out.num_speculative_tokens = 1;
+  read_prompt_lookup(config, out);
   for (const auto& [key, value] : config.items()) {
-    if (key == "method" || value.is_null()) continue;
+    if (key == "method" || key == "prompt_lookup_min" || key == "prompt_lookup_max" || value.is_null()) continue;
     if (key == "num_speculative_tokens") {
-      if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 ||
-          value.get<std::uint64_t>() > kMaxSpeculativeTokens) {
-        throw Error(fmt::format("{}: num_speculative_tokens must be a whole number from 1 to {}.", kWhere,
-                                kMaxSpeculativeTokens));
-      }
-      out.num_speculative_tokens = value.get<std::size_t>();
+      out.num_speculative_tokens = count_of(key, value, kMaxSpeculativeTokens);
       continue;
     }
     if (key == "model") {
-      if (value == model_path) continue;
-      throw Error(
-          fmt::format("{}: \"model\" is {}, but the drafter is the checkpoint's own MTP block. Leave the field out.",
-                      kWhere, text_of(value)));
+      if (value == model_path || (model_is_method && out.method == "ngram")) continue;
+      throw Error(fmt::format("{}: \"model\" is {}, but no drafter of another checkpoint is run. Leave the field out.",
+                              kWhere, text_of(value)));
     }
     if (std::ranges::find(kWithoutEffect, key) != std::end(kWithoutEffect)) {
-      out.notes.push_back(
-          fmt::format("{}: \"{}\" changes nothing: the MTP block runs as the model does.", kWhere, key));
+      note(fmt::format("{}: \"{}\" changes nothing: the drafter runs as the model does.", kWhere, key));
       continue;
     }
     const auto taken = std::ranges::find(taken_fields(), key, &Taken::field);
@@ -130,6 +172,10 @@ SpeculativeConfig parse_speculative_config(std::string_view json, std::string_vi
     if (std::ranges::find(taken->values, value) == taken->values.end()) {
       throw Error(fmt::format("{}: \"{}\" cannot be {}: {}.", kWhere, key, text_of(value), taken->why));
     }
+  }
+  if (out.method == "ngram" && config.value("num_speculative_tokens", nlohmann::json()).is_null()) {
+    throw Error(fmt::format("{}: the method \"ngram\" needs num_speculative_tokens, from 1 to {}.", kWhere,
+                            kMaxSpeculativeTokens));
   }
   return out;
 }

@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -10,9 +14,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
+SpeculativeConfig parse(std::string_view json) {
+  return parse_speculative_config(json, "models/v4", [](const std::string&) {});
+}
+
 std::string refusal(std::string_view json) {
   try {
-    parse_speculative_config(json, "models/v4");
+    parse(json);
   } catch (const Error& e) {
     return e.what();
   }
@@ -20,7 +28,7 @@ std::string refusal(std::string_view json) {
 }
 
 std::size_t tokens(std::string_view json) {
-  return parse_speculative_config(json, "models/v4").num_speculative_tokens;
+  return parse(json).num_speculative_tokens;
 }
 
 TEST(SpeculativeConfig, ReadsWhatVllmTakes) {
@@ -29,20 +37,47 @@ TEST(SpeculativeConfig, ReadsWhatVllmTakes) {
   EXPECT_EQ(tokens("{}"), 1U);
 }
 
+TEST(SpeculativeConfig, TheMethodDecidesTheDrafter) {
+  EXPECT_EQ(parse("{}").method, "");
+  EXPECT_EQ(parse(R"({"method": null})").method, "");
+  EXPECT_EQ(parse(R"({"method": "deepseek_mtp"})").method, "mtp");
+  EXPECT_EQ(parse(R"({"method": "ngram", "num_speculative_tokens": 4})").method, "ngram");
+  EXPECT_EQ(parse(R"({"model": "[ngram]", "num_speculative_tokens": 4})").method, "ngram");
+}
+
+TEST(SpeculativeConfig, PromptLookupHasVllmsDefaults) {
+  const auto lengths = [](const std::string& fields) {
+    const SpeculativeConfig config = parse(R"({"method": "ngram", "num_speculative_tokens": 4)" + fields + "}");
+    return std::pair(config.prompt_lookup_min, config.prompt_lookup_max);
+  };
+  EXPECT_EQ(lengths(""), std::pair(std::size_t{5}, std::size_t{5}));
+  EXPECT_EQ(lengths(R"(, "prompt_lookup_max": 4)"), std::pair(std::size_t{4}, std::size_t{4}));
+  EXPECT_EQ(lengths(R"(, "prompt_lookup_min": 7)"), std::pair(std::size_t{7}, std::size_t{7}));
+  EXPECT_EQ(lengths(R"(, "prompt_lookup_min": 2, "prompt_lookup_max": 4)"), std::pair(std::size_t{2}, std::size_t{4}));
+  EXPECT_THAT(refusal(R"({"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 0})"),
+              HasSubstr("prompt_lookup_max"));
+  EXPECT_THAT(
+      refusal(R"({"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 4, "prompt_lookup_max": 3})"),
+      HasSubstr("4 exceeds prompt_lookup_max 3"));
+  EXPECT_THAT(refusal(R"({"method": "ngram", "prompt_lookup_max": 4})"), HasSubstr("needs num_speculative_tokens"));
+  EXPECT_THAT(refusal(R"({"method": "mtp", "prompt_lookup_max": 4})"), HasSubstr("\"prompt_lookup_max\" is of"));
+}
+
 TEST(SpeculativeConfig, TakesFieldsThatNameWhatIsDone) {
   EXPECT_EQ(tokens(R"({"method": "mtp", "num_speculative_tokens": 2, "draft_sample_method": "probabilistic"})"), 2U);
   EXPECT_EQ(tokens(R"({"num_speculative_tokens": 2, "draft_sample_method": "greedy"})"), 2U);
   EXPECT_EQ(tokens(R"({"num_speculative_tokens": 3, "rejection_sample_method": "standard"})"), 3U);
   EXPECT_EQ(tokens(R"({"model": "models/v4", "max_model_len": null, "parallel_drafting": false})"), 1U);
-  const SpeculativeConfig config =
-      parse_speculative_config(R"({"attention_backend": "B12X_MLA_SPARSE", "draft_tensor_parallel_size": 8})", "");
-  EXPECT_THAT(config.notes, ::testing::ElementsAre(HasSubstr("attention_backend"), HasSubstr("draft_tensor_parallel")));
+  std::vector<std::string> notes;
+  parse_speculative_config(R"({"attention_backend": "B12X_MLA_SPARSE", "draft_tensor_parallel_size": 8})", "",
+                           [&](const std::string& note) { notes.push_back(note); });
+  EXPECT_THAT(notes, ::testing::ElementsAre(HasSubstr("attention_backend"), HasSubstr("draft_tensor_parallel")));
 }
 
 TEST(SpeculativeConfig, RefusesWhatIsNotDone) {
   EXPECT_THAT(refusal(R"({"method": "dspark", "num_speculative_tokens": 5, "draft_sample_method": "probabilistic"})"),
               ::testing::AllOf(HasSubstr("\"dspark\" is not run"), HasSubstr("--no-speculation")));
-  EXPECT_THAT(refusal(R"({"method": "ngram", "prompt_lookup_max": 4})"), HasSubstr("\"ngram\" is not run"));
+  EXPECT_THAT(refusal(R"({"method": "suffix"})"), HasSubstr("\"suffix\" is not run"));
   EXPECT_THAT(refusal(R"({"rejection_sample_method": "synthetic"})"), HasSubstr("cannot be \"synthetic\""));
   EXPECT_THAT(refusal(R"({"rejection_sample_method": "block"})"), HasSubstr("cannot be \"block\""));
   EXPECT_THAT(refusal(R"({"draft_sample_method": 1})"), HasSubstr("draft_sample_method"));

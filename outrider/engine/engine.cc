@@ -46,17 +46,18 @@ struct Engine::Running {
 Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions options, EngineObserver* observer)
     : model_(model),
       tokenizer_(tokenizer),
-      options_(options),
+      options_(std::move(options)),
       observer_(observer),
-      decoder_(model, {options.num_speculative_tokens, options.max_num_batched_tokens}),
-      pool_(model, options.max_num_seqs, options.max_model_len) {
-  const std::size_t min_tokens = options.max_num_seqs * (1 + options.num_speculative_tokens);
-  if (options.max_num_seqs == 0) throw Error("max_num_seqs is 0; it must be at least 1.");
-  if (options.max_num_batched_tokens < min_tokens) {
+      decoder_(model, {options_.speculative_config, options_.max_num_batched_tokens}),
+      pool_(decoder_, options_.max_num_seqs, options_.max_model_len) {
+  const std::size_t drafts = options_.speculative_config.num_speculative_tokens;
+  const std::size_t min_tokens = options_.max_num_seqs * (1 + drafts);
+  if (options_.max_num_seqs == 0) throw Error("max_num_seqs is 0; it must be at least 1.");
+  if (options_.max_num_batched_tokens < min_tokens) {
     throw Error(fmt::format(
         "max_num_batched_tokens is {}; it must be at least {}: {} sequences (max_num_seqs) of {} token{} each.",
-        options.max_num_batched_tokens, min_tokens, options.max_num_seqs, 1 + options.num_speculative_tokens,
-        options.num_speculative_tokens == 0 ? "" : "s, draft tokens included,"));
+        options_.max_num_batched_tokens, min_tokens, options_.max_num_seqs, 1 + drafts,
+        drafts == 0 ? "" : "s, draft tokens included,"));
   }
   thread_ = std::thread([this] { run(); });
 }
@@ -186,14 +187,14 @@ void Engine::run() {
 void Engine::admit(Waiting waiting) {
   Request& request = waiting.submission.request;
   try {
-    ProcessedText text = pool_.take(request.prompt);
+    ProcessedSequence text = pool_.take(request.prompt);
     if (!options_.prefix_caching) text.clear();
     Generation generation(model_, std::move(text), std::move(request.prompt), request.params);
     if (request.mask != nullptr) generation.constrain(std::move(request.mask));
     const RequestId id = waiting.id;
     running_.push_back(std::make_unique<Running>(id, std::move(waiting), tokenizer_, std::move(generation)));
   } catch (const std::exception& e) {
-    pool_.give_back(ProcessedText(model_.new_sequence({options_.max_model_len, kMaxRollback})));
+    pool_.give_back(decoder_.new_sequence({options_.max_model_len, kMaxRollback}));
     end_waiting(waiting, Outcome::kFailed, e.what());
   }
 }
@@ -211,7 +212,7 @@ std::vector<StepItem> Engine::plan_step() {
       wanted.push_back(running->prompt_logprobs ? std::min(left, kPromptLogprobsPerStep) : left);
     } else {
       items.push_back({&generation, 1});
-      budget -= std::min(budget, 1 + options_.num_speculative_tokens);
+      budget -= std::min(budget, 1 + options_.speculative_config.num_speculative_tokens);
     }
   }
   const std::vector<std::size_t> shares = share_budget(budget, wanted, turn_++);
@@ -288,7 +289,7 @@ void Engine::advance(Running& running, StepReport& report) {
     report.generation_tokens += progress.tokens.size();
   }
   if (const DraftRound& round = generation.round(); round.drafted != 0) {
-    report.speculation.add(round, options_.num_speculative_tokens);
+    report.speculation.add(round, options_.speculative_config.num_speculative_tokens);
     report.rounds.push_back({round, !generation.params().sampling.greedy()});
   }
   progress.outcome = outcome;
@@ -327,7 +328,7 @@ void Engine::finish(Running& running, Outcome outcome) {
   progress.outcome = outcome;
   progress.cached_tokens = generation.reused_tokens();
   progress.speculation = generation.counts();
-  ProcessedText text = std::move(generation).take_text();
+  ProcessedSequence text = std::move(generation).take_processed();
   if (outcome == Outcome::kFailed) text.clear();
   pool_.give_back(std::move(text));
   running.sink(std::move(progress));

@@ -21,12 +21,11 @@
 namespace outrider {
 
 struct EngineOptions {
-  std::size_t max_num_seqs = 16;  // maximum number of concurrent sequences
-  std::size_t max_num_batched_tokens =
-      512;  // maximum number of tokens per step; at least max_num_seqs * (1 + num_speculative_tokens)
-  std::uint64_t max_model_len = 0;  // maximum length of a sequence: prompt and output
-  std::size_t max_waiting = 256;    // maximum number of queued requests, beyond the running ones
-  std::size_t num_speculative_tokens = 0;
+  std::size_t max_num_seqs = 16;             // maximum number of concurrent sequences
+  std::size_t max_num_batched_tokens = 512;  // tokens per step; at least max_num_seqs * (1 + num_speculative_tokens)
+  std::uint64_t max_model_len = 0;           // maximum length of a sequence: prompt and output
+  std::size_t max_waiting = 256;             // maximum number of queued requests, beyond the running ones
+  SpeculativeConfig speculative_config;
   bool prefix_caching = true;  // reuse the sequences of earlier requests as prefixes
 };
 

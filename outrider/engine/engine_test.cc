@@ -10,9 +10,11 @@
 #include <optional>
 #include <string>
 
+#include "outrider/architectures/deepseek_v4/mtp.h"
 #include "outrider/engine/memory_plan.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/testing/bundled_model.h"
+#include "outrider/testing/every_drafter.h"
 
 namespace outrider {
 namespace {
@@ -32,7 +34,7 @@ EngineOptions options() {
   options.max_num_batched_tokens = 64;
   options.max_model_len = 1024;
   options.max_waiting = 8;
-  options.num_speculative_tokens = 1;
+  options.speculative_config.num_speculative_tokens = 1;
   return options;
 }
 
@@ -95,10 +97,10 @@ Engine::RequestId submit(Engine& engine, Request request, Answer& answer) {
   return engine.submit(std::move(one))[0];
 }
 
-Tokens alone(const Request& request, std::size_t num_speculative_tokens = 0) {
-  Generation generation(model(), request.prompt, request.params);
+Tokens alone(const Request& request) {
+  const Decoder decoder(model(), {});
+  Generation generation = decoder.start(request.prompt, request.params);
   Generation* const one = &generation;
-  const Decoder decoder(model(), {num_speculative_tokens});
   while (!generation.finished()) decoder.step({&one, 1});
   return {generation.tokens().begin() + static_cast<std::ptrdiff_t>(generation.prompt_tokens()),
           generation.tokens().end()};
@@ -113,19 +115,24 @@ std::string chapter(int number) {
 TEST(Engine, ConcurrentSequencesEqualSequencesGeneratedAlone) {
   std::vector<Tokens> expected;
   for (int i = 0; i < 12; ++i) expected.push_back(alone(request(chapter(i), 20 + i)));
-  for (const std::size_t k : {0, 1, 3}) {
+  const SpeculativeConfig configs[] = {
+      {}, {"mtp", 1}, {"", 3}, testing::speculative_config("ngram", 1), testing::speculative_config("ngram", 3)};
+  for (const SpeculativeConfig& config : configs) {
+    const std::size_t k = config.num_speculative_tokens;
     EngineOptions opts = options();
-    opts.num_speculative_tokens = k;
+    opts.speculative_config = config;
     Engine engine(model(), bundled_tokenizer(), opts);
     std::vector<Answer> answers(12);
+    std::uint64_t drafts = 0;
     for (int i = 0; i < 12; ++i) submit(engine, request(chapter(i), 20 + i), answers[i]);
     for (int i = 0; i < 12; ++i) {
       const Progress& end = answers[i].wait();
       EXPECT_EQ(end.outcome, expected[i].back() == 1 ? Outcome::kStop : Outcome::kLength);
-      EXPECT_EQ(answers[i].tokens(), expected[i]) << k << " " << i;
+      EXPECT_EQ(answers[i].tokens(), expected[i]) << config.method << " " << k << " " << i;
       EXPECT_EQ(answers[i].text(), bundled_tokenizer().decode(expected[i], true));
-      EXPECT_EQ(end.speculation.drafts != 0, k != 0);
+      drafts += end.speculation.drafts;
     }
+    EXPECT_EQ(drafts != 0, k != 0);
   }
 }
 
@@ -411,6 +418,18 @@ TEST(Engine, TheObserverIsCalledBeforeTheSinks) {
   EXPECT_LT(recorder.highest_usage, 1);
   EXPECT_EQ(recorder.last.kv_usage, 0);
   for (const RequestReport& report : recorder.finished) EXPECT_GT(report.latency, 0);
+}
+
+TEST(MemoryPlan, CountsTheDraftersState) {
+  EngineOptions opts = options();
+  const auto sequence = [&](const SpeculativeConfig& config) {
+    opts.speculative_config = config;
+    return plan_memory(model(), opts, 1024, std::uint64_t{1} << 50).sequence;
+  };
+  const std::uint64_t alone = model().sequence_bytes({1024, kMaxRollback});
+  EXPECT_EQ(sequence({}), alone);
+  EXPECT_EQ(sequence({"mtp", 1}), alone + mtp_cache_bytes(model(), {1024, kMaxRollback}));
+  EXPECT_EQ(sequence({"ngram", 1}), alone);
 }
 
 TEST(MemoryPlan, FitsOrReportsWhatWouldFit) {

@@ -10,19 +10,19 @@ namespace {
 
 constexpr std::uint64_t kMinLength = 1024;
 
-MemoryPlan plan_for(const Model& model, const EngineOptions& options, std::uint64_t length, std::uint64_t available) {
+MemoryPlan plan_for(const Model& model, const Decoder& decoder, const EngineOptions& options, std::uint64_t length,
+                    std::uint64_t available) {
   MemoryPlan plan;
   plan.max_model_len = length;
   plan.available = available;
-  plan.sequence = model.sequence_bytes({length, kMaxRollback});
+  plan.sequence = decoder.sequence_bytes({length, kMaxRollback});
   plan.sequences = saturating_multiply(plan.sequence, options.max_num_seqs);
   const PassSize pass{options.max_num_batched_tokens + options.max_num_seqs,
-                      options.max_num_seqs * (1 + options.num_speculative_tokens)};
-  const std::uint64_t streams = model.result_bytes({pass.tokens, 0});
+                      options.max_num_seqs * (1 + options.speculative_config.num_speculative_tokens)};
   const std::uint64_t logits = model.result_bytes({0, pass.logits});
-  // Activations of a pass and its result; streams kept for the MTP block, its input and its output; buffers of sampling.
+  // Activations of a pass and its result; what the drafter keeps and computes of it; buffers of sampling.
   plan.scratch = saturating_add(model.scratch_bytes(pass), model.result_bytes(pass));
-  if (options.num_speculative_tokens != 0) plan.scratch = saturating_add(plan.scratch, saturating_multiply(3, streams));
+  plan.scratch = saturating_add(plan.scratch, decoder.scratch_bytes(pass.tokens));
   plan.scratch = saturating_add(plan.scratch, saturating_multiply(2, logits));
   return plan;
 }
@@ -38,16 +38,17 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options, std::op
                     "(max_position_embeddings).",
                     *max_model_len, context));
   }
+  const Decoder decoder(model, {options.speculative_config, options.max_num_batched_tokens});
   // Halves the length until the plan fits into `bytes`.
   const auto longest = [&](std::uint64_t from, std::uint64_t bytes) {
-    MemoryPlan plan = plan_for(model, options, from, available);
+    MemoryPlan plan = plan_for(model, decoder, options, from, available);
     while (plan.total() > bytes && plan.max_model_len > kMinLength) {
-      plan = plan_for(model, options, plan.max_model_len / 2, available);
+      plan = plan_for(model, decoder, options, plan.max_model_len / 2, available);
     }
     return plan;
   };
   const MemoryPlan plan =
-      max_model_len ? plan_for(model, options, *max_model_len, available) : longest(context, available / 2);
+      max_model_len ? plan_for(model, decoder, options, *max_model_len, available) : longest(context, available / 2);
   if (plan.total() <= available) return plan;
   const MemoryPlan fits = longest(plan.max_model_len, available);
   throw Error(fmt::format(

@@ -21,8 +21,8 @@ struct MemoryPlan {
 };
 
 // Plans for `max_model_len`, or, without it, for the model's context length, halved until the plan needs at most half
-// of the available memory, so that the rest is left for the weights. Throws Error if the plan does not fit; the message
-// says what would.
+// of the available memory, so that the rest is left for the weights. Throws Error if the plan does not fit (the message
+// says what would), or if the model lacks the drafter.
 MemoryPlan plan_memory(const Model& model, const EngineOptions& options, std::optional<std::uint64_t> max_model_len,
                        std::uint64_t available);
 

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/model.h"
-#include "outrider/decoding/processed_text.h"
+#include "outrider/decoding/decoder.h"
+#include "outrider/decoding/processed_sequence.h"
 
 namespace outrider {
 
@@ -15,16 +15,16 @@ namespace outrider {
 class SequencePool {
  public:
   // Throws Error if there is not enough memory.
-  SequencePool(const Model& model, std::size_t count, std::uint64_t max_length);
+  SequencePool(const Decoder& decoder, std::size_t count, std::uint64_t max_length);
 
   std::size_t available() const { return sequences_.size(); }
   // Takes the sequence with the longest reusable prefix of `prompt`, if that is at least half of the sequence; else an
   // empty one; else the least recently used. available() must not be 0.
-  ProcessedText take(std::span<const std::uint32_t> prompt);
-  void give_back(ProcessedText text) { sequences_.push_back(std::move(text)); }
+  ProcessedSequence take(std::span<const std::uint32_t> prompt);
+  void give_back(ProcessedSequence text) { sequences_.push_back(std::move(text)); }
 
  private:
-  std::vector<ProcessedText> sequences_;  // least recently used first
+  std::vector<ProcessedSequence> sequences_;  // least recently used first
 };
 
 }  // namespace outrider

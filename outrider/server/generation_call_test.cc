@@ -38,7 +38,7 @@ Engine& engine() {
   static Engine one(model(), bundled_tokenizer(), [] {
     EngineOptions options;
     options.max_model_len = 1024;
-    options.num_speculative_tokens = 2;
+    options.speculative_config.num_speculative_tokens = 2;
     return options;
   }());
   return one;

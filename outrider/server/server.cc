@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "outrider/decoding/drafter_methods.h"
 #include "outrider/server/metrics.h"
 #include "outrider/server/periodic_report.h"
 
@@ -30,7 +31,7 @@ struct Server::Parts : EngineObserver {
   Parts(const Model& model, const Tokenizer& tokenizer, ServerOptions given, Log& to)
       : options(std::move(given)),
         log(to),
-        metrics(options.api.model_names.at(0), options.engine.num_speculative_tokens),
+        metrics(options.api.model_names.at(0), options.engine.speculative_config.num_speculative_tokens),
         guard(options.expected_acceptance),
         engine(model, tokenizer, options.engine, this),
         api(options.api, engine, tokenizer, metrics, log, [this] { return health(); }),
@@ -41,7 +42,7 @@ struct Server::Parts : EngineObserver {
   void on_step(const StepReport& step) override {
     metrics.on_step(step);
     report.add(step);
-    if (step.rounds.empty()) return;
+    if (step.rounds.empty() || !drafter_is_trained(options.engine.speculative_config)) return;
     const std::lock_guard lock(guard_mutex);
     for (const RoundReport& each : step.rounds) guard.add(each.round, each.sampled);
     metrics.set_suspect(guard.suspect());

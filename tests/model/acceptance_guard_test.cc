@@ -47,6 +47,18 @@ TEST(GenerateWarnings, IsSilentWithoutSpeculation) {
   EXPECT_THAT(generate("mtp-head-random", "-n 300 --no-speculation").output, Not(HasSubstr("warning")));
 }
 
+// Low acceptance of n-grams says nothing about the checkpoint, whose own drafter is not even loaded.
+TEST(GenerateWarnings, IsSilentIfTheDrafterIsNotTrained) {
+  for (const char* name : {"official", "mtp-incomplete"}) {
+    const ProcessResult result = generate(name,
+                                          "-n 400 --temperature 3 --expect-acceptance 0.99 --speculative-config "
+                                          R"('{"method":"ngram","num_speculative_tokens":1,"prompt_lookup_max":1}')");
+    EXPECT_EQ(result.exit_status, 0) << result.output;
+    EXPECT_THAT(result.output, HasSubstr("acceptance ")) << name;
+    EXPECT_THAT(result.output, Not(HasSubstr("warning"))) << name;
+  }
+}
+
 TEST(GenerateWarnings, ComparesWithTheExpectedAcceptance) {
   EXPECT_THAT(generate("official", "-n 600 --expect-acceptance 0.7").output, Not(HasSubstr("warning")));
   EXPECT_THAT(generate("mtp-head-random", "-n 300 --expect-acceptance 0.7 --temperature 1").output,

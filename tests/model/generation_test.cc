@@ -1,4 +1,5 @@
-// Tests speculation on real models: the output never changes, and drafts are accepted if the MTP block is sound.
+// Tests speculation on real models, with every drafter: the output never changes, and drafts are accepted if the drafter
+// is sound.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "outrider/decoding/decoder.h"
+#include "outrider/testing/every_drafter.h"
 #include "outrider/util/error.h"
 #include "tests/model/golden.h"
 
@@ -19,7 +21,9 @@ namespace {
 
 using testing::Golden;
 using ::testing::HasSubstr;
+using testing::kEveryDrafter;
 using testing::load_model;
+using testing::make_decoder;
 using Tokens = std::vector<std::uint32_t>;
 
 struct Written {
@@ -27,15 +31,14 @@ struct Written {
   SpeculationCounts counts;  // over all sequences
 };
 
-Written write(const Model& model, const std::vector<Tokens>& prompts, const GenerationParams& params,
-              DecoderOptions options, std::size_t batch) {
-  const Decoder decoder(model, options);
+Written write(const std::vector<Tokens>& prompts, const GenerationParams& params, const Decoder& decoder,
+              std::size_t batch) {
   Written out;
   for (std::size_t at = 0; at < prompts.size(); at += batch) {
     std::vector<std::unique_ptr<Generation>> generations;
     std::vector<Generation*> running;
     for (std::size_t i = at; i < std::min(at + batch, prompts.size()); ++i) {
-      generations.push_back(std::make_unique<Generation>(model, prompts[i], params));
+      generations.push_back(std::make_unique<Generation>(decoder.start(prompts[i], params)));
       running.push_back(generations.back().get());
     }
     while (std::any_of(running.begin(), running.end(), [](const Generation* g) { return !g->finished(); })) {
@@ -82,14 +85,20 @@ TEST_P(EveryForm, GreedyOutputIsTheSameWithAndWithoutSpeculation) {
   options.threads = all ? 1 : 2;  // these models are too small for more
   const auto model = load_model(GetParam(), options);
   const std::vector<Tokens> start = prompts(all ? 200 : 6, model->config().vocab_size);
-  const Written plain = write(*model, start, greedy(length), {0}, 1);
-  for (const std::size_t batch : {1, 8}) {
-    for (const std::size_t k : {0, 1, 2, 3, 5, 8}) {
-      const Written drafted = write(*model, start, greedy(length), {k, 50}, batch);
-      EXPECT_EQ(drafted.texts, plain.texts) << k << " " << batch;
-      if (all) {
-        std::printf("k=%zu batch=%zu: %zu sequences, acceptance %.3f, length %.2f\n", k, batch, drafted.texts.size(),
-                    drafted.counts.acceptance_rate(), drafted.counts.acceptance_length());
+  const Written plain = write(start, greedy(length), Decoder(*model, {}), 1);
+  EXPECT_EQ(write(start, greedy(length), Decoder(*model, {{}, 50}), 8).texts, plain.texts);
+  // An untrained drafter is the same for every form.
+  const std::vector<std::size_t> all_k = {1, 2, 3, 5, 8};
+  const std::vector<std::size_t> one_k = {4};
+  for (const std::string method : kEveryDrafter) {
+    for (const std::size_t batch : {1, 8}) {
+      for (const std::size_t k : all || method == "mtp" ? all_k : one_k) {
+        const Written drafted = write(start, greedy(length), make_decoder(*model, method, k, 50), batch);
+        EXPECT_EQ(drafted.texts, plain.texts) << method << " " << k << " " << batch;
+        if (all) {
+          std::printf("%s k=%zu batch=%zu: %zu sequences, acceptance %.3f, length %.2f\n", method.c_str(), k, batch,
+                      drafted.texts.size(), drafted.counts.acceptance_rate(), drafted.counts.acceptance_length());
+        }
       }
     }
   }
@@ -106,15 +115,19 @@ INSTANTIATE_TEST_SUITE_P(All, EveryForm,
 
 TEST(Generation, DraftsOfTheBundledModelAreAccepted) {
   const auto model = load_model("official", {});
-  const Written written = write(*model, prompts(16), greedy(64), {1}, 8);
+  const Written written = write(prompts(16), greedy(64), make_decoder(*model, "mtp", 1), 8);
   EXPECT_GT(written.counts.draft_tokens, 400U);
   EXPECT_GT(written.counts.acceptance_rate(), 0.6);
 }
 
 TEST(Generation, CopiesOfTheHeadDoNotChangeAcceptance) {
   // The artifact of vLLM issue 43456 as saved, and after its repair.
-  const Written saved = write(*load_model("w4a16", {}), prompts(6), greedy(48), {1}, 6);
-  const Written repaired = write(*load_model("w4a16-aliases", {}), prompts(6), greedy(48), {1}, 6);
+  const auto text = [](const char* name) {
+    const auto model = load_model(name, {});
+    return write(prompts(6), greedy(48), make_decoder(*model, "mtp", 1), 6);
+  };
+  const Written saved = text("w4a16");
+  const Written repaired = text("w4a16-aliases");
   EXPECT_EQ(saved.texts, repaired.texts);
   EXPECT_EQ(saved.counts.accepted_tokens, repaired.counts.accepted_tokens);
   EXPECT_GT(saved.counts.acceptance_rate(), 0.5);
@@ -123,26 +136,55 @@ TEST(Generation, CopiesOfTheHeadDoNotChangeAcceptance) {
 TEST(Generation, ARandomHeadIsNeverAcceptedAndDoesNotChangeTheOutput) {
   const auto sound = load_model("official", {});
   const auto broken = load_model("mtp-head-random", {});
-  const Written written = write(*broken, prompts(6), greedy(48), {1}, 6);
-  EXPECT_EQ(written.texts, write(*sound, prompts(6), greedy(48), {0}, 1).texts);
+  const Written written = write(prompts(6), greedy(48), make_decoder(*broken, "mtp", 1), 6);
+  EXPECT_EQ(written.texts, write(prompts(6), greedy(48), Decoder(*sound, {}), 1).texts);
   EXPECT_LT(written.counts.acceptance_rate(), 0.05);
 }
 
-TEST(Generation, PenaltiesApplyToDrafterAndVerifier) {
+class EveryDrafter : public ::testing::TestWithParam<const char*> {
+ protected:
+  Decoder decoder(const Model& model, std::size_t num_speculative_tokens, std::size_t chunk = 512) const {
+    return make_decoder(model, GetParam(), num_speculative_tokens, chunk);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(All, EveryDrafter, ::testing::ValuesIn(kEveryDrafter),
+                         [](const auto& test) { return std::string(test.param); });
+
+TEST_P(EveryDrafter, ChunkingOfPromptsDoesNotChangeDrafts) {
+  const auto model = load_model("official", {});
+  const std::vector<Tokens> start = prompts(6);
+  const Written whole = write(start, greedy(40), decoder(*model, 3), 1);
+  for (const std::size_t chunk : {1, 7, 50}) {
+    const Written cut = write(start, greedy(40), decoder(*model, 3, chunk), 6);
+    EXPECT_EQ(cut.texts, whole.texts) << chunk;
+    EXPECT_EQ(cut.counts.draft_tokens, whole.counts.draft_tokens) << chunk;
+    EXPECT_EQ(cut.counts.accepted_tokens, whole.counts.accepted_tokens) << chunk;
+  }
+  EXPECT_GT(whole.counts.accepted_tokens, 0U);
+}
+
+TEST_P(EveryDrafter, PenaltiesApplyToDrafterAndVerifier) {
   const auto model = load_model("official", {});
   GenerationParams params = greedy(48);
   params.sampling.repetition_penalty = 1.3;
   params.sampling.presence_penalty = 0.4;
   params.sampling.frequency_penalty = 0.2;
-  const Written plain = write(*model, prompts(4), params, {0}, 1);
-  EXPECT_NE(plain.texts, write(*model, prompts(4), greedy(48), {0}, 1).texts);
-  for (const std::size_t k : {1, 4}) EXPECT_EQ(write(*model, prompts(4), params, {k}, 4).texts, plain.texts) << k;
+  const Written plain = write(prompts(4), params, decoder(*model, 0), 1);
+  EXPECT_NE(plain.texts, write(prompts(4), greedy(48), decoder(*model, 0), 1).texts);
+  for (const std::size_t k : {1, 4}) {
+    EXPECT_EQ(write(prompts(4), params, decoder(*model, k), 4).texts, plain.texts) << k;
+  }
 }
 
-TEST(Generation, SampledOutputHasTheSameDistribution) {
+TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
   // The distribution of the second token after one prompt over many seeds, with and without drafts.
   const auto model = load_model("official", {});
-  const Tokens prompt = prompts(3)[2];
+  // Ends as it begins, so that what follows can be looked up.
+  Tokens begin = prompts(3)[2];
+  begin.resize(16);
+  Tokens prompt = write({begin}, greedy(12), decoder(*model, 0), 1).texts[0];
+  prompt.insert(prompt.end(), begin.begin(), begin.end());
   GenerationParams params = greedy(3);
   params.stop_token_ids.clear();
   params.sampling.temperature = 0.9;
@@ -153,17 +195,17 @@ TEST(Generation, SampledOutputHasTheSameDistribution) {
     std::uint64_t accepted = 0;
     std::vector<std::unique_ptr<Generation>> generations;
     std::vector<Generation*> running;
-    const Decoder decoder(*model, {k});
+    const Decoder with_drafts = decoder(*model, k);
     for (std::uint64_t i = 0; i < kTexts; i += 40) {
       generations.clear();
       running.clear();
       for (std::uint64_t j = 0; j < 40; ++j) {
         params.seed = seed + i + j;
-        generations.push_back(std::make_unique<Generation>(*model, prompt, params));
+        generations.push_back(std::make_unique<Generation>(with_drafts.start(prompt, params)));
         running.push_back(generations.back().get());
       }
       while (std::any_of(running.begin(), running.end(), [](const Generation* g) { return !g->finished(); })) {
-        decoder.step(running);
+        with_drafts.step(running);
       }
       for (const auto& g : generations) {
         ++counts[g->tokens()[prompt.size() + 1]];
@@ -189,16 +231,18 @@ TEST(Generation, SampledOutputHasTheSameDistribution) {
   EXPECT_LT(statistic, degrees + 4 * std::sqrt(2 * degrees));
 }
 
-TEST(Generation, StopsAtAStopTokenDraftedOrNot) {
+TEST_P(EveryDrafter, StopsAtAStopTokenDraftedOrNot) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(2)[1];
-  const Tokens text = write(*model, {prompt}, greedy(30), {0}, 1).texts[0];
+  const Tokens text = write({prompt}, greedy(30), decoder(*model, 0), 1).texts[0];
   GenerationParams params = greedy(30);
   for (const std::size_t at : {prompt.size(), prompt.size() + 5, prompt.size() + 6}) {
     params.stop_token_ids = {text[at]};
     const auto first = std::find(text.begin() + static_cast<std::ptrdiff_t>(prompt.size()), text.end(), text[at]);
     const Tokens expected(text.begin(), first + 1);
-    for (const std::size_t k : {0, 1, 3}) EXPECT_EQ(write(*model, {prompt}, params, {k}, 1).texts[0], expected) << k;
+    for (const std::size_t k : {0, 1, 3}) {
+      EXPECT_EQ(write({prompt}, params, decoder(*model, k), 1).texts[0], expected) << k;
+    }
   }
 }
 
@@ -209,40 +253,40 @@ Tokens finish(const Decoder& decoder, Generation& generation) {
   return {generation.tokens().begin(), generation.tokens().end()};
 }
 
-TEST(Generation, AConversationReusesItsSequence) {
+TEST_P(EveryDrafter, AConversationReusesItsSequence) {
   for (const char* name : {"official", "random-pro-like"}) {
     const auto model = load_model(name, {});
     const std::vector<Tokens> turns = prompts(4, model->config().vocab_size);
     for (const std::size_t k : {0, 1, 3}) {
-      const Decoder decoder(*model, {k, 4096});
-      ProcessedText kept(model->new_sequence({2048, kMaxRollback}));
+      const Decoder turns_decoder = decoder(*model, k, 4096);
+      ProcessedSequence kept = turns_decoder.new_sequence({2048, kMaxRollback});
       Tokens text;
       for (const Tokens& turn : turns) {
         text.insert(text.end(), turn.begin(), turn.end());
         text.push_back(7);
         text.push_back(8);
-        Generation alone(*model, text, greedy(20));
+        Generation alone = turns_decoder.start(text, greedy(20));
         Generation going_on(*model, std::move(kept), text, greedy(20));
         EXPECT_EQ(going_on.reused_tokens(), text.size() == turn.size() + 2 ? 0 : text.size() - turn.size() - 3);
-        const Tokens expected = finish(decoder, alone);
-        ASSERT_EQ(finish(decoder, going_on), expected) << name << " " << k;
-        // The MTP block's state is also as if everything had been processed anew.
+        const Tokens expected = finish(turns_decoder, alone);
+        ASSERT_EQ(finish(turns_decoder, going_on), expected) << name << " " << k;
+        // The drafter's state is also as if everything had been processed anew.
         EXPECT_EQ(going_on.counts().accepted_tokens, alone.counts().accepted_tokens) << name << " " << k;
         EXPECT_EQ(going_on.counts().draft_tokens, alone.counts().draft_tokens) << name << " " << k;
         text = expected;
-        kept = std::move(going_on).take_text();
+        kept = std::move(going_on).take_processed();
       }
     }
   }
 }
 
-TEST(Generation, ReusesSequencesThatDifferInTheirLastTokens) {
+TEST_P(EveryDrafter, ReusesSequencesThatDifferInTheirLastTokens) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(6)[5];
   for (const std::size_t k : {0, 1, 3}) {
-    const Decoder decoder(*model, {k, 64});
-    Generation first(*model, prompt, greedy(24));
-    const Tokens text = finish(decoder, first);
+    const Decoder with_drafts = decoder(*model, k, 64);
+    Generation first = with_drafts.start(prompt, greedy(24));
+    const Tokens text = finish(with_drafts, first);
     for (const std::size_t back :
          k == 1 ? std::vector<std::size_t>{2, 16} : std::vector<std::size_t>{0, 1, 15, 17, 20}) {
       const std::size_t length = text.size() - back;
@@ -250,36 +294,36 @@ TEST(Generation, ReusesSequencesThatDifferInTheirLastTokens) {
         // The same sequence without its end, and with another token after it or none.
         Tokens shorter(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length));
         if (other) shorter.push_back(text.size() > length && text[length] == 9 ? 10 : 9);
-        Generation alone(*model, shorter, greedy(8));
-        Generation again(*model, ProcessedText(model->new_sequence({400, kMaxRollback})), prompt, greedy(24));
-        ASSERT_EQ(finish(decoder, again), text);
-        Generation going_on(*model, std::move(again).take_text(), shorter, greedy(8));
+        Generation alone = with_drafts.start(shorter, greedy(8));
+        Generation again(*model, with_drafts.new_sequence({400, kMaxRollback}), prompt, greedy(24));
+        ASSERT_EQ(finish(with_drafts, again), text);
+        Generation going_on(*model, std::move(again).take_processed(), shorter, greedy(8));
         if (back > kMaxRollback + 1) {  // the last generated token is not processed
           EXPECT_EQ(going_on.reused_tokens(), 0U) << back;
         } else if (back + k < kMaxRollback - 2) {
           EXPECT_GE(going_on.reused_tokens() + 3, shorter.size()) << k << " " << back;
         }
-        EXPECT_EQ(finish(decoder, going_on), finish(decoder, alone)) << k << " " << back << " " << other;
+        EXPECT_EQ(finish(with_drafts, going_on), finish(with_drafts, alone)) << k << " " << back << " " << other;
       }
     }
   }
 }
 
-TEST(Generation, ACancelledPromptIsReused) {
+TEST_P(EveryDrafter, ACancelledPromptIsReused) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(6)[5];
-  const Decoder decoder(*model, {1, 10});
-  Generation cancelled(*model, prompt, greedy(8));
+  const Decoder by_tens = decoder(*model, 1, 10);
+  Generation cancelled = by_tens.start(prompt, greedy(8));
   Generation* const one = &cancelled;
-  for (int i = 0; i < 4; ++i) decoder.step({&one, 1});
+  for (int i = 0; i < 4; ++i) by_tens.step({&one, 1});
   EXPECT_EQ(cancelled.prompt_tokens_left(), prompt.size() - 40);
-  ProcessedText kept = std::move(cancelled).take_text();
+  ProcessedSequence kept = std::move(cancelled).take_processed();
   EXPECT_EQ(kept.reusable(prompt), 40U);
   EXPECT_EQ(kept.reusable(Tokens{1, 2, 3}), 0U);
-  EXPECT_THROW(Generation(*model, ProcessedText(model->new_sequence({100, 16})), prompt, greedy(8)), Error);
-  Generation alone(*model, prompt, greedy(8));
+  EXPECT_THROW(Generation(*model, by_tens.new_sequence({100, 16}), prompt, greedy(8)), Error);
+  Generation alone = by_tens.start(prompt, greedy(8));
   Generation going_on(*model, std::move(kept), prompt, greedy(8));
-  EXPECT_EQ(finish(decoder, going_on), finish(decoder, alone));
+  EXPECT_EQ(finish(by_tens, going_on), finish(by_tens, alone));
 }
 
 // Allows ids with one remainder modulo 3, which changes with every token, so that the mask depends on all tokens
@@ -301,7 +345,7 @@ class ByRemainder : public TokenMask {
   std::vector<std::uint64_t> sum_;
 };
 
-TEST(Generation, AMaskAppliesToDrafterAndVerifier) {
+TEST_P(EveryDrafter, AMaskAppliesToDrafterAndVerifier) {
   const auto model = load_model("official", {});
   for (const double temperature : {0.0, 0.8}) {
     Tokens plain;
@@ -309,9 +353,10 @@ TEST(Generation, AMaskAppliesToDrafterAndVerifier) {
       GenerationParams params = greedy(60);
       params.stop_token_ids.clear();
       params.sampling.temperature = temperature;
-      Generation masked(*model, prompts(3)[2], params);
+      const Decoder with_drafts = decoder(*model, k);
+      Generation masked = with_drafts.start(prompts(3)[2], params);
       masked.constrain(std::make_unique<ByRemainder>());
-      const Tokens text = finish(Decoder(*model, {k}), masked);
+      const Tokens text = finish(with_drafts, masked);
       if (k == 0) plain = text;
       if (temperature == 0) {
         EXPECT_EQ(text, plain);
@@ -323,7 +368,7 @@ TEST(Generation, AMaskAppliesToDrafterAndVerifier) {
   }
 }
 
-TEST(Generation, LogprobsEqualTheModels) {
+TEST_P(EveryDrafter, LogprobsEqualTheModels) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(4)[3];
   GenerationParams params = greedy(24);
@@ -331,12 +376,12 @@ TEST(Generation, LogprobsEqualTheModels) {
   params.prompt_logprobs = true;
   params.sampling.repetition_penalty = 1.2;
   for (const std::size_t k : {0, 2}) {
-    const Decoder decoder(*model, {k, 11});
-    Generation generation(*model, prompt, params);
+    const Decoder with_drafts = decoder(*model, k, 11);
+    Generation generation = with_drafts.start(prompt, params);
     Generation* const one = &generation;
     std::vector<TokenLogprobs> written;
     while (!generation.finished()) {
-      decoder.step({&one, 1});
+      with_drafts.step({&one, 1});
       for (const WrittenToken& token : generation.written()) written.push_back(*token.logprobs);
     }
     std::vector<TokenLogprobs> all(generation.prompt_logprobs().begin(), generation.prompt_logprobs().end());
@@ -358,32 +403,53 @@ TEST(Generation, LogprobsEqualTheModels) {
   }
 }
 
-TEST(Generation, LogitBiasAffectsSingleTokens) {
+TEST_P(EveryDrafter, LogitBiasAffectsSingleTokens) {
   const auto model = load_model("official", {});
   const Tokens prompt = prompts(4)[3];
-  const Tokens plain = write(*model, {prompt}, greedy(12), {1}, 1).texts[0];
+  const Tokens plain = write({prompt}, greedy(12), decoder(*model, 1), 1).texts[0];
   GenerationParams params = greedy(12);
   params.sampling.logit_bias = {{plain[prompt.size()], -100}};
   for (const std::size_t k : {0, 2}) {
-    const Tokens text = write(*model, {prompt}, params, {k}, 1).texts[0];
+    const Tokens text = write({prompt}, params, decoder(*model, k), 1).texts[0];
     EXPECT_EQ(std::count(text.begin() + static_cast<std::ptrdiff_t>(prompt.size()), text.end(), plain[prompt.size()]),
               0);
   }
   params.sampling.logit_bias = {{5, 100}};
-  EXPECT_EQ(write(*model, {prompt}, params, {1}, 1).texts[0].back(), 5U);
+  EXPECT_EQ(write({prompt}, params, decoder(*model, 1), 1).texts[0].back(), 5U);
   params.sampling.logit_bias = {{2048, 1}};
-  EXPECT_THROW(Generation(*model, prompt, params), Error);
+  EXPECT_THROW(decoder(*model, 0).start(prompt, params), Error);
 }
 
 TEST(Generation, RejectsInvalidRequests) {
   const auto model = load_model("random-no-mtp", {});
-  EXPECT_THROW(Generation(*model, {}, greedy(1)), Error);
-  EXPECT_THROW(Generation(*model, {1, 2}, greedy(0)), Error);
-  EXPECT_THROW(Generation(*model, {1, 2}, greedy(8191)), Error);
-  EXPECT_THROW(Decoder(*model, {1}), Error);
-  Generation outside(*model, {159, 160}, greedy(1));
+  const Decoder decoder(*model, {});
+  EXPECT_THROW(decoder.start({}, greedy(1)), Error);
+  EXPECT_THROW(decoder.start({1, 2}, greedy(0)), Error);
+  EXPECT_THROW(decoder.start({1, 2}, greedy(8191)), Error);
+  EXPECT_THROW(make_decoder(*model, "mtp", 1), Error);
+  EXPECT_THROW(make_decoder(*model, "", 1), Error);
+  EXPECT_THROW(make_decoder(*model, "eagle", 1), Error);
+  EXPECT_THROW(make_decoder(*model, "ngram", kMaxSpeculativeTokens + 1), Error);
+  Generation outside = decoder.start({159, 160}, greedy(1));
   Generation* const one = &outside;
-  EXPECT_THROW(Decoder(*model, {0}).step({&one, 1}), Error);
+  EXPECT_THROW(decoder.step({&one, 1}), Error);
+}
+
+TEST(Generation, NgramsNeedNothingOfTheCheckpoint) {
+  const auto model = load_model("random-no-mtp", {});
+  const std::vector<Tokens> start = prompts(6, model->config().vocab_size);
+  const Written plain = write(start, greedy(40), Decoder(*model, {}), 1);
+  const Written drafted = write(start, greedy(40), make_decoder(*model, "ngram", 4), 6);
+  EXPECT_EQ(drafted.texts, plain.texts);
+  EXPECT_GT(drafted.counts.draft_tokens, 0U);
+}
+
+TEST(Generation, ASequenceOfAnotherDrafterIsRefused) {
+  const auto model = load_model("official", {});
+  const Decoder drafting = make_decoder(*model, "mtp", 1);
+  Generation other = make_decoder(*model, "ngram", 1).start({1, 2, 3}, greedy(4));
+  Generation* const one = &other;
+  EXPECT_THROW(drafting.step({&one, 1}), Error);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/deepseek_v4/mtp.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/checkpoint/checkpoint.h"
 #include "outrider/files/mapped_file.h"
@@ -73,6 +73,15 @@ inline double relative_distance(std::span<const float> a, std::span<const float>
   return std::sqrt(difference / size);
 }
 
+// A sequence and its MTP cache.
+struct SequenceWithMtp {
+  SequenceWithMtp(const Model& model, SequenceLimits limits)
+      : sequence(model.new_sequence(limits)), mtp(new_mtp_cache(model, limits)) {}
+
+  Sequence sequence;
+  Sequence mtp;
+};
+
 // The results of advancing a sequence and its MTP cache over given tokens.
 struct Outcome {
   std::vector<float> logits;      // of the last token
@@ -80,19 +89,19 @@ struct Outcome {
   std::vector<float> streams;     // [layers, hc*D], of the last token
 };
 
-// Advances `sequence` by tokens[begin, end); tokens[end] is the last token that MTP sees.
-inline Outcome advance(const Model& model, Sequence& sequence, std::span<const std::uint32_t> tokens, std::size_t begin,
-                       std::size_t end) {
+// Advances `state` by tokens[begin, end); tokens[end] is the last token that MTP sees.
+inline Outcome advance(const Model& model, SequenceWithMtp& state, std::span<const std::uint32_t> tokens,
+                       std::size_t begin, std::size_t end) {
   Outcome run;
-  const ForwardItem item{&sequence, tokens.subspan(begin, end - begin), LogitsWanted::kLast};
+  const ForwardItem item{&state.sequence, tokens.subspan(begin, end - begin), LogitsWanted::kLast};
   const ForwardResult result = model.forward({&item, 1}, [&](std::size_t, const Rows& streams) {
     const std::span<const float> last = streams[streams.rows() - 1];
     run.streams.insert(run.streams.end(), last.begin(), last.end());
   });
   run.logits.assign(result.logits[0].begin(), result.logits[0].end());
   if (model.mtp_blocks() == 0) return run;
-  const DraftItem draft{&sequence, tokens.subspan(begin + 1, end - begin), 0, LogitsWanted::kLast};
-  const ForwardResult drafted = model.draft({&draft, 1}, result.streams);
+  const MtpItem draft{&state.mtp, tokens.subspan(begin + 1, end - begin), 0, LogitsWanted::kLast};
+  const ForwardResult drafted = run_mtp(model, {&draft, 1}, result.streams);
   run.mtp_logits.assign(drafted.logits[0].begin(), drafted.logits[0].end());
   return run;
 }

@@ -17,6 +17,7 @@ using testing::largest_difference;
 using testing::load_model;
 using testing::Outcome;
 using testing::relative_distance;
+using testing::SequenceWithMtp;
 
 constexpr std::size_t kLengths[] = {1, 5, 127, 128, 129, 300, 1100};
 
@@ -28,7 +29,7 @@ struct Prefix {
 
 std::vector<Prefix> prefixes(const Model& model, const Golden& golden) {
   const std::vector<std::uint32_t> tokens = golden.tokens();
-  Sequence sequence = model.new_sequence({tokens.size(), 16});
+  SequenceWithMtp sequence(model, {tokens.size(), 16});
   std::vector<Prefix> out;
   std::size_t begin = 0;
   for (const std::size_t end : kLengths) {

@@ -10,6 +10,7 @@ namespace outrider {
 namespace {
 
 using testing::load_model;
+using testing::SequenceWithMtp;
 
 constexpr std::size_t kLength = 300;
 
@@ -40,15 +41,15 @@ void append(std::vector<float>& to, const Rows& rows, std::size_t begin, std::si
 }
 
 // Runs tokens[0, kLength) in passes of `chunk`; `tokens` has one more.
-Everything run(const Model& model, Sequence& sequence, std::span<const std::uint32_t> tokens, std::size_t chunk) {
+Everything run(const Model& model, SequenceWithMtp& state, std::span<const std::uint32_t> tokens, std::size_t chunk) {
   Everything out;
   for (std::size_t at = 0; at < kLength; at += chunk) {
     const std::size_t count = std::min(chunk, kLength - at);
-    const ForwardItem item{&sequence, tokens.subspan(at, count), LogitsWanted::kAll};
+    const ForwardItem item{&state.sequence, tokens.subspan(at, count), LogitsWanted::kAll};
     const ForwardResult result = model.forward({&item, 1});
     append(out.logits, result.logits, 0, count);
-    const DraftItem draft{&sequence, tokens.subspan(at + 1, count), 0, LogitsWanted::kAll};
-    append(out.mtp_logits, model.draft({&draft, 1}, result.streams).logits, 0, count);
+    const MtpItem draft{&state.mtp, tokens.subspan(at + 1, count), 0, LogitsWanted::kAll};
+    append(out.mtp_logits, run_mtp(model, {&draft, 1}, result.streams).logits, 0, count);
   }
   return out;
 }
@@ -60,10 +61,10 @@ class Independence : public ::testing::TestWithParam<NumericMode> {
         model_(load_model(variant_, {GetParam()})),
         tokens_(some_tokens(kLength + 1, 1, model_->config().vocab_size)) {}
 
-  Sequence new_sequence(std::uint64_t max_rollback = 16) const { return model_->new_sequence({2000, max_rollback}); }
+  SequenceWithMtp new_sequence(std::uint64_t max_rollback = 16) const { return {*model_, {2000, max_rollback}}; }
 
   Everything whole() const {
-    Sequence sequence = new_sequence();
+    SequenceWithMtp sequence = new_sequence();
     return run(*model_, sequence, tokens_, kLength);
   }
 
@@ -75,33 +76,33 @@ class Independence : public ::testing::TestWithParam<NumericMode> {
 TEST_P(Independence, OfChunks) {
   const Everything expected = whole();
   for (const std::size_t chunk : {1U, 2U, 7U, 128U, 131U, 299U}) {
-    Sequence sequence = new_sequence();
+    SequenceWithMtp sequence = new_sequence();
     EXPECT_TRUE(run(*model_, sequence, tokens_, chunk) == expected) << "in passes of " << chunk;
   }
 }
 
 TEST_P(Independence, OfOtherSequencesInTheBatch) {
   const Everything expected = whole();
-  Sequence ours = new_sequence();
-  Sequence ahead = new_sequence();
-  Sequence beside = new_sequence();
+  SequenceWithMtp ours = new_sequence();
+  SequenceWithMtp ahead = new_sequence();
+  SequenceWithMtp beside = new_sequence();
   const std::vector<std::uint32_t> others = some_tokens(3 * kLength, 2, model_->config().vocab_size);
   Everything got;
   std::size_t other_at = 0;
   for (std::size_t at = 0; at < kLength;) {
     const std::size_t count = std::min<std::size_t>(at % 3 + 1, kLength - at);
     const ForwardItem items[] = {
-        {&ahead, std::span(others).subspan(other_at, 4), LogitsWanted::kLast},
-        {&ours, std::span(tokens_).subspan(at, count), LogitsWanted::kAll},
-        {&beside, std::span(others).subspan(other_at / 4, at % 2), LogitsWanted::kAll},
+        {&ahead.sequence, std::span(others).subspan(other_at, 4), LogitsWanted::kLast},
+        {&ours.sequence, std::span(tokens_).subspan(at, count), LogitsWanted::kAll},
+        {&beside.sequence, std::span(others).subspan(other_at / 4, at % 2), LogitsWanted::kAll},
     };
     const ForwardResult result = model_->forward(items);
     append(got.logits, result.logits, 1, 1 + count);
-    const DraftItem drafts[] = {
-        {&ours, std::span(tokens_).subspan(at + 1, count), 4, LogitsWanted::kAll},
-        {&ahead, std::span(others).subspan(other_at + 1, 4), 0, LogitsWanted::kNone},
+    const MtpItem drafts[] = {
+        {&ours.mtp, std::span(tokens_).subspan(at + 1, count), 4, LogitsWanted::kAll},
+        {&ahead.mtp, std::span(others).subspan(other_at + 1, 4), 0, LogitsWanted::kNone},
     };
-    append(got.mtp_logits, model_->draft(drafts, result.streams).logits, 0, count);
+    append(got.mtp_logits, run_mtp(*model_, drafts, result.streams).logits, 0, count);
     at += count;
     other_at += 4;
   }
@@ -112,7 +113,7 @@ TEST_P(Independence, OfRolledBackDrafts) {
   const Everything expected = whole();
   const std::uint64_t vocab_size = model_->config().vocab_size;
   for (const std::size_t drafts : {1U, 4U, 16U}) {
-    Sequence sequence = new_sequence(drafts);
+    SequenceWithMtp state = new_sequence(drafts);
     Everything got;
     for (std::size_t at = 0; at < kLength;) {
       // The next tokens (some of which are kept), then different ones, which are all rolled back.
@@ -122,21 +123,21 @@ TEST_P(Independence, OfRolledBackDrafts) {
       const std::vector<std::uint32_t> wrong =
           some_tokens(drafts, static_cast<std::uint32_t>(at * 31 + drafts), vocab_size);
       tokens.insert(tokens.end(), wrong.begin(), wrong.end());
-      const ForwardItem item{&sequence, tokens, LogitsWanted::kAll};
+      const ForwardItem item{&state.sequence, tokens, LogitsWanted::kAll};
       const ForwardResult result = model_->forward({&item, 1});
       append(got.logits, result.logits, 0, kept);
-      sequence.truncate(at + kept);
+      state.sequence.truncate(at + kept);
       // The MTP block drafts from its own streams, then returns to the model's.
-      const DraftItem draft{&sequence, std::span(tokens_).subspan(at + 1, kept), 0, LogitsWanted::kAll};
-      ForwardResult drafted = model_->draft({&draft, 1}, result.streams);
+      const MtpItem draft{&state.mtp, std::span(tokens_).subspan(at + 1, kept), 0, LogitsWanted::kAll};
+      ForwardResult drafted = run_mtp(*model_, {&draft, 1}, result.streams);
       append(got.mtp_logits, drafted.logits, 0, kept);
       std::size_t row = kept - 1;
       for (std::size_t i = 0; i < drafts; ++i) {
-        const DraftItem further{&sequence, std::span(wrong).subspan(i, 1), row, LogitsWanted::kLast};
-        drafted = model_->draft({&further, 1}, drafted.streams);
+        const MtpItem further{&state.mtp, std::span(wrong).subspan(i, 1), row, LogitsWanted::kLast};
+        drafted = run_mtp(*model_, {&further, 1}, drafted.streams);
         row = 0;
       }
-      sequence.truncate_mtp(at + kept);
+      state.mtp.truncate(at + kept);
       at += kept;
     }
     EXPECT_TRUE(got == expected) << drafts << " drafts";
@@ -148,7 +149,7 @@ TEST_P(Independence, OfThreads) {
   const auto alone =
       load_model(GetParam() == NumericMode::kExact ? "random-every-layer-type-float32" : "random-every-layer-type",
                  {GetParam(), 1});
-  Sequence sequence = alone->new_sequence({kLength, 0});
+  SequenceWithMtp sequence(*alone, {kLength, 0});
   EXPECT_TRUE(run(*alone, sequence, tokens_, 64) == expected);
 }
 
@@ -158,7 +159,7 @@ TEST_P(Independence, OfTheInstructionSet) {
   const Everything expected = whole();
   for (const Kernels* kernels : available_kernels()) {
     const auto other = load_model(variant_, {GetParam(), 2, kernels});
-    Sequence sequence = other->new_sequence({kLength, 0});
+    SequenceWithMtp sequence(*other, {kLength, 0});
     const Everything got = run(*other, sequence, tokens_, kLength);
     if (kernels != &scalar_kernels()) {
       EXPECT_TRUE(got == expected) << kernels->name;

@@ -15,6 +15,7 @@
 #include "outrider/prompt/completion_parser.h"
 #include "outrider/prompt/markup.h"
 #include "outrider/prompt/prompt_ids.h"
+#include "outrider/testing/every_drafter.h"
 #include "outrider/tokenizer/tokenizer.h"
 #include "tests/model/golden.h"
 
@@ -38,7 +39,7 @@ constexpr const char* kSchema = R"({
                     "required": ["name"]}}
 })";
 
-class StructuredOutput : public ::testing::Test {
+class StructuredOutput : public ::testing::TestWithParam<const char*> {
  protected:
   struct Written {
     std::string text;
@@ -53,9 +54,9 @@ class StructuredOutput : public ::testing::Test {
     params.stop_token_ids = {*tokenizer_.eos_id()};
     params.sampling.temperature = temperature;
     params.seed = seed;
-    Generation generation(*model_, text_prompt_ids(tokenizer_, prompt), params);
+    const Decoder decoder = testing::make_decoder(*model_, GetParam(), k, 64);
+    Generation generation = decoder.start(text_prompt_ids(tokenizer_, prompt), params);
     generation.constrain(make_mask(table));
-    const Decoder decoder(*model_, {k, 64});
     Generation* const running[] = {&generation};
     while (!generation.finished()) decoder.step(running);
     Written written;
@@ -76,9 +77,12 @@ class StructuredOutput : public ::testing::Test {
   std::shared_ptr<const TokenTrie> trie_ = std::make_shared<const TokenTrie>(tokenizer_);
 };
 
+INSTANTIATE_TEST_SUITE_P(All, StructuredOutput, ::testing::ValuesIn(testing::kEveryDrafter),
+                         [](const auto& test) { return std::string(test.param); });
+
 constexpr const char* kPrompts[] = {"In the beginning", "And the sons of Noah, that went forth of the ark, were"};
 
-TEST_F(StructuredOutput, SatisfiesTheSchemaWithAndWithoutDrafts) {
+TEST_P(StructuredOutput, SatisfiesTheSchemaWithAndWithoutDrafts) {
   const auto schema = table(Grammar::from_json_schema(ordered_json::parse(kSchema)));
   std::uint64_t accepted = 0;
   for (const char* prompt : kPrompts) {
@@ -104,7 +108,7 @@ TEST_F(StructuredOutput, SatisfiesTheSchemaWithAndWithoutDrafts) {
   EXPECT_GT(accepted, 0U);
 }
 
-TEST_F(StructuredOutput, ToolCallsCanBeParsed) {
+TEST_P(StructuredOutput, ToolCallsCanBeParsed) {
   MessageShape shape;
   shape.functions = {ordered_json::parse(R"({"name": "look_up", "parameters": {"type": "object", "properties": {
       "book": {"type": "string", "maxLength": 9}, "chapter": {"type": "integer", "minimum": 1, "maximum": 150}},
@@ -126,7 +130,7 @@ TEST_F(StructuredOutput, ToolCallsCanBeParsed) {
 }
 
 // Sampling at a high temperature produces arbitrary bytes; strings must be valid JSON all the same.
-TEST_F(StructuredOutput, StringsAreTextAtAnyTemperature) {
+TEST_P(StructuredOutput, StringsAreTextAtAnyTemperature) {
   const auto schema = table(Grammar::from_json_schema(ordered_json::parse(
       R"({"type": "array", "items": {"type": "string", "maxLength": 40}, "minItems": 3, "maxItems": 3})")));
   for (std::uint64_t seed = 0; seed < 8; ++seed) {

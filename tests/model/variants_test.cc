@@ -17,6 +17,7 @@ using testing::advance;
 using testing::largest_difference;
 using testing::load_model;
 using testing::Outcome;
+using testing::SequenceWithMtp;
 
 const std::vector<std::uint32_t> kTokens = [] {
   std::vector<std::uint32_t> tokens;
@@ -26,7 +27,7 @@ const std::vector<std::uint32_t> kTokens = [] {
 
 Outcome run(const std::string& name, NumericMode mode) {
   const auto model = load_model(name, {mode});
-  Sequence sequence = model->new_sequence({kTokens.size(), 0});
+  SequenceWithMtp sequence(*model, {kTokens.size(), 0});
   return advance(*model, sequence, kTokens, 0, kTokens.size() - 1);
 }
 
@@ -91,7 +92,7 @@ TEST(Variants, AnUnusableDrafterIsAnErrorOnlyWithSpeculation) {
     const Model model(std::make_shared<const Weights>(open_plan(path, DrafterLoading::kSkip)),
                       ModelOptions{NumericMode::kExact});
     EXPECT_EQ(model.mtp_blocks(), 0U);
-    Sequence sequence = model.new_sequence({kTokens.size(), 0});
+    SequenceWithMtp sequence(model, {kTokens.size(), 0});
     const Outcome got = advance(model, sequence, kTokens, 0, kTokens.size() - 1);
     EXPECT_LT(largest_difference(got.logits, run("official", NumericMode::kExact).logits), 1e-4) << name;
   }

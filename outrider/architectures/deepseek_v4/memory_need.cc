@@ -16,21 +16,23 @@ struct Need {
   bool fits(std::uint64_t available) const { return saturating_add(state, scratch) <= available; }
 };
 
-Need need(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass) {
+Need need(const Model& model, const SequenceLimits& limits, std::uint64_t drafter_bytes, std::size_t sequences,
+          std::size_t tokens_a_pass) {
   const PassSize pass{tokens_a_pass, sequences};
-  return {saturating_multiply(model.sequence_bytes(limits), sequences),
+  return {saturating_multiply(saturating_add(model.sequence_bytes(limits), drafter_bytes), sequences),
           saturating_add(model.scratch_bytes(pass), model.result_bytes(pass))};
 }
 
 }  // namespace
 
-bool enough_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences, std::size_t tokens_a_pass) {
-  return need(model, limits, sequences, tokens_a_pass).fits(available_memory());
+bool enough_memory(const Model& model, const SequenceLimits& limits, std::uint64_t drafter_bytes, std::size_t sequences,
+                   std::size_t tokens_a_pass) {
+  return need(model, limits, drafter_bytes, sequences, tokens_a_pass).fits(available_memory());
 }
 
-void require_memory(const Model& model, const SequenceLimits& limits, std::size_t sequences,
-                    std::size_t tokens_a_pass) {
-  const Need wanted = need(model, limits, sequences, tokens_a_pass);
+void require_memory(const Model& model, const SequenceLimits& limits, std::uint64_t drafter_bytes,
+                    std::size_t sequences, std::size_t tokens_a_pass) {
+  const Need wanted = need(model, limits, drafter_bytes, sequences, tokens_a_pass);
   const std::uint64_t available = available_memory();
   if (wanted.fits(available)) return;
   throw Error(fmt::format(

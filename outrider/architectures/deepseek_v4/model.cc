@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "outrider/architectures/deepseek_v4/batch_plan.h"
 #include "outrider/architectures/deepseek_v4/block.h"
 #include "outrider/architectures/deepseek_v4/output_head.h"
 #include "outrider/backend/cpu/cpu_backend.h"
@@ -49,51 +50,6 @@ void require_finite(std::span<const float> logits) {
           "The logits are not finite numbers: a weight is NaN or infinite. `outrider check --data` names it.");
 }
 
-// The rows of one pass.
-struct Model::Plan {
-  std::vector<Chunk> chunks;
-  std::vector<std::uint32_t> tokens;
-  std::vector<std::uint64_t> positions;
-  std::vector<std::size_t> wanted;  // rows that give logits
-
-  // Refuses what cannot be run before anything is changed.
-  void add(const Sequence* sequence, std::span<const std::uint32_t> new_tokens, std::uint64_t start,
-           std::uint64_t max_length, std::uint64_t vocab_size, LogitsWanted logits) {
-    require(std::find(seen_.begin(), seen_.end(), sequence) == seen_.end(), "A sequence occurs twice in one batch.");
-    seen_.push_back(sequence);
-    require(new_tokens.size() <= max_length - start,
-            fmt::format("The sequence has {} tokens and {} more were given, but it was made for {} (max_length). Make "
-                        "it with a higher limit.",
-                        start, new_tokens.size(), max_length));
-    chunks.push_back({.first_row = tokens.size(), .rows = new_tokens.size(), .start = start});
-    for (std::size_t i = 0; i < new_tokens.size(); ++i) {
-      require(new_tokens[i] < vocab_size,
-              fmt::format("Token {} is not of the vocabulary, which has {} tokens.", new_tokens[i], vocab_size));
-      if (logits == LogitsWanted::kAll || (logits == LogitsWanted::kLast && i + 1 == new_tokens.size())) {
-        wanted.push_back(tokens.size());
-      }
-      tokens.push_back(new_tokens[i]);
-      positions.push_back(start + i);
-    }
-  }
-
-  // Turns to the layer, or MTP block, whose states these are, by chunk.
-  Batch batch(std::size_t chunk_count, const auto& state_of) {
-    for (std::size_t i = 0; i < chunk_count; ++i) {
-      LayerState& state = state_of(i);
-      chunks[i].window = &state.window;
-      chunks[i].compressor = state.compressor ? &*state.compressor : nullptr;
-      chunks[i].indexer = state.indexer ? &*state.indexer : nullptr;
-    }
-    return {chunks, tokens, positions};
-  }
-
-  PassSize size() const { return {tokens.size(), wanted.size()}; }
-
- private:
-  std::vector<const Sequence*> seen_;
-};
-
 Model::Model(std::shared_ptr<const Weights> weights, ModelOptions options)
     : Model(std::move(weights),
             std::make_unique<CpuBackend>(options.mode, options.threads,
@@ -123,7 +79,7 @@ ForwardContext Model::context() const {
 }
 
 std::uint64_t Model::sequence_bytes(const SequenceLimits& limits) const {
-  return outrider::sequence_bytes(config(), mtp_blocks(), mode(), limits);
+  return outrider::sequence_bytes(config().layers, config(), mode(), limits);
 }
 
 std::uint64_t Model::scratch_bytes(const PassSize& pass) const {
@@ -137,16 +93,13 @@ std::uint64_t Model::result_bytes(const PassSize& pass) const {
 }
 
 Sequence Model::new_sequence(SequenceLimits limits) const {
-  return {config(), mtp_blocks(), mode(), limits};
+  return {config().layers, config(), mode(), limits};
 }
 
 ForwardResult Model::forward(std::span<const ForwardItem> items, const LayerObserver& observer) const {
   const ModelConfig& c = config();
-  Plan plan;
-  for (const ForwardItem& item : items) {
-    plan.add(item.sequence, item.tokens, item.sequence->length(), item.sequence->max_length(), c.vocab_size,
-             item.logits);
-  }
+  BatchPlan plan;
+  for (const ForwardItem& item : items) plan.add(*item.sequence, item.tokens, c.vocab_size, item.logits);
   Activations& a = *activations_;
   a.reshape(plan.size());
   ForwardResult result;
@@ -157,52 +110,14 @@ ForwardResult Model::forward(std::span<const ForwardItem> items, const LayerObse
   backend_->rope_angles(compressed_rope_, plan.positions, a.compressed_angles);
   for (std::size_t l = 0; l < weights_.layers.size(); ++l) {
     const BlockWeights& layer = weights_.layers[l];
-    const Batch batch =
-        plan.batch(items.size(), [&](std::size_t i) -> LayerState& { return items[i].sequence->main_.layers[l]; });
+    for (std::size_t i = 0; i < items.size(); ++i) plan.set_state(i, items[i].sequence->layer(l));
     const bool compressed = layer.attention.compressed();
-    run_block(context(), layer, batch,
+    run_block(context(), layer, plan.batch(),
               {compressed ? compressed_rope_ : window_rope_, compressed ? a.compressed_angles : a.window_angles}, h);
     if (observer) observer(l, h);
   }
-  for (const ForwardItem& item : items) item.sequence->main_.advance(item.tokens.size());
+  for (const ForwardItem& item : items) item.sequence->advance(item.tokens.size());
   result.logits = output_logits(context(), h, plan.wanted, weights_.hc_head, weights_.norm, weights_.head);
-  return result;
-}
-
-ForwardResult Model::draft(std::span<const DraftItem> items, const Rows& streams, std::size_t block) const {
-  const ModelConfig& c = config();
-  require(block < mtp_blocks(), fmt::format("The model has {} MTP blocks; there is no block {}.", mtp_blocks(), block));
-  const MtpWeights& weights = weights_.mtp[block];
-  const std::size_t hc = c.hc_mult;
-  Plan plan;
-  std::vector<std::size_t> sources;
-  for (const DraftItem& item : items) {
-    require(item.first_row + item.next_tokens.size() <= streams.rows() && streams.cols() == hc * c.hidden_size,
-            "The streams given to an MTP block do not cover its positions.");
-    plan.add(item.sequence, item.next_tokens, item.sequence->mtp_length(block), item.sequence->max_length(),
-             c.vocab_size, item.logits);
-    for (std::size_t i = 0; i < item.next_tokens.size(); ++i) sources.push_back(item.first_row + i);
-  }
-  Activations& a = *activations_;
-  a.reshape(plan.size());
-  const auto eps = static_cast<float>(c.rms_norm_eps);
-  ForwardResult result;
-  Rows& h = result.streams;
-  h = Rows(plan.tokens.size(), hc * c.hidden_size);
-
-  backend_->embed(weights.embed, plan.tokens, a.x);
-  backend_->rms_norm(weights.enorm, eps, a.x);
-  backend_->gather(streams, sources, a.hidden);
-  backend_->rms_norm(weights.hnorm, eps, a.hidden);
-  backend_->multiply({{weights.e_proj, a.x, a.y}, {weights.h_proj, a.hidden, a.from_streams}});
-  backend_->add_token(a.y, a.from_streams, h);
-
-  backend_->rope_angles(window_rope_, plan.positions, a.window_angles);
-  const Batch batch =
-      plan.batch(items.size(), [&](std::size_t i) -> LayerState& { return items[i].sequence->mtp_[block].layers[0]; });
-  run_block(context(), weights.block, batch, {window_rope_, a.window_angles}, h);
-  for (const DraftItem& item : items) item.sequence->mtp_[block].advance(item.next_tokens.size());
-  result.logits = output_logits(context(), h, plan.wanted, weights.hc_head, weights.norm, weights.head);
   return result;
 }
 

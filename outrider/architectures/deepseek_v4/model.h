@@ -34,18 +34,8 @@ struct ForwardItem {
 };
 
 struct ForwardResult {
-  Rows streams;  // h [tokens of all items, hc*D]: after the last layer, before the head; what MTP takes
+  Rows streams;  // h [tokens of all items, hc*D]: after the last layer, before the head
   Rows logits;   // [rows wanted, V], in order of the items
-};
-
-// Positions that an MTP block goes on with.
-struct DraftItem {
-  Sequence* sequence = nullptr;
-  // By position p from sequence->mtp_length() on: the token at p+1, and …
-  std::span<const std::uint32_t> next_tokens;
-  // … the row of `streams` that holds the streams at p (the following ones follow).
-  std::size_t first_row = 0;
-  LogitsWanted logits = LogitsWanted::kLast;
 };
 
 // Called after each layer with the streams of all rows.
@@ -76,6 +66,10 @@ class Model {
   // Bytes of weight matrices that all passes so far have read. Not to be asked while one runs.
   std::uint64_t weight_bytes_read() const { return backend_->weight_bytes_read(); }
 
+  // For a drafter that is part of the checkpoint: it runs its layers as the model does, between the model's passes.
+  ForwardContext context() const;
+  const Rope& window_rope() const { return window_rope_; }
+
   // Bytes that a sequence of these limits takes.
   std::uint64_t sequence_bytes(const SequenceLimits& limits) const;
   // Bytes that a pass takes and the next ones use again, and bytes of the result that it returns.
@@ -89,16 +83,7 @@ class Model {
   // would exceed its max_length, a token is not of the vocabulary, or a sequence occurs twice.
   ForwardResult forward(std::span<const ForwardItem> items, const LayerObserver& observer = {}) const;
 
-  // Runs MTP block `block`. `streams` [rows, hc*D] are the model's at the items' positions, or, further on, the block's
-  // own of one position before. The logits at position p are of the token at p+2. Throws Error as forward() does, and
-  // where the model has no such block.
-  ForwardResult draft(std::span<const DraftItem> items, const Rows& streams, std::size_t block = 0) const;
-
  private:
-  struct Plan;
-
-  ForwardContext context() const;
-
   ModelWeights weights_;
   Rope window_rope_;
   Rope compressed_rope_;

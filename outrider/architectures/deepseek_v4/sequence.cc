@@ -66,19 +66,17 @@ std::uint64_t layer_bytes(const LayerShapes& shapes) {
 
 }  // namespace
 
-std::uint64_t sequence_bytes(const ModelConfig& config, std::size_t mtp_blocks, NumericMode mode,
+std::uint64_t sequence_bytes(std::span<const LayerAttention> layers, const ModelConfig& config, NumericMode mode,
                              const SequenceLimits& limits) {
   std::uint64_t bytes = 0;
-  for (const LayerAttention& attention : config.layers) {
+  for (const LayerAttention& attention : layers) {
     bytes = saturating_add(bytes, layer_bytes(layer_shapes(config, attention, mode, limits)));
-  }
-  for (std::size_t i = 0; i < mtp_blocks; ++i) {
-    bytes = saturating_add(bytes, layer_bytes(layer_shapes(config, LayerAttention{}, mode, limits)));
   }
   return bytes;
 }
 
-Sequence::Sequence(const ModelConfig& config, std::size_t mtp_blocks, NumericMode mode, SequenceLimits limits)
+Sequence::Sequence(std::span<const LayerAttention> layers, const ModelConfig& config, NumericMode mode,
+                   SequenceLimits limits)
     : limits_(limits) {
   if (limits.max_length == 0 || limits.max_length > config.max_position_embeddings) {
     throw Error(
@@ -86,7 +84,7 @@ Sequence::Sequence(const ModelConfig& config, std::size_t mtp_blocks, NumericMod
                     limits.max_length, config.max_position_embeddings));
   }
   limits_.max_rollback = std::min(limits.max_rollback, limits.max_length);
-  bytes_ = sequence_bytes(config, mtp_blocks, mode, limits_);
+  bytes_ = sequence_bytes(layers, config, mode, limits_);
   const auto make = [&](const LayerAttention& attention) {
     const LayerShapes shapes = layer_shapes(config, attention, mode, limits_);
     LayerState state;
@@ -96,9 +94,7 @@ Sequence::Sequence(const ModelConfig& config, std::size_t mtp_blocks, NumericMod
     return state;
   };
   try {
-    for (const LayerAttention& attention : config.layers) main_.layers.push_back(make(attention));
-    mtp_.resize(mtp_blocks);
-    for (Timeline& timeline : mtp_) timeline.layers.push_back(make(LayerAttention{}));
+    for (const LayerAttention& attention : layers) layers_.push_back(make(attention));
   } catch (const std::bad_alloc&) {
     throw Error(
         fmt::format("A sequence of up to {} tokens takes {} bytes of memory, more than there is. Ask for a "
@@ -107,35 +103,31 @@ Sequence::Sequence(const ModelConfig& config, std::size_t mtp_blocks, NumericMod
   }
 }
 
-void Sequence::Timeline::advance(std::uint64_t tokens) {
-  length += tokens;
-  furthest = std::max(furthest, length);
+void Sequence::advance(std::uint64_t tokens) {
+  if (tokens > limits_.max_length - length_) {
+    throw Error(fmt::format("A sequence of {} tokens cannot be advanced by {}: its max_length is {}.", length_, tokens,
+                            limits_.max_length));
+  }
+  length_ += tokens;
+  furthest_ = std::max(furthest_, length_);
 }
 
-bool Sequence::can_truncate(const Timeline& timeline, std::uint64_t length) const {
-  return length == 0 || (length <= timeline.length && timeline.furthest - length <= limits_.max_rollback);
-}
-
-void Sequence::truncate(Timeline& timeline, std::uint64_t length, const char* what) const {
-  if (length > timeline.length) {
-    throw Error(fmt::format("{} cannot be cut to {} tokens: it has {}.", what, length, timeline.length));
-  }
-  if (!can_truncate(timeline, length)) {
-    throw Error(
-        fmt::format("{} cannot go back to {} tokens: it had reached {}, and at most {} can be taken back "
-                    "(max_rollback).",
-                    what, length, timeline.furthest, limits_.max_rollback));
-  }
-  timeline.length = length;
-  if (length == 0) timeline.furthest = 0;
+bool Sequence::can_truncate(std::uint64_t length) const {
+  return length == 0 || (length <= length_ && furthest_ - length <= limits_.max_rollback);
 }
 
 void Sequence::truncate(std::uint64_t length) {
-  truncate(main_, length, "The sequence");
-}
-
-void Sequence::truncate_mtp(std::uint64_t length, std::size_t i) {
-  truncate(mtp_[i], length, "The MTP block's cache");
+  if (length > length_) {
+    throw Error(fmt::format("The sequence cannot be truncated to {} tokens: it has {}.", length, length_));
+  }
+  if (!can_truncate(length)) {
+    throw Error(
+        fmt::format("The sequence cannot be truncated to {} tokens: it had reached {}, and at most {} can be rolled "
+                    "back (max_rollback).",
+                    length, furthest_, limits_.max_rollback));
+  }
+  length_ = length;
+  if (length == 0) furthest_ = 0;
 }
 
 }  // namespace outrider

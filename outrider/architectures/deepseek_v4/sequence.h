@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "outrider/backend/row_store.h"
@@ -11,7 +12,7 @@
 
 namespace outrider {
 
-// What one layer, or one MTP block, remembers of a sequence.
+// What one layer remembers of a sequence.
 struct LayerState {
   // Keys (they are the values too) of the last positions, at position % rows. The ring is larger than the window, so
   // tokens that may be taken back push nothing out that is still seen.
@@ -26,49 +27,38 @@ struct SequenceLimits {
   std::uint64_t max_rollback = 16;
 };
 
-// Everything a model remembers of one sequence of tokens, kept by position: taking tokens back is setting a length.
-// Made by Model::new_sequence; a sequence is used by one forward pass at a time.
+// Everything that layers remember of one sequence of tokens, kept by position: truncating is setting a length. A
+// sequence is used by one forward pass at a time.
 class Sequence {
  public:
-  std::uint64_t length() const { return main_.length; }
+  // Of a model's `layers` (Model::new_sequence), or of a drafter's. Throws Error where the limits exceed the model's,
+  // or memory.
+  Sequence(std::span<const LayerAttention> layers, const ModelConfig& config, NumericMode mode, SequenceLimits limits);
+
+  std::uint64_t length() const { return length_; }
   std::uint64_t max_length() const { return limits_.max_length; }
   const SequenceLimits& limits() const { return limits_; }
-  // Takes back all tokens from position `length` on. Throws Error where that is more than max_rollback tokens behind
-  // the furthest position reached (except for 0, which starts anew).
+  // Removes all tokens from position `length` on. Throws Error where that is more than max_rollback tokens behind the
+  // furthest position reached (except for 0, which starts anew).
   void truncate(std::uint64_t length);
-  bool can_truncate(std::uint64_t length) const { return can_truncate(main_, length); }
+  bool can_truncate(std::uint64_t length) const;
 
-  // The same for MTP block i, whose cache covers the positions it was run over.
-  std::size_t mtp_blocks() const { return mtp_.size(); }
-  std::uint64_t mtp_length(std::size_t i = 0) const { return mtp_[i].length; }
-  void truncate_mtp(std::uint64_t length, std::size_t i = 0);
-  bool can_truncate_mtp(std::uint64_t length, std::size_t i = 0) const { return can_truncate(mtp_[i], length); }
+  // A forward pass stores positions from length() on in each layer, then advances. Throws Error beyond max_length.
+  LayerState& layer(std::size_t i) { return layers_[i]; }
+  void advance(std::uint64_t tokens);
 
   std::uint64_t bytes() const { return bytes_; }  // of memory reserved
 
  private:
-  friend class Model;
-
-  struct Timeline {
-    std::uint64_t length = 0;
-    std::uint64_t furthest = 0;  // positions written since the start; their rows may have displaced older ones
-    std::vector<LayerState> layers;
-
-    void advance(std::uint64_t tokens);
-  };
-
-  Sequence(const ModelConfig& config, std::size_t mtp_blocks, NumericMode mode, SequenceLimits limits);
-  bool can_truncate(const Timeline& timeline, std::uint64_t length) const;
-  void truncate(Timeline& timeline, std::uint64_t length, const char* what) const;
-
   SequenceLimits limits_;
   std::uint64_t bytes_ = 0;
-  Timeline main_;
-  std::vector<Timeline> mtp_;
+  std::uint64_t length_ = 0;
+  std::uint64_t furthest_ = 0;  // positions stored since the start; their rows may have displaced older ones
+  std::vector<LayerState> layers_;
 };
 
 // Bytes that a sequence takes, before one is made. Saturates instead of overflowing.
-std::uint64_t sequence_bytes(const ModelConfig& config, std::size_t mtp_blocks, NumericMode mode,
+std::uint64_t sequence_bytes(std::span<const LayerAttention> layers, const ModelConfig& config, NumericMode mode,
                              const SequenceLimits& limits);
 
 }  // namespace outrider

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/deepseek_v4/mtp.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
@@ -53,6 +53,7 @@ TEST_F(SequenceTest, RefusesMoreThanItsLengthAndChangesNothing) {
   EXPECT_EQ(sequence.length(), 8U);
   run(sequence, 2);
   EXPECT_EQ(sequence.length(), 10U);
+  EXPECT_THROW(sequence.advance(1), Error);
   const std::vector<std::uint32_t> token = {0};
   Sequence other = model_->new_sequence({10, 4});
   const ForwardItem twice[] = {{&other, token}, {&other, token}};
@@ -92,16 +93,19 @@ TEST_F(SequenceTest, AWindowBeyondTheTextCostsNothing) {
 
 TEST_F(SequenceTest, MtpTakesTheStreamsItIsGiven) {
   Sequence sequence = model_->new_sequence({10, 4});
+  Sequence cache = new_mtp_cache(*model_, {10, 4});
+  EXPECT_EQ(cache.bytes(), mtp_cache_bytes(*model_, {10, 4}));
   const ForwardResult result = run(sequence, 3);
   const std::vector<std::uint32_t> next = {1, 2, 3};
-  const DraftItem beyond{&sequence, next, 1};
-  EXPECT_THROW(model_->draft({&beyond, 1}, result.streams), Error);
-  const DraftItem item{&sequence, next, 0};
-  EXPECT_THROW(model_->draft({&item, 1}, result.streams, 1), Error);
-  EXPECT_EQ(model_->draft({&item, 1}, result.streams).logits.rows(), 1U);
-  EXPECT_EQ(sequence.mtp_length(), 3U);
-  sequence.truncate_mtp(2);
-  EXPECT_EQ(sequence.mtp_length(), 2U);
+  const MtpItem beyond{&cache, next, 1};
+  EXPECT_THROW(run_mtp(*model_, {&beyond, 1}, result.streams), Error);
+  const MtpItem item{&cache, next, 0};
+  EXPECT_THROW(run_mtp(*model_, {&item, 1}, result.streams, 1), Error);
+  EXPECT_EQ(run_mtp(*model_, {&item, 1}, result.streams).logits.rows(), 1U);
+  EXPECT_EQ(cache.length(), 3U);
+  cache.truncate(2);
+  EXPECT_EQ(cache.length(), 2U);
+  EXPECT_EQ(sequence.length(), 3U);
 }
 
 }  // namespace

@@ -35,11 +35,16 @@ struct Arguments {
   bool quiet = false;
 };
 
-std::vector<std::size_t> speculative_tokens(const Arguments& arguments, const CompletePlan& plan) {
-  if (!arguments.num_speculative_tokens.empty()) return arguments.num_speculative_tokens;
-  const std::size_t count = arguments.speculation.num_speculative_tokens(plan, arguments.path);
-  if (count == 0 || !arguments.speculation.config.empty()) return {count};
-  return {0, count};
+void choose_speculation(const Arguments& arguments, const CompletePlan& plan, LatencyBenchmarkOptions& benchmark) {
+  benchmark.speculative_config = arguments.speculation.speculative_config(plan, arguments.path);
+  const std::size_t count = benchmark.speculative_config.num_speculative_tokens;
+  if (!arguments.num_speculative_tokens.empty()) {
+    benchmark.num_speculative_tokens = arguments.num_speculative_tokens;
+  } else if (count == 0 || !arguments.speculation.config.empty()) {
+    benchmark.num_speculative_tokens = {count};
+  } else {
+    benchmark.num_speculative_tokens = {0, count};
+  }
 }
 
 std::vector<std::vector<std::uint32_t>> make_prompts(const Arguments& arguments, const Tokenizer& tokenizer) {
@@ -61,8 +66,8 @@ std::vector<std::vector<std::uint32_t>> make_prompts(const Arguments& arguments,
 
 int run(Arguments& arguments) {
   validate(arguments.benchmark.sampling);
-  const auto plan = open_plan(arguments.path, arguments.speculation.drafter());
-  arguments.benchmark.num_speculative_tokens = speculative_tokens(arguments, *plan);
+  const auto plan = open_plan(arguments.path, arguments.speculation.drafter(arguments.path));
+  choose_speculation(arguments, *plan, arguments.benchmark);
   const auto prompts = make_prompts(arguments, Tokenizer::open(plan->checkpoint().root()));
   const auto loaded = load_model(plan, arguments.model.options());
   const Model& model = *loaded;

@@ -21,6 +21,7 @@
 #include "outrider/cli/options/model_options.h"
 #include "outrider/cli/terminal/progress_bar.h"
 #include "outrider/decoding/acceptance_probe.h"
+#include "outrider/decoding/drafter_methods.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/util/error.h"
 #include "outrider/util/parallel.h"
@@ -77,7 +78,8 @@ void judge_own_head(CheckReport& report, double usual_rate) {
 // Runs the model on a few prompts and adds the result to the report.
 void probe(const Arguments& arguments, const CheckOptions& options, CheckReport& report) {
   if (report.plan == nullptr) return;  // the report says what is missing
-  if (report.drafter.kind != DrafterKind::kMtp) {
+  const DrafterMethod* const method = own_drafter_method(report.drafter.kind);
+  if (method == nullptr) {
     throw Error(fmt::format("{}: the checkpoint has no MTP block to probe. Leave --probe out.", arguments.path));
   }
   // Enough for a verdict even if every draft is accepted, which makes two tokens per round.
@@ -87,7 +89,7 @@ void probe(const Arguments& arguments, const CheckOptions& options, CheckReport&
   for (const std::string_view text : kProbePrompts) prompts.push_back(text_prompt_ids(tokenizer, text));
   const auto model = load_model(report.plan, ModelArguments().options());
   const auto begin = std::chrono::steady_clock::now();
-  const AcceptanceProbe result = probe_acceptance(*model, prompts, kTokens);
+  const AcceptanceProbe result = probe_acceptance(*model, method->name, prompts, kTokens);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
 
   const auto expected = expected_acceptance(*report.plan, arguments.expect_acceptance);
@@ -154,7 +156,7 @@ void add_check_command(CLI::App& app, int& status) {
   command->add_option("--reference", arguments->reference, "Source checkpoint to compare with: dtypes, tensors, values")
       ->type_name("DIR");
   command->add_flag("--probe", arguments->probe,
-                    "Run the model on a few prompts too, and measure the acceptance of its MTP block's drafts");
+                    "Run the model on a few prompts too, and measure the acceptance of its drafter's tokens");
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
   command->add_flag("--strict", arguments->strict, "Exit with status 1 on warnings too");
   command->callback([arguments, &status] { status = run(*arguments); });

@@ -30,6 +30,7 @@
 #include "outrider/cli/terminal/tell.h"
 #include "outrider/cli/terminal/text_writer.h"
 #include "outrider/decoding/decoder.h"
+#include "outrider/decoding/drafter_methods.h"
 #include "outrider/prompt/message_encoder.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/tokenizer/tokenizer.h"
@@ -98,8 +99,8 @@ class Generator {
  public:
   explicit Generator(const Arguments& arguments)
       : arguments_(arguments),
-        plan_(open_plan(arguments.path, arguments.speculation.drafter())),
-        decoder_options_{arguments.speculation.num_speculative_tokens(*plan_, arguments.path), arguments.model.chunk},
+        plan_(open_plan(arguments.path, arguments.speculation.drafter(arguments.path))),
+        decoder_options_{arguments.speculation.speculative_config(*plan_, arguments.path), arguments.model.chunk},
         tokenizer_(Tokenizer::open(plan_->checkpoint().root())),
         model_(load_model(plan_, arguments.model.options())),
         decoder_(*model_, decoder_options_),
@@ -116,7 +117,7 @@ class Generator {
   // Generates from `prompt` to standard output, with statistics on standard error. Returns the output. With a catcher,
   // Ctrl-C stops it, and further prompts will follow.
   std::string generate(std::vector<TokenId> prompt, InterruptCatcher* catcher) {
-    ProcessedText from = sequence_for(prompt, catcher != nullptr);
+    ProcessedSequence from = sequence_for(prompt, catcher != nullptr);
     Generation generation(*model_, std::move(from), std::move(prompt), params_);
     const bool colours = arguments_.show_drafts && std::getenv("NO_COLOR") == nullptr;
     TextWriter text(tokenizer_, arguments_.stop, colours);
@@ -126,7 +127,7 @@ class Generator {
     bool continues = true;
     const auto step = [&] {
       decoder_.step({&one, 1});
-      watch_.add(generation);
+      if (drafter_is_trained(decoder_options_.speculative_config)) watch_.add(generation);
       warn_once();
       continues = continues && (catcher == nullptr || !catcher->take());
     };
@@ -143,28 +144,28 @@ class Generator {
     times.decode_weight_bytes = model_->weight_bytes_read() - read_before;
     times.prefill_seconds = std::chrono::duration<double>(prefilled - begin).count();
     times.decode_seconds = std::chrono::duration<double>(end - prefilled).count();
-    tell("\n{}", generation_statistics(generation, *model_, decoder_options_.num_speculative_tokens, times));
+    tell("\n{}",
+         generation_statistics(generation, *model_, decoder_options_.speculative_config.num_speculative_tokens, times));
     if (const std::string warning = watch_.warning(); !warning.empty()) tell("{}\n", warning);
-    if (catcher != nullptr) previous_ = std::move(generation).take_text();
+    if (catcher != nullptr) previous_ = std::move(generation).take_processed();
     return text.text();
   }
 
  private:
-  // The sequence of the previous output if it is a prefix of `prompt`, else a new one; with spare room if prompts will
-  // follow.
-  ProcessedText sequence_for(std::span<const TokenId> prompt, bool prompts_follow) {
+  // The sequence of the previous output if it is large enough, else a new one; with spare room if prompts will follow.
+  ProcessedSequence sequence_for(std::span<const TokenId> prompt, bool prompts_follow) {
     SequenceLimits limits = Generation::limits(*model_, prompt.size(), params_);
     if (previous_ && previous_->max_length() >= limits.max_length) return *std::exchange(previous_, std::nullopt);
     previous_.reset();
     const std::size_t tokens_per_pass = std::min(prompt.size(), decoder_options_.chunk);
-    require_memory(*model_, limits, 1, tokens_per_pass);
+    require_memory(*model_, limits, decoder_.drafter_bytes(limits), 1, tokens_per_pass);
     if (prompts_follow) {
       SequenceLimits longer = limits;
       longer.max_length =
           std::min(std::max(2 * limits.max_length, kConversationLength), model_->config().max_position_embeddings);
-      if (enough_memory(*model_, longer, 1, tokens_per_pass)) limits = longer;
+      if (enough_memory(*model_, longer, decoder_.drafter_bytes(longer), 1, tokens_per_pass)) limits = longer;
     }
-    return ProcessedText(model_->new_sequence(limits));
+    return decoder_.new_sequence(limits);
   }
 
   void warn_once() {
@@ -183,7 +184,7 @@ class Generator {
   Decoder decoder_;
   GenerationParams params_;
   AcceptanceWatch watch_;
-  std::optional<ProcessedText> previous_;  // of the previous output, on a terminal
+  std::optional<ProcessedSequence> previous_;  // of the previous output, on a terminal
   bool warned_ = false;
 };
 

@@ -32,6 +32,10 @@ TEST(GenerateCommand, SpeculationDoesNotChangeTheOutput) {
   EXPECT_EQ(run(kGenerate + rest).output, plain);
   EXPECT_EQ(run(kGenerate + rest + R"(--speculative-config '{"method":"mtp","num_speculative_tokens":3}')").output,
             plain);
+  const ProcessResult looked_up = run(
+      kGenerate + rest +
+      R"(--speculative-config '{"method":"ngram","num_speculative_tokens":4,"prompt_lookup_min":1,"prompt_lookup_max":3}')");
+  EXPECT_EQ(looked_up.output, plain);
   EXPECT_EQ(run("printf 'Exodus 21\n\n' | " + kGenerate + "-n 64 2>/dev/null").output, plain);
 }
 

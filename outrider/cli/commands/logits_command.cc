@@ -10,6 +10,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,7 +18,7 @@
 #include <vector>
 
 #include "outrider/architectures/deepseek_v4/memory_need.h"
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/deepseek_v4/mtp.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/cli/options/model_options.h"
 #include "outrider/cli/terminal/tell.h"
@@ -68,8 +69,11 @@ std::vector<std::uint32_t> token_ids(std::string_view list) {
 Logits compute(const Model& model, const Arguments& arguments, std::span<const std::uint32_t> tokens) {
   // One more for the token that the MTP block predicts from.
   const SequenceLimits limits{tokens.size() + (arguments.mtp ? 1 : 0), 0};
-  require_memory(model, limits, 1, std::min(tokens.size(), arguments.model.chunk));
+  require_memory(model, limits, arguments.mtp ? mtp_cache_bytes(model, limits) : 0, 1,
+                 std::min(tokens.size(), arguments.model.chunk));
   Sequence sequence = model.new_sequence(limits);
+  std::optional<Sequence> mtp_cache;
+  if (arguments.mtp) mtp_cache = new_mtp_cache(model, limits);
   Logits logits;
   const auto begin = std::chrono::steady_clock::now();
   Rows streams;
@@ -78,13 +82,13 @@ Logits compute(const Model& model, const Arguments& arguments, std::span<const s
     const bool last = at + count == tokens.size();
     const ForwardItem item{&sequence, tokens.subspan(at, count), last ? LogitsWanted::kLast : LogitsWanted::kNone};
     ForwardResult result = model.forward({&item, 1});
-    if (arguments.mtp) {
+    if (mtp_cache) {
       // The MTP block is given the token after each position; after the last, the model's most likely one.
       std::vector<std::uint32_t> next(tokens.begin() + static_cast<std::ptrdiff_t>(at + 1),
                                       tokens.begin() + static_cast<std::ptrdiff_t>(at + count + (last ? 0 : 1)));
       if (last) next.push_back(top_k(result.logits[0], 1).front());
-      const DraftItem draft{&sequence, next, 0, last ? LogitsWanted::kLast : LogitsWanted::kNone};
-      const ForwardResult drafted = model.draft({&draft, 1}, result.streams);
+      const MtpItem draft{&*mtp_cache, next, 0, last ? LogitsWanted::kLast : LogitsWanted::kNone};
+      const ForwardResult drafted = run_mtp(model, {&draft, 1}, result.streams);
       if (last) logits.rows.push_back(last_row(drafted.logits));
     }
     if (last) logits.rows.insert(logits.rows.begin(), last_row(result.logits));

@@ -86,7 +86,7 @@ SamplingParams sampling_defaults(const Arguments& arguments, const CompletePlan&
 
 // A step must hold one token of each sequence and its drafts; users who set its size may not have counted the drafts.
 void fit_batched_tokens(bool given, EngineOptions& engine, Log& log) {
-  const std::size_t min_tokens = engine.max_num_seqs * (1 + engine.num_speculative_tokens);
+  const std::size_t min_tokens = engine.max_num_seqs * (1 + engine.speculative_config.num_speculative_tokens);
   if (engine.max_num_batched_tokens >= min_tokens) return;
   if (given && engine.max_num_batched_tokens < engine.max_num_seqs) return;  // Engine reports that
   if (given) {
@@ -108,10 +108,10 @@ int run(Arguments& arguments) {
     defaults.chat_template_kwargs =
         read_chat_template_kwargs(arguments.default_chat_template_kwargs, "--default-chat-template-kwargs");
   }
-  const auto plan = open_plan(arguments.path, arguments.speculation.drafter());
+  const auto plan = open_plan(arguments.path, arguments.speculation.drafter(arguments.path));
   check_quantization(arguments.quantization, *plan);
   defaults.sampling = sampling_defaults(arguments, *plan);
-  options.engine.num_speculative_tokens = arguments.speculation.num_speculative_tokens(
+  options.engine.speculative_config = arguments.speculation.speculative_config(
       *plan, arguments.path, [&log](const std::string& note) { log.warning(note); });
   fit_batched_tokens(arguments.batched_tokens_given, options.engine, log);
   const Tokenizer tokenizer = Tokenizer::open(plan->checkpoint().root());
@@ -140,7 +140,7 @@ int run(Arguments& arguments) {
             {"weights", bytes_text(weights)},
             {"kernels", model.backend().name()},
             {"threads", arguments.model.options().threads},
-            {"num_speculative_tokens", options.engine.num_speculative_tokens}});
+            {"num_speculative_tokens", options.engine.speculative_config.num_speculative_tokens}});
   log.info("Memory planned.", {{"max_num_seqs", options.engine.max_num_seqs},
                                {"max_model_len", memory.max_model_len},
                                {"kv_cache", bytes_text(memory.sequences)},

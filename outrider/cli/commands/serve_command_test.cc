@@ -99,6 +99,8 @@ TEST(Serve, AcceptsEverySpelling) {
         "--spec-method mtp --spec-tokens 3"}) {
     expect_starts(kModel + " " + speculation, "num_speculative_tokens=3");
   }
+  expect_starts(kModel + R"( -sc '{"method":"ngram","num_speculative_tokens":5,"prompt_lookup_max":4}')",
+                "num_speculative_tokens=5");
   expect_starts(kModel + R"( --speculative-config '{"method":"mtp","attention_backend":"X"}')",
                 "\"attention_backend\" changes nothing");
 }

@@ -8,7 +8,7 @@
 
 #include "outrider/cli/terminal/progress_bar.h"
 #include "outrider/cli/terminal/tell.h"
-#include "outrider/decoding/speculative_config.h"
+#include "outrider/decoding/drafter_methods.h"
 #include "outrider/util/error.h"
 #include "outrider/util/memory.h"
 #include "outrider/util/parallel.h"
@@ -42,28 +42,39 @@ void SpeculationArguments::tell_note(const std::string& note) {
   tell("outrider: {}\n", note);
 }
 
-std::size_t SpeculationArguments::num_speculative_tokens(const CompletePlan& plan, const std::string& path,
-                                                         const std::function<void(const std::string&)>& note) const {
-  if (none) return 0;
-  const bool mtp = plan.manifest().drafter() == DrafterKind::kMtp;
-  if (config.empty()) return mtp ? 1 : 0;
-  const SpeculativeConfig asked = parse_speculative_config(config, path);
-  for (const std::string& each : asked.notes) note(each);
-  if (mtp) return asked.num_speculative_tokens;
-  throw Error(fmt::format(
-      "{}: --speculative-config requires a drafter, but {}. Leave it out to run the model without speculation.", path,
-      plan.manifest().drafter() == DrafterKind::kDspark
-          ? "mtp.* holds a DSpark drafter, which is not an MTP block and is not supported"
-          : "the checkpoint has no MTP block"));
+DrafterLoading SpeculationArguments::drafter(const std::string& path) const {
+  if (none) return DrafterLoading::kSkip;
+  if (config.empty()) return DrafterLoading::kLoad;
+  const SpeculativeConfig asked = parse_speculative_config(config, path, [](const std::string&) {});
+  return drafter_is_trained(asked) ? DrafterLoading::kLoad : DrafterLoading::kSkip;
+}
+
+SpeculativeConfig SpeculationArguments::speculative_config(const CompletePlan& plan, const std::string& path,
+                                                           const std::function<void(const std::string&)>& note) const {
+  if (none) return {};
+  const DrafterKind held = plan.manifest().drafter();
+  const DrafterMethod* const own = own_drafter_method(held);
+  SpeculativeConfig asked;
+  asked.num_speculative_tokens = own == nullptr ? 0 : 1;
+  if (config.empty()) return asked;
+  asked = parse_speculative_config(config, path, note);
+  const DrafterMethod* const method = asked.method.empty() ? own : find_drafter_method(asked.method);
+  if (!drafter_is_trained(asked) || (method != nullptr && method->weights == held)) return asked;
+  throw Error(
+      fmt::format("{}: --speculative-config requires a drafter, but {}. Leave it out to run the model without "
+                  "speculation, or draft from the context with {{\"method\": \"ngram\", \"num_speculative_tokens\": 3}}.",
+                  path,
+                  held == DrafterKind::kDspark
+                      ? "mtp.* holds a DSpark drafter, which is not an MTP block and is not supported"
+                      : "the checkpoint has no MTP block"));
 }
 
 void add_speculation_options(CLI::App& command, SpeculationArguments& arguments) {
   auto* config = command
                      .add_option("--speculative-config", arguments.config,
-                                 R"(Speculation settings, JSON: {"method": "mtp", "num_speculative_tokens": 1..8})")
+                                 R"(Speculation settings, JSON: {"method": "mtp" or "ngram", "num_speculative_tokens": 1..8})")
                      ->check([](const std::string& json) { return json.empty() ? "an empty string is not JSON" : ""; });
-  command.add_flag("--no-speculation", arguments.none, "Disable speculation and do not load the drafter")
-      ->excludes(config);
+  command.add_flag("--no-speculation", arguments.none, "Disable speculation and do not load the drafter")->excludes(config);
 }
 
 std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options) {

@@ -8,6 +8,7 @@
 
 #include "outrider/architectures/deepseek_v4/model.h"
 #include "outrider/binding/open_plan.h"
+#include "outrider/decoding/speculative_config.h"
 
 namespace outrider {
 
@@ -30,12 +31,13 @@ struct SpeculationArguments {
   std::string config;
   bool none = false;
 
-  DrafterLoading drafter() const { return none ? DrafterLoading::kSkip : DrafterLoading::kLoad; }
-  // The number of draft tokens per step; by default 1 if the checkpoint at `path` has an MTP block. Throws Error if
-  // --speculative-config is given without a drafter, or is invalid; calls `note` with a sentence for each of its fields
-  // that has no effect.
-  std::size_t num_speculative_tokens(const CompletePlan& plan, const std::string& path,
-                                     const std::function<void(const std::string&)>& note = tell_note) const;
+  // Whether the drafter of the checkpoint at `path` is loaded. Throws Error as parse_speculative_config does.
+  DrafterLoading drafter(const std::string& path) const;
+  // How to draft; by default one token per step with the checkpoint's own drafter, if it has one. Throws Error if
+  // --speculative-config requires a drafter that the checkpoint lacks, or is invalid; calls `note` with a sentence for
+  // each of its fields that has no effect.
+  SpeculativeConfig speculative_config(const CompletePlan& plan, const std::string& path,
+                                       const std::function<void(const std::string&)>& note = tell_note) const;
   static void tell_note(const std::string& note);  // on standard error
 };
 

@@ -9,7 +9,7 @@
 namespace outrider {
 
 // Prints an output to standard output as it is generated, up to the first stop string. Text that may be the beginning
-// of one is held back. `show_drafts` colours draft tokens.
+// of one is held back. `show_drafts` colours accepted draft tokens.
 class TextWriter {
  public:
   TextWriter(const Tokenizer& tokenizer, std::vector<std::string> stop, bool show_drafts);

@@ -13,9 +13,9 @@ int main(int argc, char** argv) {
   const auto plan = outrider::open_plan(argv[1]);
   const auto tokenizer = outrider::Tokenizer::open(plan->checkpoint().root());
   const outrider::Model model(std::make_shared<const outrider::Weights>(plan));
-  outrider::Generation generation(model, tokenizer.encode("In the beginning"), {});
-  outrider::Generation* const one = &generation;
   const outrider::Decoder decoder(model, {});
+  outrider::Generation generation = decoder.start(tokenizer.encode("In the beginning"), {});
+  outrider::Generation* const one = &generation;
   while (!generation.finished()) decoder.step({&one, 1});
   std::printf("%s\n", tokenizer.decode(generation.tokens(), true).c_str());
 }

@@ -1,0 +1,15 @@
+#include "outrider/decoding/drafter.h"
+
+namespace outrider {
+
+std::unique_ptr<DrafterState> Drafter::new_state(const SequenceLimits&) const {
+  return nullptr;
+}
+
+std::uint64_t Drafter::state_bytes(const SequenceLimits&) const {
+  return 0;
+}
+
+void Drafter::observe(std::span<const ObservedItem>, std::span<const Rows>) const {}
+
+}  // namespace outrider

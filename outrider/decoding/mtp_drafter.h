@@ -1,0 +1,27 @@
+#pragma once
+
+#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/decoding/drafter.h"
+
+namespace outrider {
+
+// Drafts with the checkpoint's MTP block 0: the first token from the model's streams, each further one from the block's
+// own. A sequence's state is the block's cache, which covers the prompt too (acceptance is poor otherwise), and the
+// streams of the last positions, which the block has not been run over yet.
+class MtpDrafter : public Drafter {
+ public:
+  // Throws Error where the model has no MTP block.
+  explicit MtpDrafter(const Model& model);
+
+  std::span<const std::size_t> target_layers() const override { return {&last_layer_, 1}; }
+  std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override;
+  std::uint64_t state_bytes(const SequenceLimits& limits) const override;
+  void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const override;
+  std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override;
+
+ private:
+  const Model& model_;
+  std::size_t last_layer_;
+};
+
+}  // namespace outrider

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "outrider/architectures/deepseek_v4/sequence.h"
+#include "outrider/decoding/drafter.h"
+
+namespace outrider {
+
+// Tokens that a model has processed, and all that it and a drafter remember of them: a prompt that begins with the same
+// tokens can be resumed from here.
+//
+// Between forward passes tokens().size() == sequence().length().
+class ProcessedSequence {
+ public:
+  // Both are empty. `drafter_state` may be null.
+  explicit ProcessedSequence(Sequence sequence, std::unique_ptr<DrafterState> drafter_state = nullptr)
+      : sequence_(std::move(sequence)), drafter_state_(std::move(drafter_state)) {}
+
+  std::span<const std::uint32_t> tokens() const { return tokens_; }
+  std::uint64_t max_length() const { return sequence_.max_length(); }
+  DrafterState* drafter_state() { return drafter_state_.get(); }
+
+  // For a forward pass, which appends tokens; keep() must follow, or, where it failed, clear().
+  Sequence& sequence() { return sequence_; }
+  // `tokens`: the first of those appended, which stay. Removes the others.
+  void keep(std::span<const std::uint32_t> tokens);
+
+  // How many tokens of `prompt` need not be processed again: common ones, all but the last of the prompt at most, as
+  // far as model and drafter can be truncated to them; else 0.
+  std::size_t reusable(std::span<const std::uint32_t> prompt) const;
+  // Removes all that is not reusable for `prompt`.
+  void truncate_for(std::span<const std::uint32_t> prompt) { truncate(reusable(prompt)); }
+  // Removes everything, whatever state a failed pass left.
+  void clear() { truncate(0); }
+
+ private:
+  void truncate(std::size_t length);
+
+  Sequence sequence_;
+  std::unique_ptr<DrafterState> drafter_state_;
+  std::vector<std::uint32_t> tokens_;
+};
+
+}  // namespace outrider

@@ -1,0 +1,45 @@
+#include "outrider/decoding/sequence_sampler.h"
+
+#include <utility>
+
+namespace outrider {
+
+SequenceSampler::SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt)
+    : params_(std::move(params)), random_(seed) {
+  for (const std::uint32_t token : prompt) history_.add_prompt(token);
+}
+
+Distribution SequenceSampler::distribution(std::span<const float> logits) const {
+  if (!params_.penalizes() && params_.logit_bias.empty() && mask_ == nullptr) return {logits, params_};
+  std::vector<float> changed(logits.begin(), logits.end());
+  for (const SamplingParams::Bias& bias : params_.logit_bias) changed[bias.token] += bias.bias;
+  history_.penalize(params_, changed);
+  if (mask_ != nullptr) mask_->apply(changed);
+  return {changed, params_};
+}
+
+DraftToken SequenceSampler::draft(std::span<const float> logits) {
+  Distribution drafter = distribution(logits);
+  const std::uint32_t token = drafter.sample(random_);
+  assume(token);
+  return {token, std::move(drafter)};
+}
+
+void SequenceSampler::assume(std::uint32_t token) {
+  history_.add(token);
+  assumed_.push_back(token);
+  if (mask_ != nullptr) mask_->advance(token);
+}
+
+void SequenceSampler::roll_back() {
+  for (const std::uint32_t token : assumed_) history_.remove(token);
+  if (mask_ != nullptr) mask_->rollback(assumed_.size());
+  assumed_.clear();
+}
+
+void SequenceSampler::append(std::uint32_t token) {
+  history_.add(token);
+  if (mask_ != nullptr) mask_->advance(token);
+}
+
+}  // namespace outrider

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "outrider/decoding/rejection.h"
+#include "outrider/decoding/sampling.h"
+#include "outrider/decoding/token_mask.h"
+
+namespace outrider {
+
+// How the next token of one sequence is chosen: sampling parameters, penalties for its tokens so far, a mask, random
+// numbers. Drafter and verifier use the same, so that their distributions are comparable.
+class SequenceSampler {
+ public:
+  SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt);
+
+  // From now on only tokens that `mask` allows are chosen.
+  void constrain(std::unique_ptr<TokenMask> mask) { mask_ = std::move(mask); }
+
+  // Of the next token, by the logits [V] of the position before it.
+  Distribution distribution(std::span<const float> logits) const;
+  // Draws a draft token and assumes it.
+  DraftToken draft(std::span<const float> logits);
+  // The sequence goes on with a draft token, until roll_back() removes all such. The mask must allow it.
+  void assume(std::uint32_t token);
+  void roll_back();
+  // The sequence goes on with a token that stays. Nothing may be assumed.
+  void append(std::uint32_t token);
+
+  // Rejection sampling (rejection.h), with this sequence's random numbers.
+  Verdict verify(std::span<const DraftToken> drafts, std::span<const Distribution> verifier) {
+    return outrider::verify(drafts, verifier, random_);
+  }
+
+  // Why the mask lets nothing follow, where it cannot tell; empty else.
+  std::string_view mask_error() const { return mask_ == nullptr ? std::string_view{} : mask_->error(); }
+
+ private:
+  SamplingParams params_;
+  Random random_;
+  TokenHistory history_;
+  std::unique_ptr<TokenMask> mask_;
+  std::vector<std::uint32_t> assumed_;
+};
+
+}  // namespace outrider

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "outrider/decoding/decoder.h"
+
+namespace outrider::testing {
+
+// The methods that tests of speculation run over.
+inline constexpr const char* kEveryDrafter[] = {"mtp", "ngram"};
+
+// N-grams are short, so that they are found often.
+inline SpeculativeConfig speculative_config(const std::string& method, std::size_t num_speculative_tokens) {
+  return {method, num_speculative_tokens, 1, 3};
+}
+
+inline Decoder make_decoder(const Model& model, const std::string& method, std::size_t num_speculative_tokens,
+                            std::size_t chunk = 512) {
+  return {model, {speculative_config(method, num_speculative_tokens), chunk}};
+}
+
+}  // namespace outrider::testing
