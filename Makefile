@@ -17,9 +17,10 @@ PYTHON = $(shell for python in python3 /usr/bin/python3; do \
 # expression), and cases of suites (GoogleTest's patterns).
 SLOW_TESTS := ^Artifact\.|^Package\.|^Bench
 SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_names All/EveryForm.*/w4a16 \
-    All/EveryForm.*/nvfp4 All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledTextHasTheSameDistribution* \
-    Generation.GoesOn* Generation.AConversation* Generation.TheBundled* Generation.Penalties* \
-    StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Measures* Random/GoldenTest.Official*
+    All/EveryForm.*/nvfp4 All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
+    All/EveryDrafter.Reuses* All/EveryDrafter.AConversation* All/EveryDrafter.Penalties* All/EveryDrafter.Chunking* \
+    Generation.TheBundled* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
+    Random/GoldenTest.Official*
 
 # ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
 PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)
@@ -61,8 +62,8 @@ demo: program  ## Run the bundled model with its MTP head; check it, and a varia
 test: release check-layers  ## Build and run the tests
 	ctest --preset release -j $(JOBS) --output-junit $(REPORTS)/release.xml
 
-# Some tests take more and longer texts: 200 prompts of 128 tokens, every form, every number of drafts.
-test-long: release  ## Hold greedy texts with speculation against those without, thousands of them (half an hour)
+# Some tests take more and longer prompts: 200 of 128 tokens, every form, every drafter and number of drafts.
+test-long: release  ## Compare greedy outputs with and without speculation, thousands of them (an hour)
 	OUTRIDER_LONG_TESTS=1 OUTRIDER_SUITE_SECONDS=7200 ctest --preset release -j $(JOBS) -R '^All/EveryForm|Variants.Make' \
 	    --timeout 7200 \
 	    --output-junit $(REPORTS)/long.xml
