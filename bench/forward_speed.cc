@@ -129,7 +129,8 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
   ModelOptions options;
   options.threads = threads;
   const auto weights = std::make_shared<const Weights>(open_plan(directory));
-  const Model model(weights, options);
+  const auto made = make_model(weights, options);
+  const Model& model = *made;
   const ModelConfig& here = model.config();
   if (here.hidden_size != whole.hidden_size || here.layers.size() != 3) {
     throw Error(fmt::format("{} is not a checkpoint written by this program; remove it.", directory.string()));

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "outrider/architectures/deepseek_v4/memory_need.h"
+#include "outrider/architectures/memory_need.h"
 #include "outrider/decoding/decoder.h"
 #include "outrider/util/error.h"
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 #include "outrider/decoding/generation.h"
 #include "outrider/decoding/speculative_config.h"
 

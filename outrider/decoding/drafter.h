@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/sequence.h"
+#include "outrider/architectures/sequence.h"
 #include "outrider/backend/rows.h"
 #include "outrider/decoding/rejection.h"
 #include "outrider/decoding/sequence_sampler.h"

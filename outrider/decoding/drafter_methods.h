@@ -3,7 +3,7 @@
 #include <memory>
 #include <string_view>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 #include "outrider/decoding/drafter.h"
 #include "outrider/decoding/speculative_config.h"
 #include "outrider/manifest/manifest.h"

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 #include "outrider/decoding/logprobs.h"
 #include "outrider/decoding/processed_sequence.h"
 #include "outrider/decoding/sampling.h"

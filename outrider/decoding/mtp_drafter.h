@@ -1,6 +1,6 @@
 #pragma once
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 #include "outrider/decoding/drafter.h"
 
 namespace outrider {

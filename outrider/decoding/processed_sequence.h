@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/sequence.h"
+#include "outrider/architectures/sequence.h"
 #include "outrider/decoding/drafter.h"
 
 namespace outrider {

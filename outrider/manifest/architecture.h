@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string_view>
@@ -9,6 +10,10 @@
 
 namespace outrider {
 
+class Backend;
+class Model;
+class Weights;
+
 // What Outrider has for the models of one `model_type`: a row of the table in architectures/architectures.cc.
 struct Architecture {
   std::string_view model_type;  // in config.json
@@ -17,6 +22,8 @@ struct Architecture {
   void (*read_config)(const nlohmann::json& root, const HintSource& hints, ConfigReading& out);
   // One line for each parameter that its blocks can have.
   std::span<const ParameterSpec> (*parameters)();
+  // The forward pass over complete weights. Throws Error as make_model() of architectures/model.h does.
+  std::unique_ptr<Model> (*make_model)(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend);
 };
 
 // All that Outrider runs.

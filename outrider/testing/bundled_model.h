@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/tokenizer/tokenizer.h"
 
@@ -22,7 +22,7 @@ inline const Tokenizer& bundled_tokenizer() {
 
 // Loads a model for one user: a model runs one pass at a time.
 inline std::unique_ptr<const Model> load_bundled_model() {
-  return std::make_unique<const Model>(std::make_shared<const Weights>(open_plan(bundled_model_path())));
+  return make_model(std::make_shared<const Weights>(open_plan(bundled_model_path())));
 }
 
 }  // namespace outrider::testing

@@ -49,7 +49,7 @@ inline std::filesystem::path variant(const std::string& name) {
 }
 
 inline std::unique_ptr<Model> load_model(const std::string& variant_name, ModelOptions options) {
-  return std::make_unique<Model>(std::make_shared<const Weights>(open_plan(variant(variant_name))), options);
+  return make_model(std::make_shared<const Weights>(open_plan(variant(variant_name))), options);
 }
 
 inline double largest_difference(std::span<const float> a, std::span<const float> b) {

@@ -87,10 +87,11 @@ TEST(Variants, AnUnusableDrafterIsAnErrorOnlyWithSpeculation) {
   for (const char* name : {"mtp-incomplete", "drafter-with-too-few-experts"}) {
     const auto path = testing::variant(name);
     const std::string message = testing::error_message(
-        [&] { Model(std::make_shared<const Weights>(open_plan(path)), ModelOptions{NumericMode::kExact}); });
+        [&] { make_model(std::make_shared<const Weights>(open_plan(path)), ModelOptions{NumericMode::kExact}); });
     EXPECT_THAT(message, ::testing::HasSubstr("--no-speculation")) << name;
-    const Model model(std::make_shared<const Weights>(open_plan(path, DrafterLoading::kSkip)),
-                      ModelOptions{NumericMode::kExact});
+    const auto alone = make_model(std::make_shared<const Weights>(open_plan(path, DrafterLoading::kSkip)),
+                                  ModelOptions{NumericMode::kExact});
+    const Model& model = *alone;
     EXPECT_EQ(model.mtp_blocks(), 0U);
     SequenceWithMtp sequence(model, {kTokens.size(), 0});
     const Outcome got = advance(model, sequence, kTokens, 0, kTokens.size() - 1);

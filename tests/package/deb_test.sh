@@ -34,7 +34,7 @@ done
 
 dpkg-deb --extract "$development" "$work/development"
 [[ -n $(find "$work/development/usr/lib" -name outriderConfig.cmake) ]] || fail "outrider-dev lacks its CMake package"
-[[ -s $work/development/usr/include/outrider/architectures/deepseek_v4/model.h ]] || fail "outrider-dev lacks headers"
+[[ -s $work/development/usr/include/outrider/architectures/model.h ]] || fail "outrider-dev lacks headers"
 
 # The unit, with a program where it says one is.
 if command -v systemd-analyze >/dev/null; then

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <deque>
 
-#include "outrider/architectures/deepseek_v4/pass_size.h"
+#include "outrider/architectures/pass_size.h"
 #include "outrider/backend/rows.h"
 #include "outrider/manifest/model_config.h"
 

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 #include "outrider/backend/cpu/cpu_backend.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/testing/synthetic_checkpoint.h"
@@ -66,7 +66,8 @@ TEST(Activations, APassTakesNoMoreThanIsPlanned) {
   testing::write_tiny_checkpoint(dir.path(), {});
   const auto weights = std::make_shared<const Weights>(open_plan(dir.path()));
   for (const NumericMode mode : {NumericMode::kOfficial, NumericMode::kExact}) {
-    const Model model(weights, {mode, 1});
+    const auto made = make_model(weights, {mode, 1});
+    const Model& model = *made;
     const std::size_t tokens = std::min<std::size_t>(1000, model.config().max_position_embeddings);
     Sequence sequence = model.new_sequence({tokens, 0});
     std::vector<std::uint32_t> ids(tokens);
@@ -108,17 +109,18 @@ TEST(Model, RunsOnAnyBackend) {
   const auto weights = std::make_shared<const Weights>(open_plan(dir.path()));
   auto owned = std::make_unique<CountingBackend>(NumericMode::kOfficial, 1, default_kernels());
   const CountingBackend& backend = *owned;
-  const Model model(weights, std::move(owned));
+  const auto made = make_model(weights, std::move(owned));
+  const Model& model = *made;
   const std::vector<std::uint32_t> tokens = {1, 2, 3};
   Sequence sequence = model.new_sequence({10, 0});
   const ForwardItem item{&sequence, tokens};
   const ForwardResult result = model.forward({&item, 1});
   EXPECT_EQ(backend.calls, model.config().num_hidden_layers);
 
-  const Model usual(weights);
-  Sequence other = usual.new_sequence({10, 0});
+  const auto usual = make_model(weights);
+  Sequence other = usual->new_sequence({10, 0});
   const ForwardItem same{&other, tokens};
-  EXPECT_TRUE(std::ranges::equal(usual.forward({&same, 1}).logits[0], result.logits[0]));
+  EXPECT_TRUE(std::ranges::equal(usual->forward({&same, 1}).logits[0], result.logits[0]));
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/model.h"
-#include "outrider/architectures/deepseek_v4/pass_size.h"
+#include "outrider/architectures/deepseek_v4/layer_states.h"
+#include "outrider/architectures/model.h"
 #include "outrider/backend/backend.h"
 
 namespace outrider {

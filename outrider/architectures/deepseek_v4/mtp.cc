@@ -6,6 +6,8 @@
 
 #include "outrider/architectures/deepseek_v4/batch_plan.h"
 #include "outrider/architectures/deepseek_v4/block.h"
+#include "outrider/architectures/deepseek_v4/deepseek_v4_model.h"
+#include "outrider/architectures/deepseek_v4/layer_states.h"
 #include "outrider/architectures/deepseek_v4/output_head.h"
 #include "outrider/util/error.h"
 
@@ -18,14 +20,15 @@ constexpr LayerAttention kAttention;
 }  // namespace
 
 Sequence new_mtp_cache(const Model& model, const SequenceLimits& limits) {
-  return {{&kAttention, 1}, model.config(), model.mode(), limits};
+  return new_sequence({&kAttention, 1}, model.config(), model.mode(), limits);
 }
 
 std::uint64_t mtp_cache_bytes(const Model& model, const SequenceLimits& limits) {
   return sequence_bytes({&kAttention, 1}, model.config(), model.mode(), limits);
 }
 
-ForwardResult run_mtp(const Model& model, std::span<const MtpItem> items, const Rows& streams, std::size_t block) {
+ForwardResult run_mtp(const Model& any_model, std::span<const MtpItem> items, const Rows& streams, std::size_t block) {
+  const auto& model = dynamic_cast<const DeepseekV4Model&>(any_model);  // only its checkpoints have MTP blocks
   const ForwardContext context = model.context();
   const auto& [c, backend, a] = context;
   if (block >= model.mtp_blocks()) {
@@ -55,7 +58,7 @@ ForwardResult run_mtp(const Model& model, std::span<const MtpItem> items, const 
   backend.add_token(a.y, a.from_streams, h);
 
   backend.rope_angles(model.window_rope(), plan.positions, a.window_angles);
-  for (std::size_t i = 0; i < items.size(); ++i) plan.set_state(i, items[i].cache->layer(0));
+  for (std::size_t i = 0; i < items.size(); ++i) plan.set_state(i, layer_state(*items[i].cache, 0));
   run_block(context, weights.block, plan.batch(), {model.window_rope(), a.window_angles}, h);
   for (const MtpItem& item : items) item.cache->advance(item.next_tokens.size());
   result.logits = output_logits(context, h, plan.wanted, weights.hc_head, weights.norm, weights.head);

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 
 namespace outrider {
 

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "outrider/architectures/deepseek_v4/memory_need.h"
+#include "outrider/architectures/memory_need.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/cli/commands/acceptance_watch.h"
 #include "outrider/cli/commands/end_tokens.h"

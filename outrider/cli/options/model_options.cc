@@ -90,7 +90,7 @@ std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan
         "from disk again and again. This will be slow.\n",
         static_cast<double>(weights->mapped_bytes()) / kGib, static_cast<double>(available) / kGib);
   }
-  return std::make_unique<const Model>(std::move(weights), options);
+  return make_model(std::move(weights), options);
 }
 
 }  // namespace outrider

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/decoding/speculative_config.h"
 

@@ -12,7 +12,8 @@ int main(int argc, char** argv) {
   if (argc != 2) return 2;
   const auto plan = outrider::open_plan(argv[1]);
   const auto tokenizer = outrider::Tokenizer::open(plan->checkpoint().root());
-  const outrider::Model model(std::make_shared<const outrider::Weights>(plan));
+  const auto owned = outrider::make_model(std::make_shared<const outrider::Weights>(plan));
+  const outrider::Model& model = *owned;
   const outrider::Decoder decoder(model, {});
   outrider::Generation generation = decoder.start(tokenizer.encode("In the beginning"), {});
   outrider::Generation* const one = &generation;

@@ -1,16 +1,15 @@
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/deepseek_v4/deepseek_v4_model.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 #include <vector>
 
 #include "outrider/architectures/deepseek_v4/batch_plan.h"
 #include "outrider/architectures/deepseek_v4/block.h"
+#include "outrider/architectures/deepseek_v4/layer_states.h"
 #include "outrider/architectures/deepseek_v4/output_head.h"
-#include "outrider/backend/cpu/cpu_backend.h"
 #include "outrider/util/error.h"
 #include "outrider/util/saturating.h"
 
@@ -45,21 +44,11 @@ void check_shapes(const ModelConfig& c, NumericMode mode) {
 
 }  // namespace
 
-void require_finite(std::span<const float> logits) {
-  require(std::all_of(logits.begin(), logits.end(), [](float v) { return std::isfinite(v); }),
-          "The logits are not finite numbers: a weight is NaN or infinite. `outrider check --data` names it.");
-}
-
-Model::Model(std::shared_ptr<const Weights> weights, ModelOptions options)
-    : Model(std::move(weights),
-            std::make_unique<CpuBackend>(options.mode, options.threads,
-                                         options.kernels != nullptr ? *options.kernels : default_kernels())) {}
-
-Model::Model(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend)
-    : weights_(std::move(weights)),
-      window_rope_(weights_.config(), false),
-      compressed_rope_(weights_.config(), true),
-      backend_(std::move(backend)) {
+DeepseekV4Model::DeepseekV4Model(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend)
+    : Model(std::move(weights), std::move(backend)),
+      weights_(source()),
+      window_rope_(config(), false),
+      compressed_rope_(config(), true) {
   check_shapes(config(), mode());
   std::size_t experts = config().n_routed_experts;
   for (const MtpWeights& mtp : weights_.mtp) {
@@ -72,31 +61,31 @@ Model::Model(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> ba
   activations_ = std::make_unique<Activations>(config(), experts, !weights_.mtp.empty());
 }
 
-Model::~Model() = default;
+DeepseekV4Model::~DeepseekV4Model() = default;
 
-ForwardContext Model::context() const {
-  return {config(), *backend_, *activations_};
+ForwardContext DeepseekV4Model::context() const {
+  return {config(), mutable_backend(), *activations_};
 }
 
-std::uint64_t Model::sequence_bytes(const SequenceLimits& limits) const {
+std::uint64_t DeepseekV4Model::sequence_bytes(const SequenceLimits& limits) const {
   return outrider::sequence_bytes(config().layers, config(), mode(), limits);
 }
 
-std::uint64_t Model::scratch_bytes(const PassSize& pass) const {
-  return saturating_add(activations_->bytes(pass), backend_->scratch_bytes(activations_->product_inputs(pass)));
+std::uint64_t DeepseekV4Model::scratch_bytes(const PassSize& pass) const {
+  return saturating_add(activations_->bytes(pass), backend().scratch_bytes(activations_->product_inputs(pass)));
 }
 
-std::uint64_t Model::result_bytes(const PassSize& pass) const {
+std::uint64_t DeepseekV4Model::result_bytes(const PassSize& pass) const {
   const ModelConfig& c = config();
   return saturating_add(saturating_multiply(pass.tokens, Rows::bytes(1, c.hc_mult * c.hidden_size)),
                         saturating_multiply(pass.logits, Rows::bytes(1, c.vocab_size)));
 }
 
-Sequence Model::new_sequence(SequenceLimits limits) const {
-  return {config().layers, config(), mode(), limits};
+Sequence DeepseekV4Model::new_sequence(SequenceLimits limits) const {
+  return outrider::new_sequence(config().layers, config(), mode(), limits);
 }
 
-ForwardResult Model::forward(std::span<const ForwardItem> items, const LayerObserver& observer) const {
+ForwardResult DeepseekV4Model::forward(std::span<const ForwardItem> items, const LayerObserver& observer) const {
   const ModelConfig& c = config();
   BatchPlan plan;
   for (const ForwardItem& item : items) plan.add(*item.sequence, item.tokens, c.vocab_size, item.logits);
@@ -105,12 +94,12 @@ ForwardResult Model::forward(std::span<const ForwardItem> items, const LayerObse
   ForwardResult result;
   Rows& h = result.streams;
   h = Rows(plan.tokens.size(), c.hc_mult * c.hidden_size);
-  backend_->embed(weights_.embed, plan.tokens, h);
-  backend_->rope_angles(window_rope_, plan.positions, a.window_angles);
-  backend_->rope_angles(compressed_rope_, plan.positions, a.compressed_angles);
+  mutable_backend().embed(weights_.embed, plan.tokens, h);
+  mutable_backend().rope_angles(window_rope_, plan.positions, a.window_angles);
+  mutable_backend().rope_angles(compressed_rope_, plan.positions, a.compressed_angles);
   for (std::size_t l = 0; l < weights_.layers.size(); ++l) {
     const BlockWeights& layer = weights_.layers[l];
-    for (std::size_t i = 0; i < items.size(); ++i) plan.set_state(i, items[i].sequence->layer(l));
+    for (std::size_t i = 0; i < items.size(); ++i) plan.set_state(i, layer_state(*items[i].sequence, l));
     const bool compressed = layer.attention.compressed();
     run_block(context(), layer, plan.batch(),
               {compressed ? compressed_rope_ : window_rope_, compressed ? a.compressed_angles : a.window_angles}, h);

@@ -17,7 +17,7 @@ class SequenceTest : public ::testing::Test {
  protected:
   SequenceTest() {
     testing::write_tiny_checkpoint(dir_.path(), {});
-    model_ = std::make_unique<Model>(std::make_shared<const Weights>(open_plan(dir_.path())));
+    model_ = make_model(std::make_shared<const Weights>(open_plan(dir_.path())));
   }
 
   ForwardResult run(Sequence& sequence, std::size_t count) const {
@@ -80,7 +80,8 @@ TEST_F(SequenceTest, AWindowBeyondTheTextCostsNothing) {
     auto config = nlohmann::json::parse(testing::read_file(dir_ / "config.json"));
     config["sliding_window"] = window;
     testing::write_file(dir_ / "config.json", config.dump());
-    const Model model(std::make_shared<const Weights>(open_plan(dir_.path())));
+    const auto owned = make_model(std::make_shared<const Weights>(open_plan(dir_.path())));
+    const Model& model = *owned;
     Sequence sequence = model.new_sequence({100, 4});
     EXPECT_LT(sequence.bytes(), 1U << 20);
     const std::vector<std::uint32_t> tokens(80, 1);

@@ -1,10 +1,11 @@
-#include "outrider/architectures/deepseek_v4/sequence.h"
+#include "outrider/architectures/deepseek_v4/layer_states.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <new>
+#include <utility>
+#include <vector>
 
 #include "outrider/util/error.h"
 #include "outrider/util/saturating.h"
@@ -34,14 +35,14 @@ struct LayerShapes {
 
 LayerShapes layer_shapes(const ModelConfig& config, const LayerAttention& attention, NumericMode mode,
                          const SequenceLimits& limits) {
-  // What official numerics keep was rounded to BF16 before.
+  // In official numerics these values are rounded to BF16 already.
   const bool as_bf16 = mode == NumericMode::kOfficial;
   LayerShapes shapes;
   shapes.window = {std::min(config.sliding_window, limits.max_length) + limits.max_rollback, config.head_dim, as_bf16};
   if (!attention.compressed()) return shapes;
   const bool overlaps = attention.type == AttentionType::kCompressedSparse;
   const auto compressor = [&](std::uint64_t dim) {
-    // A window that a token taken back had closed, and the window before it where windows overlap.
+    // The window that a rolled-back token had completed, and, if windows overlap, the one before it.
     const std::uint64_t positions = 2 * attention.compress_ratio + limits.max_rollback;
     return CompressorShapes{{positions, overlaps ? 2 * dim : dim, false},
                             {limits.max_length / attention.compress_ratio, dim, as_bf16}};
@@ -64,6 +65,10 @@ std::uint64_t layer_bytes(const LayerShapes& shapes) {
   return bytes;
 }
 
+struct LayerStates : SequenceState {
+  std::vector<LayerState> layers;
+};
+
 }  // namespace
 
 std::uint64_t sequence_bytes(std::span<const LayerAttention> layers, const ModelConfig& config, NumericMode mode,
@@ -75,59 +80,37 @@ std::uint64_t sequence_bytes(std::span<const LayerAttention> layers, const Model
   return bytes;
 }
 
-Sequence::Sequence(std::span<const LayerAttention> layers, const ModelConfig& config, NumericMode mode,
-                   SequenceLimits limits)
-    : limits_(limits) {
+Sequence new_sequence(std::span<const LayerAttention> layers, const ModelConfig& config, NumericMode mode,
+                      SequenceLimits limits) {
   if (limits.max_length == 0 || limits.max_length > config.max_position_embeddings) {
-    throw Error(
-        fmt::format("A sequence of up to {} tokens was asked for; the model takes 1 to {} (max_position_embeddings).",
-                    limits.max_length, config.max_position_embeddings));
+    throw Error(fmt::format(
+        "A sequence of up to {} tokens was requested; the model supports 1 to {} (max_position_embeddings).",
+        limits.max_length, config.max_position_embeddings));
   }
-  limits_.max_rollback = std::min(limits.max_rollback, limits.max_length);
-  bytes_ = sequence_bytes(layers, config, mode, limits_);
-  const auto make = [&](const LayerAttention& attention) {
-    const LayerShapes shapes = layer_shapes(config, attention, mode, limits_);
-    LayerState state;
-    state.window = shapes.window.make();
-    if (shapes.compressor) state.compressor = make_state(*shapes.compressor);
-    if (shapes.indexer) state.indexer = make_state(*shapes.indexer);
-    return state;
-  };
+  limits.max_rollback = std::min(limits.max_rollback, limits.max_length);
+  const std::uint64_t bytes = sequence_bytes(layers, config, mode, limits);
+  auto states = std::make_unique<LayerStates>();
   try {
-    for (const LayerAttention& attention : layers) layers_.push_back(make(attention));
+    for (const LayerAttention& attention : layers) {
+      const LayerShapes shapes = layer_shapes(config, attention, mode, limits);
+      LayerState& state = states->layers.emplace_back();
+      state.window = shapes.window.make();
+      if (shapes.compressor) state.compressor = make_state(*shapes.compressor);
+      if (shapes.indexer) state.indexer = make_state(*shapes.indexer);
+    }
   } catch (const std::bad_alloc&) {
     throw Error(
-        fmt::format("A sequence of up to {} tokens takes {} bytes of memory, more than there is. Ask for a "
-                    "shorter one.",
-                    limits_.max_length, bytes_));
+        fmt::format("A sequence of up to {} tokens needs {} bytes of memory, more than is available. Request a shorter "
+                    "one.",
+                    limits.max_length, bytes));
   }
+  return {limits, bytes, std::move(states)};
 }
 
-void Sequence::advance(std::uint64_t tokens) {
-  if (tokens > limits_.max_length - length_) {
-    throw Error(fmt::format("A sequence of {} tokens cannot be advanced by {}: its max_length is {}.", length_, tokens,
-                            limits_.max_length));
-  }
-  length_ += tokens;
-  furthest_ = std::max(furthest_, length_);
-}
-
-bool Sequence::can_truncate(std::uint64_t length) const {
-  return length == 0 || (length <= length_ && furthest_ - length <= limits_.max_rollback);
-}
-
-void Sequence::truncate(std::uint64_t length) {
-  if (length > length_) {
-    throw Error(fmt::format("The sequence cannot be truncated to {} tokens: it has {}.", length, length_));
-  }
-  if (!can_truncate(length)) {
-    throw Error(
-        fmt::format("The sequence cannot be truncated to {} tokens: it had reached {}, and at most {} can be rolled "
-                    "back (max_rollback).",
-                    length, furthest_, limits_.max_rollback));
-  }
-  length_ = length;
-  if (length == 0) furthest_ = 0;
+LayerState& layer_state(Sequence& sequence, std::size_t layer) {
+  auto* const states = dynamic_cast<LayerStates*>(&sequence.state());
+  if (states == nullptr) throw Error("The sequence belongs to a model of another architecture.");
+  return states->layers.at(layer);
 }
 
 }  // namespace outrider

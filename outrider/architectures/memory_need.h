@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "outrider/architectures/deepseek_v4/model.h"
+#include "outrider/architectures/model.h"
 
 namespace outrider {
 

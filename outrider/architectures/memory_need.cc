@@ -1,4 +1,4 @@
-#include "outrider/architectures/deepseek_v4/memory_need.h"
+#include "outrider/architectures/memory_need.h"
 
 #include <fmt/format.h>
 
@@ -36,8 +36,8 @@ void require_memory(const Model& model, const SequenceLimits& limits, std::uint6
   const std::uint64_t available = available_memory();
   if (wanted.fits(available)) return;
   throw Error(fmt::format(
-      "{} of up to {} tokens {} {} of memory and a pass over {} tokens {}, but only {} are available. Ask for shorter "
-      "texts, or for fewer tokens a pass.",
+      "{} of up to {} tokens {} {} of memory and a pass over {} tokens {}, but only {} are available. Request shorter "
+      "sequences, or fewer tokens per pass.",
       sequences == 1 ? std::string("A sequence") : fmt::format("{} sequences", sequences), limits.max_length,
       sequences == 1 ? "takes" : "take", bytes_text(wanted.state), tokens_a_pass, bytes_text(wanted.scratch),
       bytes_text(available)));
