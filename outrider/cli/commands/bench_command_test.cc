@@ -62,7 +62,7 @@ TEST(BenchServe, ReadsDatasetsAndChatsWithoutATokenizer) {
                " && " + common + "--num-prompts 2 --backend openai-chat --random-input-len 5 --random-output-len 3");
   EXPECT_EQ(result.exit_status, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("Total generated tokens:                  16 "));
-  EXPECT_THAT(result.output, HasSubstr("tokens of the server"));
+  EXPECT_THAT(result.output, HasSubstr("tokenizer of the server"));
   EXPECT_THAT(result.output, HasSubstr("Total generated tokens:                  6 "));
 }
 

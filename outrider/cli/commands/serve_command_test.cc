@@ -115,7 +115,7 @@ TEST(Serve, ReadsCountsAsVllmDoes) {
   expect_starts(kModel + " --max-num-seqs 64 --max-num-batched-tokens 64 --max-model-len 1k", "raised to 128");
   for (const char* none : {"4.5K", "0", "many", "-2", "9999999T", "''", "1e3k", "4 k"}) {
     expect_refuses(kModel + " --max-model-len " + none,
-                   none[0] == '4' && none[1] == ' ' ? "not take" : "--max-model-len: ");
+                   none[0] == '4' && none[1] == ' ' ? "not accept" : "--max-model-len: ");
   }
   expect_refuses(kModel + " --max-num-seqs 5000", "1 to 4096");
 }
