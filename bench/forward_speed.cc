@@ -18,7 +18,7 @@
 #include "outrider/binding/open_plan.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/util/error.h"
-#include "outrider/util/parallel.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 namespace {

@@ -58,9 +58,7 @@ class Model {
   const Backend& backend() const { return *backend_; }
   NumericMode mode() const { return backend_->mode(); }
   // 0 also if the drafter is not an MTP one.
-  std::size_t mtp_blocks() const {
-    return manifest().drafter() == DrafterKind::kMtp ? manifest().drafter_blocks() : 0;
-  }
+  std::size_t mtp_blocks() const { return manifest().drafter() == DrafterKind::kMtp ? manifest().drafter_blocks() : 0; }
 
   // Bytes of weight matrices that all passes so far have read. Must not be called while one runs.
   std::uint64_t weight_bytes_read() const { return backend_->weight_bytes_read(); }

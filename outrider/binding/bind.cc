@@ -7,17 +7,15 @@
 
 #include "outrider/binding/plan.h"
 #include "outrider/binding/resolver.h"
-#include "outrider/util/parallel.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 namespace {
 
 using FaultKind = BindingFault::Kind;
 
-constexpr unsigned kThreads = 2;
-
 // Binds the parameters of some blocks of the model. Parameters, and the tensors that claim them, belong to one block,
-// so parts of the model are bound side by side; each part goes through all names for those of its own.
+// so parts of the model are bound side by side; each part goes through all tensors for those of its own.
 class Binder {
  public:
   // Binds the blocks [begin, end), by Manifest::block_position. Tensors that no block has are the first part's.
@@ -44,21 +42,8 @@ class Binder {
   }
 
   void claim_all() {
-    TensorNameReader reader(checkpoint_.patterns(), manifest_.config().num_hidden_layers,
-                            manifest_.drafter() == DrafterKind::kDspark);
-    // By pattern: whose the names are that have this first number, which is the block's.
-    struct Whose {
-      std::uint32_t first = NamePatterns::kNone;
-      bool mine = false;
-    };
-    std::vector<Whose> whose(checkpoint_.patterns().size());
-    const std::vector<NameKey>& keys = checkpoint_.keys();
-    for (TensorId t = 0; t < keys.size(); ++t) {
-      Whose& w = whose[keys[t].pattern];
-      if (w.first != keys[t].first) w = {keys[t].first, is_mine(reader.read(keys[t]))};
-      if (!w.mine) continue;
-      out_.names[t] = reader.read(keys[t]);
-      place(t);
+    for (TensorId t = 0; t < out_.names.size(); ++t) {
+      if (is_mine(out_.names[t])) place(t);
     }
   }
 
@@ -97,15 +82,13 @@ class Binder {
     if (at >= 0) {
       use(t, TensorUse::kUnusedDuplicate);
       const auto first = static_cast<TensorId>(at);
-      const std::vector<NameKey>& keys = checkpoint_.keys();
       const std::string& first_file = checkpoint_.files()[tensor(first).file].name;
       const std::string& second_file = checkpoint_.files()[tensor(t).file].name;
-      claim_faults_.push_back(
-          {FaultKind::kBoundTwice, p, t,
-           keys[first] == keys[t]
-               ? fmt::format("stored twice, in {} and in {}", first_file, second_file)
-               : fmt::format("stored twice, as {} and as {}", checkpoint_.name(first), checkpoint_.name(t)),
-           std::nullopt, false});
+      claim_faults_.push_back({FaultKind::kBoundTwice, p, t,
+                               tensor(first).name == tensor(t).name
+                                   ? fmt::format("stored twice, in {} and in {}", first_file, second_file)
+                                   : fmt::format("stored twice, as {} and as {}", tensor(first).name, tensor(t).name),
+                               std::nullopt, false});
       return;
     }
     at = static_cast<std::int32_t>(t);
@@ -149,7 +132,8 @@ void fall_back(BindingReport& report) {
   }
 }
 
-BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest) {
+BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest,
+                       ThreadPool& pool) {
   BindingReport out;
   out.checkpoint = std::move(checkpoint);
   out.manifest = std::move(manifest);
@@ -158,13 +142,14 @@ BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared
   unbound.tensors.fill(-1);
   out.bindings.assign(out.manifest->parameters().size(), unbound);
   out.uses.assign(out.checkpoint->tensors().size(), TensorUse::kUndecided);
-  out.names.resize(out.checkpoint->tensors().size());
+  out.names = parse_tensor_names(out.checkpoint->tensors(), out.manifest->config().num_hidden_layers,
+                                 out.manifest->drafter() == DrafterKind::kDspark, pool);
 
   const std::size_t blocks = out.manifest->blocks();
-  const std::size_t parts = std::min<std::size_t>(kThreads, blocks);
+  const std::size_t parts = std::min<std::size_t>(pool.threads(), blocks);
   std::vector<Binder> binders;
   for (std::size_t i = 0; i < parts; ++i) binders.emplace_back(out, blocks * i / parts, blocks * (i + 1) / parts);
-  parallel_ranges(parts, kThreads, 1, [&](std::size_t begin, std::size_t end) {
+  pool.ranges(parts, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) binders[i].run();
   });
 
@@ -193,26 +178,22 @@ BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared
 // The proof, apart from the binding it proves: counts for every parameter and every tensor what covers it.
 class Proof {
  public:
-  explicit Proof(BindingReport& report) : report_(report), faulty_(report.bindings.size()) {
+  explicit Proof(BindingReport& report)
+      : report_(report),
+        binding_has_faults_(!report.faults.empty()),
+        faulty_(report.bindings.size()),
+        claimed_(report.uses.size()) {
     for (const BindingFault& f : report.faults) faulty_[f.parameter] = true;
   }
 
   // Adds what it refutes to the report's faults.
   void run() {
-    std::array<Part, kThreads> parts;
-    const std::size_t parameters = report_.bindings.size();
-    parallel_ranges(parts.size(), kThreads, 1, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t i = begin; i < end; ++i) {
-        cover(parts[i], parameters * i / parts.size(), parameters * (i + 1) / parts.size());
-      }
-    });
-    for (Part& part : parts) std::move(part.faults.begin(), part.faults.end(), std::back_inserter(report_.faults));
+    for (ParameterId p = 0; p < report_.bindings.size(); ++p) cover(p);
     const bool faults_explain_it = !report_.faults.empty();
     const std::vector<TensorInfo>& tensors = report_.checkpoint->tensors();
     for (TensorId t = 0; t < report_.uses.size(); ++t) {
       if (report_.uses[t] != TensorUse::kUsed) continue;
-      std::uint64_t claimed = 0;
-      for (const Part& part : parts) claimed += part.claimed[t];
+      const std::uint64_t claimed = claimed_[t];
       if (claimed == tensors[t].bytes()) continue;
       // A parameter with a fault claims nothing, so its tensors go unclaimed.
       if (claimed == 0 && faults_explain_it) continue;
@@ -224,50 +205,44 @@ class Proof {
   }
 
  private:
-  struct Part {
-    std::vector<std::uint64_t> claimed;  // bytes, by tensor
-    std::vector<BindingFault> faults;
-  };
-
-  void cover(Part& part, std::size_t begin, std::size_t end) const {
+  void cover(ParameterId p) {
     const Manifest& manifest = *report_.manifest;
     const std::vector<TensorInfo>& tensors = report_.checkpoint->tensors();
-    part.claimed.resize(tensors.size());
-    for (auto p = static_cast<ParameterId>(begin); p < end; ++p) {
-      const Binding& b = report_.bindings[p];
-      if (manifest[p].block.kind == BlockKind::kDspark) continue;
-      if (!b.bound) {
-        // One fault for a stack of experts stands for all its slices, one for a shared tensor for all who share it.
-        const bool elsewhere = b.part != ExpertPart::kNone || manifest[p].falls_back_to;
-        if (!faulty_[p] && (!elsewhere || report_.faults.empty())) {
-          part.faults.push_back({BindingFault::Kind::kMissing, p, std::nullopt, "was not bound", std::nullopt, false});
-        }
-        continue;
+    const Binding& b = report_.bindings[p];
+    if (manifest[p].block.kind == BlockKind::kDspark) return;
+    if (!b.bound) {
+      // One fault for a stack of experts stands for all its slices, one for a shared tensor for all who share it.
+      const bool elsewhere = b.part != ExpertPart::kNone || manifest[p].falls_back_to;
+      if (!faulty_[p] && (!elsewhere || !binding_has_faults_)) {
+        report_.faults.push_back({BindingFault::Kind::kMissing, p, std::nullopt, "was not bound", std::nullopt, false});
       }
-      if (b.shared) continue;
-      for (std::size_t c = 0; c < kComponentCount; ++c) {
-        if (b.tensors[c] < 0) continue;
-        const auto t = static_cast<TensorId>(b.tensors[c]);
-        part.claimed[t] +=
-            b.part == ExpertPart::kNone ? tensors[t].bytes() : report_.slice(p, static_cast<Component>(c)).bytes;
-      }
-      const Component codes = b.codes();
-      const TensorId t = *b.tensor(codes);
-      const unsigned code_bits = storage_form(b.form).code_bits;
-      const std::uint64_t bits = code_bits != 0 ? code_bits : dtype_bits(tensors[t].dtype);
-      const std::uint64_t covered = report_.slice(p, codes).bytes * 8 / bits;
-      const std::uint64_t elements = manifest[p].shape.elements();
-      // A row of an odd number of nibbles ends in padding.
-      if (covered < elements || (covered != elements && bits != 4)) {
-        part.faults.push_back({BindingFault::Kind::kWrongShape, p, t,
-                               fmt::format("{} covers {} of {} elements", report_.stored_name(t), covered, elements),
-                               std::nullopt, false});
-      }
+      return;
+    }
+    if (b.shared) return;
+    for (std::size_t c = 0; c < kComponentCount; ++c) {
+      if (b.tensors[c] < 0) continue;
+      const auto t = static_cast<TensorId>(b.tensors[c]);
+      claimed_[t] +=
+          b.part == ExpertPart::kNone ? tensors[t].bytes() : report_.slice(p, static_cast<Component>(c)).bytes;
+    }
+    const Component codes = b.codes();
+    const TensorId t = *b.tensor(codes);
+    const unsigned code_bits = storage_form(b.form).code_bits;
+    const std::uint64_t bits = code_bits != 0 ? code_bits : dtype_bits(tensors[t].dtype);
+    const std::uint64_t covered = report_.slice(p, codes).bytes * 8 / bits;
+    const std::uint64_t elements = manifest[p].shape.elements();
+    // A row of an odd number of nibbles ends in padding.
+    if (covered < elements || (covered != elements && bits != 4)) {
+      report_.faults.push_back({BindingFault::Kind::kWrongShape, p, t,
+                                fmt::format("{} covers {} of {} elements", report_.stored_name(t), covered, elements),
+                                std::nullopt, false});
     }
   }
 
   BindingReport& report_;
-  std::vector<bool> faulty_;  // by parameter
+  bool binding_has_faults_;
+  std::vector<bool> faulty_;            // by parameter
+  std::vector<std::uint64_t> claimed_;  // bytes, by tensor
 };
 
 // A DSpark drafter is known and checked, but its tensors serve nothing that Outrider runs.
@@ -281,8 +256,9 @@ void release_dspark(BindingReport& report) {
 
 }  // namespace
 
-BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest) {
-  BindingReport report = bind_all(std::move(checkpoint), std::move(manifest));
+BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest,
+                ThreadPool& pool) {
+  BindingReport report = bind_all(std::move(checkpoint), std::move(manifest), pool);
   if (report.names_only) return report;
   release_dspark(report);
   Proof(report).run();

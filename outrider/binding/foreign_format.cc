@@ -117,13 +117,9 @@ class Recogniser {
   }
 
   void look_at_names() {
-    const std::vector<NameKey>& keys = checkpoint_.keys();
-    constexpr std::size_t kUnseen = kNoForm - 1;
-    std::vector<std::size_t> of_pattern(checkpoint_.patterns().size(), kUnseen);
     seen_.resize(known_forms().size());
-    for (TensorId t = 0; t < keys.size(); ++t) {
-      std::size_t& form = of_pattern[keys[t].pattern];
-      if (form == kUnseen) form = form_of_name(checkpoint_.name(t));
+    for (TensorId t = 0; t < checkpoint_.tensors().size(); ++t) {
+      const std::size_t form = form_of_name(tensor(t).name);
       if (form != kNoForm && counts(t)) seen_[form].push_back(t);
     }
   }
@@ -142,17 +138,11 @@ class Recogniser {
     if (checkpoint_.names_only()) return Encoding::kRead;
     using Counts = std::array<std::vector<TensorId>, kEncodingNames.size()>;
     std::map<std::string, Counts> by_leaf;  // "wq_a"
-    std::vector<Counts*> of_pattern(checkpoint_.patterns().size());
     for (TensorId t = 0; t < checkpoint_.tensors().size(); ++t) {
       const auto encoding = counts(t) ? encoding_of(t) : std::nullopt;
       if (!encoding) continue;
-      Counts*& counts = of_pattern[checkpoint_.keys()[t].pattern];
-      if (counts == nullptr) {
-        const std::string name = checkpoint_.name(t);
-        const std::string module = name.substr(0, name.rfind('.'));
-        counts = &by_leaf[module.substr(module.rfind('.') + 1)];
-      }
-      (*counts)[static_cast<std::size_t>(*encoding)].push_back(t);
+      const std::string_view module = tensor(t).name.substr(0, tensor(t).name.rfind('.'));
+      by_leaf[std::string(module.substr(module.rfind('.') + 1))][static_cast<std::size_t>(*encoding)].push_back(t);
     }
     Counts found;
     for (auto& [leaf, counts] : by_leaf) {

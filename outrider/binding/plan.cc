@@ -99,27 +99,18 @@ DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_
   DrafterScan scan;
   bool mtp = false;
   bool dspark = false;
-  // A pattern and its first number tell whether a name lies in a drafting block, and what it says of that.
-  struct Known {
-    std::uint32_t first = NamePatterns::kNone;
-    bool in_drafter = false;
-  };
-  std::vector<Known> known(checkpoint.patterns().size());
-  const auto add = [&](const NameKey& key) {
-    Known& k = known[key.pattern];
-    if (k.first == key.first) return k.in_drafter;
-    const std::string name = checkpoint.patterns().name(key);
+  // Whether a name lies in a drafting block, and what it says of that.
+  const auto add = [&](std::string_view name) {
     const std::optional<BlockOfName> block = drafter_block(name, num_hidden_layers);
-    k = {key.first, block.has_value()};
     if (!block) return false;
     scan.blocks = std::max(scan.blocks, static_cast<std::uint32_t>(block->index + 1));
     mtp = mtp || begins_with_any(block->leaf, {"enorm.", "hnorm.", "e_proj.", "h_proj."});
     dspark = dspark || begins_with_any(block->leaf, {"main_proj.", "main_norm.", "markov_head.", "confidence_head."});
     return true;
   };
-  for (const NameKey& key : checkpoint.keys()) scan.tensors += add(key);
+  for (const TensorInfo& tensor : checkpoint.tensors()) scan.tensors += add(tensor.name);
   // What a missing file holds tells the kind, too.
-  for (const AbsentTensor& absent : checkpoint.absent()) add(absent.key);
+  for (const AbsentTensor& absent : checkpoint.absent()) add(absent.tensor);
   scan.both = mtp && dspark;
   if (dspark) {
     scan.kind = DrafterKind::kDspark;
@@ -194,19 +185,21 @@ struct Evidence {
   std::uint64_t mtp_blocks = 0;        // one more than the highest index
 };
 
-Evidence read_evidence(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers) {
+Evidence read_evidence(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers, ThreadPool& pool) {
   Evidence out{std::vector<BlockEvidence>(num_hidden_layers), std::vector<BlockEvidence>(kMaxDraftingBlocks), 0};
-  TensorNameReader reader(checkpoint.patterns(), num_hidden_layers, false);
-  const auto add = [&](const NameKey& key, const TensorInfo* tensor) {
-    const TensorName name = reader.read(key);
+  const auto add = [&](const TensorName& name, const TensorInfo* tensor) {
     if (name.kind != TensorName::Kind::kParameter || name.block.kind == BlockKind::kTop) return;
     const bool mtp = name.block.kind == BlockKind::kMtp;
     if (mtp) out.mtp_blocks = std::max<std::uint64_t>(out.mtp_blocks, name.block.index + 1);
     std::vector<BlockEvidence>& blocks = mtp ? out.drafter : out.layers;
     if (name.block.index < blocks.size()) blocks[name.block.index].add(name, tensor);
   };
-  for (const AbsentTensor& absent : checkpoint.absent()) add(absent.key, nullptr);
-  for (std::size_t t = 0; t < checkpoint.tensors().size(); ++t) add(checkpoint.keys()[t], &checkpoint.tensors()[t]);
+  for (const AbsentTensor& absent : checkpoint.absent()) {
+    add(parse_tensor_name(absent.tensor, num_hidden_layers, false), nullptr);
+  }
+  const std::vector<TensorInfo>& tensors = checkpoint.tensors();
+  const std::vector<TensorName> names = parse_tensor_names(tensors, num_hidden_layers, false, pool);
+  for (std::size_t t = 0; t < tensors.size(); ++t) add(names[t], &tensors[t]);
   return out;
 }
 
@@ -243,11 +236,11 @@ std::vector<std::uint64_t> agreed_experts(const std::vector<BlockEvidence>& bloc
 
 }  // namespace
 
-ModelReading read_model(const Checkpoint& checkpoint) {
+ModelReading read_model(const Checkpoint& checkpoint, ThreadPool& pool) {
   ModelReading out;
   out.config = read_config(checkpoint.config_json(), [&](std::uint64_t num_hidden_layers) {
     if (num_hidden_layers == 0 || num_hidden_layers > kMaxBlocks) return ConfigHints();
-    const Evidence evidence = read_evidence(checkpoint, num_hidden_layers);
+    const Evidence evidence = read_evidence(checkpoint, num_hidden_layers, pool);
     out.experts = {agreed_experts(evidence.layers), agreed_experts(evidence.drafter)};
     return hints_of(evidence, checkpoint.names_only());
   });

@@ -12,6 +12,7 @@
 #include "outrider/checkpoint/checkpoint.h"
 #include "outrider/manifest/manifest.h"
 #include "outrider/storage_forms/storage_form.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
@@ -123,14 +124,15 @@ class CompletePlan {
   TensorSlice slice(ParameterId id, Component component) const { return report_.slice(id, component); }
 
  private:
-  friend BindResult bind(std::shared_ptr<const Checkpoint>, std::shared_ptr<const Manifest>);
+  friend BindResult bind(std::shared_ptr<const Checkpoint>, std::shared_ptr<const Manifest>, ThreadPool&);
   explicit CompletePlan(BindingReport report) : report_(std::move(report)) {}
 
   BindingReport report_;
 };
 
 // Binds every parameter of the manifest. The result is a plan, or the report that lists everything wrong.
-BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest);
+BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest,
+                ThreadPool& pool = calling_thread());
 
 // What stands under mtp.* (or V3-style layers), by the names of tensors.
 struct DrafterScan {
@@ -156,6 +158,6 @@ struct ModelReading {
   ConfigReading config;
   ExpertCounts experts;
 };
-ModelReading read_model(const Checkpoint& checkpoint);
+ModelReading read_model(const Checkpoint& checkpoint, ThreadPool& pool = calling_thread());
 
 }  // namespace outrider

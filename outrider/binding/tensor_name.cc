@@ -291,23 +291,10 @@ bool is_kv_cache_scale(std::string_view rest) {
   return false;
 }
 
-}  // namespace
-
-std::string_view without_prefixes(std::string_view name) {
-  while (eat_wrapper(name) || eat(name, "model.")) {
-  }
-  return name;
-}
-
-TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_layers, bool dspark) {
+// A name without inner wrappers.
+TensorName parse_unwrapped(std::string_view name, std::uint64_t num_hidden_layers, bool dspark) {
   TensorName out;
   std::string_view rest = name;
-  const std::string unwrapped = without_inner_wrappers(name);
-  if (!unwrapped.empty()) {
-    out = parse_tensor_name(unwrapped, num_hidden_layers, dspark);
-    out.dialect.variant = true;
-    return out;
-  }
   while (eat_wrapper(rest)) out.dialect.variant = true;
   out.dialect.model_prefix = eat(rest, "model.");
   while (eat_wrapper(rest)) out.dialect.variant = true;
@@ -347,6 +334,34 @@ TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_lay
   if (is_rotary_cache(rest)) out.kind = TensorName::Kind::kRotaryCache;
   if (out.block.kind != BlockKind::kTop && is_kv_cache_scale(rest)) out.kind = TensorName::Kind::kKvCacheScale;
   return out;
+}
+
+}  // namespace
+
+std::string_view without_prefixes(std::string_view name) {
+  while (eat_wrapper(name) || eat(name, "model.")) {
+  }
+  return name;
+}
+
+TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_layers, bool dspark) {
+  const TensorName out = parse_unwrapped(name, num_hidden_layers, dspark);
+  const std::string unwrapped = out.kind == TensorName::Kind::kUnknown ? without_inner_wrappers(name) : "";
+  if (unwrapped.empty()) return out;
+  TensorName inner = parse_unwrapped(unwrapped, num_hidden_layers, dspark);
+  inner.dialect.variant = true;
+  return inner;
+}
+
+std::vector<TensorName> parse_tensor_names(std::span<const TensorInfo> tensors, std::uint64_t num_hidden_layers,
+                                           bool dspark, ThreadPool& pool) {
+  std::vector<TensorName> names(tensors.size());
+  pool.ranges(names.size(), 1024, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t) {
+      names[t] = parse_tensor_name(tensors[t].name, num_hidden_layers, dspark);
+    }
+  });
+  return names;
 }
 
 std::string tensor_name(const Parameter& parameter, Component component, bool hugging_face, bool model_prefix) {

@@ -1,13 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "outrider/checkpoint/name_pattern.h"
+#include "outrider/checkpoint/tensor_info.h"
 #include "outrider/manifest/manifest.h"
 #include "outrider/storage_forms/component.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
@@ -54,44 +56,9 @@ struct TensorName {
 // MTP blocks from layers; `dspark` whether mtp.N is a stage of a DSpark drafter.
 TensorName parse_tensor_name(std::string_view name, std::uint64_t num_hidden_layers, bool dspark);
 
-// As parse_tensor_name, for the names of one checkpoint. Names of a pattern that agree in their first number, which is
-// the block's, differ in the expert's number at most, so all but the first of them are copied.
-class TensorNameReader {
- public:
-  TensorNameReader(const NamePatterns& patterns, std::uint64_t num_hidden_layers, bool dspark)
-      : patterns_(patterns), num_hidden_layers_(num_hidden_layers), dspark_(dspark), known_(patterns.size()) {}
-
-  TensorName read(const NameKey& key) {
-    Known& known = known_[key.pattern];
-    if (known.first != key.first) {
-      const Block& block = known.name.block;
-      // What a name below "layers.N." means does not depend on which of the model's layers N is.
-      if (block.kind == BlockKind::kLayer && block.index == known.first && known.first < num_hidden_layers_ &&
-          key.first < num_hidden_layers_) {
-        known.name.block.index = key.first;
-        known.first = key.first;
-      } else {
-        known = {key.first, patterns_.numbers(key.pattern) == 2,
-                 parse_tensor_name(patterns_.name(key), num_hidden_layers_, dspark_)};
-      }
-    }
-    TensorName out = known.name;
-    // Nothing but an expert's number can be the second of a name that says which expert it is of.
-    if (known.two_numbers && out.expert >= 0) out.expert = static_cast<std::int32_t>(key.second);
-    return out;
-  }
-
- private:
-  struct Known {
-    std::uint32_t first = NamePatterns::kNone;
-    bool two_numbers = false;
-    TensorName name;
-  };
-  const NamePatterns& patterns_;
-  std::uint64_t num_hidden_layers_;
-  bool dspark_;
-  std::vector<Known> known_;  // by pattern
-};
+// The names of all tensors, translated side by side.
+std::vector<TensorName> parse_tensor_names(std::span<const TensorInfo> tensors, std::uint64_t num_hidden_layers,
+                                           bool dspark, ThreadPool& pool);
 
 // A name without what wrappers of the model put before it: "model.", "module.", "_orig_mod.", …
 std::string_view without_prefixes(std::string_view name);

@@ -86,45 +86,6 @@ TEST(TensorName, SpellingsOfTheField) {
   }
 }
 
-TEST(TensorName, AReaderOfManySaysTheSame) {
-  std::vector<std::string> names;
-  for (const char* block :
-       {"layers.0", "layers.5", "layers.6", "layers.69", "layers.70", "layers.007", "layers.12345678", "mtp.0", "mtp.3",
-        "model.layers.2", "model.mtp.1", "model", "vision.0", "x.4"}) {
-    for (const char* container : {"ffn.experts", "mlp.experts", "ffn.shared_experts", "attn", "engram", "y"}) {
-      for (const char* expert : {"", "0.", "17.", "017.", "999999.", "1000000.", "1000001.", "12345678.", "3.4."}) {
-        for (const char* leaf : {"w1.weight", "down_proj.weight_scale_inv", "w2.5", "w3", "wq_a.weight", "attn_sink",
-                                 "gate_up_proj", "freqs_cis", "w2.weight.weight"}) {
-          names.push_back(std::string(block) + "." + container + "." + expert + leaf);
-        }
-      }
-    }
-  }
-  for (const bool dspark : {false, true}) {
-    // In order, and in one where neighbours have little in common.
-    for (const std::size_t step : {1U, 1'009U}) {
-      NamePatterns patterns;
-      for (const std::string& name : names) patterns.key(name);
-      TensorNameReader reader(patterns, 6, dspark);
-      for (std::size_t i = 0; i < names.size(); ++i) {
-        const std::string& name = names[i * step % names.size()];
-        const TensorName read = reader.read(*patterns.find(name));
-        const TensorName parsed = parse_tensor_name(name, 6, dspark);
-        EXPECT_EQ(read.kind, parsed.kind) << name;
-        EXPECT_EQ(read.block, parsed.block) << name;
-        EXPECT_EQ(read.slot, parsed.slot) << name;
-        EXPECT_EQ(read.expert, parsed.expert) << name;
-        EXPECT_EQ(read.part, parsed.part) << name;
-        EXPECT_EQ(read.component, parsed.component) << name;
-        EXPECT_EQ(read.dialect.official, parsed.dialect.official) << name;
-        EXPECT_EQ(read.dialect.hugging_face, parsed.dialect.hugging_face) << name;
-        EXPECT_EQ(read.dialect.model_prefix, parsed.dialect.model_prefix) << name;
-        EXPECT_EQ(read.dialect.v3_mtp, parsed.dialect.v3_mtp) << name;
-      }
-    }
-  }
-}
-
 TEST(TensorName, OtherSpellingsOfTheIndexer) {
   for (const char* name : {"model.layers.2.self_attn.compressor.indexer.weights_proj.weight",
                            "model.layers.2.self_attn.compressor.indexer.scorer.weights_proj.weight",

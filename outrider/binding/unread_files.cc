@@ -61,9 +61,9 @@ std::string ranges(const std::set<std::uint32_t>& numbers) {
 // The parts of the model that tensors are of, for a person.
 class Contents {
  public:
-  void add(const TensorName& name, const std::string& stored) {
-    if (name.kind != TensorName::Kind::kParameter) return others_.push_back(stored);
-    if (name.block.kind == BlockKind::kTop) return top_.push_back(stored);
+  void add(const TensorName& name, std::string_view stored) {
+    if (name.kind != TensorName::Kind::kParameter) return void(others_.emplace_back(stored));
+    if (name.block.kind == BlockKind::kTop) return void(top_.emplace_back(stored));
     Held& held = blocks_[{name.block.kind == BlockKind::kLayer ? "layer" : "mtp", name.block.index}];
     if (name.expert >= 0) {
       held.experts.insert(static_cast<std::uint32_t>(name.expert));
@@ -111,12 +111,11 @@ class Contents {
 // Of the tensors that are absent and listed in `file`, or in any file.
 std::string contents_of(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers,
                         std::optional<std::uint32_t> file, std::uint64_t& count) {
-  TensorNameReader reader(checkpoint.patterns(), num_hidden_layers, false);
   Contents contents;
   for (const AbsentTensor& absent : checkpoint.absent()) {
     if (file && absent.file != *file) continue;
     ++count;
-    contents.add(reader.read(absent.key), checkpoint.patterns().name(absent.key));
+    contents.add(parse_tensor_name(absent.tensor, num_hidden_layers, false), absent.tensor);
   }
   return contents.text();
 }
@@ -151,10 +150,10 @@ UnreadFiles::UnreadFiles(const BindingReport& binding)
     : binding_(binding), held_(binding.bindings.size()), lacking_(binding.checkpoint->files().size()) {
   const Checkpoint& checkpoint = *binding.checkpoint;
   const Manifest& manifest = *binding.manifest;
-  TensorNameReader reader(checkpoint.patterns(), manifest.config().num_hidden_layers,
-                          manifest.drafter() == DrafterKind::kDspark);
+  const bool dspark = manifest.drafter() == DrafterKind::kDspark;
   for (const AbsentTensor& absent : checkpoint.absent()) {
-    for_each_parameter(manifest, reader.read(absent.key), [&](ParameterId p) { held_[p] = true; });
+    const TensorName name = parse_tensor_name(absent.tensor, manifest.config().num_hidden_layers, dspark);
+    for_each_parameter(manifest, name, [&](ParameterId p) { held_[p] = true; });
   }
   // Without an index, a file may hold whatever lacks.
   const bool anything = !checkpoint.has_index() && std::ranges::any_of(checkpoint.files(), [](const ShardFile& file) {

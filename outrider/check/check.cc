@@ -7,7 +7,6 @@
 
 #include "outrider/check/context.h"
 #include "outrider/util/error.h"
-#include "outrider/util/parallel.h"
 
 namespace outrider {
 
@@ -61,7 +60,7 @@ int CheckReport::exit_status(bool strict) const {
 }
 
 CheckReport check_path(const std::filesystem::path& path, const CheckOptions& options) {
-  return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::open(path, options.threads)), options);
+  return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::open(path, *options.pool)), options);
 }
 
 CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const CheckOptions& options) {
@@ -69,14 +68,14 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
   report.checkpoint = std::move(checkpoint);
   CheckContext context(report, options);
   report.checkpoint->required_config_json();
-  ModelReading read = read_model(*report.checkpoint);
+  ModelReading read = read_model(*report.checkpoint, *options.pool);
   report.config = std::move(read.config);
   context.experts = std::move(read.experts);
   const ConfigReading& reading = *report.config;
   context.drafter = scan_drafter(*report.checkpoint, reading.config.num_hidden_layers);
   if (!reading.unsupported() && reading.shapes_known) {
     const auto manifest = manifest_for(reading.config, context.drafter, context.experts);
-    BindResult result = bind(report.checkpoint, manifest);
+    BindResult result = bind(report.checkpoint, manifest, *options.pool);
     if (auto* plan = std::get_if<CompletePlan>(&result)) {
       report.plan = std::make_shared<const CompletePlan>(std::move(*plan));
       report.binding = std::shared_ptr<const BindingReport>(report.plan, &report.plan->report());
@@ -88,30 +87,18 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
     report.foreign = recognise_foreign_format(*report.checkpoint, reading, report.binding.get());
     if (report.foreign) report.plan.reset();
   }
-  StorageClasses classes;
-  Helpers helpers;
-  if (report.binding != nullptr) {
-    const auto classify = [&classes, &binding = *report.binding] { classes = classify_storage(binding); };
-    if (options.threads > 1) {
-      helpers.start(classify);
-    } else {
-      classify();
-    }
-  }
   if (report.binding != nullptr) context.unread.emplace(*report.binding);
   check_files(context);
   check_config(context);
   check_tokenizer(context);
   if (!reading.unsupported()) check_drafter(context);
   if (report.foreign) {
-    helpers.join();
     check_foreign_format(context);
   } else if (report.binding != nullptr) {
     check_binding(context);
     check_spelling(context);
     check_quantization_config(context);
-    helpers.join();
-    check_storage(context, std::move(classes));
+    check_storage(context);
     if (options.data || options.drafter_data) check_values(context);
     if (options.reference) check_reference(context);
   }

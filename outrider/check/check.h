@@ -11,6 +11,7 @@
 #include "outrider/binding/foreign_format.h"
 #include "outrider/binding/plan.h"
 #include "outrider/check/finding.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
@@ -21,7 +22,7 @@ struct CheckOptions {
   bool data = false;                               // read values
   bool drafter_data = false;                       // read values of the drafter's tensors only
   std::optional<std::filesystem::path> reference;  // a source checkpoint to compare with
-  unsigned threads = 2;
+  ThreadPool* pool = &calling_thread();
   ScanProgress progress;
 };
 

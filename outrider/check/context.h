@@ -8,7 +8,6 @@
 
 #include "outrider/binding/unread_files.h"
 #include "outrider/check/check.h"
-#include "outrider/check/storage_classes.h"
 
 namespace outrider {
 
@@ -54,7 +53,7 @@ void check_tokenizer(CheckContext& context);
 void check_binding(CheckContext& context);
 void check_drafter(CheckContext& context);
 void check_spelling(CheckContext& context);
-void check_storage(CheckContext& context, StorageClasses classes);
+void check_storage(CheckContext& context);
 void check_quantization_config(CheckContext& context);
 void check_values(CheckContext& context);
 void check_reference(CheckContext& context);

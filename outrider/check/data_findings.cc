@@ -10,7 +10,6 @@
 #include <optional>
 #include <set>
 #include <string_view>
-#include <thread>
 #include <tuple>
 
 #include "outrider/check/context.h"
@@ -67,9 +66,8 @@ class Scan {
     stats_.resize(items_.size());
     out_of_range_.resize(items_.size());
     prefixes_.resize(items_.size());
-    std::vector<std::jthread> threads;
-    for (unsigned i = 0; i < std::max(1U, context_.options.threads); ++i) threads.emplace_back([this] { work(); });
-    threads.clear();
+    ThreadPool& pool = *context_.options.pool;
+    pool.ranges(pool.threads(), 1, [this](std::size_t, std::size_t) { work(); });
     report();
     find_identical_experts();
     compare_own_heads();

@@ -40,7 +40,7 @@ std::vector<std::string> cut_off(const Checkpoint& checkpoint, std::uint32_t fil
 std::vector<std::string> listed_in(const Checkpoint& checkpoint, std::uint32_t file) {
   std::vector<std::string> names;
   for (const AbsentTensor& absent : checkpoint.absent()) {
-    if (absent.file == file) names.push_back(checkpoint.patterns().name(absent.key));
+    if (absent.file == file) names.emplace_back(absent.tensor);
   }
   return names;
 }
@@ -185,7 +185,7 @@ void check_files(CheckContext& context) {
   } else if (missing != 0) {
     std::vector<std::string> names;
     for (const AbsentTensor& absent : checkpoint.absent()) {
-      if (!checkpoint.files()[absent.file].present) names.push_back(checkpoint.patterns().name(absent.key));
+      if (!checkpoint.files()[absent.file].present) names.emplace_back(absent.tensor);
     }
     const bool all_elsewhere = context.report.plan != nullptr || (names.empty() && checkpoint.has_index());
     context.add(Code::kShardMissing, missing_files_text(checkpoint, layers), names,

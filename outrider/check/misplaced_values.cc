@@ -5,8 +5,6 @@
 #include <limits>
 #include <span>
 
-#include "outrider/util/parallel.h"
-
 namespace outrider {
 namespace {
 
@@ -123,7 +121,7 @@ MisplacedFinder::Sketch MisplacedFinder::sketch(const ParameterValues& values, s
 MisplacedFinder::Sketches MisplacedFinder::sketch_all(const BindingReport& binding, const TensorData& data,
                                                       const std::vector<ParameterId>& ids) const {
   std::vector<Sketch> made(ids.size());
-  parallel_ranges(ids.size(), threads_, 1, [&](std::size_t begin, std::size_t end) {
+  pool_.ranges(ids.size(), 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       const auto values = ParameterValues::of(binding, data, ids[i]);
       if (!values) continue;
@@ -239,7 +237,7 @@ std::vector<std::optional<Misplaced>> MisplacedFinder::find(const std::vector<Pa
   const Sketches reference = sketch_all(reference_, reference_data_, reference_ids);
 
   std::vector<std::optional<Misplaced>> out(pairs.size());
-  parallel_ranges(pairs.size(), threads_, 1, [&](std::size_t begin, std::size_t end) {
+  pool_.ranges(pairs.size(), 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) out[i] = place(pairs[i], own, reference);
   });
   // Shifted rows, if nothing else explains the difference.

@@ -9,6 +9,7 @@
 #include "outrider/binding/plan.h"
 #include "outrider/check/tensor_data.h"
 #include "outrider/check/value_difference.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
@@ -36,8 +37,8 @@ class MisplacedFinder {
  public:
   // The arguments must outlive it. `same_experts`: expert numbers mean the same on both sides.
   MisplacedFinder(const BindingReport& own, const TensorData& own_data, const BindingReport& reference,
-                  const TensorData& reference_data, unsigned threads)
-      : own_(own), own_data_(own_data), reference_(reference), reference_data_(reference_data), threads_(threads) {}
+                  const TensorData& reference_data, ThreadPool& pool)
+      : own_(own), own_data_(own_data), reference_(reference), reference_data_(reference_data), pool_(pool) {}
 
   // Explains the parameters of one block of the model, each paired with its counterpart in the reference. The result is
   // indexed like `pairs`; nothing for values that are not the reference's.
@@ -66,7 +67,7 @@ class MisplacedFinder {
   const TensorData& own_data_;
   const BindingReport& reference_;
   const TensorData& reference_data_;
-  unsigned threads_;
+  ThreadPool& pool_;
 };
 
 }  // namespace outrider

@@ -85,7 +85,7 @@ bool is_trained_apart(const BindingReport& binding, ParameterId p) {
 void check_reference(CheckContext& context) {
   if (context.report.binding == nullptr) return;
   const auto reference =
-      std::make_shared<const Checkpoint>(Checkpoint::open(*context.options.reference, context.options.threads));
+      std::make_shared<const Checkpoint>(Checkpoint::open(*context.options.reference, *context.options.pool));
   const auto opened = check_checkpoint(reference);
   if (!opened.config || opened.binding == nullptr) {
     throw Error(

@@ -9,7 +9,6 @@
 #include <map>
 #include <mutex>
 #include <set>
-#include <thread>
 
 #include "outrider/check/misplaced_values.h"
 #include "outrider/check/parameter_values.h"
@@ -80,17 +79,15 @@ class Comparison {
 
  private:
   void run_threads(const std::function<void(Job&)>& work) {
-    std::vector<std::jthread> threads;
-    for (unsigned i = 0; i < std::max(1U, context_.options.threads); ++i) {
-      threads.emplace_back([&] {
-        for (std::size_t at = next_++; at < jobs_.size(); at = next_++) {
-          work(jobs_[at]);
-          const std::lock_guard lock(progress_);
-          done_ += jobs_[at].bytes;
-          if (context_.options.progress) context_.options.progress(done_, total_);
-        }
-      });
-    }
+    ThreadPool& pool = *context_.options.pool;
+    pool.ranges(pool.threads(), 1, [&](std::size_t, std::size_t) {
+      for (std::size_t at = next_++; at < jobs_.size(); at = next_++) {
+        work(jobs_[at]);
+        const std::lock_guard lock(progress_);
+        done_ += jobs_[at].bytes;
+        if (context_.options.progress) context_.options.progress(done_, total_);
+      }
+    });
   }
 
   // The same form, quantised with the same kind of scales: then equal values are equal bytes.
@@ -181,7 +178,7 @@ class Comparison {
 
   // Values that differ by more than training or rounding explains may be misplaced.
   void find_misplaced() {
-    const MisplacedFinder finder(ours_, our_data_, theirs_, their_data_, context_.options.threads);
+    const MisplacedFinder finder(ours_, our_data_, theirs_, their_data_, *context_.options.pool);
     std::map<std::size_t, std::vector<std::size_t>> by_block;  // jobs
     for (std::size_t j = 0; j < jobs_.size(); ++j) {
       const Job& job = jobs_[j];

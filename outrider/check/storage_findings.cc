@@ -7,7 +7,6 @@
 
 #include "outrider/check/context.h"
 #include "outrider/check/spelling.h"
-#include "outrider/check/storage_classes.h"
 
 namespace outrider {
 
@@ -31,6 +30,14 @@ bool is_drafter(Block block) {
 }
 
 namespace {
+
+// Parameters of one module group that are stored in exactly the same way.
+struct StorageClass {
+  std::uint64_t signature = 0;
+  std::vector<ParameterId> members;
+};
+// By drafter or not, and module group.
+using StorageClasses = std::array<std::array<std::vector<StorageClass>, kModuleGroupCount>, 2>;
 
 // A scalar may be stored as [] or [1]; siblings should agree.
 bool is_single_number(std::size_t component) {
@@ -266,14 +273,6 @@ void summarise_groups(CheckContext& context, const StorageClasses& classes) {
   }
 }
 
-}  // namespace
-
-void check_spelling(CheckContext& context) {
-  if (!context.binding().names_only) check_dtypes(context);
-  check_renamed(context);
-  check_naming(context);
-}
-
 StorageClasses classify_storage(const BindingReport& binding) {
   StorageClasses classes;
   for (ParameterId p = 0; p < binding.bindings.size(); ++p) {
@@ -286,7 +285,16 @@ StorageClasses classify_storage(const BindingReport& binding) {
   return classes;
 }
 
-void check_storage(CheckContext& context, StorageClasses classes) {
+}  // namespace
+
+void check_spelling(CheckContext& context) {
+  if (!context.binding().names_only) check_dtypes(context);
+  check_renamed(context);
+  check_naming(context);
+}
+
+void check_storage(CheckContext& context) {
+  StorageClasses classes = classify_storage(context.binding());
   summarise_groups(context, classes);
   if (!context.binding().names_only) check_siblings(context, std::move(classes));
   const ConfigReading& reading = context.reading();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,10 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "outrider/checkpoint/key_positions.h"
-#include "outrider/checkpoint/name_pattern.h"
 #include "outrider/checkpoint/safetensors_header.h"
 #include "outrider/checkpoint/tensor_info.h"
+#include "outrider/util/name_table.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
@@ -50,7 +51,7 @@ struct IndexDisagreement {
 
 // A tensor that the index lists in a file which is not there or cannot be read, and that is in no other either.
 struct AbsentTensor {
-  NameKey key;
+  std::string_view tensor;
   std::uint32_t file = 0;  // position in Checkpoint::files()
 };
 
@@ -69,9 +70,9 @@ class Checkpoint {
   // one. In a directory the shards are what model.safetensors.index.json names; files of the directory beside them are
   // read too and marked in_index = false. Files that the index names and that are not there are looked for among those
   // others, by the tensors; where none of them is there, the others are the model. Without an index: every
-  // *.safetensors file. Headers are read by up to `threads` threads.
+  // *.safetensors file. Headers are read side by side by the threads of `pool`.
   // Throws Error when there is nothing to look at: as checkpoint_path() does, and where an index cannot be parsed.
-  static Checkpoint open(const std::filesystem::path& path, unsigned threads = 2);
+  static Checkpoint open(const std::filesystem::path& path, ThreadPool& pool = calling_thread());
 
   // A checkpoint that exists only as a list (tests, listings from a hub). Offsets are assigned in order of the list;
   // each distinct file name becomes a ShardFile; the index agrees. `names_only`: dtypes and shapes are unknown.
@@ -91,11 +92,8 @@ class Checkpoint {
   // Tensors of the readable headers, file after file, each in order of its offsets (of the index, where
   // names_only()); a duplicate name stands there as often as it occurs.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
-  // The key of each tensor's name, in the same order, and the patterns they are of.
-  const std::vector<NameKey>& keys() const { return keys_; }
-  const NamePatterns& patterns() const { return patterns_; }
   // `tensor`: a position in tensors().
-  std::string name(std::size_t tensor) const { return patterns_.name(keys_[tensor]); }
+  std::string name(std::size_t tensor) const { return std::string(tensors_[tensor].name); }
   // nullptr where absent; the first where there are several.
   const TensorInfo* find(std::string_view name) const;
 
@@ -120,26 +118,25 @@ class Checkpoint {
   std::optional<std::string> side_file(std::string_view name, std::uint64_t max_bytes) const;
 
  private:
-  static Checkpoint open_files(const std::filesystem::path& given, unsigned threads, RepeatedNames repeated);
+  auto name_of() const {
+    return [this](std::uint32_t tensor) { return tensors_[tensor].name; };
+  }
   // Decides which of the files that the index does not name stand in for those that are not there.
-  void adopt_files(const IndexFile& index, std::span<const std::uint32_t> file_of);
-  // `file_of`: by tensor, a position in files_. False where a name stands twice, wherever.
-  bool tabulate_names(std::span<const std::uint32_t> file_of);
-  void compare_with(const IndexFile& index, std::span<const std::uint32_t> file_of, unsigned threads);
-  // `number`: what the index's patterns are called here.
-  bool agrees_with(const IndexFile& index, std::span<const std::uint32_t> number,
-                   std::span<const std::uint32_t> file_of, unsigned threads) const;
+  void adopt_files(const IndexFile& index);
+  // Fills the table of names, and finds what is stored twice.
+  void tabulate_names();
+  // Both ways: what the index lists and no file has, or another; what a file has and the index does not list.
+  void compare_with(const IndexFile& index, ThreadPool& pool);
 
   std::filesystem::path root_;
   std::vector<ShardFile> files_;
   std::vector<TensorInfo> tensors_;
-  std::vector<NameKey> keys_;
   std::vector<IndexDisagreement> disagreements_;
   std::vector<DuplicateTensor> duplicates_;
   std::vector<AbsentTensor> absent_;
-  NamePatterns patterns_;
-  KeyPositions positions_;
+  NameTable positions_;  // by name: the first in tensors_
   std::vector<Arena> arenas_;
+  std::shared_ptr<const void> index_text_;  // where something refers to it
   std::string config_json_;
   std::optional<std::uint64_t> index_total_size_;
   bool has_index_ = false;

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <random>
 
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/checkpoint/safetensors_writer.h"
@@ -46,73 +45,25 @@ TEST(IndexFile, ReadsMapAndSize) {
   EXPECT_FALSE(parse_index(R"({"metadata":{"total_size":"24"},"weight_map":{}})", "i").total_size);
 }
 
-// As for headers: repeated entries, plain ones, and any JSON.
-TEST(IndexFile, AllWaysOfReadingAgree) {
-  std::string map = "\"weight_map\": {\n";
-  for (int i = 0; i < 90; ++i) {
-    map += (i == 0 ? "  \"layers." : ",\n  \"layers.") + std::to_string(i / 10) + ".experts." + std::to_string(i % 10) +
-           (i % 2 == 0 ? ".w1.weight" : ".w1.scale") + "\": \"model-" + std::to_string(i / 25) + ".safetensors\"";
-  }
-  map += "\n}}\n";
-  TempDir dir;
-  const auto read = [](const auto& open) {
-    std::string out;
-    try {
-      const IndexFile index = open();
-      for (const IndexFile::Entry& e : index.weight_map) out += index.tensor(e) + " " + index.shards[e.shard] + "\n";
-    } catch (const Error&) {
-      // Which of several faults is told depends on the way.
-      out = "refused";
-    }
-    return out;
-  };
-  const std::string whole = read([&] { return parse_index("{" + map, "i"); });
-  EXPECT_EQ(std::count(whole.begin(), whole.end(), '\n'), 90);
-  std::mt19937_64 random(1);
-  std::size_t sound = 0;
-  for (int i = 0; i < 4'000; ++i) {
-    std::string changed = map;
-    for (std::uint64_t n = random() % 3; n != 0; --n) {
-      const std::size_t place = 1 + random() % (changed.size() - 1);
-      const char with = "0123456789\",:.[]{} \\\n\x7f\xc3w"[random() % 24];
-      if (random() % 2 == 0) {
-        changed[place] = with;
-      } else {
-        changed.insert(place, 1, with);
-      }
-    }
-    const std::string plain = read([&] { return parse_index("{" + changed, "i"); });
-    EXPECT_EQ(read([&] { return parse_index(R"({"\u0061":0,)" + changed, "i"); }), plain) << changed;
-    sound += plain == whole;
-  }
-  EXPECT_GT(sound, 1'000U);
-  EXPECT_LT(sound, 3'000U);
-}
-
-// A file is read in pieces, of which entries and spaces may straddle the ends.
 TEST(IndexFile, ReadsLargeFiles) {
   TempDir dir;
-  for (const std::size_t spaces : {0, 1, 3'000, 10'000, 300'000}) {
-    std::string text = "{\"metadata\":{\"total_size\":12345678901},\"weight_map\":{";
-    for (int i = 0; i < 20'000; ++i) {
-      text += (i == 0 ? "\"layers." : ",\"layers.") + std::to_string(i / 100) + ".e." + std::to_string(i % 100) +
-              "\":\"model-" + std::to_string(i / 1'000) + "\"";
-      if (i == 7'000) text += std::string(spaces, ' ');
-    }
-    text += "}" + std::string(spaces, '\n') + "}" + std::string(spaces, ' ');
-    write_file(dir / "model.safetensors.index.json", text);
-    const IndexFile index = read_index(dir / "model.safetensors.index.json");
-    EXPECT_EQ(index.total_size, 12'345'678'901U);
-    ASSERT_EQ(index.weight_map.size(), 20'000U);
-    for (std::size_t i = 0; i < 20'000; ++i) {
-      const IndexFile::Entry& e = index.weight_map[i];
-      ASSERT_EQ(index.tensor(e), "layers." + std::to_string(i / 100) + ".e." + std::to_string(i % 100));
-      ASSERT_EQ(index.shards[e.shard], "model-" + std::to_string(i / 1'000));
-    }
-    EXPECT_TRUE(index.repeated_keys().empty());
-    write_file(dir / "model.safetensors.index.json", text + "x");
-    EXPECT_THROW(read_index(dir / "model.safetensors.index.json"), Error);
+  std::string text = "{\"metadata\":{\"total_size\":12345678901},\"weight_map\":{";
+  for (int i = 0; i < 20'000; ++i) {
+    text +=
+        (i == 0 ? "\"layers." : ",\"layers.") + std::to_string(i) + "\":\"model-" + std::to_string(i / 1'000) + "\"";
   }
+  text += "}" + std::string(300'000, '\n') + "}";
+  write_file(dir / "model.safetensors.index.json", text);
+  const IndexFile index = read_index(dir / "model.safetensors.index.json");
+  EXPECT_EQ(index.total_size, 12'345'678'901U);
+  ASSERT_EQ(index.weight_map.size(), 20'000U);
+  for (std::size_t i = 0; i < 20'000; ++i) {
+    ASSERT_EQ(index.weight_map[i].tensor, "layers." + std::to_string(i));
+    ASSERT_EQ(index.shards[index.weight_map[i].shard], "model-" + std::to_string(i / 1'000));
+  }
+  EXPECT_TRUE(index.repeated_keys().empty());
+  write_file(dir / "model.safetensors.index.json", text + "x");
+  EXPECT_THROW(read_index(dir / "model.safetensors.index.json"), Error);
 }
 
 TEST(IndexFile, RefusesWhatIsNoIndex) {
@@ -157,7 +108,7 @@ TEST(Checkpoint, ReadsWhatAnIndexNamesBelowTheDirectoryAndNothingOutside) {
   EXPECT_FALSE(c.files()[2].present);
   EXPECT_THAT(c.files()[2].problem, HasSubstr("outside"));
   ASSERT_EQ(c.absent().size(), 1U);
-  EXPECT_EQ(c.patterns().name(c.absent()[0].key), "z");
+  EXPECT_EQ(c.absent()[0].tensor, "z");
 }
 
 TEST(Checkpoint, OpensAFileADirectoryAndAnIndex) {
@@ -277,7 +228,8 @@ TEST(Checkpoint, RefusesAHeaderThatNamesATensorTwice) {
   for (const std::string offsets : {"[1,2]", "[0,1]", "[2,3]"}) {
     write_twice(offsets);
     for (const unsigned threads : {1U, 2U}) {
-      const Checkpoint c = Checkpoint::open(dir.path(), threads);
+      ThreadPool pool(threads);
+      const Checkpoint c = Checkpoint::open(dir.path(), pool);
       ASSERT_EQ(c.files().size(), 2U);
       EXPECT_FALSE(c.files()[0].fault) << offsets;
       EXPECT_EQ(c.files()[1].fault, HeaderFault::kDuplicateKey) << offsets;
@@ -295,7 +247,8 @@ TEST(Checkpoint, KeepsReadingPastAFaultyFile) {
   write_file(dir / "c.safetensors", "version https://git-lfs.github.com/spec/v1\n");
   std::filesystem::resize_file(dir / "b.safetensors", std::filesystem::file_size(dir / "b.safetensors") - 3);
   for (const unsigned threads : {1U, 4U}) {
-    const Checkpoint c = Checkpoint::open(dir.path(), threads);
+    ThreadPool pool(threads);
+    const Checkpoint c = Checkpoint::open(dir.path(), pool);
     ASSERT_EQ(c.files().size(), 3U);
     EXPECT_FALSE(c.files()[0].fault);
     EXPECT_EQ(c.files()[1].fault, HeaderFault::kTruncated);

@@ -2,12 +2,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "outrider/checkpoint/name_pattern.h"
 
 namespace outrider {
 
@@ -20,17 +19,16 @@ inline constexpr std::uint64_t kMaxIndexBytes = 128 << 20;
 // model.safetensors.index.json: which tensor is in which file.
 struct IndexFile {
   struct Entry {
-    NameKey tensor;           // its name, among `patterns`
+    std::string_view tensor;  // lives as long as `text`
     std::uint32_t shard = 0;  // position in `shards`
   };
   std::vector<Entry> weight_map;            // in the order of the file
   std::vector<std::string> shards;          // each file once, without "./", in order of first appearance
   std::optional<std::uint64_t> total_size;  // metadata.total_size, bytes
-  NamePatterns patterns;
+  std::shared_ptr<const void> text;         // what the names are views of
 
-  std::string tensor(const Entry& entry) const { return patterns.name(entry.tensor); }
   // Tensors named more than once.
-  std::vector<std::string> repeated_keys() const;
+  std::vector<std::string_view> repeated_keys() const;
 };
 
 // Whether a file of an index lies in the checkpoint's directory or below it. Others ("/home/me/x", "../x") are never

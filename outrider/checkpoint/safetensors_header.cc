@@ -7,15 +7,13 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <numeric>
+#include <utility>
 
 #include "outrider/checkpoint/gguf_header.h"
 #include "outrider/checkpoint/not_weights.h"
-#include "outrider/checkpoint/plain_json.h"
-#include "outrider/checkpoint/position_table.h"
 #include "outrider/files/file_reader.h"
+#include "outrider/util/name_table.h"
 #include "outrider/util/printable.h"
-#include "outrider/util/same_bytes.h"
 
 namespace outrider {
 namespace {
@@ -24,218 +22,33 @@ namespace dom = simdjson::dom;
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
 constexpr std::size_t kMaxRank = 64;
-constexpr std::size_t kMaxSpare = 64 << 10;
-
-// Uninitialised memory that grows.
-class TextBuffer {
- public:
-  std::span<char> room(std::size_t bytes) {
-    if (bytes > size_) {
-      size_ = bytes + bytes / 8;  // the files of a checkpoint are mostly alike
-      data_ = std::make_unique_for_overwrite<char[]>(size_);
-    }
-    return {data_.get(), bytes};
-  }
-  void trim() {
-    if (size_ <= (8U << 20)) return;
-    data_.reset();
-    size_ = 0;
-  }
-
- private:
-  std::unique_ptr<char[]> data_;
-  std::size_t size_ = 0;
-};
-
-// What the last entry of a pattern looked like from the end of its name to its data_offsets:
-// `":{"dtype":"BF16","shape":[4096],"data_offsets":[`.
-struct KnownEntry {
-  std::string text;
-  Dtype dtype = Dtype::kU8;
-  std::span<const std::uint64_t> shape;
-};
-
-}  // namespace
-
-struct HeaderReader::State {
-  RepeatedNames repeated = RepeatedNames::kRefuse;
-  Arena arena;
-  NamePatterns patterns;
-  std::vector<KnownEntry> known;             // by pattern
-  std::vector<std::uint32_t> successor;      // by pattern: which followed it last
-  std::uint32_t last = NamePatterns::kNone;  // pattern of the entry before
-  PositionTable seen;
-  TextBuffer buffer;
-  dom::parser parser;
-  std::string padded;
-  std::vector<TensorInfo> spare_tensors;  // empty, with room
-  std::vector<NameKey> spare_keys;
-
-  // One outsized header must not keep its memory for all that follow.
-  void trim() {
-    buffer.trim();
-    if (padded.size() <= (8U << 20)) return;
-    padded = {};
-    parser = dom::parser();
-  }
-};
-
-namespace {
 
 class HeaderParser {
  public:
-  HeaderParser(std::string_view where, HeaderReader::State& state, SafetensorsHeader& out)
-      : where_(where), state_(state), out_(out) {}
+  HeaderParser(std::string_view where, SafetensorsHeader& out) : where_(where), out_(out) {}
 
-  void parse(std::string_view json) {
-    if (!parse_plain(json)) {
-      out_.tensors.clear();
-      out_.keys.clear();
-      out_.metadata.clear();
-      seen_metadata_ = false;
-      parse_any(json);
-    }
-    validate();
-  }
-
- private:
-  // The form that every common writer has: fields in the order dtype, shape, data_offsets, nothing escaped.
-  bool parse_plain(std::string_view json) {
-    PlainJson in(json);
-    if (!in.eat('{')) return false;
-    for (bool first = true; first || in.eat(','); first = false) {
-      if (!parse_known_entry(in) && !parse_plain_entry(in)) return false;
-    }
-    if (!in.eat('}')) return false;
-    in.skip_space();
-    return in.at_end();
-  }
-
-  // An entry that reads like the last one of the pattern that is next in turn. Where it is none, nothing is consumed.
-  bool parse_known_entry(PlainJson& in) {
-    in.skip_space();
-    if (state_.last == NamePatterns::kNone || in.left() < 2 || *in.at() != '"') return false;
-    const std::uint32_t pattern = state_.successor[state_.last];
-    if (pattern == NamePatterns::kNone || state_.known[pattern].text.empty()) return false;
-    const KnownEntry& known = state_.known[pattern];
-    const char* const name = in.at() + 1;
-    NameKey key;
-    const char* const name_end = state_.patterns.read(pattern, name, in.end(), key);
-    if (name_end == nullptr || static_cast<std::size_t>(in.end() - name_end) < known.text.size() ||
-        !same_bytes(name_end, known.text.data(), known.text.size())) {
-      return false;
-    }
-    PlainJson rest = in;
-    rest.move_to(name_end + known.text.size());
-    if (!parse_offsets(rest)) return false;
-    add(key, known.dtype, known.shape);
-    in = rest;
-    return true;
-  }
-
-  bool parse_plain_entry(PlainJson& in) {
-    const auto name = in.string();
-    if (!name) return false;
-    const char* const name_end = in.at() - 1;
-    if (!in.eat(':')) return false;
-    if (*name == "__metadata__") return parse_plain_metadata(in);
-    if (!in.eat('{') || in.string() != "dtype" || !in.eat(':')) return false;
-    const auto text = in.string();
-    const auto dtype = text ? dtype_from_name(*text) : std::nullopt;
-    if (!dtype || !in.eat(',') || in.string() != "shape" || !in.eat(':') || !in.eat('[')) return false;
-    std::size_t rank = 0;
-    if (!in.eat(']')) {
-      do {
-        const auto dim = in.number();
-        if (!dim || rank == kMaxRank) return false;
-        numbers_[rank++] = *dim;
-      } while (in.eat(','));
-      if (!in.eat(']')) return false;
-    }
-    if (!in.eat(',') || in.string() != "data_offsets" || !in.eat(':') || !in.eat('[')) return false;
-    const std::string_view known(name_end, static_cast<std::size_t>(in.at() - name_end));
-    if (!parse_offsets(in)) return false;
-    const auto shape = state_.arena.copy(std::span<const std::uint64_t>(numbers_.data(), rank));
-    const NameKey key = state_.patterns.key(*name);
-    // A hostile header has as many patterns as tensors, and entries of any length.
-    if (key.pattern < kMaxKnown && known.size() <= kMaxKnownBytes) {
-      if (state_.known.size() <= key.pattern) {
-        state_.known.resize(key.pattern + 1);
-        state_.successor.resize(key.pattern + 1, NamePatterns::kNone);
-      }
-      state_.known[key.pattern] = {std::string(known), *dtype, shape};
-    }
-    add(key, *dtype, shape);
-    return true;
-  }
-
-  // What follows the bracket of data_offsets, to the end of the entry.
-  bool parse_offsets(PlainJson& in) {
-    // A tensor mostly begins where the one before ends: the same text, the same number.
-    std::optional<std::uint64_t> begin;
-    PlainJson same = in;
-    if (!end_text_.empty() && same.eat(end_text_) && same.eat(',')) {
-      begin = offsets_[1];
-      in = same;
-    } else {
-      begin = in.number();
-      if (!begin || !in.eat(',')) return false;
-    }
-    const char* const text = in.at();
-    const auto end = in.number();
-    const std::string_view end_text(text, static_cast<std::size_t>(in.at() - text));
-    if (!end || !in.eat(']') || !in.eat('}')) return false;
-    offsets_ = {*begin, *end};
-    end_text_ = end_text;
-    return true;
-  }
-
-  void add(const NameKey& key, Dtype dtype, std::span<const std::uint64_t> shape) {
-    TensorInfo& tensor = out_.tensors.emplace_back();
-    tensor.dtype = dtype;
-    tensor.shape = shape;
-    tensor.begin = offsets_[0];
-    tensor.end = offsets_[1];
-    out_.keys.push_back(key);
-    const bool known = key.pattern < state_.known.size();
-    if (known && state_.last != NamePatterns::kNone) state_.successor[state_.last] = key.pattern;
-    state_.last = known ? key.pattern : NamePatterns::kNone;
-  }
-
-  bool parse_plain_metadata(PlainJson& in) {
-    if (seen_metadata_ || !in.eat('{')) return false;
-    seen_metadata_ = true;
-    if (in.eat('}')) return true;
-    do {
-      const auto key = in.string();
-      if (!key || !in.eat(':')) return false;
-      const auto value = in.string();
-      if (!value || !out_.metadata.emplace(*key, *value).second) return false;
-    } while (in.eat(','));
-    return in.eat('}');
-  }
-
-  // Any JSON, and the exact reason where it is none.
-  void parse_any(std::string_view json) {
-    // A header is within the format's limit whatever a file says, so this allocates at most that.
-    std::string& padded = state_.padded;
-    if (padded.size() < json.size() + simdjson::SIMDJSON_PADDING)
-      padded.resize(json.size() + simdjson::SIMDJSON_PADDING);
-    json.copy(padded.data(), json.size());
+  // `json`: `size` bytes, and simdjson's padding behind them.
+  void parse(dom::parser& parser, const char* json, std::size_t size) {
     dom::element document;
-    check(state_.parser.parse(padded.data(), json.size(), false).get(document));
+    check(parser.parse(json, size, false).get(document));
     dom::object root;
     check(document.get_object().get(root));
+    constexpr std::size_t kShortestEntry = 49;
+    out_.tensors.reserve(std::min(root.size(), size / kShortestEntry));
     for (const auto& [key, value] : root) {
       if (key == "__metadata__") {
         parse_metadata(value);
       } else {
         out_.tensors.push_back(parse_tensor(key, value));
-        out_.keys.push_back(state_.patterns.key(key));
       }
     }
+    const auto place = [](const TensorInfo& t) { return std::pair(t.begin, t.end); };
+    if (!std::ranges::is_sorted(out_.tensors, {}, place)) std::ranges::stable_sort(out_.tensors, {}, place);
+    refuse_repeated_names();
+    check_offsets();
   }
 
+ private:
   [[noreturn]] void fail(HeaderFault fault, const std::string& message) const {
     throw HeaderError(fault, fmt::format("{}: {}", where_, message));
   }
@@ -278,6 +91,7 @@ class HeaderParser {
 
   TensorInfo parse_tensor(std::string_view name, const dom::element& value) {
     TensorInfo tensor;
+    tensor.name = out_.arena.copy(name);
     dom::object object;
     if (value.get_object().get(object) != simdjson::SUCCESS) {
       fail_tensor(HeaderFault::kBadEntry, name, "is not described by an object. Write the file again.");
@@ -306,7 +120,7 @@ class HeaderParser {
         tensor.dtype = *known;
       } else if (key == "shape") {
         once(shape, key);
-        tensor.shape = state_.arena.copy(parse_numbers(name, entry, "a shape", kMaxRank));
+        tensor.shape = out_.arena.copy(parse_numbers(name, entry, "a shape", kMaxRank));
       } else if (key == "data_offsets") {
         once(offsets, key);
         const auto pair = parse_numbers(name, entry, "data_offsets", 2);
@@ -349,50 +163,20 @@ class HeaderParser {
     return {numbers_.data(), count};
   }
 
-  static bool by_offset(const TensorInfo& a, const TensorInfo& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  }
-
-  void sort_by_offset() {
-    std::vector<std::uint32_t> order(out_.tensors.size());
-    std::iota(order.begin(), order.end(), 0U);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::uint32_t a, std::uint32_t b) { return by_offset(out_.tensors[a], out_.tensors[b]); });
-    std::vector<TensorInfo> tensors;
-    std::vector<NameKey> keys;
-    tensors.reserve(order.size());
-    keys.reserve(order.size());
-    for (const std::uint32_t at : order) {
-      tensors.push_back(out_.tensors[at]);
-      keys.push_back(out_.keys[at]);
-    }
-    out_.tensors = std::move(tensors);
-    out_.keys = std::move(keys);
-  }
-
-  void refuse_repeated_names() {
-    state_.seen.reset(out_.keys.size());
-    for (std::uint32_t i = 0; i < out_.keys.size(); ++i) {
-      const NameKey& key = out_.keys[i];
-      const auto is_it = [&](std::uint32_t at) { return out_.keys[at] == key; };
-      if (!state_.seen.insert(seeded_hash(std::uint64_t{key.pattern} << 32 | key.first, key.second), i, is_it))
-        continue;
-      fail_tensor(HeaderFault::kDuplicateKey, state_.patterns.name(key),
+  void refuse_repeated_names() const {
+    NameTable names(out_.tensors.size());
+    const auto name_of = [this](std::uint32_t i) { return out_.tensors[i].name; };
+    for (std::uint32_t i = 0; i < out_.tensors.size(); ++i) {
+      if (!names.insert(name_of(i), i, name_of)) continue;
+      fail_tensor(HeaderFault::kDuplicateKey, name_of(i),
                   "stands twice in the header, so its place is ambiguous. Write the file again.");
     }
   }
 
-  void validate() {
-    if (!std::is_sorted(out_.tensors.begin(), out_.tensors.end(), by_offset)) sort_by_offset();
-    if (state_.repeated == RepeatedNames::kRefuse) refuse_repeated_names();
-    const std::vector<TensorInfo>& tensors = out_.tensors;
+  void check_offsets() {
     std::uint64_t at = 0;
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      const TensorInfo& t = tensors[i];
-      const auto fail_it = [&](HeaderFault fault, const std::string& message) {
-        if (state_.repeated == RepeatedNames::kLeave) refuse_repeated_names();  // which would explain it
-        fail_tensor(fault, state_.patterns.name(out_.keys[i]), message);
-      };
+    for (const TensorInfo& t : out_.tensors) {
+      const auto fail_it = [&](HeaderFault fault, const std::string& message) { fail_tensor(fault, t.name, message); };
       const auto place = [&] { return fmt::format("data_offsets [{}, {}]", t.begin, t.end); };
       if (t.end < t.begin)
         fail_it(HeaderFault::kOffsets, fmt::format("ends before it begins: {}. Write the file again.", place()));
@@ -419,54 +203,30 @@ class HeaderParser {
     out_.data_bytes = at;
   }
 
-  static constexpr std::size_t kMaxKnown = 4096;
-  static constexpr std::size_t kMaxKnownBytes = 256;
-
   std::string_view where_;
-  HeaderReader::State& state_;
   SafetensorsHeader& out_;
   std::array<std::uint64_t, kMaxRank> numbers_{};
-  std::array<std::uint64_t, 2> offsets_{};  // of the last entry that was read
-  std::string_view end_text_;               // how the second of them was written
   bool seen_metadata_ = false;
 };
 
 }  // namespace
 
-HeaderReader::HeaderReader(RepeatedNames repeated) : state_(std::make_unique<State>()) {
-  state_->repeated = repeated;
-}
-HeaderReader::~HeaderReader() = default;
-HeaderReader::HeaderReader(HeaderReader&&) noexcept = default;
-HeaderReader& HeaderReader::operator=(HeaderReader&&) noexcept = default;
-
-const NamePatterns& HeaderReader::patterns() const {
-  return state_->patterns;
-}
-
-NamePatterns HeaderReader::take_patterns() {
-  return std::move(state_->patterns);
-}
-
-Arena HeaderReader::take_arena() {
-  return std::move(state_->arena);
-}
-
-void HeaderReader::reuse(std::vector<TensorInfo> tensors, std::vector<NameKey> keys) {
-  // As for the text: what an outsized header needed is not kept.
-  if (tensors.capacity() > kMaxSpare || keys.capacity() > kMaxSpare) return;
-  tensors.clear();
-  keys.clear();
-  state_->spare_tensors = std::move(tensors);
-  state_->spare_keys = std::move(keys);
-}
-
-SafetensorsHeader HeaderReader::parse(std::string_view json, const std::string& where) {
+SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where) {
   SafetensorsHeader out;
   out.data_start = 8 + json.size();
-  HeaderParser(where, *state_, out).parse(json);
+  const simdjson::padded_string padded(json);
+  dom::parser parser;
+  HeaderParser(where, out).parse(parser, padded.data(), padded.size());
   return out;
 }
+
+struct HeaderReader::Memory {
+  dom::parser parser;
+  std::string json;
+};
+
+HeaderReader::HeaderReader() : memory_(std::make_unique<Memory>()) {}
+HeaderReader::~HeaderReader() = default;
 
 SafetensorsHeader HeaderReader::read(const std::filesystem::path& path) {
   const std::string where = printable(path.string(), 4096);
@@ -509,18 +269,13 @@ SafetensorsHeader HeaderReader::read(const std::filesystem::path& path) {
                        length, file.size()));
     }
     SafetensorsHeader out;
-    state_->trim();
-    // One buffer serves all the files of a reader, and stays in its processor's cache; what is kept is copied.
-    const auto text = state_->buffer.room(length);
-    file.read(8, std::as_writable_bytes(text));
+    // Within the format's limit and the file's size, whatever the file says.
+    std::string& json = memory_->json;
+    json.resize(length + simdjson::SIMDJSON_PADDING);
+    file.read(8, std::as_writable_bytes(std::span(json).first(length)));
     out.data_start = 8 + length;
     out.file_bytes = file.size();
-    // A tensor in 100 bytes is a fair guess, and a wrong one costs little.
-    out.tensors = std::move(state_->spare_tensors);
-    out.keys = std::move(state_->spare_keys);
-    out.tensors.reserve(std::min<std::uint64_t>(length / 100, 200'000));
-    out.keys.reserve(out.tensors.capacity());
-    HeaderParser(where, *state_, out).parse({text.data(), text.size()});
+    HeaderParser(where, out).parse(memory_->parser, json.data(), length);
     return out;
   } catch (const HeaderError&) {
     throw;
@@ -529,20 +284,8 @@ SafetensorsHeader HeaderReader::read(const std::filesystem::path& path) {
   }
 }
 
-SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where) {
-  HeaderReader reader;
-  SafetensorsHeader out = reader.parse(json, where);
-  out.patterns = reader.take_patterns();
-  out.arena = reader.take_arena();
-  return out;
-}
-
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
-  HeaderReader reader;
-  SafetensorsHeader out = reader.read(path);
-  out.patterns = reader.take_patterns();
-  out.arena = reader.take_arena();
-  return out;
+  return HeaderReader().read(path);
 }
 
 SafetensorsHeader read_safetensors_header_strict(const std::filesystem::path& path) {

@@ -6,12 +6,10 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "outrider/checkpoint/name_pattern.h"
 #include "outrider/checkpoint/tensor_info.h"
 #include "outrider/util/arena.h"
 #include "outrider/util/error.h"
@@ -52,16 +50,12 @@ class HeaderError : public Error {
 // A validated header. Its tensors are in order of their offsets and cover the data section without hole or overlap.
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;
-  std::vector<NameKey> keys;  // of the tensors' names, in the same order
   std::map<std::string, std::string> metadata;
   std::uint64_t data_start = 0;  // bytes from the start of the file: 8 + length of the JSON
   std::uint64_t data_bytes = 0;  // what the tensors cover
   std::uint64_t file_bytes = 0;  // the file's size; 0 when parsed from memory
-  // What keys and shapes refer to; empty where a HeaderReader keeps it.
-  NamePatterns patterns;
-  Arena arena;
+  Arena arena;                   // of the tensors' names and shapes
 
-  std::string name(std::size_t tensor) const { return patterns.name(keys[tensor]); }
   std::uint64_t expected_file_bytes() const { return data_start + data_bytes; }
 };
 
@@ -70,38 +64,20 @@ struct SafetensorsHeader {
 // begins with `where`.
 SafetensorsHeader parse_safetensors_header(std::string_view json, const std::string& where);
 
-// Who looks for names that stand twice in a header.
-enum class RepeatedNames {
-  kRefuse,  // the reader, which throws
-  kLeave,   // the caller, who has a table of all names and refuses what is in it twice
-};
-
-// Reads one header after the other. Entries of a checkpoint repeat but for numbers, within a file and from file to
-// file, so what an entry of the same pattern looked like before is tried first; what is read is the same without. What
-// it hands out lives as long as its arena.
+// Reads the headers of many files, one after the other, through the same memory.
 class HeaderReader {
  public:
-  explicit HeaderReader(RepeatedNames repeated = RepeatedNames::kRefuse);
+  HeaderReader();
   ~HeaderReader();
-  HeaderReader(HeaderReader&&) noexcept;
-  HeaderReader& operator=(HeaderReader&&) noexcept;
+  HeaderReader(const HeaderReader&) = delete;
+  HeaderReader& operator=(const HeaderReader&) = delete;
 
-  // As parse_safetensors_header() and read_safetensors_header().
-  SafetensorsHeader parse(std::string_view json, const std::string& where);
+  // As read_safetensors_header().
   SafetensorsHeader read(const std::filesystem::path& path);
 
-  // Gives back the lists of a header that are no longer needed, for the next one to be read into.
-  void reuse(std::vector<TensorInfo> tensors, std::vector<NameKey> keys);
-
-  // Of all names so far, those of files with faults too.
-  const NamePatterns& patterns() const;
-  NamePatterns take_patterns();
-  Arena take_arena();
-
-  struct State;
-
  private:
-  std::unique_ptr<State> state_;
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
 };
 
 // Reads only the header of a file. Throws HeaderError for every fault but kTruncated and kTrailing, which the caller

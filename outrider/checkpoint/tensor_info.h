@@ -1,18 +1,19 @@
 #pragma once
 
-#include <cstddef>
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "outrider/checkpoint/dtype.h"
 
 namespace outrider {
 
-// One entry of a safetensors header, but its name: that is a NameKey, in a list beside. `shape` points into the arena
-// of whoever handed it out; tensors of one shape may share it.
+// One entry of a safetensors header. `name` and `shape` point into the arena of whoever handed it out.
 struct TensorInfo {
+  std::string_view name;
   std::span<const std::uint64_t> shape;
   std::uint64_t begin = 0;  // bytes, from the start of the file's data section
   std::uint64_t end = 0;
@@ -26,12 +27,8 @@ struct TensorInfo {
 // bytes (F4 and F6).
 std::optional<std::uint64_t> tensor_bytes(Dtype dtype, std::span<const std::uint64_t> shape);
 
-// In line: std::equal() would call memcmp for what is one or two numbers.
 inline bool same_shape(std::span<const std::uint64_t> a, std::span<const std::uint64_t> b) {
-  if (a.size() != b.size()) return false;
-  std::uint64_t difference = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) difference |= a[i] ^ b[i];
-  return difference == 0;
+  return std::ranges::equal(a, b);
 }
 
 // "[4096, 2048]"; "[]" for a scalar.

@@ -18,13 +18,15 @@
 #include "outrider/cli/commands/completion_command.h"
 #include "outrider/cli/commands/convert_command.h"
 #include "outrider/cli/commands/generate_command.h"
-#include "outrider/cli/commands/heap.h"
 #include "outrider/cli/commands/logits_command.h"
 #include "outrider/cli/commands/parameters_command.h"
 #include "outrider/cli/commands/quantize_command.h"
 #include "outrider/cli/commands/repair_command.h"
 #include "outrider/cli/commands/serve_command.h"
+#include "outrider/cli/heap/heap.h"
+#include "outrider/cli/shells/command_tree.h"
 #include "outrider/cli/shells/command_words.h"
+#include "outrider/cli/shells/completion.h"
 #include "outrider/cli/terminal/flush_output.h"
 #include "outrider/cli/terminal/open_standard_streams.h"
 #include "outrider/cli/terminal/tell.h"
@@ -122,6 +124,11 @@ int run(int argc, char** argv) {
   if (commands.size() > 1) {
     outrider::add_completion_command(app, status);
     outrider::add_parameters_command(app);
+  }
+  if (argc > 1 && std::string_view(argv[1]) == "__complete") {
+    fmt::print("{}", outrider::complete_words(outrider::describe_commands(app), {argv + 2, argv + argc}));
+    outrider::flush_output();
+    return 0;
   }
   try {
     require_command(app, {argv, static_cast<std::size_t>(argc)});

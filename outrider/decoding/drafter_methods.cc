@@ -43,9 +43,8 @@ bool drafter_is_trained(const SpeculativeConfig& config) {
 
 std::unique_ptr<const Drafter> make_drafter(const Model& model, const SpeculativeConfig& config) {
   if (config.num_speculative_tokens == 0) return nullptr;
-  const DrafterMethod* const method = config.method.empty()
-                                          ? own_drafter_method(model.manifest().drafter())
-                                          : find_drafter_method(config.method);
+  const DrafterMethod* const method =
+      config.method.empty() ? own_drafter_method(model.manifest().drafter()) : find_drafter_method(config.method);
   if (method == nullptr) {
     throw Error(config.method.empty() ? "The checkpoint has no drafter to speculate with."
                                       : fmt::format("There is no drafter \"{}\".", config.method));

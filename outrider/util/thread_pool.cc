@@ -1,13 +1,15 @@
 #include "outrider/util/thread_pool.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <utility>
 
 #include "outrider/util/error.h"
-#include "outrider/util/parallel.h"
 
 namespace outrider {
 namespace {
@@ -17,7 +19,52 @@ constexpr int kPausesBeforeYielding = 100;
 constexpr unsigned kPartsOfAThread = 4;
 constexpr std::uint64_t kPartsMask = 0xffff;
 
+// Between two looks at what another thread is about to write.
+void pause_processor() {
+#ifdef __x86_64__
+  __builtin_ia32_pause();
+#endif
+}
+
+cpu_set_t usable_set() {
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  if (sched_getaffinity(0, sizeof(usable), &usable) != 0) CPU_ZERO(&usable);
+  return usable;
+}
+
+// Puts a thread that was just started on a processor of its own, the `nth` after the caller's; from there the kernel
+// may move it as it likes. Left alone, Linux may keep a new thread waiting behind its creator for several milliseconds,
+// although another processor is idle.
+void spread_out(std::thread::native_handle_type thread, std::size_t nth) {
+  const cpu_set_t usable = usable_set();
+  const int here = sched_getcpu();
+  // A hint: where it cannot be given, nothing is lost.
+  const auto count = static_cast<std::size_t>(CPU_COUNT(&usable));
+  if (here < 0 || here >= CPU_SETSIZE || count < 2 || nth % count == 0) return;
+  int cpu = here;
+  for (std::size_t left = nth % count; left != 0;) {
+    cpu = (cpu + 1) % CPU_SETSIZE;
+    if (CPU_ISSET(cpu, &usable)) --left;
+  }
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  if (pthread_setaffinity_np(thread, sizeof(one), &one) == 0) pthread_setaffinity_np(thread, sizeof(usable), &usable);
+}
+
 }  // namespace
+
+unsigned usable_processors() {
+  const cpu_set_t usable = usable_set();
+  const int count = CPU_COUNT(&usable);
+  return count > 0 ? static_cast<unsigned>(count) : std::max(std::thread::hardware_concurrency(), 1U);
+}
+
+ThreadPool& calling_thread() {
+  static ThreadPool pool(1);
+  return pool;
+}
 
 ThreadPool::ThreadPool(unsigned threads)
     : spins_(threads <= usable_processors()), open_(std::size_t{threads} * kPartsOfAThread) {
@@ -94,14 +141,13 @@ void ThreadPool::ranges(std::size_t count, std::size_t grain,
   if (count == 0) return;
   const std::size_t most = threads() == 1 ? 1 : open_.size();
   const auto parts = static_cast<unsigned>(std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, most));
-  if (parts == 1) {
+  if (parts == 1 || busy_.exchange(true)) {
     work(0, count);
     return;
   }
   work_ = &work;
   count_ = count;
   parts_ = parts;
-  failure_ = nullptr;
   left_ = parts;
   const std::uint64_t round = ((round_ | kPartsMask) + 1) | parts;
   for (unsigned part = 0; part < parts; ++part) open_[part] = round;
@@ -112,7 +158,9 @@ void ThreadPool::ranges(std::size_t count, std::size_t grain,
   start_.notify_all();
   take_all(round, 0, parts);
   wait(done_, [&] { return left_ == 0; });
-  if (failure_) std::rethrow_exception(failure_);
+  const std::exception_ptr failure = std::exchange(failure_, nullptr);
+  busy_ = false;
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace outrider

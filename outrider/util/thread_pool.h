@@ -11,7 +11,11 @@
 
 namespace outrider {
 
-// Threads that wait for work, for loops too short to start threads for. One caller at a time.
+// Processors that this process may run on (taskset, cpusets), at least 1.
+unsigned usable_processors();
+
+// Threads that wait for work, for loops too short to start threads for. One caller at a time has them; a call within or
+// beside another does all of its work itself. A forked child has no such threads and must not use its parent's pools.
 //
 // A thread that has nothing to do looks for work for some tens of microseconds, as long as gaps between the loops of a
 // forward pass are, before it sleeps: waking one that sleeps takes as long. It lets others run meanwhile. Whoever is
@@ -46,6 +50,7 @@ class ThreadPool {
   std::condition_variable done_;
   bool spins_ = true;
   std::atomic<bool> stop_ = false;
+  std::atomic<bool> busy_ = false;  // somebody is within ranges()
   // Number of the round, and in its lowest bits how many parts it has. What follows is written before it.
   std::atomic<std::uint64_t> round_ = 0;
   // By part: the round where it may be taken. Who changes that to 0 has it, and may read what follows.
@@ -57,5 +62,8 @@ class ThreadPool {
   std::exception_ptr failure_;
   std::vector<std::jthread> workers_;
 };
+
+// A pool without threads: the caller does all of the work. Any number of callers may use it at once.
+ThreadPool& calling_thread();
 
 }  // namespace outrider

@@ -1,11 +1,13 @@
 #include "outrider/util/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 namespace outrider {
 namespace {
@@ -45,6 +47,34 @@ TEST(ThreadPool, WakesThreadsThatFellAsleep) {
     pool.ranges(1 + round % 5, 1, [&](std::size_t begin, std::size_t end) { sum += end - begin; });
     ASSERT_EQ(sum, 1U + round % 5);
   }
+}
+
+TEST(ThreadPool, CallsWithinAndBesideACallDoTheirOwnWork) {
+  ThreadPool pool(3);
+  std::atomic<std::size_t> sum = 0;
+  const auto outer = [&] {
+    pool.ranges(8, 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) pool.ranges(10, 1, [&](std::size_t b, std::size_t e) { sum += e - b; });
+    });
+  };
+  {
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < 4; ++i) callers.emplace_back(outer);
+  }
+  EXPECT_EQ(sum, 4U * 8U * 10U);
+}
+
+TEST(UsableProcessors, AreThoseTheProcessMayRunOn) {
+  unsigned seen = 0;
+  std::jthread([&seen] {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    seen = usable_processors();
+  }).join();
+  EXPECT_EQ(seen, 1U);
+  EXPECT_GE(usable_processors(), 1U);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Tests speculation on real models, with every drafter: the output never changes, and drafts are accepted if the drafter
-// is sound.
+// Tests speculation on real models, with every drafter: the output never changes, and drafts are accepted if the
+// drafter is sound.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

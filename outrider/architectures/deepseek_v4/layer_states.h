@@ -14,15 +14,15 @@ namespace outrider {
 
 // What one layer keeps of a sequence.
 struct LayerState {
-  // Keys (also the values) of the last positions, at position % rows. The ring is larger than the window, so that tokens
-  // that may be rolled back displace nothing that is still visible.
+  // Keys (also the values) of the last positions, at position % rows. The ring is larger than the window, so that
+  // tokens that may be rolled back displace nothing that is still visible.
   RowStore window;
   std::optional<CompressorState> compressor;
   std::optional<CompressorState> indexer;
 };
 
-// A sequence of a model's `layers`, or of a drafter's. Throws Error if the limits exceed the model's, or if there is not
-// enough memory.
+// A sequence of a model's `layers`, or of a drafter's. Throws Error if the limits exceed the model's, or if there is
+// not enough memory.
 Sequence new_sequence(std::span<const LayerAttention> layers, const ModelConfig& config, NumericMode mode,
                       SequenceLimits limits);
 // Bytes of such a sequence. Saturates instead of overflowing.

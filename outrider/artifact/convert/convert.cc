@@ -240,9 +240,7 @@ std::optional<std::string> converted_hf_quant_config(const CheckReport& before, 
 ConvertPlan plan_convert(const fs::path& directory, const ConvertOptions& options) {
   ConvertPlan plan;
   plan.sources.add_directory(directory);
-  CheckOptions with;
-  with.threads = options.threads;
-  plan.before = std::make_shared<const CheckReport>(check_path(directory, with));
+  plan.before = std::make_shared<const CheckReport>(check_path(directory));
   refuse_foreign(*plan.before, directory);
   if (plan.before->plan == nullptr) {
     throw Error(fmt::format(

@@ -17,7 +17,6 @@ enum class Dialect {
 struct ConvertOptions {
   Dialect to = Dialect::kHuggingFace;
   std::uint64_t max_shard_bytes = 5'000'000'000;  // a larger tensor gets a file of its own
-  unsigned threads = 2;
 };
 
 // The plan of a conversion: pure data; nothing is written yet.

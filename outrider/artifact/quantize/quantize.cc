@@ -172,8 +172,8 @@ class Planner {
 
 class Quantizer {
  public:
-  Quantizer(std::shared_ptr<const CompletePlan> plan, const QuantizeOptions& options, const WriteProgress& progress)
-      : plan_(std::move(plan)), weights_(plan_), pool_(options.threads), progress_(progress) {}
+  Quantizer(std::shared_ptr<const CompletePlan> plan, ThreadPool& pool, const WriteProgress& progress)
+      : plan_(std::move(plan)), weights_(plan_), pool_(pool), progress_(progress) {}
 
   void expect(std::uint64_t bytes) { total_ = bytes; }
 
@@ -310,7 +310,7 @@ class Quantizer {
 
   std::shared_ptr<const CompletePlan> plan_;
   Weights weights_;
-  ThreadPool pool_;
+  ThreadPool& pool_;
   const Kernels& kernels_ = default_kernels();
   const WriteProgress& progress_;
   std::uint64_t done_ = 0;
@@ -402,7 +402,8 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   SourceStamps sources;
   sources.add_directory(source);
   CheckOptions with;
-  with.threads = options.threads;
+  ThreadPool pool(options.threads);
+  with.pool = &pool;
   const CheckReport before = check_path(source, with);
   refuse_foreign(before, source);
   if (before.plan == nullptr) {
@@ -430,7 +431,7 @@ QuantizeResult quantize(const fs::path& source, const fs::path& output, const Qu
   std::uint64_t missing = 0;
   for (const Shard& shard : shards) missing += finished.contains(shard.name) ? 0 : shard.bytes();
   need_space(staged.path(), missing);
-  Quantizer quantizer(before.plan, options, progress);
+  Quantizer quantizer(before.plan, pool, progress);
   quantizer.expect(missing);
   std::string lines;
   for (const Shard& shard : shards) {

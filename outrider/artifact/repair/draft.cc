@@ -45,15 +45,16 @@ DraftTensor& Draft::edit(std::size_t t) {
   return edits_[edit_of_[t]];
 }
 
-std::string Draft::name(std::size_t t) const {
-  if (!changed(t) || edits_[edit_of_[t]].new_name.empty()) return checkpoint_->name(t);
-  return std::string(edits_[edit_of_[t]].new_name);
+std::string_view Draft::name(std::size_t t) const {
+  if (!changed(t) || edits_[edit_of_[t]].new_name.empty()) return checkpoint_->tensors()[t].name;
+  return edits_[edit_of_[t]].new_name;
 }
 
 NewTensor Draft::to_write(std::size_t t) const {
   const DraftTensor tensor = (*this)[t];
-  NewTensor out{
-      {name(t), tensor.dtype, {tensor.shape.begin(), tensor.shape.end()}}, {tensor.from}, tensor.widened_from};
+  NewTensor out{{std::string(name(t)), tensor.dtype, {tensor.shape.begin(), tensor.shape.end()}},
+                {tensor.from},
+                tensor.widened_from};
   if (const auto rows = rows_.find(t); rows != rows_.end()) {
     out.from.clear();
     for (const std::uint32_t row : rows->second.tensors) out.from.push_back((*this)[row].from);
@@ -62,12 +63,8 @@ NewTensor Draft::to_write(std::size_t t) const {
 }
 
 std::optional<std::size_t> Draft::find(std::string_view wanted) const {
-  const std::optional<NameKey> key = checkpoint_->patterns().find(wanted);
-  const std::vector<NameKey>& keys = checkpoint_->keys();
   for (std::size_t t = 0; t < size(); ++t) {
-    if (dropped_[t]) continue;
-    const std::string_view new_name = changed(t) ? edits_[edit_of_[t]].new_name : std::string_view();
-    if (new_name.empty() ? key && keys[t] == *key : new_name == wanted) return t;
+    if (!dropped_[t] && name(t) == wanted) return t;
   }
   return std::nullopt;
 }

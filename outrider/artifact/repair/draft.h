@@ -41,7 +41,7 @@ class Draft {
   // By TensorId, then added ones. Returned by value, since unchanged tensors are not stored.
   DraftTensor operator[](std::size_t t) const;
   bool dropped(std::size_t t) const { return dropped_[t]; }
-  std::string name(std::size_t t) const;
+  std::string_view name(std::size_t t) const;
   std::size_t size() const { return edit_of_.size(); }
   // Among tensors that are not dropped; nothing if none has the name.
   std::optional<std::size_t> find(std::string_view name) const;

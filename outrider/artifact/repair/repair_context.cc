@@ -145,7 +145,7 @@ bool RepairContext::restore(Code code, const Parameter& parameter, std::vector<s
       own.erase(ours);
       if (reference_values().same_bytes(t, *s)) continue;
       draft.replace(t, *reference->checkpoint, with);
-      names.push_back(draft.name(t));
+      names.emplace_back(draft.name(t));
     } else {
       // A scale with several spellings gets the suffix of its siblings.
       const bool spelt = is_scale_spelling(component) && storage_form(source.form).scale_has_spellings();

@@ -60,7 +60,7 @@ void widen_head(RepairContext& context) {
   const auto t = head ? in_draft(context, (*context.binding().manifest)[*head], Component::kWeight) : std::nullopt;
   if (!t || !is_half(context.draft[*t].dtype)) return;
   context.draft.widen(*t);
-  const std::vector<std::string> names = {context.draft.name(*t)};
+  const std::vector<std::string> names = {std::string(context.draft.name(*t))};
   context.act(Code::kMtpSharesHead, fmt::format("widen {} to F32", names[0]), names, context.draft[*t].bytes());
 }
 
@@ -96,7 +96,7 @@ void add_copies(RepairContext& context, const Manifest& manifest) {
       const DraftTensor made = context.draft[copy];
       example += fmt::format("{}{} ({}, from {})", example.empty() ? "" : ", ", context.draft.name(copy),
                              dtype_name(made.dtype), context.draft.name(*source));
-      names.push_back(context.draft.name(copy));
+      names.emplace_back(context.draft.name(copy));
       bytes += made.bytes();
     }
   }

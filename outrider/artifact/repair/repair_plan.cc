@@ -83,10 +83,10 @@ Repair repair_of(Code code) {
 
 std::shared_ptr<const CheckReport> check_of(const fs::path& directory, const RepairOptions& options,
                                             const std::optional<std::string>& config) {
-  Checkpoint checkpoint = Checkpoint::open(directory, options.threads);
+  Checkpoint checkpoint = Checkpoint::open(directory, *options.pool);
   if (config) checkpoint.set_config_json(*config);
   CheckOptions with;
-  with.threads = options.threads;
+  with.pool = options.pool;
   if (options.reference) with.reference = options.reference;
   return std::make_shared<const CheckReport>(
       check_checkpoint(std::make_shared<const Checkpoint>(std::move(checkpoint)), with));
@@ -222,7 +222,7 @@ RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) 
   std::shared_ptr<const CheckReport> reference;
   if (options.reference) {
     CheckOptions with;
-    with.threads = options.threads;
+    with.pool = options.pool;
     reference = std::make_shared<const CheckReport>(check_path(*options.reference, with));
     if (reference->plan == nullptr) {
       throw Error(fmt::format("{}: the reference is incomplete, so it cannot be used:{}\nRun `outrider check` on it.",

@@ -20,7 +20,7 @@ struct RepairOptions {
   bool alias_in_float32 = true;                    // the MTP blocks' own heads; otherwise stored as head.weight
   bool head_in_float32 = false;                    // head.weight itself, as in the repair of vLLM issue 43456
   bool partial = false;                            // write the result even if it still has errors
-  unsigned threads = 2;
+  ThreadPool* pool = &calling_thread();
 };
 
 // Whether repair can fix a finding at all, and whether it does so without being asked with `only`.

@@ -126,7 +126,7 @@ void repair_names(RepairContext& context) {
   const auto rename = [&](TensorId t, const std::string& name) {
     if (context.draft.name(t) == name || context.draft.find(name)) return;
     if (renamed.empty()) example = fmt::format("{} becomes {}", context.draft.name(t), name);
-    renamed.push_back(context.draft.name(t));
+    renamed.emplace_back(context.draft.name(t));
     context.draft.rename(t, name);
   };
   if (context.found(Code::kTransformersRename)) {
@@ -168,7 +168,7 @@ void repair_names(RepairContext& context) {
       for (const Component c : kScaleSpellings) {
         const auto t = b.tensor(c);
         if (!t || c == usual) continue;
-        const std::string name = context.draft.name(*t);
+        const std::string name(context.draft.name(*t));
         rename(*t, fmt::format("{}.{}", name.substr(0, name.rfind('.')), component_suffix(usual)));
       }
     }
@@ -185,7 +185,7 @@ void repair_names(RepairContext& context) {
       const bool scale = is_scale_spelling(binding.names[t].component);
       if (binding.uses[t] != TensorUse::kUsed || !scale || binding.tensor(t).dtype != Dtype::kU8) continue;
       context.draft.reinterpret(t, Dtype::kF8E8M0);
-      retyped.push_back(context.draft.name(t));
+      retyped.emplace_back(context.draft.name(t));
     }
     if (!retyped.empty()) {
       context.act(Code::kScaleSpelling,
@@ -325,7 +325,7 @@ bool stands_under_another_name(RepairContext& context, Code code, const Paramete
                           : std::nullopt;
   for (const TensorId t : candidates) {
     if (!source || !context.reference_values().same_bytes(t, *source)) continue;
-    const std::string old = context.draft.name(t);
+    const std::string old(context.draft.name(t));
     context.draft.rename(t, context.spelling.name(parameter, Component::kWeight));
     context.act(code, fmt::format("rename {} to {}: it has the reference's values", old, context.draft.name(t)),
                 std::vector{old});
@@ -408,7 +408,7 @@ void repair_precision(RepairContext& context) {
       }
     }
     context.draft.widen(t);
-    widened.push_back(context.draft.name(t));
+    widened.emplace_back(context.draft.name(t));
     widened_bytes += context.draft[t].bytes();
   }
   if (!restored.empty()) {

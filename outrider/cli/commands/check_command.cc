@@ -24,7 +24,7 @@
 #include "outrider/decoding/drafter_methods.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/util/error.h"
-#include "outrider/util/parallel.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 namespace {
@@ -111,7 +111,8 @@ void probe(const Arguments& arguments, const CheckOptions& options, CheckReport&
 int run(const Arguments& arguments) {
   CheckOptions options;
   options.data = arguments.data;
-  options.threads = std::min(usable_processors(), 8U);
+  ThreadPool pool(std::min(usable_processors(), 8U));
+  options.pool = &pool;
   if (!arguments.reference.empty()) options.reference = arguments.reference;
   ProgressBar bar(arguments.data ? "reading values" : "comparing");
   if (arguments.data || options.reference) {

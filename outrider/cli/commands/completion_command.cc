@@ -7,6 +7,7 @@
 
 #include "outrider/cli/options/vllm_flags.h"
 #include "outrider/cli/shells/command_tree.h"
+#include "outrider/cli/shells/completion.h"
 
 namespace outrider {
 
@@ -20,11 +21,8 @@ void add_completion_command(CLI::App& app, int& status) {
   completion->add_option("SHELL", *shell, "bash, zsh or fish")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  completion->callback([&app, shell, &status] {
-    const CommandInfo program = describe_commands(app);
-    fmt::print("{}", *shell == "bash"  ? bash_completion(program)
-                     : *shell == "zsh" ? zsh_completion(program)
-                                       : fish_completion(program));
+  completion->callback([shell, &status] {
+    fmt::print("{}", completion_script(*shell));
     status = 0;
   });
   CLI::App* man = app.add_subcommand("man-page", "Print the manual page")->group("");

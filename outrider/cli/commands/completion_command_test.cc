@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <regex>
 #include <set>
 
@@ -34,54 +35,79 @@ bool has(const char* program) {
   return run(std::string("command -v ") + program + " >/dev/null").exit_status == 0;
 }
 
-class Completion : public ::testing::Test {
+std::string complete(const std::string& words) {
+  return run(kBinary + " __complete " + words).output;
+}
+
+TEST(Complete, KnowsEveryOption) {
+  for (const char* command : kCommands) {
+    const std::string candidates = complete(std::string(command) + " --");
+    const std::set<std::string> options = options_of(command);
+    EXPECT_THAT(options, ::testing::Contains("--help")) << command;
+    for (const std::string& option : options) EXPECT_THAT(candidates, HasSubstr(option + "\t")) << command;
+  }
+}
+
+TEST(Complete, OffersWhatMayFollow) {
+  EXPECT_THAT(complete("''"), ::testing::StartsWith("check\tVerify that"));
+  EXPECT_THAT(complete("''"), ::testing::Not(HasSubstr("man-page")));
+  EXPECT_EQ(complete("rep"), "repair\tRepair what check finds, rewriting only what changes\n");
+  EXPECT_THAT(complete("bench ''"), ::testing::StartsWith("serve\t"));
+  EXPECT_EQ(complete("serve --log-format ''"), "text\njson\n");
+  EXPECT_EQ(complete("serve --log-format j"), "json\n");
+  EXPECT_EQ(complete("completion ''"), "bash\nzsh\nfish\n");
+  EXPECT_EQ(complete("generate x --temperature ''"), "");
+  EXPECT_EQ(complete("check ''"), ":files\n");
+  EXPECT_EQ(complete("check --reference ''"), ":directories\n");
+  EXPECT_EQ(complete("check --ma"),
+            "--map\tPrint each parameter with its file, tensor and storage form, tab-separated\n");
+  EXPECT_EQ(complete("nonsense --nonsense nothin"), "");
+  EXPECT_EQ(run(kBinary + " __complete").exit_status, 0);
+}
+
+// The scripts, in the shells that are installed.
+class CompletionScript : public ::testing::Test {
  protected:
   std::string file(const std::string& shell) {
     const std::string path = (dir_ / ("outrider." + shell)).string();
     EXPECT_EQ(run(kBinary + " completion " + shell + " >'" + path + "'").exit_status, 0);
     return path;
   }
+  const std::string path_ = "PATH='" + std::filesystem::path(OUTRIDER_BINARY).parent_path().string() + "':\"$PATH\" ";
   testing::TempDir dir_;
 };
 
-TEST_F(Completion, BashKnowsEveryOption) {
+TEST_F(CompletionScript, Bash) {
   const std::string path = file("bash");
-  const auto complete = [&](const std::string& words) {
-    return run("bash -c 'compopt() { :; }; source \"" + path + "\"; COMP_WORDS=(outrider " + words +
-               "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _outrider; echo \"${COMPREPLY[@]} \"'")
+  const auto replies = [&](const std::string& words) {
+    return run("cd '" + dir_.path().string() + "'; " + path_ + "bash -c 'compopt() { :; }; source \"" + path +
+               "\"; COMP_WORDS=(outrider " + words +
+               "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _outrider; echo \"${COMPREPLY[*]}\"'")
         .output;
   };
-  for (const char* command : kCommands) {
-    const std::string words = complete(std::string(command) + " --");
-    const std::set<std::string> options = options_of(command);
-    EXPECT_THAT(options, ::testing::Contains("--help")) << command;
-    for (const std::string& option : options) EXPECT_THAT(words, HasSubstr(option + " ")) << command;
-  }
-  EXPECT_THAT(complete("\"\""), HasSubstr("bench"));
-  EXPECT_THAT(complete("bench \"\""), ::testing::StartsWith("serve latency "));
-  EXPECT_EQ(complete("serve --log-format \"\""), "text json \n");
-  EXPECT_EQ(complete("generate x --temperature \"\""), " \n");
+  EXPECT_EQ(replies("bench \"\""), "serve latency\n");
+  EXPECT_EQ(replies("check --ma"), "--map\n");
+  EXPECT_EQ(replies("check out"), "outrider.bash\n");
+  EXPECT_EQ(replies("check --reference out"), "\n");
+  EXPECT_EQ(replies("generate x --temperature \"\""), "\n");
 }
 
-TEST_F(Completion, FishKnowsEveryOption) {
+TEST_F(CompletionScript, Fish) {
   if (!has("fish")) GTEST_SKIP() << "fish is not installed";
   const std::string path = file("fish");
-  for (const char* command : kCommands) {
-    const std::string words = run("HOME='" + dir_.path().string() + "' fish -c 'source \"" + path +
-                                  "\"; complete -C \"outrider " + command + " --\"'")
-                                  .output;
-    for (const std::string& option : options_of(command)) EXPECT_THAT(words, HasSubstr(option)) << command;
-  }
+  const auto replies = [&](const std::string& line) {
+    return run("cd '" + dir_.path().string() + "'; " + path_ + "HOME='" + dir_.path().string() +
+               "' fish -c 'source \"" + path + "\"; complete -C \"outrider " + line + "\"'")
+        .output;
+  };
+  EXPECT_THAT(replies("bench "), HasSubstr("latency\t"));
+  EXPECT_THAT(replies("check --ma"), HasSubstr("--map\t"));
+  EXPECT_THAT(replies("check out"), HasSubstr("outrider.fish"));
 }
 
-TEST_F(Completion, ZshTakesIt) {
-  const std::string path = file("zsh");
-  const std::string text = testing::read_file(path);
-  for (const char* command : kCommands) {
-    for (const std::string& option : options_of(command)) EXPECT_THAT(text, HasSubstr(option)) << command;
-  }
+TEST_F(CompletionScript, Zsh) {
   if (!has("zsh")) GTEST_SKIP() << "zsh is not installed";
-  const testing::ProcessResult result = run("zsh -n '" + path + "'");
+  const testing::ProcessResult result = run("zsh -n '" + file("zsh") + "'");
   EXPECT_EQ(result.exit_status, 0) << result.output;
 }
 

@@ -15,7 +15,6 @@
 #include "outrider/cli/terminal/progress_bar.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
-#include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {
@@ -32,7 +31,6 @@ int run(Arguments& arguments) {
   ConvertOptions options;
   options.to = arguments.to == "official" ? Dialect::kOfficial : Dialect::kHuggingFace;
   options.max_shard_bytes = arguments.max_shard_size;
-  options.threads = std::min(usable_processors(), 8U);
   arguments.directory = checkpoint_path(arguments.directory).string();
   const ConvertPlan plan = plan_convert(arguments.directory, options);
   fmt::print("{}: {}\n  {} renamed, {} stacked or unstacked; writes {} in {}\n", printable(arguments.directory, 4096),

@@ -17,8 +17,8 @@
 #include <system_error>
 #include <vector>
 
-#include "outrider/architectures/memory_need.h"
 #include "outrider/architectures/deepseek_v4/mtp.h"
+#include "outrider/architectures/memory_need.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/cli/options/model_options.h"
 #include "outrider/cli/terminal/tell.h"

@@ -11,8 +11,8 @@
 #include "outrider/checkpoint/checkpoint_path.h"
 #include "outrider/cli/options/shard_size_option.h"
 #include "outrider/cli/terminal/progress_bar.h"
-#include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 namespace {

@@ -17,8 +17,8 @@
 #include "outrider/files/staged_directory.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/error.h"
-#include "outrider/util/parallel.h"
 #include "outrider/util/printable.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 namespace {
@@ -98,7 +98,8 @@ int run(Arguments& arguments) {
   options.alias_in_float32 = arguments.alias_dtype == "f32";
   options.head_in_float32 = arguments.widen_head;
   options.partial = arguments.partial;
-  options.threads = std::min(usable_processors(), 8U);
+  ThreadPool pool(std::min(usable_processors(), 8U));
+  options.pool = &pool;
   arguments.directory = checkpoint_path(arguments.directory).string();
   if (!arguments.reference.empty()) options.reference = checkpoint_path(arguments.reference);
   const RepairPlan plan = plan_repair(arguments.directory, options);

@@ -12,7 +12,7 @@
 #include "outrider/binding/open_plan.h"
 #include "outrider/cli/commands/acceptance_watch.h"
 #include "outrider/cli/commands/end_tokens.h"
-#include "outrider/cli/commands/heap.h"
+#include "outrider/cli/heap/heap.h"
 #include "outrider/cli/options/count_option.h"
 #include "outrider/cli/options/model_options.h"
 #include "outrider/cli/options/vllm_flags.h"

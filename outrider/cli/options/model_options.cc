@@ -11,7 +11,7 @@
 #include "outrider/decoding/drafter_methods.h"
 #include "outrider/util/error.h"
 #include "outrider/util/memory.h"
-#include "outrider/util/parallel.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
@@ -60,21 +60,22 @@ SpeculativeConfig SpeculationArguments::speculative_config(const CompletePlan& p
   asked = parse_speculative_config(config, path, note);
   const DrafterMethod* const method = asked.method.empty() ? own : find_drafter_method(asked.method);
   if (!drafter_is_trained(asked) || (method != nullptr && method->weights == held)) return asked;
-  throw Error(
-      fmt::format("{}: --speculative-config requires a drafter, but {}. Leave it out to run the model without "
-                  "speculation, or draft from the context with {{\"method\": \"ngram\", \"num_speculative_tokens\": 3}}.",
-                  path,
-                  held == DrafterKind::kDspark
-                      ? "mtp.* holds a DSpark drafter, which is not an MTP block and is not supported"
-                      : "the checkpoint has no MTP block"));
+  throw Error(fmt::format(
+      "{}: --speculative-config requires a drafter, but {}. Leave it out to run the model without "
+      "speculation, or draft from the context with {{\"method\": \"ngram\", \"num_speculative_tokens\": 3}}.",
+      path,
+      held == DrafterKind::kDspark ? "mtp.* holds a DSpark drafter, which is not an MTP block and is not supported"
+                                   : "the checkpoint has no MTP block"));
 }
 
 void add_speculation_options(CLI::App& command, SpeculationArguments& arguments) {
-  auto* config = command
-                     .add_option("--speculative-config", arguments.config,
-                                 R"(Speculation settings, JSON: {"method": "mtp" or "ngram", "num_speculative_tokens": 1..8})")
-                     ->check([](const std::string& json) { return json.empty() ? "an empty string is not JSON" : ""; });
-  command.add_flag("--no-speculation", arguments.none, "Disable speculation and do not load the drafter")->excludes(config);
+  auto* config =
+      command
+          .add_option("--speculative-config", arguments.config,
+                      R"(Speculation settings, JSON: {"method": "mtp" or "ngram", "num_speculative_tokens": 1..8})")
+          ->check([](const std::string& json) { return json.empty() ? "an empty string is not JSON" : ""; });
+  command.add_flag("--no-speculation", arguments.none, "Disable speculation and do not load the drafter")
+      ->excludes(config);
 }
 
 std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options) {

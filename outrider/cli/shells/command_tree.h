@@ -39,11 +39,6 @@ void for_each_command(const CommandInfo& command, const Visit& visit) {
   for (const CommandInfo& below : command.commands) for_each_command(below, visit);
 }
 
-// What a shell sources to complete the program's commands, options and values.
-std::string bash_completion(const CommandInfo& program);
-std::string zsh_completion(const CommandInfo& program);
-std::string fish_completion(const CommandInfo& program);
-
 // The manual page, section 1, in man(7)'s language.
 std::string man_page(const CommandInfo& program, const std::string& version);
 

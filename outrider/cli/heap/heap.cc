@@ -1,4 +1,4 @@
-#include "outrider/cli/commands/heap.h"
+#include "outrider/cli/heap/heap.h"
 
 #include <malloc.h>
 #include <sys/mman.h>
@@ -10,7 +10,7 @@
 namespace outrider {
 
 void prepare_heap() {
-  constexpr std::uintptr_t kStep = 48 << 20;
+  constexpr std::uintptr_t kStep = 96 << 20;
   constexpr std::uintptr_t kHugePage = 2 << 20;
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
