@@ -37,9 +37,9 @@ void require_memory(const Model& model, const SequenceLimits& limits, std::uint6
   if (wanted.fits(available)) return;
   throw Error(fmt::format(
       "{} of up to {} tokens {} {} of memory and a pass over {} tokens {}, but only {} are available. Request shorter "
-      "sequences, or fewer tokens per pass.",
+      "sequences or fewer tokens per pass.",
       sequences == 1 ? std::string("A sequence") : fmt::format("{} sequences", sequences), limits.max_length,
-      sequences == 1 ? "takes" : "take", bytes_text(wanted.state), tokens_a_pass, bytes_text(wanted.scratch),
+      sequences == 1 ? "needs" : "need", bytes_text(wanted.state), tokens_a_pass, bytes_text(wanted.scratch),
       bytes_text(available)));
 }
 

@@ -7,13 +7,13 @@
 
 namespace outrider {
 
-// Whether `sequences` sequences of these limits, and passes over `tokens_a_pass` tokens, take no more memory than is
-// available now. To be asked before they are made: memory that is promised is not there before it is used.
-// `drafter_bytes`: what a drafter remembers of a sequence.
+// Whether `sequences` sequences with these limits and passes over `tokens_a_pass` tokens fit in the memory that is
+// available now. Call this before allocating them: reserved memory is not occupied until it is used. `drafter_bytes`:
+// size of a drafter's state for one sequence.
 bool enough_memory(const Model& model, const SequenceLimits& limits, std::uint64_t drafter_bytes, std::size_t sequences,
                    std::size_t tokens_a_pass);
 
-// Throws Error where they take more.
+// Throws Error if they do not fit.
 void require_memory(const Model& model, const SequenceLimits& limits, std::uint64_t drafter_bytes,
                     std::size_t sequences, std::size_t tokens_a_pass);
 

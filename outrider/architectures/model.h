@@ -22,7 +22,7 @@ struct ModelOptions {
   const Kernels* kernels = nullptr;  // default_kernels()
 };
 
-// The rows of an item for which logits are computed.
+// The rows of an item whose logits are computed.
 enum class LogitsWanted { kNone, kLast, kAll };
 
 // Tokens to append to a sequence.
@@ -34,7 +34,7 @@ struct ForwardItem {
 
 struct ForwardResult {
   Rows streams;  // h [tokens of all items, hc*D]: after the last layer, before the head
-  Rows logits;   // [rows wanted, V], in order of the items
+  Rows logits;   // [requested rows, V], in order of the items
 };
 
 // Called after each layer with the streams of all rows.
@@ -43,7 +43,7 @@ using LayerObserver = std::function<void(std::size_t layer, const Rows& streams)
 // Throws Error if a logit is NaN or infinite: a weight is faulty.
 void require_finite(std::span<const float> logits);
 
-// A model of any architecture, ready to run. Immutable except for the buffers of its passes, of which one runs at a
+// A model of any architecture, ready to run. Immutable except for the buffers of its passes; only one pass may run at a
 // time. Results are bit-identical for any batch and any chunking.
 class Model {
  public:
@@ -57,15 +57,15 @@ class Model {
   const ModelConfig& config() const { return manifest().config(); }
   const Backend& backend() const { return *backend_; }
   NumericMode mode() const { return backend_->mode(); }
-  // 0 also if the drafter is not an MTP one.
+  // Also 0 if the checkpoint's drafter is not an MTP block.
   std::size_t mtp_blocks() const { return manifest().drafter() == DrafterKind::kMtp ? manifest().drafter_blocks() : 0; }
 
-  // Bytes of weight matrices that all passes so far have read. Must not be called while one runs.
+  // Total bytes of weight matrices read by all passes so far. Must not be called during a pass.
   std::uint64_t weight_bytes_read() const { return backend_->weight_bytes_read(); }
 
   // Bytes of a sequence with these limits.
   virtual std::uint64_t sequence_bytes(const SequenceLimits& limits) const = 0;
-  // Bytes of a pass that later passes reuse, and bytes of the result that it returns.
+  // Bytes that a pass allocates and later passes reuse, and bytes of the result that it returns.
   virtual std::uint64_t scratch_bytes(const PassSize& pass) const = 0;
   virtual std::uint64_t result_bytes(const PassSize& pass) const = 0;
 
@@ -85,11 +85,11 @@ class Model {
   std::unique_ptr<Backend> backend_;
 };
 
-// The model of the architecture that the checkpoint's config names. Throws Error if a table among the weights is out of
-// range, if OUTRIDER_KERNELS names kernels that this machine cannot run, or if shapes of the config contradict each
-// other.
+// Creates the model of the architecture that the checkpoint's config names. Throws Error if a table among the weights
+// is out of range, if OUTRIDER_KERNELS names kernels that this machine does not support, or if shapes in the config
+// contradict each other.
 std::unique_ptr<Model> make_model(std::shared_ptr<const Weights> weights, ModelOptions options = {});
-// The same on another device than the CPU.
+// The same on a device other than the CPU.
 std::unique_ptr<Model> make_model(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend);
 
 }  // namespace outrider

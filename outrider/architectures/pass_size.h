@@ -4,10 +4,10 @@
 
 namespace outrider {
 
-// What a forward pass is run over.
+// The size of a forward pass.
 struct PassSize {
   std::uint64_t tokens = 0;
-  std::uint64_t logits = 0;  // rows of logits that it gives
+  std::uint64_t logits = 0;  // rows of logits that it returns
 };
 
 }  // namespace outrider

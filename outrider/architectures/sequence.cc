@@ -27,7 +27,7 @@ void Sequence::truncate(std::uint64_t length) {
   }
   if (!can_truncate(length)) {
     throw Error(
-        fmt::format("The sequence cannot be truncated to {} tokens: it had reached {}, and at most {} can be rolled "
+        fmt::format("The sequence cannot be truncated to {} tokens: it has reached {}, and at most {} can be rolled "
                     "back (max_rollback).",
                     length, furthest_, limits_.max_rollback));
   }

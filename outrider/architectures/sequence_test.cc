@@ -30,13 +30,13 @@ class SequenceTest : public ::testing::Test {
   std::unique_ptr<Model> model_;
 };
 
-TEST_F(SequenceTest, GoesBackAsFarAsItsLimit) {
+TEST_F(SequenceTest, RollsBackUpToItsLimit) {
   Sequence sequence = model_->new_sequence({100, 4});
   run(sequence, 20);
   EXPECT_EQ(sequence.length(), 20U);
   sequence.truncate(17);
   sequence.truncate(16);
-  EXPECT_THROW(sequence.truncate(15), Error);  // five behind the furthest, though one behind the end
+  EXPECT_THROW(sequence.truncate(15), Error);  // five behind the furthest position, though only one behind the end
   EXPECT_EQ(sequence.length(), 16U);
   EXPECT_THROW(sequence.truncate(17), Error);
   run(sequence, 2);
@@ -64,7 +64,7 @@ TEST_F(SequenceTest, RefusesMoreThanItsLengthAndChangesNothing) {
   EXPECT_EQ(other.length(), 0U);
 }
 
-TEST_F(SequenceTest, MemoryIsKnownBefore) {
+TEST_F(SequenceTest, BytesAreKnownBeforeAllocation) {
   const std::uint64_t shorter = model_->sequence_bytes({1000, 16});
   const std::uint64_t longer = model_->sequence_bytes({2000, 16});
   EXPECT_GT(longer, shorter);
@@ -75,7 +75,7 @@ TEST_F(SequenceTest, MemoryIsKnownBefore) {
   EXPECT_THROW(model_->new_sequence({model_->config().max_position_embeddings + 1, 16}), Error);
 }
 
-TEST_F(SequenceTest, AWindowBeyondTheTextCostsNothing) {
+TEST_F(SequenceTest, AWindowLongerThanTheSequenceCostsNothing) {
   const auto logits = [&](std::uint64_t window) {
     auto config = nlohmann::json::parse(testing::read_file(dir_ / "config.json"));
     config["sliding_window"] = window;
@@ -92,7 +92,7 @@ TEST_F(SequenceTest, AWindowBeyondTheTextCostsNothing) {
   EXPECT_EQ(logits(128), logits(1 << 26));
 }
 
-TEST_F(SequenceTest, MtpTakesTheStreamsItIsGiven) {
+TEST_F(SequenceTest, MtpUsesTheStreamsItIsGiven) {
   Sequence sequence = model_->new_sequence({10, 4});
   Sequence cache = new_mtp_cache(*model_, {10, 4});
   EXPECT_EQ(cache.bytes(), mtp_cache_bytes(*model_, {10, 4}));

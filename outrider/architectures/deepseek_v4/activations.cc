@@ -62,15 +62,15 @@ std::uint64_t Activations::allocated_bytes() const {
   return bytes;
 }
 
-// Weights of three storage forms may take the same input in three layouts; a routed expert's gate and up in two.
+// Weights of three storage forms may need the same input in three layouts; a routed expert's gate and up in two.
 std::uint64_t Activations::product_inputs(const PassSize& pass) const {
   const std::uint64_t a_token = std::max({
-      3 * padded(D) + 2 * K * padded(D),            // of experts' gate and up
-      3 * K * padded(width) + padded(s_width),      // of their down
-      padded(H_hd) + H * kLanes,                    // of wo_a, by group
-      padded(o_rank),                               // of wo_b
-      3 * padded(q_rank),                           // of wq_b, and the indexer's
-      std::max(padded(hc_D), (1 + hc) * padded(D))  // of mHC, and of an MTP block's e_proj and h_proj
+      3 * padded(D) + 2 * K * padded(D),            // experts: gate and up
+      3 * K * padded(width) + padded(s_width),      // experts: down
+      padded(H_hd) + H * kLanes,                    // wo_a, by group
+      padded(o_rank),                               // wo_b
+      3 * padded(q_rank),                           // wq_b of attention and of the indexer
+      std::max(padded(hc_D), (1 + hc) * padded(D))  // mHC; e_proj and h_proj of an MTP block
   });
   const std::uint64_t a_row_of_logits = std::max(padded(hc_D), padded(D));
   return std::max(saturating_multiply(pass.tokens, a_token), saturating_multiply(pass.logits, a_row_of_logits));

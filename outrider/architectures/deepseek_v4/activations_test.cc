@@ -18,7 +18,7 @@ ModelConfig config_of(const std::string& shape) {
   return read_config(testing::config_json(shape, testing::Family::kOfficial)).config;
 }
 
-TEST(Activations, AllocatesWhatIsPlanned) {
+TEST(Activations, AllocatesThePlannedBytes) {
   for (const char* shape : {"tiny", "pro-tiny", "flash", "pro"}) {
     const ModelConfig config = config_of(shape);
     for (const bool drafts : {false, true}) {
@@ -49,7 +49,7 @@ TEST(Activations, SmallerPassesAllocateNothing) {
   EXPECT_EQ(a.allocated_bytes(), a.bytes({17, 4}));
 }
 
-TEST(Activations, PlansSaturate) {
+TEST(Activations, BytesSaturate) {
   const ModelConfig config = config_of("tiny");
   const Activations a(config, config.n_routed_experts, true);
   EXPECT_EQ(a.bytes({~0ULL / 64, 1}), ~0ULL);
@@ -60,8 +60,8 @@ std::uint64_t bytes_in_use() {
   return info.uordblks + info.hblkhd;
 }
 
-// What malloc has given out while a pass runs, its result included.
-TEST(Activations, APassTakesNoMoreThanIsPlanned) {
+// Bytes allocated by malloc while a pass runs, including its result.
+TEST(Activations, APassUsesNoMoreThanThePlannedBytes) {
   testing::TempDir dir;
   testing::write_tiny_checkpoint(dir.path(), {});
   const auto weights = std::make_shared<const Weights>(open_plan(dir.path()));
@@ -74,7 +74,7 @@ TEST(Activations, APassTakesNoMoreThanIsPlanned) {
     for (std::size_t i = 0; i < tokens; ++i) ids[i] = static_cast<std::uint32_t>(i * 7 % model.config().vocab_size);
     const PassSize pass{tokens, tokens};
     const std::uint64_t before = bytes_in_use();
-    if (before == 0) GTEST_SKIP() << "this malloc does not count";
+    if (before == 0) GTEST_SKIP() << "this malloc does not report the bytes in use";
     std::uint64_t most = 0;
     const ForwardItem item{&sequence, ids, LogitsWanted::kAll};
     {
@@ -87,11 +87,11 @@ TEST(Activations, APassTakesNoMoreThanIsPlanned) {
     const std::uint64_t kept = bytes_in_use();
     sequence.truncate(0);
     model.forward({&item, 1});
-    EXPECT_LE(bytes_in_use(), kept + (64 << 10)) << "the second pass uses the memory of the first";
+    EXPECT_LE(bytes_in_use(), kept + (64 << 10)) << "the second pass reuses the memory of the first";
   }
 }
 
-// A device of its own needs no change to the model; one that differs in a single operation overrides that one.
+// A new device requires no change to the model. A device that differs in one operation overrides only that one.
 class CountingBackend : public CpuBackend {
  public:
   using CpuBackend::CpuBackend;

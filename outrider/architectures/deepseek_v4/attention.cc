@@ -14,14 +14,14 @@ Compressor compressor(const ModelConfig& config, const CompressorWeights& weight
           .rope = rope.rope};
 }
 
-// W x of a compressor's two projections.
+// W x for a compressor's two projections.
 void project(const CompressorWeights& weights, const Rows& x, Rows& kv, Rows& gate, std::vector<Product>& products) {
   for (Rows* y : {&kv, &gate}) y->reshape(x.rows(), weights.wkv.rows());
   products.push_back({weights.wkv, x, kv, ProductKind::kFloat});
   products.push_back({weights.wgate, x, gate, ProductKind::kFloat});
 }
 
-// All that is multiplied with x.
+// All products with x.
 void project(const BlockWeights& weights, const ForwardContext& context) {
   const auto& [config, backend, a] = context;
   std::vector<Product> products = {{weights.wq_a, a.x, a.qr}, {weights.wkv, a.x, a.kv}};
@@ -33,7 +33,7 @@ void project(const BlockWeights& weights, const ForwardContext& context) {
   backend.multiply(products);
 }
 
-// The entries of windows that the batch completes, and which of them each row attends to.
+// The entries whose windows the batch completes, and the entries that each row attends to.
 void compress(const ForwardContext& context, const BlockWeights& weights, const Batch& batch, const LayerRope& rope) {
   const auto& [config, backend, a] = context;
   if (weights.compressor) {
@@ -51,7 +51,7 @@ void compress(const ForwardContext& context, const BlockWeights& weights, const 
   backend.index(of_index.ratio, batch, a.index_q, a.index_weights, a.index_scores, a.selected);
 }
 
-// The heads of o, side by side, by groups: each has its own rows of wo_a.
+// The heads of o side by side, in groups: each group has its own rows of wo_a.
 void multiply_by_group(const ForwardContext& context, const Linear& wo_a) {
   const auto& [config, backend, a] = context;
   const std::size_t rows = config.o_lora_rank;

@@ -15,8 +15,8 @@ void BatchPlan::add(const Sequence& sequence, std::span<const std::uint32_t> new
   const std::uint64_t start = sequence.length();
   if (new_tokens.size() > sequence.max_length() - start) {
     throw Error(
-        fmt::format("The sequence has {} tokens and {} more were given, but it was created for {} (max_length). "
-                    "Create it with a higher limit.",
+        fmt::format("The sequence has {} tokens and cannot be advanced by {}: its max_length is {}. "
+                    "Create it with a larger max_length.",
                     start, new_tokens.size(), sequence.max_length()));
   }
   chunks.push_back({.first_row = tokens.size(), .rows = new_tokens.size(), .start = start});

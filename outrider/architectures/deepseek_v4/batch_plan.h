@@ -16,13 +16,13 @@ struct BatchPlan {
   std::vector<Chunk> chunks;
   std::vector<std::uint32_t> tokens;
   std::vector<std::uint64_t> positions;
-  std::vector<std::size_t> wanted;  // rows that give logits
+  std::vector<std::size_t> wanted;  // rows whose logits are computed
 
-  // Appends a chunk that continues `sequence`. Throws Error, before any state is changed, where the sequence is in the
-  // batch already or would exceed its max_length, and for a token id that is out of range.
+  // Appends a chunk that continues `sequence`. Throws Error, before any state changes, if the sequence is already in
+  // the batch or would exceed its max_length, or if a token id is out of range.
   void add(const Sequence& sequence, std::span<const std::uint32_t> new_tokens, std::uint64_t vocab_size,
            LogitsWanted logits);
-  // Sets the state that chunk i reads and writes: that of the layer that is run next.
+  // Sets the state that chunk i reads and writes to that of the layer that runs next.
   void set_state(std::size_t i, LayerState& state);
 
   Batch batch() const { return {chunks, tokens, positions}; }

@@ -6,7 +6,7 @@
 
 namespace outrider {
 
-// What all parts of a forward pass compute with.
+// State shared by all parts of a forward pass.
 struct ForwardContext {
   const ModelConfig& config;
   Backend& backend;
@@ -15,11 +15,11 @@ struct ForwardContext {
 
 // How a layer rotates positions.
 struct LayerRope {
-  const Rope& rope;     // any position's
+  const Rope& rope;     // for any position
   const Rows& cos_sin;  // by row of the batch
 };
 
-// The parts of a block: of activations.x they make activations.y.
+// The parts of a block: each computes activations.y from activations.x.
 void attention(const ForwardContext& context, const BlockWeights& weights, const Batch& batch, const LayerRope& rope);
 void mixture_of_experts(const ForwardContext& context, const BlockWeights& weights, const Batch& batch);
 

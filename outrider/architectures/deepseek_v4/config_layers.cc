@@ -65,7 +65,7 @@ std::vector<LayerAttention> ConfigReader::compress_ratios() {
   if (!has("compress_ratios")) return layers;
   const json& ratios = root_["compress_ratios"];
   if (!ratios.is_array() || ratios.size() > 2 * kMaxLayers) {
-    issue(Kind::kInvalid, "compress_ratios", "compress_ratios is not a list with one whole number per layer");
+    issue(Kind::kInvalid, "compress_ratios", "compress_ratios is not a list with one integer per layer");
     return layers;
   }
   for (std::size_t i = 0; i < ratios.size(); ++i) {
@@ -140,7 +140,7 @@ void ConfigReader::read_layers(const ConfigHints& hints) {
   }
 }
 
-// A layer whose whole compressor is on disk is no window layer, whatever the config says.
+// A layer whose compressor is complete on disk is not a window layer, whatever the config says.
 void ConfigReader::correct_layers(const ConfigHints& hints, const char* field) {
   ModelConfig& c = out_.config;
   std::string first;
@@ -157,10 +157,10 @@ void ConfigReader::correct_layers(const ConfigHints& hints, const char* field) {
     c.layers[i] = *certain;
   }
   if (count == 0) return;
-  tensors_contradict(field, first + (count == 1 ? "" : fmt::format("; and {} layers more", count - 1)));
+  tensors_contradict(field, first + (count == 1 ? "" : fmt::format("; and {} more layers", count - 1)));
 }
 
-// mlp_layer_types, as a flag for each layer. Entries past the last layer are the MTP blocks'.
+// mlp_layer_types as one flag per layer. Entries past the last layer describe the MTP blocks.
 std::optional<std::vector<bool>> ConfigReader::mlp_layer_types() {
   if (!has("mlp_layer_types") || !root_["mlp_layer_types"].is_array()) return std::nullopt;
   const json& types = root_["mlp_layer_types"];
@@ -218,9 +218,9 @@ void ConfigReader::read_hash_layers(const ConfigHints& hints) {
     const std::optional<std::uint64_t> count = c.num_hash_layers();
     missing("num_hash_layers (n_hash_layers)",
             count ? fmt::format("the tensors on disk say {} (layers with gate.tid2eid)", *count)
-                  : "other layers than the first ones have gate.tid2eid, which only mlp_layer_types can say");
+                  : "other layers than the first ones have gate.tid2eid, which only mlp_layer_types can express");
   } else {
-    missing("num_hash_layers (n_hash_layers)", "neither it nor mlp_layer_types is there");
+    missing("num_hash_layers (n_hash_layers)", "mlp_layer_types is missing too");
     out_.shapes_known = false;
   }
   if (!hints.certain_hash_layers || (number == nullptr && !types) || *hints.certain_hash_layers == c.hash_layers)

@@ -49,7 +49,7 @@ void ConfigReader::read_sizes() {
   size("sliding_window", "window_size", c.sliding_window, 1, kMaxDimension, false);
 }
 
-// A pruned artifact whose config.json was not told.
+// Detects a pruned artifact whose config.json was not updated.
 void ConfigReader::read_expert_count(const ConfigHints& hints) {
   ModelConfig& c = out_.config;
   const bool there = find("n_routed_experts", "num_local_experts") != nullptr;
@@ -59,7 +59,7 @@ void ConfigReader::read_expert_count(const ConfigHints& hints) {
     c.n_routed_experts = *hints.n_routed_experts;
     return;
   }
-  // transformers' configs may have its general name for it.
+  // transformers' configs may use its general name for the field.
   size("n_routed_experts", "num_local_experts", c.n_routed_experts, 1, kMaxExperts);
   if (!hints.n_routed_experts || c.n_routed_experts == 0 || *hints.n_routed_experts == c.n_routed_experts) return;
   tensors_contradict("n_routed_experts",
@@ -71,7 +71,7 @@ void ConfigReader::read_expert_count(const ConfigHints& hints) {
 
 void ConfigReader::read_numbers() {
   ModelConfig& c = out_.config;
-  // The inference config leaves out what its code fixes.
+  // The inference config leaves out values that its code fixes.
   if (!number("hc_eps", "hc_eps", c.hc_eps, !inference())) c.hc_eps = 1e-6;
   if (!number("rms_norm_eps", "norm_eps", c.rms_norm_eps, !inference())) c.rms_norm_eps = 1e-6;
   number("routed_scaling_factor", "route_scale", c.routed_scaling_factor);
@@ -98,8 +98,8 @@ void ConfigReader::read_router() {
   } else {
     c.scoring_func = scoring->get<std::string>();
   }
-  // DeepSeek's code has no such field, and transformers does not read it: with other scores than softmax's, both always
-  // divide.
+  // DeepSeek's code has no such field, and transformers does not read it: both always divide, unless the scores are
+  // softmax's.
   const json* normalised = find("norm_topk_prob", nullptr);
   if (normalised == nullptr || *normalised == true) return;
   if (*normalised == false && c.scoring_func == "softmax") {
@@ -107,12 +107,12 @@ void ConfigReader::read_router() {
     return;
   }
   issue(Kind::kInvalid, "norm_topk_prob",
-        fmt::format("norm_topk_prob is {}, but DeepSeek-V4's router divides the weights of a token's experts by their "
-                    "sum, always; neither DeepSeek's code nor transformers computes anything else. Set it to true",
+        fmt::format("norm_topk_prob is {}, but DeepSeek-V4's router always divides the weights of a token's experts "
+                    "by their sum; DeepSeek's code and transformers ignore this field. Set it to true",
                     abbreviated(*normalised)));
 }
 
-// A field that DeepSeek-V4 knows only one value of.
+// A field that has one valid value in DeepSeek-V4.
 void ConfigReader::fixed(const char* field, const json& only) {
   if (has(field) && root_[field] != only) {
     issue(Kind::kInvalid, field,
@@ -128,7 +128,7 @@ void ConfigReader::read_nextn(const ConfigHints& hints) {
       out_.shapes_known = false;
     }
   } else if (inference() && !c.drafter_layers.empty()) {
-    // The inference config may leave n_mtp_layers out: compress_ratios has one entry for each drafting layer.
+    // The inference config may omit n_mtp_layers: compress_ratios has one entry for each drafting layer.
     c.num_nextn_predict_layers = c.drafter_layers.size();
   } else {
     std::string why;
@@ -159,7 +159,7 @@ void ConfigReader::read_dspark() {
 }
 
 void ConfigReader::read_quantization() {
-  // "quantization" is MLX's, "compression_config" what compressed-tensors wrote at first.
+  // MLX writes "quantization"; early versions of compressed-tensors wrote "compression_config".
   const json* object = nullptr;
   for (const char* key : {"quantization_config", "compression_config", "quantization"}) {
     if (object == nullptr && has(key)) object = &root_[key];
@@ -204,11 +204,11 @@ void ConfigReader::check_consistency() {
   }
   if (c.n_routed_experts * (c.num_hidden_layers + 64) > kMaxExpertsInAllLayers) {
     issue(Kind::kInvalid, "n_routed_experts",
-          fmt::format("{} experts in each of {} layers is beyond anything that exists; refusing to plan for it",
-                      c.n_routed_experts, c.num_hidden_layers));
+          fmt::format("{} experts in each of {} layers exceeds the supported maximum", c.n_routed_experts,
+                      c.num_hidden_layers));
     out_.shapes_known = false;
   }
-  // A DSpark drafter has stages of its own number, whatever num_nextn_predict_layers says.
+  // The number of DSpark stages is independent of num_nextn_predict_layers.
   const std::size_t extra = c.drafter_layers.size();
   if (!c.dspark && has("compress_ratios") && extra != 0 && extra != c.num_nextn_predict_layers) {
     drafter_issue(

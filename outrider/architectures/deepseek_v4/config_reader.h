@@ -37,7 +37,7 @@ class ConfigReader : private ConfigFields {
   void read_rope();
   void read_theta(const char* field, const char* part, double& out);
   bool nested_rope() const;
-  // transformers can leave the compressed layers unscaled, and says so.
+  // transformers can leave the compressed layers unscaled, with rope_type "default".
   bool compressed_layers_are_unscaled() const;
   const nlohmann::json* rope_parameters(const char* part) const;
 

@@ -31,8 +31,8 @@ TEST(ModelConfig, AnEmptyConfigListsEveryFieldAtOnce) {
   }
 }
 
-// Whatever single field goes, it is named, unless another says the same.
-TEST(ModelConfig, EachRequiredFieldIsMissed) {
+// A missing field is reported by name, unless another field holds the same value.
+TEST(ModelConfig, EachMissingRequiredFieldIsReported) {
   const nlohmann::json whole = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
   ASSERT_TRUE(read_config(whole.dump()).sound());
   for (const auto& item : whole.items()) {
@@ -64,8 +64,8 @@ TEST(ModelConfig, ReadsLayerTypes) {
   EXPECT_EQ(c.yarn->factor, 16);
 }
 
-// transformers names each layer's kind of experts: hash-routed layers need not be the first, and some branches list the
-// MTP block's, too.
+// transformers lists the kind of experts of each layer: hash-routed layers need not be the first, and some branches
+// also list the MTP block.
 TEST(ModelConfig, ReadsHashRoutedLayersAnywhere) {
   nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
   config.erase("num_hash_layers");
@@ -88,8 +88,8 @@ TEST(ModelConfig, ReadsHashRoutedLayersAnywhere) {
   }
 }
 
-// As transformers resolves them: nested parameters before rope_theta beside them, rope_scaling before both.
-TEST(ModelConfig, ReadsTheRopeThatTransformersComputesWith) {
+// Precedence as in transformers: nested parameters override rope_theta beside them, rope_scaling overrides both.
+TEST(ModelConfig, ReadsRopeParametersAsTransformersDoes) {
   nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
   const nlohmann::json yarn = config["rope_scaling"];
   config["rope_parameters"] = {{"main", {{"rope_type", "default"}, {"rope_theta", 50000.0}}}, {"compress", yarn}};
@@ -121,7 +121,7 @@ TEST(ModelConfig, ReadsTheRopeThatTransformersComputesWith) {
   EXPECT_THAT(read_config(unscaled.dump()).issues[0].message, ::testing::HasSubstr("rope_parameters.compress"));
 }
 
-TEST(ModelConfig, TheTensorsNumberOfExpertsIsReadOnWithAndReported) {
+TEST(ModelConfig, TheTensorsNumberOfExpertsIsUsedAndReported) {
   const std::string config = testing::config_json("tiny", testing::Family::kBf16);
   ConfigHints hints;
   hints.n_routed_experts = 3;
@@ -131,7 +131,7 @@ TEST(ModelConfig, TheTensorsNumberOfExpertsIsReadOnWithAndReported) {
   EXPECT_TRUE(reading.shapes_known);
 }
 
-TEST(ModelConfig, ValuesThatDeepSeekV4DoesNotHave) {
+TEST(ModelConfig, RefusesValuesThatDeepSeekV4DoesNotHave) {
   const nlohmann::json whole = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
   for (const char* change :
        {R"({"num_key_value_heads":2})",
@@ -160,14 +160,14 @@ TEST(ModelConfig, ValuesThatDeepSeekV4DoesNotHave) {
   }
 }
 
-// DeepSeek's code and transformers divide the weights of a token's experts by their sum whatever the field says; with
-// softmax, DeepSeek's does not.
+// DeepSeek's code and transformers divide the weights of a token's experts by their sum whatever the field says. With
+// softmax scores, DeepSeek's code does not.
 TEST(ModelConfig, UnnormalisedExpertWeightsAreRefused) {
   nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
   config["norm_topk_prob"] = false;
   const ConfigReading refused = read_config(config.dump());
   ASSERT_THAT(fields(refused, ConfigIssue::Kind::kInvalid), ::testing::ElementsAre("norm_topk_prob"));
-  EXPECT_THAT(refused.issues[0].message, HasSubstr("norm_topk_prob is false, but DeepSeek-V4's router divides"));
+  EXPECT_THAT(refused.issues[0].message, HasSubstr("norm_topk_prob is false, but DeepSeek-V4's router always divides"));
   EXPECT_TRUE(refused.config.norm_topk_prob);
 
   config["scoring_func"] = "softmax";

@@ -12,7 +12,7 @@ namespace {
 using nlohmann::json;
 using Kind = ConfigIssue::Kind;
 
-// "default" is what transformers takes where nothing is said.
+// transformers defaults to "default".
 std::string rope_type(const json& parameters) {
   for (const char* key : {"rope_type", "type"}) {
     const auto it = parameters.find(key);
@@ -23,8 +23,8 @@ std::string rope_type(const json& parameters) {
 
 }  // namespace
 
-// rope_parameters.main and .compress are what transformers computes with, whatever rope_theta stands beside them; but
-// rope_scaling, where it is there, replaces them.
+// transformers uses rope_parameters.main and .compress even if rope_theta is given beside them; rope_scaling, if
+// present, replaces them.
 bool ConfigReader::nested_rope() const {
   if (has("rope_scaling") || !has("rope_parameters") || !root_["rope_parameters"].is_object()) return false;
   const json& rp = root_["rope_parameters"];
@@ -55,7 +55,7 @@ void ConfigReader::read_rope_dims() {
       have_factor = true;
     }
   }
-  // transformers truncates; a thousandth forgives a fraction that was written short.
+  // transformers truncates; the tolerance of a thousandth accepts fractions that were rounded when written.
   const auto rotated = [&](double fraction) {
     return static_cast<std::uint64_t>(
         std::clamp(std::floor(static_cast<double>(c.head_dim) * fraction + 1e-3), 0.0, 1e9));
@@ -72,7 +72,7 @@ void ConfigReader::read_rope_dims() {
     c.qk_rope_head_dim = from_factor;
     only_in_transformers("qk_rope_head_dim");
   } else {
-    missing("qk_rope_head_dim (rope_head_dim)", "neither it nor partial_rotary_factor is there");
+    missing("qk_rope_head_dim (rope_head_dim)", "partial_rotary_factor is missing too");
   }
   for (const char* part : {"main", "compress"}) {
     if (!nested_rope()) break;
@@ -88,7 +88,7 @@ void ConfigReader::read_rope_dims() {
   }
   if (c.qk_rope_head_dim % 2 != 0 || (c.head_dim != 0 && c.qk_rope_head_dim > c.head_dim)) {
     issue(Kind::kInvalid, "qk_rope_head_dim",
-          fmt::format("qk_rope_head_dim is {}; an even number up to head_dim ({}) is needed", c.qk_rope_head_dim,
+          fmt::format("qk_rope_head_dim is {}; it must be even and at most head_dim ({})", c.qk_rope_head_dim,
                       c.head_dim));
   }
 }

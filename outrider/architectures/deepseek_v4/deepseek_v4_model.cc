@@ -20,7 +20,7 @@ void require(bool holds, const std::string& message) {
   if (!holds) throw Error(message);
 }
 
-// What the forward pass takes for granted about shapes beyond what the manifest says.
+// Constraints on shapes that the forward pass relies on and the manifest does not check.
 void check_shapes(const ModelConfig& c, NumericMode mode) {
   const auto power_of_two = [](std::uint64_t n) { return n != 0 && (n & (n - 1)) == 0; };
   require(c.qk_rope_head_dim % 2 == 0 && c.qk_rope_head_dim <= c.head_dim,

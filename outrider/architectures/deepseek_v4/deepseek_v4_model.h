@@ -23,7 +23,7 @@ class DeepseekV4Model final : public Model {
   Sequence new_sequence(SequenceLimits limits) const override;
   ForwardResult forward(std::span<const ForwardItem> items, const LayerObserver& observer) const override;
 
-  // For the checkpoint's drafter, which runs its layers as the model does, between the model's passes.
+  // For the checkpoint's drafter, which runs its layers in the same context, between the model's passes.
   ForwardContext context() const;
   const ModelWeights& weights() const { return weights_; }
   const Rope& window_rope() const { return window_rope_; }

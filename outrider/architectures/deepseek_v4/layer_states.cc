@@ -23,7 +23,7 @@ struct Shape {
 };
 
 struct CompressorShapes {
-  Shape raw;  // kv and gate each
+  Shape raw;  // shape of kv and of gate
   Shape entries;
 };
 
@@ -35,14 +35,14 @@ struct LayerShapes {
 
 LayerShapes layer_shapes(const ModelConfig& config, const LayerAttention& attention, NumericMode mode,
                          const SequenceLimits& limits) {
-  // In official numerics these values are rounded to BF16 already.
+  // In official numerics these values are already rounded to BF16.
   const bool as_bf16 = mode == NumericMode::kOfficial;
   LayerShapes shapes;
   shapes.window = {std::min(config.sliding_window, limits.max_length) + limits.max_rollback, config.head_dim, as_bf16};
   if (!attention.compressed()) return shapes;
   const bool overlaps = attention.type == AttentionType::kCompressedSparse;
   const auto compressor = [&](std::uint64_t dim) {
-    // The window that a rolled-back token had completed, and, if windows overlap, the one before it.
+    // The window that a rolled-back token had completed and, if windows overlap, the one before it.
     const std::uint64_t positions = 2 * attention.compress_ratio + limits.max_rollback;
     return CompressorShapes{{positions, overlaps ? 2 * dim : dim, false},
                             {limits.max_length / attention.compress_ratio, dim, as_bf16}};

@@ -13,7 +13,7 @@ ScoringFunction scoring_function(const ModelConfig& config) {
 
 void mixture_of_experts(const ForwardContext& context, const BlockWeights& weights, const Batch& batch) {
   const auto& [config, backend, a] = context;
-  a.router.reshape(a.x.rows(), weights.experts.size());  // an MTP block may have other experts than the model
+  a.router.reshape(a.x.rows(), weights.experts.size());  // an MTP block may have a different number of experts
   backend.multiply(weights.gate, a.x, a.router, ProductKind::kFloat);
   const Routing routing{a.expert_ids, a.expert_weights};
   backend.route({.scoring = scoring_function(config),

@@ -18,25 +18,25 @@ class Loader {
   ParameterId take(Block block, Slot slot, std::int32_t expert = -1) {
     const std::optional<ParameterId> found = manifest().find(block, slot, expert);
     if (!found) {
-      throw Error(fmt::format("{}: the model has no {} there", block_name(block), manifest().spec(slot).official));
+      throw Error(fmt::format("{}: the block has no parameter {}", block_name(block), manifest().spec(slot).official));
     }
     taken_[*found] = true;
     return *found;
   }
 
-  // Throws Error where the registry has a parameter that nothing here has taken: the forward pass would leave it out.
-  // DSpark stages are not run.
+  // Throws Error if the registry has a parameter that was not taken: the forward pass would ignore it. DSpark stages
+  // are exempt, as they are never run.
   void require_all_taken() const {
     for (ParameterId p = 0; p < taken_.size(); ++p) {
       const Parameter& parameter = manifest()[p];
       if (taken_[p] || parameter.block.kind == BlockKind::kDspark) continue;
-      throw Error(fmt::format("{}: Outrider does not know what to compute with it.", parameter.name()));
+      throw Error(fmt::format("{}: the forward pass does not use this parameter.", parameter.name()));
     }
   }
 
   Linear linear(Block block, Slot slot, std::int32_t expert = -1) { return {weights_, take(block, slot, expert)}; }
 
-  // All elements in order.
+  // All elements, in row-major order.
   std::vector<float> floats(Block block, Slot slot) {
     const Linear source = linear(block, slot);
     std::vector<float> values(source.rows() * source.cols());
@@ -128,7 +128,7 @@ class Loader {
       if (value < 0 || static_cast<std::uint64_t>(value) >= experts) {
         throw Error(
             fmt::format("{}: token {} is routed to expert {}, but the model has experts 0 to {}. The table belongs to "
-                        "another checkpoint (pruning experts takes remapping it), or the file is damaged.",
+                        "another checkpoint (pruning experts requires remapping it), or the file is damaged.",
                         manifest()[table].name(), i / shape.dims[1], value, experts - 1));
       }
       values[i] = static_cast<std::uint32_t>(value);

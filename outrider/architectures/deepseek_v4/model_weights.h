@@ -11,20 +11,20 @@
 
 namespace outrider {
 
-// A model's parameters as the forward pass reads them: matrices where they are mapped; vectors (norms, biases, sinks,
-// position biases, hc bases and scales) widened to float, which is the only copy: see copied_bytes().
+// A model's parameters as the forward pass reads them: matrices stay in the mapped files; vectors (norms, biases,
+// sinks, position biases, hc bases and scales) are widened to float. These are the only copies: see copied_bytes().
 
 struct HyperConnectionWeights {
-  Linear fn;                 // [(2+hc)*hc, hc*D]; of a head [hc, hc*D]
+  Linear fn;                 // [(2+hc)*hc, hc*D]; in the head [hc, hc*D]
   std::vector<float> base;   // [rows of fn]
-  std::vector<float> scale;  // [3]; of a head [1]
+  std::vector<float> scale;  // [3]; in the head [1]
 };
 
 struct CompressorWeights {
-  std::size_t ratio = 0;    // tokens an entry stands for
-  bool overlaps = false;    // CSA: an entry takes part of the window before its own
-  std::size_t dim = 0;      // of an entry
-  std::vector<float> ape;   // [ratio, width]; width = dim, twice that where windows overlap
+  std::size_t ratio = 0;    // tokens per entry
+  bool overlaps = false;    // CSA: an entry also covers part of the preceding window
+  std::size_t dim = 0;      // values per entry
+  std::vector<float> ape;   // [ratio, width]; width = dim, or 2*dim if windows overlap
   Linear wkv;               // [width, D]
   Linear wgate;             // [width, D]
   std::vector<float> norm;  // [dim]
@@ -36,7 +36,7 @@ struct IndexerWeights {
   CompressorWeights compressor;
 };
 
-// What attention and mixture of experts of one layer, or of an MTP block, consist of.
+// Attention and mixture of experts of one layer or MTP block.
 struct BlockWeights {
   LayerAttention attention;
   std::vector<float> attn_norm;  // [D]
@@ -54,8 +54,8 @@ struct BlockWeights {
   std::optional<CompressorWeights> compressor;
   std::optional<IndexerWeights> indexer;
   Linear gate;                         // [E, D]
-  std::vector<float> gate_bias;        // [E]; empty where tokens are looked up
-  std::vector<std::uint32_t> tid2eid;  // [V, K]; empty where experts are chosen by score
+  std::vector<float> gate_bias;        // [E]; empty in hash-routed layers
+  std::vector<std::uint32_t> tid2eid;  // [V, K]; empty if experts are chosen by score
   std::vector<ExpertWeights> experts;  // [E]
   ExpertWeights shared_experts;
 };
@@ -68,12 +68,12 @@ struct MtpWeights {
   std::vector<float> hnorm;  // [D]
   std::vector<float> norm;   // [D]
   HyperConnectionWeights hc_head;
-  Linear embed;  // its own, or the model's
+  Linear embed;  // its own or the model's
   Linear head;
 };
 
 struct ModelWeights {
-  // Throws Error where a table holds what the model has not (an expert in tid2eid, a group in weight_g_idx).
+  // Throws Error if a table holds an index that is out of range (an expert in tid2eid, a group in weight_g_idx).
   explicit ModelWeights(std::shared_ptr<const Weights> weights);
 
   const ModelConfig& config() const { return source->plan().manifest().config(); }
@@ -85,7 +85,7 @@ struct ModelWeights {
   HyperConnectionWeights hc_head;
   std::vector<BlockWeights> layers;
   std::vector<MtpWeights> mtp;
-  std::uint64_t copied_bytes = 0;  // held beside the mapped files
+  std::uint64_t copied_bytes = 0;  // bytes held in memory beside the mapped files
 };
 
 }  // namespace outrider

@@ -14,7 +14,7 @@
 namespace outrider {
 namespace {
 
-// An MTP block attends as a layer that compresses nothing does.
+// An MTP block's attention is that of a layer without compression.
 constexpr LayerAttention kAttention;
 
 }  // namespace
@@ -28,7 +28,7 @@ std::uint64_t mtp_cache_bytes(const Model& model, const SequenceLimits& limits) 
 }
 
 ForwardResult run_mtp(const Model& any_model, std::span<const MtpItem> items, const Rows& streams, std::size_t block) {
-  const auto& model = dynamic_cast<const DeepseekV4Model&>(any_model);  // only its checkpoints have MTP blocks
+  const auto& model = dynamic_cast<const DeepseekV4Model&>(any_model);  // only this model's checkpoints have MTP blocks
   const ForwardContext context = model.context();
   const auto& [c, backend, a] = context;
   if (block >= model.mtp_blocks()) {

@@ -7,8 +7,8 @@
 
 namespace outrider {
 
-// Logits [rows.size(), V] of some rows of the streams h [n, hc*D]: W_head rmsnorm(hc_head(h)). The context's
-// activations are shaped for so many rows of logits.
+// Logits [rows.size(), V] of the given rows of the streams h [n, hc*D]: W_head rmsnorm(hc_head(h)). The context's
+// activations must be shaped for that number of logit rows.
 Rows output_logits(const ForwardContext& context, const Rows& h, std::span<const std::size_t> rows,
                    const HyperConnectionWeights& hc_head, std::span<const float> norm, const Linear& head);
 

@@ -39,7 +39,7 @@ constexpr Presence kMtpBlocks = {"MTP blocks", mtp};
 constexpr Presence kFirstStage = {"first DSpark stage", [](const B& b) { return dspark(b) && b.block.index == 0; }};
 constexpr Presence kLastStage = {"last DSpark stage", last_stage};
 
-// CSA's windows overlap, so its projections carry the channels of two windows.
+// CSA's windows overlap, so its projections have the channels of two windows.
 constexpr std::uint64_t overlap(const L& l) {
   return l.type == AttentionType::kCompressedSparse ? 2 : 1;
 }
@@ -51,7 +51,7 @@ std::uint64_t targets(const C& c) {
 }
 
 // clang-format off
-// Their texts are as docs/parameters.md explains them.
+// docs/parameters.md explains the symbols.
 constexpr Dimension kOne = {"1", [](const C&, const L&) -> std::uint64_t { return 1; }};
 constexpr Dimension kThree = {"3", [](const C&, const L&) -> std::uint64_t { return 3; }};
 constexpr Dimension kVocab = {"V", [](const C& c, const L&) { return c.vocab_size; }};
@@ -147,7 +147,7 @@ constexpr ParameterSpec kSpecs[] = {
 // clang-format on
 
 static_assert(std::size(kSpecs) == kSlotCount);
-// One line for each slot, in their order, with blocks and shape.
+// One line per slot, in the order of Slot, with blocks and shape.
 constexpr bool is_complete() {
   for (std::size_t i = 0; i < kSlotCount; ++i) {
     const ParameterSpec& spec = kSpecs[i];

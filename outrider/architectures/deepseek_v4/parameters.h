@@ -6,7 +6,7 @@
 
 namespace outrider::deepseek_v4 {
 
-// DeepSeek-V4's parameters, with those of its drafters, in order of Slot.
+// DeepSeek-V4's parameters and those of its drafters, in the order of Slot.
 std::span<const ParameterSpec> parameters();
 
 }  // namespace outrider::deepseek_v4
