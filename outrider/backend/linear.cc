@@ -27,9 +27,10 @@ Linear::Linear(const Weights& weights, ParameterId id) {
   }
   *this = Linear(stored_matrix(binding.form, shape, tensors));
   if (const auto group = m_.group_out_of_range()) {
-    throw Error(fmt::format("{}: {} names group {}, but there are {} groups. The file is damaged; fetch it again.",
-                            parameter.name(), plan.report().stored_name(*binding.tensor(Component::kWeightGIdx)),
-                            static_cast<std::int32_t>(*group), m_.scale_cols()));
+    throw Error(
+        fmt::format("{}: {} refers to group {}, but there are {} groups. The file is damaged; download it again.",
+                    parameter.name(), plan.report().stored_name(*binding.tensor(Component::kWeightGIdx)),
+                    static_cast<std::int32_t>(*group), m_.scale_cols()));
   }
 }
 
@@ -79,7 +80,7 @@ StoredRows Linear::stored(const Kernels& kernels, std::size_t row, std::size_t c
   if (scratch.size() < 2 * all) scratch.resize(2 * all);
   rows.scales = scratch.data();
   rows.scale_step = step;
-  if (row / m_.block_rows == (row + count - 1) / m_.block_rows) {  // the same for all, where there are several
+  if (row / m_.block_rows == (row + count - 1) / m_.block_rows) {  // all rows share their scales
     rows.scale_step = count == 1 ? step : 0;
     decode_scales(kernels, row / m_.block_rows, 1, scratch.data());
   } else if (m_.block_rows == 1) {

@@ -1,4 +1,4 @@
-// Rows of every storage form against the form's definition (docs/storage-forms.md), element by element.
+// Compares rows of every storage form with the form's definition (docs/storage-forms.md), element by element.
 
 #include "outrider/backend/linear.h"
 
@@ -38,7 +38,7 @@ std::vector<Checkpoint::Listed> write(const std::filesystem::path& directory, Fa
   return tensors;
 }
 
-// Reads elements of one parameter by its form's definition, the slow way.
+// Reads elements of one parameter by its form's definition, one at a time.
 class Definition {
  public:
   Definition(const Weights& weights, ParameterId id) : weights_(weights), id_(id) {}
@@ -127,7 +127,7 @@ void expect_defined_values(const Weights& weights, ParameterId id) {
       linear.decode(*kernels, r, row.data(), scratch);
       for (std::size_t c = 0; c < linear.cols(); ++c) {
         const float expected = definition(r, c);
-        // Scales are multiplied in another order where there are two.
+        // If there are two scales, they are multiplied in another order.
         ASSERT_NEAR(row[c], expected, std::fabs(expected) * 1e-6F)
             << kernels->name << " " << parameter.name() << " " << r << " " << c;
       }
@@ -136,7 +136,7 @@ void expect_defined_values(const Weights& weights, ParameterId id) {
   }
 }
 
-TEST(Linear, EveryStorageFormByItsDefinition) {
+TEST(Linear, EveryStorageFormMatchesItsDefinition) {
   std::set<StorageForm> seen;
   for (const Family family : {Family::kOfficial, Family::kBf16, Family::kW4A16, Family::kNvfp4, Family::kModelopt,
                               Family::kFp8, Family::kHuggingFace}) {
@@ -155,7 +155,7 @@ TEST(Linear, EveryStorageFormByItsDefinition) {
 
 class W4A16Tables : public ::testing::Test {
  protected:
-  // Writes an artifact whose parameter id_ has the table `suffix`, filled with `value(i)`.
+  // Writes an artifact in which parameter id_ has the table `suffix`, filled with `value(i)`.
   void write_with(const std::string& suffix, const std::function<std::uint32_t(std::size_t)>& value) {
     TempDir plain;
     write(plain.path(), Family::kW4A16);
@@ -200,7 +200,7 @@ TEST_F(W4A16Tables, GroupsByColumn) {
   expect_defined_values(*load(dir_.path()), id_);
 }
 
-TEST_F(W4A16Tables, GroupsThatWereNeverSet) {
+TEST_F(W4A16Tables, UnsetGroups) {
   write_with("weight_g_idx", [](std::size_t) { return 0xffffffffU; });
   const auto weights = load(dir_.path());
   const Linear linear(*weights, id_);
@@ -210,7 +210,7 @@ TEST_F(W4A16Tables, GroupsThatWereNeverSet) {
   EXPECT_TRUE(std::isfinite(row[0]));
 }
 
-TEST_F(W4A16Tables, AGroupThatIsNotThere) {
+TEST_F(W4A16Tables, AGroupOutOfRange) {
   write_with("weight_g_idx", [](std::size_t i) { return i == 3 ? 1000U : 0U; });
   const auto weights = load(dir_.path());
   EXPECT_THROW(Linear(*weights, id_), Error);

@@ -7,8 +7,8 @@
 
 namespace outrider {
 
-// A table of vectors that is written and read row by row, kept as BF16 or as float. Memory is touched where a row is
-// written, not before.
+// A table of vectors that is written and read row by row, stored as BF16 or float. Writing a row is what touches its
+// memory.
 class RowStore {
  public:
   RowStore() = default;
@@ -26,10 +26,10 @@ class RowStore {
   std::unique_ptr<float[]> float_;
 };
 
-// What a compressor remembers of a sequence.
+// A compressor's state for one sequence.
 struct CompressorState {
-  // wkv's and wgate's outputs (ape added) of the last positions, at position % rows: an entry whose window ends in
-  // tokens that were taken back is made again from them.
+  // Outputs of wkv and wgate (ape added) of the last positions, at position % rows: an entry whose window ends in
+  // rolled-back tokens is computed again from them.
   RowStore kv;
   RowStore gate;
   RowStore entries;  // by window

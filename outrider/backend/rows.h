@@ -10,7 +10,7 @@
 
 namespace outrider {
 
-// A matrix [rows, cols] whose rows are padded with zeros to whole kLanes and begin at cache lines.
+// A matrix [rows, cols] whose rows are padded with zeros to a multiple of kLanes and aligned to cache lines.
 template <typename T>
 class RowsOf {
  public:
@@ -26,20 +26,21 @@ class RowsOf {
   T* data() { return values_.data(); }
   const T* data() const { return values_.data(); }
 
-  // Changes the shape; the values are undefined afterwards. Allocates only where the shape is larger than all before.
+  // Changes the shape; the values are undefined afterwards. Allocates only if the shape is larger than all previous
+  // ones.
   void reshape(std::size_t rows, std::size_t cols) {
     rows_ = rows;
     cols_ = cols;
     stride_ = padded(cols);
     if (values_.size() < rows * stride_) {
-      values_ = {};  // so that old and new do not exist at once
+      values_ = {};  // free the old values before allocating
       values_.resize(rows * stride_);
     } else if (stride_ != cols) {
       for (std::size_t r = 0; r < rows; ++r) std::fill_n(values_.data() + r * stride_ + cols, stride_ - cols, T{});
     }
   }
 
-  // Bytes that a matrix of this shape takes, and that this one holds.
+  // Bytes of a matrix of this shape, and bytes that this matrix has allocated.
   static std::uint64_t bytes(std::uint64_t rows, std::uint64_t cols) { return rows * padded(cols) * sizeof(T); }
   std::uint64_t allocated_bytes() const { return values_.size() * sizeof(T); }
 

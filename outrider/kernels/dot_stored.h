@@ -2,28 +2,26 @@
 
 #include "outrider/kernels/kernels.h"
 
-// Kernels::dot_stored for any instruction set: what kernels_avx2.cc and kernels_avx512.cc share. An instruction set is
-// a type that says
+// Kernels::dot_stored for any instruction set, shared by kernels_avx2.cc and kernels_avx512.cc. An instruction set is a
+// type with these members:
 //
-//   Lanes            kLanes sums, or as many decoded weights: zero(), load(), store(), add_product(weights, x),
-//   total();
+//   Lanes            kLanes sums, or kLanes decoded weights: zero(), load(), store(), add_product(weights, x), total();
 //                    total_even_odd() of sums in that order
-//   F32Row, …        the forms of rows: open(rows, r, tile) goes to row r, of which `tile` are taken at once; start(g)
-//   to
-//                    its group g; decode(k) gives elements k to k + kLanes of that group, in the order of even_odd()
-//                    where kEvenOdd; sound() says at the end whether what was decoded may be used; one pass takes
-//                    kMostTokens
-//   kCacheFloats     of tokens that stay in the L1 cache
-//   rows_at_once()   for so many tokens, so that registers suffice
+//   F32Row, …        the row codings: open(rows, r, tile) goes to row r, of which `tile` are read at once;
+//                    start(g) goes to its group g; decode(k) returns elements k to k + kLanes of that group, in the
+//                    order of even_odd() if kEvenOdd; sound() returns at the end whether the decoded values are valid;
+//                    kMostTokens is the maximum number of tokens per pass
+//   kCacheFloats     floats of tokens that fit in the L1 cache
+//   rows_at_once()   number of rows, for a number of tokens, for which the registers suffice
 //
-// The anonymous namespace is on purpose: each file that includes this is built for other instructions, and must not
-// share functions with the others.
+// The anonymous namespace is intentional: each file that includes this header is compiled for a different instruction
+// set and must not share functions with the others.
 
 namespace outrider {
 namespace {
 
-// Rows follow one another in memory, so what lies this far ahead is needed soon; the processor's own prefetching falls
-// behind when much is done with each byte. Prefetching past the end is harmless.
+// Rows are contiguous, so the data this far ahead is needed soon; the hardware prefetcher falls behind if each byte
+// takes much computation. Prefetching past the end is harmless.
 constexpr std::size_t kPrefetchBytes = 8192;
 
 void prefetch(const std::byte* at, std::size_t ahead = kPrefetchBytes) {
@@ -42,7 +40,7 @@ struct RowCursor {
 
   void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
     codes = rows.codes + r * rows.row_bytes;
-    // To the same element of the row that takes this one's place next, or one of those after it.
+    // To the same element of the row that this cursor reads next, or one of those after it.
     ahead = tile * rows.row_bytes;
     while (ahead < kPrefetchBytes) ahead *= 2;
   }
@@ -59,7 +57,8 @@ struct Output {
   std::size_t token_step;
 };
 
-// Elements [begin, end) of `size`: sums go on from `kept` and stay there, or go out where the rows end.
+// Elements [begin, end) of `size`: sums start from `kept` and are stored there, or in the output at the end of the
+// rows.
 template <typename Isa, typename Row, std::size_t kRows, std::size_t kTokens>
 bool stored_tile(const StoredRows& stored, std::size_t group, const float* tokens, std::size_t token_stride,
                  std::size_t begin, std::size_t end, std::size_t size, float* kept, Output out) {
@@ -103,7 +102,7 @@ bool stored_rows(const StoredRows& rows, std::size_t group, std::size_t row_coun
                  std::size_t token_stride, std::size_t size, Output out) {
   constexpr std::size_t kRows = Isa::rows_at_once(kTokens);
   constexpr std::size_t kBlock = Isa::kCacheFloats / kTokens;
-  // So many elements of all rows before the next ones are taken.
+  // Number of elements computed for all rows before the next elements.
   const std::size_t block = group >= kBlock ? group : kBlock / group * group;
   alignas(64) float kept[kStoredRows * kTokens * kLanes];
   bool sound = true;
@@ -135,7 +134,7 @@ bool stored_rows(const StoredRows& rows, std::size_t group, std::size_t row_coun
   return sound;
 }
 
-// `group`: elements that one start() is for.
+// `group`: elements per start() call.
 template <typename Isa, typename Row>
 bool stored_tokens(const StoredRows& rows, std::size_t group, std::size_t row_count, const float* tokens,
                    std::size_t token_count, std::size_t token_stride, std::size_t size, Output out) {
@@ -171,7 +170,7 @@ bool stored_tokens(const StoredRows& rows, std::size_t group, std::size_t row_co
   return sound;
 }
 
-// Whether scales of E4M3 rows leave room for a factor of 2^120.
+// Whether the scales of E4M3 rows are small enough to be multiplied by 2^120.
 bool moderate(const StoredRows& rows, std::size_t row_count, std::size_t size) {
   const std::size_t count = (size + rows.group - 1) / rows.group;
   for (std::size_t r = 0; r < (rows.scale_step == 0 ? 1 : row_count); ++r) {

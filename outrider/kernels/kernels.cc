@@ -69,7 +69,7 @@ const Kernels& default_kernels() {
     names += (names.empty() ? "" : ", ") + std::string(kernels->name);
   }
   throw Error(
-      fmt::format("OUTRIDER_KERNELS names \"{}\", which this machine cannot run. It can run: {}.", wanted, names));
+      fmt::format("OUTRIDER_KERNELS is \"{}\", which this machine does not support. It supports: {}.", wanted, names));
 }
 
 }  // namespace outrider

@@ -9,33 +9,33 @@
 
 namespace outrider {
 
-// Sums run over this many lanes: lane l takes the products of elements l, l + kLanes, …, and the lanes are added
-// pairwise, halves first. The order depends on nothing but the length, so a result does not depend on what else is
-// computed beside it.
+// Sums run over this many lanes: lane l sums the products of elements l, l + kLanes, …, and the lanes are added
+// pairwise, halves first. The order depends only on the length, so a result does not depend on other results computed
+// in the same call.
 inline constexpr std::size_t kLanes = 32;
 
-// Rows of a product handled by one call of Kernels::dot_rows, and of dot_stored, at most.
+// Maximum number of rows per call of Kernels::dot_rows and of dot_stored.
 inline constexpr std::size_t kRowTile = 4;
 inline constexpr std::size_t kStoredRows = 16;
 
-// Rows of a weight as they are stored.
+// Rows of a weight in their storage form.
 struct StoredRows {
   RowCodes form = RowCodes::kF32;
   const std::byte* codes = nullptr;  // of the first row
-  std::size_t row_bytes = 0;         // from one row's codes to the next one's
+  std::size_t row_bytes = 0;         // from one row's codes to the next row's
   const float* values = nullptr;     // kNibbles: [16], the value of each code
-  // Of each row's groups of `group` elements, `scale_step` from one row's to the next one's (0: the same). A weight is
-  // (value - offset) * scale, rounded to float.
+  // For each row's groups of `group` elements; `scale_step` from one row's to the next row's (0: shared by all rows). A
+  // weight is (value - offset) * scale, rounded to float.
   const float* scales = nullptr;
   const float* offsets = nullptr;  // may be null
   std::size_t scale_step = 0;
   std::size_t group = 0;
 };
 
-// The inner loops, for one instruction set. Vectors have a whole number of kLanes elements (see padded()) unless said
-// otherwise; pointers need no alignment. AVX2 and AVX-512 give the same bits. The scalar path rounds products before it
-// adds them (x86-64 has no fused multiply-add of its own), and gives the same bits where products are exact, as between
-// BF16 values.
+// The inner loops for one instruction set. The length of a vector is a multiple of kLanes (see padded()) unless stated
+// otherwise; pointers need no alignment. AVX2 and AVX-512 are bit-identical. The scalar path rounds products before
+// adding them (baseline x86-64 has no fused multiply-add), and is bit-identical if products are exact, as between BF16
+// values.
 struct Kernels {
   std::string_view name;
   bool decodes_even_odd = false;  // see dot_stored
@@ -45,26 +45,26 @@ struct Kernels {
   void (*dot_rows)(const float* rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                    std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
                    std::size_t token_step);
-  // The same of up to kStoredRows rows as they are stored, decoded in registers: what decoding them and dot_rows would
-  // give, to the bit. Returns false, and leaves `out` undefined, where it does not do that: sizes or groups that are
-  // not whole vectors, NaN codes, huge scales. May be null.
+  // The same for up to kStoredRows rows in their storage form, decoded in registers: bit-identical to decoding them and
+  // calling dot_rows. Returns false, and leaves `out` undefined, for unsupported rows: sizes or groups that are not a
+  // multiple of the vector length, NaN codes, huge scales. May be null.
   //
-  // Tokens of kBf16 and kNibbles rows are given in the order of even_odd(), where this instruction set decodes them in
-  // that order; then it never returns false for sizes of whole vectors and groups of whole or half vectors.
+  // For kBf16 and kNibbles rows, tokens must be in the order of even_odd() if this instruction set decodes in that
+  // order; then it never returns false for sizes of whole vectors and groups of whole or half vectors.
   bool (*dot_stored)(const StoredRows& rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                      std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
                      std::size_t token_step);
   // out[i] += factor * x[i]
   void (*add_scaled)(float factor, const float* x, std::size_t size, float* out);
 
-  // Decoders of `size` elements, any number.
+  // Decoders of any number of elements `size`.
   void (*bf16)(const std::byte* in, std::size_t size, float* out);
   void (*f16)(const std::byte* in, std::size_t size, float* out);
   // out = e4m3 code * scales[i / block]; a NaN code gives NaN.
   void (*e4m3)(const std::byte* codes, const float* scales, std::size_t block, std::size_t size, float* out);
   // out = 2^(code - 127); code 255 gives NaN.
   void (*e8m0)(const std::byte* codes, std::size_t size, float* out);
-  // As RowCodes::kNibbles says: out = (values[code] - offsets[i / group]) * scales[i / group]. `offsets` may be null.
+  // RowCodes::kNibbles: out = (values[code] - offsets[i / group]) * scales[i / group]. `offsets` may be null.
   void (*nibbles)(const std::byte* codes, const float* values, const float* scales, const float* offsets,
                   std::size_t group, std::size_t size, float* out);
 };
@@ -73,15 +73,15 @@ inline constexpr std::size_t padded(std::size_t size) {
   return (size + kLanes - 1) / kLanes * kLanes;
 }
 
-// Of each kLanes elements first the even ones, then the odd ones: codes of less than 32 bits come out of their words so
-// with the fewest operations. `size`: whole kLanes. `out` must not be `x`.
+// Reorders each kLanes elements: first the even ones, then the odd ones. Codes of less than 32 bits are unpacked in
+// this order with the fewest operations. `size`: a multiple of kLanes. `out` must not be `x`.
 void even_odd(const float* x, std::size_t size, float* out);
 
 const Kernels& scalar_kernels();
-// The paths that this machine can run, slowest (scalar) first.
+// The paths that this machine supports, slowest (scalar) first.
 std::span<const Kernels* const> available_kernels();
-// The fastest of them, or the one that the environment variable OUTRIDER_KERNELS names ("scalar", "avx2", "avx512").
-// Throws Error where it names none that this machine can run.
+// The fastest path, or the one that the environment variable OUTRIDER_KERNELS names ("scalar", "avx2", "avx512").
+// Throws Error if it names a path that this machine does not support.
 const Kernels& default_kernels();
 
 }  // namespace outrider

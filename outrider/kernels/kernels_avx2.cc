@@ -5,7 +5,7 @@
 #include "outrider/kernels/dot_stored.h"
 #include "outrider/kernels/kernels_simd.h"
 
-// Built for AVX2, FMA and F16C whatever the rest is built for: see kernels_avx512.cc.
+// Compiled for AVX2, FMA and F16C, whatever the target of the other files: see kernels_avx512.cc.
 
 namespace outrider {
 namespace {
@@ -86,7 +86,7 @@ void e4m3(const std::byte* codes, const float* scales, std::size_t block, std::s
   const __m128i low7 = _mm_set1_epi16(0x7f);
   for (std::size_t begin = 0; begin < size; begin += block, ++scales) {
     const std::size_t end = smaller(begin + block, size);
-    // As an FP16 with its sign moved, a code is its value * 2^-8.
+    // Interpreted as FP16 with its sign moved, a code is its value * 2^-8.
     const __m256 unit = _mm256_set1_ps(0x1p8F);
     const __m256 scale = _mm256_set1_ps(*scales);
     std::size_t i = begin;
@@ -120,7 +120,7 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
       const __m128i pairs = _mm_and_si128(_mm_unpacklo_epi8(bytes, _mm_srli_epi16(bytes, 4)), _mm_set1_epi8(15));
       for (int half = 0; half < 2; ++half) {
         const __m256i indices = _mm256_cvtepu8_epi32(half == 0 ? pairs : _mm_srli_si128(pairs, 8));
-        // Bit 3 of an index, moved to the sign, chooses between the halves of the table.
+        // Bit 3 of an index, moved to the sign, selects the half of the table.
         const __m256 value =
             _mm256_blendv_ps(_mm256_permutevar8x32_ps(lower, indices), _mm256_permutevar8x32_ps(upper, indices),
                              _mm256_castsi256_ps(_mm256_slli_epi32(indices, 28)));
@@ -167,7 +167,7 @@ struct Avx2 {
     __m256 v[kVectors];
   };
 
-  // Four vectors, each made from where its part of a row begins: elements k, k + 8, ….
+  // Four vectors, each loaded from its part of a row: elements k, k + 8, ….
   template <typename Make>
   static Lanes each(const std::byte* at, std::size_t step, const Make& make) {
     return {{make(at), make(at + step), make(at + 2 * step), make(at + 3 * step)}};
@@ -197,7 +197,7 @@ struct Avx2 {
     }
   };
 
-  // As Avx512::E4m3Row.
+  // See Avx512::E4m3Row.
   struct E4m3Row : RowCursor<2> {
     void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
       RowCursor<2>::open(rows, r, tile);
@@ -222,7 +222,7 @@ struct Avx2 {
     __m256 scale;
   };
 
-  // The weights that codes stand for: 0 to 7, and 8 to 15.
+  // The weights of codes 0 to 7 and 8 to 15.
   struct Table {
     __m256 lower;
     __m256 upper;
@@ -245,8 +245,9 @@ struct Avx2 {
       const __m256 scale = _mm256_set1_ps(scales[g]);
       return {_mm256_mul_ps(moved.lower, scale), _mm256_mul_ps(moved.upper, scale)};
     }
-    // Eight codes: their word goes to each lane, and is shifted there until the lane's code is lowest. The permutation
-    // reads an index's lowest three bits; the fourth, moved to the sign, chooses between the halves of the table.
+    // Eight codes: their word is broadcast to all lanes and shifted in each until the lane's code is lowest. The
+    // permutation reads the lowest three bits of an index; the fourth, moved to the sign, selects the half of the
+    // table.
     static __m256 looked_up(const std::byte* at, const Table& table) {
       const __m256i word = _mm256_broadcastd_epi32(_mm_loadu_si32(at));
       const __m256i index = _mm256_srlv_epi32(word, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
@@ -266,7 +267,7 @@ struct Avx2 {
     Table table;
   };
 
-  // Groups of 16, taken in pairs.
+  // Groups of 16, processed in pairs.
   template <bool kOffsets>
   struct NibblePairRow : NibbleRow<kOffsets> {
     using Single = NibbleRow<kOffsets>;

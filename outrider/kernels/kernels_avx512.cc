@@ -5,8 +5,9 @@
 #include "outrider/kernels/dot_stored.h"
 #include "outrider/kernels/kernels_simd.h"
 
-// Built for AVX-512 (F, BW, VL, DQ) whatever the rest is built for: nothing here may run, or be inlined elsewhere,
-// before the processor was asked. Hence no templates or inline functions of others, the intrinsics aside.
+// Compiled for AVX-512 (F, BW, VL, DQ), whatever the target of the other files: nothing here may run, or be inlined
+// elsewhere, before the CPU's features were checked. For this reason it uses no templates or inline functions from
+// other headers, except the intrinsics.
 
 namespace outrider {
 namespace {
@@ -78,7 +79,7 @@ void dot_rows(const float* rows, std::size_t row_count, const float* tokens, std
   }
 }
 
-// The first `count` of 16 lanes.
+// Mask of the first `count` of 16 lanes.
 __mmask16 first(std::size_t count) {
   return static_cast<__mmask16>(count >= 16 ? 0xffffU : (1U << count) - 1U);
 }
@@ -116,7 +117,7 @@ void e4m3(const std::byte* codes, const float* scales, std::size_t block, std::s
   const __m512i low7 = _mm512_set1_epi16(0x7f);
   for (std::size_t begin = 0; begin < size; begin += block, ++scales) {
     const std::size_t end = smaller(begin + block, size);
-    // As an FP16 with its sign moved, a code is its value * 2^-8.
+    // Interpreted as FP16 with its sign moved, a code is its value * 2^-8.
     const __m512 unit = _mm512_set1_ps(0x1p8F);
     const __m512 scale = _mm512_set1_ps(*scales);
     __mmask32 any_nan = 0;
@@ -162,7 +163,7 @@ void grouped_nibbles(const std::byte* codes, const float* values, const float* s
       if (i % 128 == 0) prefetch(codes + i / 2);
       const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i / 2));
       const __m128i pairs = _mm_unpacklo_epi8(bytes, _mm_srli_epi16(bytes, 4));
-      // Of an index, the permutation reads the lowest four bits.
+      // The permutation reads the lowest four bits of an index.
       __m512 value = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(pairs), table);
       if constexpr (kOffsets) value = _mm512_sub_ps(value, offset);
       _mm512_storeu_ps(out + i, _mm512_mul_ps(value, scale));
@@ -235,8 +236,8 @@ struct Avx512 {
     }
   };
 
-  // Moved to their places in a float, sign and magnitude of a code are its value * 2^-120; with the scale times 2^120,
-  // which must not overflow, that is still one rounding.
+  // Shifted to their places in a float, sign and magnitude of a code are its value * 2^-120. Multiplied by the scale
+  // times 2^120, which must not overflow, the result is still rounded only once.
   struct E4m3Row : RowCursor<8> {
     void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
       RowCursor<8>::open(rows, r, tile);
@@ -255,11 +256,11 @@ struct Avx512 {
       };
       return {scaled(codes + k), scaled(codes + k + 16)};
     }
-    // There was no NaN.
+    // Whether no code was NaN.
     bool sound() const { return _mm256_cmpeq_epi8_mask(largest, _mm256_set1_epi8(0x7f)) == 0; }
 
     const float* scales;
-    __m256i largest;  // magnitudes seen
+    __m256i largest;  // magnitudes read so far
     __m512 scale;
   };
 
@@ -272,14 +273,15 @@ struct Avx512 {
       if constexpr (kOffsets) offsets = rows.offsets + r * rows.scale_step;
       values = _mm512_loadu_ps(rows.values);
     }
-    // The weights that the codes of group g stand for.
+    // The weights of group g's codes.
     __m512 weights(std::size_t g) const {
       __m512 moved = values;
       if constexpr (kOffsets) moved = _mm512_sub_ps(values, _mm512_set1_ps(offsets[g]));
       return _mm512_mul_ps(moved, _mm512_set1_ps(scales[g]));
     }
     void start(std::size_t g) { table = weights(g); }
-    // Bytes of two codes each, the even element's lowest: of an index, a permutation reads the lowest four bits.
+    // Each byte has two codes, the even element in the low nibble; a permutation reads the lowest four bits of an
+    // index.
     __m512i pairs(std::size_t k) const {
       if (k % 128 == 0) prefetch(codes + k / 2, ahead);
       return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k / 2)));
@@ -295,7 +297,7 @@ struct Avx512 {
     __m512 table;
   };
 
-  // Groups of 16, taken in pairs.
+  // Groups of 16, processed in pairs.
   template <bool kOffsets>
   struct NibblePairRow : NibbleRow<kOffsets> {
     void start(std::size_t g) {
@@ -303,7 +305,7 @@ struct Avx512 {
       second_table = this->weights(2 * g + 1);
     }
     Lanes decode(std::size_t k) const {
-      // The fifth bit of an index chooses the table: the second one for the second half.
+      // The fifth bit of an index selects the table: the second one for the second half.
       const __m512i bytes = this->pairs(k);
       const __m512i half = _mm512_mask_set1_epi32(_mm512_setzero_si512(), 0xff00, 16);
       const __m512i even = _mm512_or_si512(_mm512_and_si512(bytes, _mm512_set1_epi32(15)), half);

@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// Call these only where the processor has the instructions.
+// Call these only if the CPU supports the instructions.
 const Kernels& avx2_kernels();    // AVX2, FMA, F16C
 const Kernels& avx512_kernels();  // AVX-512 F, BW, VL, DQ
 

@@ -1,4 +1,4 @@
-// Every path against the scalar one: each code of each format, each length, each number of rows.
+// Compares every path with the scalar one, for each code of each format, each length and each number of rows.
 
 #include "outrider/kernels/kernels.h"
 
@@ -97,7 +97,7 @@ TEST_P(KernelsTest, SixteenBitFloatsEveryCode) {
   }
 }
 
-// What a product comes to must not depend on how many rows or tokens are computed with it.
+// A product must not depend on how many rows or tokens are computed with it.
 TEST_P(KernelsTest, DotRowsByRowAndToken) {
   for (const std::size_t size : {32U, 64U, 96U, 1024U}) {
     const std::size_t stride = size + 32;
@@ -137,7 +137,7 @@ TEST_P(KernelsTest, DotRowsByRowAndToken) {
 struct StoredCase {
   const char* name;
   RowCodes form;
-  std::size_t bits;  // of a code
+  std::size_t bits;  // per code
   std::size_t group;
   bool offsets;
 };
@@ -156,7 +156,7 @@ constexpr StoredCase kStoredCases[] = {
     {"nibbles by 128 with offsets", RowCodes::kNibbles, 4, 128, true},
 };
 
-// Rows of one form, and what their decoder makes of them.
+// Rows of one form, and their decoded values.
 class Stored {
  public:
   Stored(const StoredCase& form, std::size_t size) : size_(size), codes_(kStoredRows * (size * form.bits / 8)) {
@@ -164,7 +164,7 @@ class Stored {
     for (std::byte& code : codes_) {
       seed = seed * 1664525U + 1013904223U;
       code = static_cast<std::byte>(seed >> 24);
-      // Neither NaN nor infinite: the second highest bit of a number makes its exponent large.
+      // Neither NaN nor infinite: clearing the second highest bit limits the exponent.
       if (form.form != RowCodes::kNibbles) code &= std::byte{0xbf};
     }
     for (std::size_t i = 0; i < 16; ++i) values_.push_back(e2m1_to_float(static_cast<std::uint8_t>(i)));
@@ -222,7 +222,7 @@ class Stored {
   std::vector<float> offsets_;
 };
 
-// Tokens in the order in which dot_stored takes them.
+// Tokens in the order that dot_stored needs.
 std::vector<float> as_taken(const Kernels& kernels, RowCodes form, const std::vector<float>& tokens) {
   std::vector<float> out = tokens;
   if (kernels.decodes_even_odd && (form == RowCodes::kBf16 || form == RowCodes::kNibbles)) {
@@ -231,7 +231,7 @@ std::vector<float> as_taken(const Kernels& kernels, RowCodes form, const std::ve
   return out;
 }
 
-TEST(EvenOdd, IsOfEachLanes) {
+TEST(EvenOdd, ReordersEachKLanes) {
   std::vector<float> x(2 * kLanes);
   std::iota(x.begin(), x.end(), 0.0F);
   std::vector<float> out(x.size());
@@ -243,8 +243,8 @@ TEST(EvenOdd, IsOfEachLanes) {
   EXPECT_EQ(out[kLanes + 1], kLanes + 2);
 }
 
-TEST_P(KernelsTest, DotStoredIsDecodingAndDotRowsToTheBit) {
-  if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no such path";
+TEST_P(KernelsTest, DotStoredIsBitIdenticalToDecodingAndDotRows) {
+  if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no dot_stored";
   constexpr std::size_t kTokens = 11;
   for (const StoredCase& form : kStoredCases) {
     for (const std::size_t size : {32U, 64U, 96U, 192U, 384U, 1024U, 2080U, 6400U}) {
@@ -279,8 +279,8 @@ TEST_P(KernelsTest, DotStoredIsDecodingAndDotRowsToTheBit) {
   }
 }
 
-TEST_P(KernelsTest, DotStoredLeavesToTheDecoderWhatItDoesNotDo) {
-  if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no such path";
+TEST_P(KernelsTest, DotStoredRefusesUnsupportedRows) {
+  if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no dot_stored";
   constexpr std::size_t kSize = 256;
   const std::vector<float> token = some_values(kSize, 2);
   std::vector<float> out(kStoredRows);
@@ -321,8 +321,8 @@ TEST_P(KernelsTest, E8m0EveryCodeAtEveryLength) {
   }
 }
 
-// Products of BF16 values are exact in float, so it makes no difference whether they are fused with the addition.
-TEST_P(KernelsTest, SameBitsAsScalarWhereProductsAreExact) {
+// Products of BF16 values are exact in float, so fusing them with the addition makes no difference.
+TEST_P(KernelsTest, BitIdenticalToScalarIfProductsAreExact) {
   std::vector<float> rows = some_values(kRowTile * 256, 1);
   std::vector<float> tokens = some_values(3 * 256, 2);
   for (float& v : rows) v = round_to_bf16(v);
@@ -345,7 +345,7 @@ INSTANTIATE_TEST_SUITE_P(Paths, KernelsTest,
                          ::testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
                          [](const auto& test) { return std::string(test.param->name); });
 
-TEST(Kernels, TheEnvironmentChooses) {
+TEST(Kernels, TheEnvironmentVariableSelectsThePath) {
   setenv("OUTRIDER_KERNELS", "scalar", 1);
   EXPECT_EQ(default_kernels().name, "scalar");
   setenv("OUTRIDER_KERNELS", "sse9", 1);

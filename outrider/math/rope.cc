@@ -16,7 +16,7 @@ Rope::Rope(const ModelConfig& config, bool compressed) {
   }
   if (!compressed || !config.yarn) return;
   const YarnScaling& yarn = *config.yarn;
-  // The pair that turns `rotations` times within the original context.
+  // The pair that makes `rotations` turns within the original context.
   const auto pair_that_turns = [&](double rotations) {
     const double original = static_cast<double>(yarn.original_max_position_embeddings);
     return static_cast<double>(dims) * std::log(original / (rotations * 2 * std::numbers::pi)) / (2 * std::log(theta));
@@ -36,7 +36,7 @@ Rope::Rope(const ModelConfig& config, bool compressed) {
 void Rope::angles(std::uint64_t position, std::span<float> cos_sin) const {
   const std::size_t pairs = inverse_frequencies_.size();
   for (std::size_t i = 0; i < pairs; ++i) {
-    // The angle is rounded to float, as in the reference code; at far positions that decides its value.
+    // The angle is rounded to float as in the reference code; at distant positions the rounding determines its value.
     const float angle = static_cast<float>(position) * inverse_frequencies_[i];
     cos_sin[i] = static_cast<float>(std::cos(static_cast<double>(angle)));
     cos_sin[pairs + i] = static_cast<float>(std::sin(static_cast<double>(angle)));

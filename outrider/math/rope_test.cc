@@ -23,16 +23,16 @@ TEST(Rope, FrequenciesFallByThePowerOfTheta) {
   }
 }
 
-TEST(Rope, YarnSlowsWhatTurnsSeldom) {
+TEST(Rope, YarnSlowsLowFrequencies) {
   ModelConfig config = config_of(64);
   config.yarn = YarnScaling{16, 65536, 32, 1};
   const Rope plain(config, false);
   const Rope yarn(config, true);
   const double theta = 160000;
-  EXPECT_FLOAT_EQ(yarn.inverse_frequencies()[0], 1.0F);  // turns often within the original context: kept
+  EXPECT_FLOAT_EQ(yarn.inverse_frequencies()[0], 1.0F);  // many rotations within the original context: unchanged
   const std::span<const float> slow = yarn.inverse_frequencies();
   EXPECT_NEAR(slow[31], std::pow(theta, -62.0 / 64) / 16, 1e-10);
-  // Between them: never faster than plain, never slower than a sixteenth.
+  // Between the extremes: never faster than plain RoPE, never slower than a sixteenth of it.
   for (std::size_t i = 0; i < 32; ++i) {
     const double unscaled = std::pow(theta, -static_cast<double>(i) / 32);
     EXPECT_LE(slow[i], unscaled * 1.0001) << i;
@@ -41,7 +41,7 @@ TEST(Rope, YarnSlowsWhatTurnsSeldom) {
   EXPECT_NE(plain.inverse_frequencies()[1], slow[1]);  // another theta
 }
 
-TEST(Rope, TurnsInterleavedPairsOfTheLastDims) {
+TEST(Rope, RotatesInterleavedPairsOfTheLastDims) {
   const Rope rope(config_of(4), false);
   std::vector<float> cos_sin(rope.dims());
   rope.angles(3, cos_sin);

@@ -5,18 +5,18 @@
 
 namespace outrider {
 
-// How numbers are kept between the operations of a forward pass.
+// Rounding of values between the operations of a forward pass.
 enum class NumericMode {
-  kOfficial,  // as the release's inference code: BF16 between operations, activations of FP8 and FP4 weights, keys and
-              // values rounded through FP8, the indexer's through FP4. The model was trained with it.
-  kExact,     // float everywhere, nothing rounded: what an unquantised model computes
+  kOfficial,  // as in the release's inference code: BF16 between operations; activations of FP8 and FP4 weights, keys
+              // and values rounded through FP8, the indexer's through FP4. The model was trained with this rounding.
+  kExact,     // float everywhere, nothing rounded: the result of an unquantised model
 };
 
 // Rounds each value to BF16.
 void round_to_bf16(std::span<float> x);
 
-inline constexpr std::size_t kKeyBlock = 64;    // of keys and values, rounded through FP8
-inline constexpr std::size_t kIndexBlock = 32;  // of the indexer's queries and keys, rounded through FP4
+inline constexpr std::size_t kKeyBlock = 64;    // keys and values, rounded through FP8
+inline constexpr std::size_t kIndexBlock = 32;  // the indexer's queries and keys, rounded through FP4
 
 // Rounds x through E4M3 in blocks of `block` values (the last may be shorter), each with a power-of-two scale:
 // 2^ceil(log2(max(amax, 1e-4) / 448)). The block is 128 for activations, 64 for keys and values.
@@ -25,7 +25,7 @@ void round_through_fp8(std::span<float> x, std::size_t block);
 // Rounds x through E2M1 in blocks of `block` values with power-of-two scales: 2^ceil(log2(max(amax, 6*2^-126) / 6)).
 void round_through_fp4(std::span<float> x, std::size_t block);
 
-// The Walsh-Hadamard transform of x (a power of two of values), scaled by size^-0.5 so that lengths stay.
+// The Walsh-Hadamard transform of x (whose size is a power of two), scaled by size^-0.5 to preserve lengths.
 void hadamard(std::span<float> x);
 
 }  // namespace outrider

@@ -6,7 +6,7 @@
 namespace outrider {
 namespace {
 
-// Sorts as the score does, upside down, and then by position: the smallest key is the first choice.
+// Orders by descending score, then by position: the smallest key is the first choice.
 std::uint64_t key_of(float score, std::size_t position) {
   std::uint32_t rank = 0;
   if (score == score) {

@@ -7,8 +7,8 @@
 
 namespace outrider {
 
-// Positions of the `count` highest scores (all, where there are fewer), highest first; of equal scores the lower
-// position first. NaN ranks below everything, so that faulty weights cannot upset the order.
+// Positions of the `count` highest scores (of all scores if there are fewer), in descending order of score; equal
+// scores in order of position. NaN ranks last, so that faulty weights cannot break the order.
 std::vector<std::uint32_t> top_k(std::span<const float> scores, std::size_t count);
 
 }  // namespace outrider

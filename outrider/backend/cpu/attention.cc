@@ -8,20 +8,21 @@
 namespace outrider {
 namespace {
 
-// Slots that share a running maximum; where weights are rounded, the result depends on it.
+// Slots that share a running maximum. If weights are rounded, the result depends on it.
 constexpr std::size_t kSlotBlock = 64;
 constexpr std::size_t kWorkOfAThread = 1 << 17;
 
-// What one row's query looks at: positions of the window, then compressed entries.
+// The keys that one row's query attends to: positions of the window, then compressed entries.
 struct Visible {
   std::uint64_t first_position = 0;
   std::size_t positions = 0;
   std::size_t entries = 0;
-  const std::uint32_t* selected = nullptr;  // their numbers; null: the first ones
+  const std::uint32_t* selected = nullptr;  // entry numbers; null: the first `entries`
 };
 
-// Attention of some heads of one row, with an online softmax over blocks of slots. The window takes as many slots at
-// every position, used or not, so that blocks are cut alike however the sequence came here.
+// Attention of some heads of one row, with an online softmax over blocks of slots. The window has the same number of
+// slots at every position, used or not, so that block boundaries do not depend on how the sequence was divided into
+// passes.
 class RowAttention {
  public:
   RowAttention(const Compute& compute, const Attention& attention, const Rows& q, const Rows& kv)
@@ -42,7 +43,7 @@ class RowAttention {
     for (std::size_t h = 0; h < heads; ++h) std::ranges::fill(out[first_query_ + h], 0.0F);
     for (std::size_t slot = 0; slot < window + visible.entries; slot += kSlotBlock) {
       if (slot >= visible.positions && slot + kSlotBlock <= window) {
-        slot = (window - 1) / kSlotBlock * kSlotBlock;  // what lies between is not used
+        slot = (window - 1) / kSlotBlock * kSlotBlock;  // the slots in between are unused
       }
       std::size_t count = 0;
       for (std::size_t s = slot; s < std::min(slot + kSlotBlock, window + visible.entries); ++s) {

@@ -9,7 +9,7 @@
 
 namespace outrider {
 
-// The vector at `position`: of the batch where the chunk covers it, else of the ring that remembers it.
+// The vector at `position`: from the batch if the chunk covers it, otherwise from the ring.
 inline void load_row(const Chunk& chunk, const Rows& rows_of_batch, const RowStore& ring, std::uint64_t position,
                      float* out) {
   if (position >= chunk.start) {
@@ -19,7 +19,7 @@ inline void load_row(const Chunk& chunk, const Rows& rows_of_batch, const RowSto
   }
 }
 
-// Writes the chunk's rows into the ring, the last ones where it does not hold all.
+// Writes the chunk's rows to the ring; only the last ones if the ring is shorter.
 inline void keep_rows(const Chunk& chunk, const Rows& rows_of_batch, RowStore& ring) {
   for (std::size_t i = chunk.rows - std::min(chunk.rows, ring.rows()); i < chunk.rows; ++i) {
     ring.store((chunk.start + i) % ring.rows(), rows_of_batch[chunk.first_row + i]);

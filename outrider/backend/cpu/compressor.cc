@@ -9,7 +9,7 @@
 namespace outrider {
 namespace {
 
-// The projections of a batch's rows, and what the chunk's sequence remembers of positions before it.
+// The projections of a batch's rows, and the state of the chunk's sequence for earlier positions.
 struct Projections {
   const Rows& kv;
   const Rows& gate;
@@ -22,7 +22,7 @@ struct Projections {
   }
 };
 
-// Makes entries of windows; its buffers are used for one after another.
+// Computes the entries of windows; its buffers are reused for each entry.
 class Pooling {
  public:
   Pooling(const Compressor& compressor, std::size_t width)
@@ -31,7 +31,7 @@ class Pooling {
         kv_((compressor.overlaps ? 2 : 1) * compressor.ratio * width),
         gate_(kv_.size()) {}
 
-  // Softmax over the gates of a window's tokens, channel by channel, times their values.
+  // Softmax over the gates of a window's tokens, per channel, multiplied by their values.
   void pool(const Projections& source, std::uint64_t window, std::span<float> out) {
     const std::size_t ratio = compressor_.ratio;
     const bool with_previous = compressor_.overlaps && window > 0;
@@ -40,7 +40,7 @@ class Pooling {
     for (std::size_t i = 0; i < count; ++i) {
       source.load(first + i, kv_.data() + i * width_, gate_.data() + i * width_);
     }
-    // Of the window before, the first half of the channels counts; of this one, the second.
+    // The first half of the channels belongs to the preceding window, the second half to this one.
     const auto channel = [&](std::size_t i) { return compressor_.overlaps && i >= count - ratio ? out.size() : 0; };
     for (std::size_t c = 0; c < out.size(); ++c) {
       float max = -INFINITY;

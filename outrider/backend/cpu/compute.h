@@ -10,15 +10,15 @@
 
 namespace outrider {
 
-// What every operation on the CPU computes with.
+// Context of every operation on the CPU.
 struct Compute {
   const Kernels& kernels;
   ThreadPool& pool;
   NumericMode mode;
-  std::uint64_t* weight_bytes = nullptr;  // counts what products read of weights
+  std::uint64_t* weight_bytes = nullptr;  // counts the bytes of weights that products read
 
   bool official() const { return mode == NumericMode::kOfficial; }
-  // To BF16 where the mode rounds between operations.
+  // Rounds to BF16 if the mode rounds between operations.
   void round(std::span<float> x) const {
     if (official()) round_to_bf16(x);
   }

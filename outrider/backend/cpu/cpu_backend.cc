@@ -11,12 +11,12 @@
 namespace outrider {
 namespace {
 
-// Values that make waking another thread worth it.
+// Minimum number of values that justifies waking another thread.
 constexpr std::size_t kValuesOfAThread = 1 << 18;
-// What a thread keeps while it works: keys of a block, entries of a window, decoded rows of a weight.
+// A thread's scratch memory: keys of a block, entries of a window, decoded rows of a weight.
 constexpr std::uint64_t kThreadBytes = 2 << 20;
 
-// Calls work(row) for all rows of x, on as many threads as that is worth.
+// Calls work(row) for all rows of x, on a suitable number of threads.
 template <typename Work>
 void each_row(ThreadPool& pool, const Rows& x, const Work& work) {
   pool.ranges(x.rows(), kValuesOfAThread / std::max<std::size_t>(x.stride(), 1) + 1,
@@ -98,7 +98,7 @@ void CpuBackend::head_norm(float eps, Rows& x) {
     const auto size = static_cast<float>(head.size());
     float mean = 0.0F;
     if (compute_.official()) {
-      // The release takes this norm in BF16, step by step.
+      // The release computes this norm in BF16, step by step.
       float sum = 0.0F;
       for (const float v : head) sum += round_to_bf16(v * v);
       mean = round_to_bf16(sum / size);

@@ -11,9 +11,9 @@
 
 namespace outrider {
 
-// The operations on this machine's processors, with threads of its own. One caller at a time.
+// The operations on the CPU, with a thread pool of its own. One caller at a time.
 //
-// On two vector paths, AVX2 and AVX-512, results are bit-identical; so they are with any number of threads.
+// Results are bit-identical on the vector paths AVX2 and AVX-512, and for any number of threads.
 class CpuBackend : public Backend {
  public:
   CpuBackend(NumericMode mode, unsigned threads, const Kernels& kernels);

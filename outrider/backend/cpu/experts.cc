@@ -28,7 +28,7 @@ void router_scores(std::span<float> logits, ScoringFunction scoring) {
   }
 }
 
-// Which rows go to which expert, sorted by expert.
+// The rows routed to each expert, sorted by expert.
 struct Assignment {
   Assignment(const Routing& routing, std::size_t experts) : first(experts + 1) {
     const std::size_t tokens = routing.experts.rows();
@@ -51,12 +51,12 @@ struct Assignment {
 
   std::size_t count(std::size_t expert) const { return first[expert + 1] - first[expert]; }
 
-  std::vector<std::size_t> first;   // by expert: its first among `rows`
-  std::vector<std::uint32_t> rows;  // of the batch
-  std::vector<float> weights;       // by `rows`
+  std::vector<std::size_t> first;   // by expert: index of its first row in `rows`
+  std::vector<std::uint32_t> rows;  // rows of the batch
+  std::vector<float> weights;       // in the order of `rows`
 };
 
-// The product of rows of x, those of one expert, with a weight.
+// The product of one expert's rows of x with a weight.
 Product product_of(const Linear& weight, const Rows& x, const Assignment& assigned, std::size_t expert, Rows& y) {
   const std::size_t first = assigned.first[expert];
   const std::size_t count = assigned.count(expert);
@@ -152,7 +152,7 @@ void CpuBackend::experts(const Experts& experts, const Routing& routing, const R
   products.push_back({.weight = experts.shared.w2, .x = buffers.shared_gate, .y = buffers.shared_out});
   multiply(products);
 
-  // In order of the experts, the shared one last, so that a token's sum is always taken in the same order.
+  // In order of the experts, the shared one last, so that a token's sum always has the same order.
   for (std::size_t t = 0; t < y.rows(); ++t) std::ranges::fill(y[t], 0.0F);
   for (std::size_t r = 0; r < routed_rows; ++r) add(buffers.out[r], y[assigned.rows[r]]);
   for (std::size_t t = 0; t < y.rows(); ++t) {

@@ -12,10 +12,10 @@ float sigmoid(float x) {
   return 1.0F / (1.0F + std::exp(-x));
 }
 
-// Rows of a batch that one thread takes at least.
+// Minimum number of rows per thread.
 constexpr std::size_t kGrain = 8;
 
-// x[row] = sum of the row's streams, each times its weight.
+// x[row] = sum of the row's streams, each multiplied by its weight.
 void mix(const Compute& compute, const Rows& h, std::span<const float> weights, std::size_t row, Rows& x) {
   const std::size_t size = x.cols();
   const std::span<float> out = x[row];

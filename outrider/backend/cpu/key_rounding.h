@@ -8,7 +8,7 @@
 
 namespace outrider {
 
-// Rounds one vector as keys are in official numerics; nothing in exact ones. The last `rotated` values are rotated.
+// Rounds one vector like keys in official numerics; a no-op in exact numerics. The last `rotated` values are rotated.
 inline void round_key(const Compute& compute, KeyRounding rounding, std::size_t rotated, std::span<float> x) {
   if (!compute.official()) return;
   if (rounding == KeyRounding::kFp4) {

@@ -7,36 +7,36 @@
 namespace outrider {
 namespace {
 
-// Activations that are multiplied with all rows before the next ones are: what stays in a second-level cache. Of long
-// vectors at least a few, so that what a row's decoding costs is shared.
+// Activations that are multiplied with all rows before the next ones: as many as stay in the L2 cache. For long vectors
+// at least a few tokens, so that they share the cost of decoding a row.
 constexpr std::size_t kTokenBytes = 512 << 10;
 constexpr std::size_t kFewTokens = 16;
-// Elements of a token that share a scale where it is rounded through FP8.
+// Elements of a token that share a scale when rounded through FP8.
 constexpr std::size_t kActivationBlock = 128;
-// Multiplications in the time that reading a byte takes.
+// Number of multiplications that take as long as reading one byte.
 constexpr std::size_t kMultiplicationsOfAByte = 8;
-// Multiplications that make waking another thread worth it.
+// Minimum number of multiplications that justifies waking another thread.
 constexpr std::size_t kWorkOfAThread = 1 << 18;
 
-// A product whose input is as its weight takes it.
+// A product whose input is in the layout that its weight needs.
 struct Prepared {
   const Linear* weight = nullptr;
   std::size_t first = 0;
   std::size_t rows = 0;
   const float* x = nullptr;
-  std::size_t x_offset = 0;  // among the converted inputs, where x is one
+  std::size_t x_offset = 0;  // offset in the converted inputs, if x is one of them
   std::size_t tokens = 0;
   std::size_t x_stride = 0;
   float* y = nullptr;
   std::size_t y_stride = 0;
-  bool rounds = false;  // its output
+  bool rounds = false;  // whether the output is rounded
   std::size_t row_cost = 0;
 };
 
-// Buffers of a thread that stay for the next product.
+// A thread's buffers, reused by later products.
 struct Buffers {
   std::vector<float> scales;
-  AlignedVector<float> rows;  // decoded
+  AlignedVector<float> rows;  // decoded rows
 };
 
 // Some rows and tokens of a product.
@@ -47,7 +47,7 @@ struct Part {
   std::size_t tokens = 0;
 };
 
-// By way of rows of floats.
+// Computes a tile from rows decoded to floats.
 void multiply_decoded(const Kernels& kernels, const Prepared& p, const Part& part, Buffers& buffers) {
   const std::size_t size = padded(p.weight->cols());
   if (buffers.rows.size() < kRowTile * size) buffers.rows.resize(kRowTile * size);
@@ -85,13 +85,13 @@ void multiply_part(const Compute& compute, const Prepared& p, std::size_t begin,
   for (std::size_t t = 0; t < p.tokens; ++t) compute.round({p.y + t * p.y_stride + begin, end - begin});
 }
 
-// Converts inputs to the layouts that weights need: rounded through FP8, in the order that kernels decode, in rows that
-// end in zeros, gathered; a no-op for those that are there already.
+// Converts inputs to the layouts that weights need (rounded through FP8, in the order that kernels decode, padded with
+// zeros, gathered); a no-op for inputs that already have it.
 class Inputs {
  public:
   Inputs(const Compute& compute, ConvertedInputs& memory) : compute_(compute), memory_(memory) {}
 
-  // Sets p's input, or notes what it is to be.
+  // Sets p's input, or records the conversion it needs.
   void add(const Product& product, Prepared& p) {
     const std::size_t cols = product.weight.cols();
     const bool rounded =
@@ -113,7 +113,7 @@ class Inputs {
   void convert(std::span<Prepared> products) {
     AlignedVector<float>& values = memory_.values;
     if (values.size() < size_) {
-      values = {};  // so that old and new do not exist at once
+      values = {};  // free the old values before allocating
       values.resize(size_);
     }
     for (const Wanted& wanted : wanted_) convert(wanted);
@@ -125,7 +125,7 @@ class Inputs {
  private:
   struct Layout {
     const Rows* x;
-    const std::uint32_t* rows;  // null: all of x
+    const std::uint32_t* rows;  // null: all rows of x
     std::size_t row_count;
     std::size_t x_col;
     std::size_t cols;
@@ -201,7 +201,7 @@ void multiply(const Compute& compute, std::span<const Product> products, Convert
   compute.pool.ranges(cost, kWorkOfAThread, [&](std::size_t begin, std::size_t end) {
     std::size_t at = 0;
     for (const Prepared& p : prepared) {
-      // Whole tiles, the same for the thread whose range ends here and the one whose begins.
+      // Whole tiles, so that adjacent threads divide the rows alike.
       const auto row = [&](std::size_t x) {
         if (x <= at) return std::size_t{0};
         const std::size_t tile_cost = p.row_cost * kRowTile;

@@ -9,9 +9,9 @@
 namespace outrider {
 namespace {
 
-// Products of parts of matrices, several at once, against rows that are decoded and multiplied one by one. One matrix
-// has a NaN code, one columns that are no whole vectors.
-TEST(Multiply, PartsOfSeveralMatricesToTheBit) {
+// Compares products of parts of several matrices, computed at once, with rows that are decoded and multiplied one by
+// one. One matrix has a NaN code, another a number of columns that is not a multiple of the vector length.
+TEST(Multiply, PartsOfSeveralMatricesAreBitIdentical) {
   constexpr std::size_t kRows = 150;
   constexpr std::size_t kTokens = 19;
   std::vector<std::byte> bytes(kRows * 256);

@@ -8,7 +8,7 @@
 namespace outrider {
 namespace {
 
-TEST(Sinkhorn, RowsAndColumnsComeToOne) {
+TEST(Sinkhorn, RowsAndColumnsSumToOne) {
   std::vector<float> comb = {2, 0, -1, 0.5F, 0.1F, 3, 0, 0, -2, 0.3F, 1, 1, 0, 0, 0, 2};
   sinkhorn(comb, 4, 20, 1e-6F);
   for (std::size_t i = 0; i < 4; ++i) {
