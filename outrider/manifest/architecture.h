@@ -14,23 +14,23 @@ class Backend;
 class Model;
 class Weights;
 
-// What Outrider has for the models of one `model_type`: a row of the table in architectures/architectures.cc.
+// Outrider's implementation of the models of one `model_type`: a row of the table in architectures/architectures.cc.
 struct Architecture {
   std::string_view model_type;  // in config.json
-  // Reads the fields of a config.json, an object, into `out.config`, and lists what is wrong with them in `out.issues`.
-  // `out` has traits and spelling already, and shapes_known set; it is cleared where a shape cannot be known.
+  // Reads the fields of `root`, an object, into `out.config`, and adds errors to `out.issues`. `out` already has traits
+  // and spelling, and shapes_known set; shapes_known is cleared if a shape cannot be determined.
   void (*read_config)(const nlohmann::json& root, const HintSource& hints, ConfigReading& out);
-  // One line for each parameter that its blocks can have.
+  // One line for each parameter that the architecture's blocks can have.
   std::span<const ParameterSpec> (*parameters)();
-  // The forward pass over complete weights. Throws Error as make_model() of architectures/model.h does.
+  // Creates the forward pass for complete weights. Throws Error as make_model() of architectures/model.h does.
   std::unique_ptr<Model> (*make_model)(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend);
 };
 
-// All that Outrider runs.
+// The architectures that Outrider runs.
 std::span<const Architecture* const> architectures();
 
-// The architecture that traits and spelling of `reading` name. nullptr, with an issue that says why, for a model that
-// Outrider does not run.
+// The architecture named by traits and spelling of `reading`. nullptr, with an issue that gives the reason, if Outrider
+// does not run the model.
 const Architecture* recognise_architecture(ConfigReading& reading);
 
 }  // namespace outrider

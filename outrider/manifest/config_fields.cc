@@ -63,7 +63,7 @@ bool ConfigFields::to_uint(const json& value, const std::string& field, std::uin
              std::floor(value.get<double>()) == value.get<double>()) {
     number = static_cast<std::uint64_t>(value.get<double>());
   } else {
-    issue(Kind::kInvalid, field, fmt::format("{} is {}, not a whole number", field, abbreviated(value)));
+    issue(Kind::kInvalid, field, fmt::format("{} is {}, not an integer", field, abbreviated(value)));
     return false;
   }
   if (number < low || number > high) {

@@ -6,9 +6,9 @@
 
 namespace outrider {
 
-// The ids of eos_token_id, a number or a list, in the text of a generation_config.json or config.json: tokens that end
-// a text. Empty where the field is not there. Throws Error, whose message begins with `where`, for what is no JSON
-// object and for ids that are none.
+// Parses the ids of eos_token_id, a number or a list, in a generation_config.json or config.json: tokens that end the
+// output. Empty if the field is missing. Throws Error, whose message begins with `where`, if the text is not a JSON
+// object or an id is invalid.
 std::vector<std::uint32_t> eos_token_ids(std::string_view json, std::string_view where);
 
 }  // namespace outrider

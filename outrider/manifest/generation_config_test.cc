@@ -16,7 +16,7 @@ TEST(GenerationConfig, EosIsANumberOrAList) {
   EXPECT_EQ(eos_token_ids("{}", "a"), Ids{});
 }
 
-TEST(GenerationConfig, WhatIsNoIdIsNamed) {
+TEST(GenerationConfig, InvalidIdsAreReported) {
   for (const char* text : {R"({"eos_token_id": -1})", R"({"eos_token_id": "1"})", R"({"eos_token_id": [1, 1.5]})",
                            R"({"eos_token_id": 4294967296})", "[]", "{"}) {
     try {

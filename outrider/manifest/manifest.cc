@@ -38,7 +38,7 @@ Manifest::Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t
     add_block({{BlockKind::kLayer, i}, config.layers[i], config.hash_layers[i], drafter_blocks_}, config);
   }
   const BlockKind kind = drafter == DrafterKind::kDspark ? BlockKind::kDspark : BlockKind::kMtp;
-  // A drafting block is a sliding-window layer, whatever the other layers are.
+  // A drafting block is a sliding-window layer, whatever the model's layers are.
   ModelConfig drafter_config = config;
   for (std::uint32_t i = 0; i < drafter_blocks_; ++i) {
     const std::uint64_t own = i < drafter_experts.size() ? drafter_experts[i] : 0;
@@ -52,7 +52,7 @@ void Manifest::add_block(const BlockContext& context, const ModelConfig& config)
   entry.begin = static_cast<ParameterId>(parameters_.size());
   entry.experts = config.n_routed_experts;
   entry.first.fill(-1);
-  std::vector<Parameter> expert;  // of each expert
+  std::vector<Parameter> expert;  // parameters of each expert
   for (const ParameterSpec* spec : specs_) {
     if (spec == nullptr || !spec->presence.in(context)) continue;
     const auto slot = static_cast<std::size_t>(spec->slot);

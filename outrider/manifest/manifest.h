@@ -13,7 +13,7 @@
 
 namespace outrider {
 
-// What the checkpoint carries under `mtp.*`. Decided from tensor names, never from num_nextn_predict_layers alone.
+// The kind of drafter under `mtp.*`. Determined from tensor names, never from num_nextn_predict_layers alone.
 enum class DrafterKind { kNone, kMtp, kDspark };
 
 using ParameterId = std::uint32_t;
@@ -22,11 +22,11 @@ using ParameterId = std::uint32_t;
 struct Parameter {
   Slot slot = Slot::kEmbed;
   Block block;
-  std::int32_t expert = -1;  // -1 outside of the routed experts
+  std::int32_t expert = -1;  // -1 if it is not a routed expert's
   const ParameterSpec* line = nullptr;
   ParameterShape shape;
-  // The parameter whose tensor serves this one when it has none of its own: a drafting block shares head and embedding
-  // with the model, but may have its own, which then counts, in whatever order files are loaded.
+  // The parameter whose tensor is used if this one has none of its own: a drafting block shares head and embedding with
+  // the model, unless it has its own. The order of files does not matter.
   std::optional<ParameterId> falls_back_to;
 
   const ParameterSpec& spec() const { return *line; }
@@ -34,13 +34,12 @@ struct Parameter {
   std::string name() const;
 };
 
-// Every parameter that a config's model consists of, main model and drafter: the lines of its architecture's registry,
-// each in the blocks that have it.
+// All parameters of a config's model, main model and drafter: the lines of its architecture's registry, each in the
+// blocks that have it.
 class Manifest {
  public:
   // `config` must have been read with shapes_known. `drafter_blocks`: MTP blocks (kMtp) or stages (kDspark).
-  // `drafter_experts`: how many experts each of them has, where that is another number than the model's; 0: the
-  // model's.
+  // `drafter_experts`: experts per drafter block if different from the model's; 0: the model's.
   Manifest(const ModelConfig& config, DrafterKind drafter, std::uint32_t drafter_blocks,
            std::span<const std::uint64_t> drafter_experts = {});
 
@@ -49,7 +48,7 @@ class Manifest {
   std::uint32_t drafter_blocks() const { return drafter_blocks_; }
   std::span<const Parameter> parameters() const { return parameters_; }
   const Parameter& operator[](ParameterId id) const { return parameters_[id]; }
-  // The architecture's line for a slot that one of its blocks can have.
+  // The architecture's line for a slot that at least one of its blocks can have.
   const ParameterSpec& spec(Slot slot) const { return *specs_[static_cast<std::size_t>(slot)]; }
 
   // nullopt: the block does not exist, or has no such parameter (e.g. a compressor in a window layer).
@@ -63,7 +62,7 @@ class Manifest {
     return static_cast<ParameterId>(first + 3 * expert);
   }
   bool has_block(Block block) const { return block_position(block).has_value(); }
-  // Routed experts of a block that exists; a drafter may have been left with more or fewer than the model.
+  // Routed experts of an existing block; a drafter's number may differ from the model's.
   std::uint64_t experts(Block block) const { return blocks_[*block_position(block)].experts; }
 
   // Blocks in order: the top, the layers, the drafter's.
@@ -84,7 +83,7 @@ class Manifest {
     }
     return std::nullopt;
   }
-  // The parameters of the blocks [begin, end), which stand together: the first, and the one past the last.
+  // The parameters of the blocks [begin, end), which are contiguous: the first, and the one past the last.
   std::pair<ParameterId, ParameterId> parameters_of(std::size_t begin, std::size_t end) const;
 
  private:
@@ -98,7 +97,7 @@ class Manifest {
   void add_block(const BlockContext& context, const ModelConfig& config);
 
   ModelConfig config_;
-  std::array<const ParameterSpec*, kSlotCount> specs_{};  // by Slot; nullptr: not of this architecture
+  std::array<const ParameterSpec*, kSlotCount> specs_{};  // by Slot; nullptr: not in this architecture
   DrafterKind drafter_;
   std::uint32_t drafter_blocks_;
   std::vector<Parameter> parameters_;

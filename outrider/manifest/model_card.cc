@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t kMaxMetadataBytes = 256 << 10;
 
-// What stands between the first two lines of "---".
+// The text between the first two lines "---".
 std::string_view front_matter(std::string_view card) {
   constexpr std::string_view kFence = "---\n";
   if (!card.starts_with(kFence)) return {};
@@ -22,7 +22,7 @@ std::string_view front_matter(std::string_view card) {
 
 std::optional<double> card_mtp_acceptance(std::string_view card) {
   const std::string_view metadata = front_matter(card);
-  // Aliases can make a small document a huge one.
+  // Aliases can expand a small document to a huge one.
   if (metadata.empty() || metadata.find('&') != std::string_view::npos) return std::nullopt;
   try {
     for (const YAML::Node& model : YAML::Load(std::string(metadata))["model-index"]) {

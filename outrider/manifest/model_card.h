@@ -5,9 +5,9 @@
 
 namespace outrider {
 
-// The share of drafts that a model card (a README.md with Hugging Face's metadata) says its MTP head has accepted: the
-// `value` of the metric of `type: mtp_acceptance` under `model-index`, from 0 to 1. None where the card has no such
-// metric, or no metadata that can be read: a card is for people.
+// The acceptance rate of the MTP head according to a model card (a README.md with Hugging Face's metadata): the `value`
+// of the metric of `type: mtp_acceptance` under `model-index`, from 0 to 1. nullopt if there is no such metric, or if
+// the metadata cannot be parsed: a card is written for people.
 std::optional<double> card_mtp_acceptance(std::string_view card);
 
 }  // namespace outrider

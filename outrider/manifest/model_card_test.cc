@@ -21,11 +21,11 @@ model-index:
     - type: mtp_acceptance
       value: 0.745)";
 
-TEST(ModelCard, SaysWhatItsMtpHeadHasAccepted) {
+TEST(ModelCard, HasTheAcceptanceRateOfTheMtpHead) {
   EXPECT_EQ(card_mtp_acceptance(card(kIndex)), 0.745);
 }
 
-TEST(ModelCard, ThatDoesNotSayItSaysNothing) {
+TEST(ModelCard, NulloptWithoutAnAcceptanceRate) {
   EXPECT_EQ(card_mtp_acceptance(""), std::nullopt);
   EXPECT_EQ(card_mtp_acceptance("# A model\n---\n" + std::string(kIndex) + "\n---\n"), std::nullopt);
   EXPECT_EQ(card_mtp_acceptance("---\n" + std::string(kIndex)), std::nullopt);

@@ -14,7 +14,7 @@ namespace outrider {
 
 struct Architecture;
 
-// How a layer attends to what lies before its sliding window.
+// How a layer attends to positions before its sliding window.
 enum class AttentionType {
   kWindow,             // sliding_attention, ratio 0: the window only
   kCompressedSparse,   // compressed_sparse_attention (CSA): overlapping windows, an indexer picks the top-k
@@ -23,7 +23,7 @@ enum class AttentionType {
 
 struct LayerAttention {
   AttentionType type = AttentionType::kWindow;
-  std::uint64_t compress_ratio = 0;  // tokens that one compressed entry stands for; 0 for kWindow
+  std::uint64_t compress_ratio = 0;  // tokens per compressed entry; 0 for kWindow
 
   bool compressed() const { return type != AttentionType::kWindow; }
 };
@@ -36,7 +36,7 @@ struct YarnScaling {
   double beta_slow = 1;
 };
 
-// The fields by which a release announces a DSpark drafter (V4-Flash-0731) in place of an MTP block.
+// The fields by which a release declares a DSpark drafter (V4-Flash-0731) instead of an MTP block.
 struct DsparkConfig {
   std::uint64_t block_size = 0;
   std::uint64_t markov_rank = 0;
@@ -45,7 +45,7 @@ struct DsparkConfig {
 
 // A model's configuration under its Hugging Face names, whichever spelling it was read from.
 struct ModelConfig {
-  const Architecture* architecture = nullptr;  // whose reader read it
+  const Architecture* architecture = nullptr;  // the architecture whose reader read it
   std::uint64_t vocab_size = 0;
   std::uint64_t hidden_size = 0;
   std::uint64_t num_hidden_layers = 0;
@@ -63,7 +63,7 @@ struct ModelConfig {
   std::uint64_t moe_intermediate_size = 0;
   std::uint64_t hc_mult = 0;
   std::uint64_t hc_sinkhorn_iters = 0;
-  std::uint64_t index_n_heads = 0;  // 0 where no layer has an indexer
+  std::uint64_t index_n_heads = 0;  // 0 if no layer has an indexer
   std::uint64_t index_head_dim = 0;
   std::uint64_t index_topk = 0;
   std::uint64_t num_nextn_predict_layers = 0;
@@ -82,29 +82,30 @@ struct ModelConfig {
   std::optional<DsparkConfig> dspark;
   std::optional<QuantizationConfig> quantization;
 
-  // The releases' num_hash_layers: how many layers, from the first on, are hash-routed. Nothing where others are, too.
+  // The releases' num_hash_layers: the number of leading hash-routed layers. nullopt if later layers are hash-routed
+  // too.
   std::optional<std::uint64_t> num_hash_layers() const;
-  // Rows and columns of an FP8 weight that share a scale: weight_block_size, 128 x 128 where it is not given.
+  // Rows and columns of an FP8 weight that share a scale: weight_block_size, 128 x 128 by default.
   std::array<std::uint64_t, 2> fp8_block() const;
 };
 
 struct ConfigIssue {
   enum class Kind {
-    kMissing,        // a field the model cannot be built without
-    kContradiction,  // two fields that cannot both hold
-    kInvalid,        // a value of the wrong type or out of range, or one this model does not have
-    kUnsupported,    // another model
+    kMissing,        // a required field is missing
+    kContradiction,  // two fields contradict each other
+    kInvalid,        // a value has the wrong type, is out of range, or is not valid for this model
+    kUnsupported,    // a model that Outrider does not run
   };
   Kind kind = Kind::kMissing;
   std::string field;        // Hugging Face's name, with the inference config's in parentheses: "hidden_size (dim)"
   std::string message;      // a sentence
-  bool of_drafter = false;  // the model itself can be built all the same
-  bool by_tensors = false;  // the tensors on disk say what the value is, and reading went on with that
+  bool of_drafter = false;  // the model itself can be built nevertheless
+  bool by_tensors = false;  // the tensors on disk determine the value, and the reader used it
 };
 
 enum class ConfigSpelling { kHuggingFace, kInference };
 
-// What else the config tells about the artifact, for recognising its family.
+// Other properties of the config that help to recognise the artifact's family.
 struct ConfigTraits {
   std::string model_type;
   std::string expert_dtype;
@@ -112,7 +113,7 @@ struct ConfigTraits {
   bool vision = false;  // vision_n_layers and the like
   bool engram = false;  // V4.1's nested text_config and engram_* fields
   bool has_scale_fmt = false;
-  // Fields of the releases in whose place there are only those of transformers (layer_types, rope_parameters, …).
+  // Fields of the releases that are missing but replaced by those of transformers (layer_types, rope_parameters, …).
   std::vector<std::string> release_fields_lacking;
 };
 
@@ -129,25 +130,25 @@ struct ConfigReading {
   bool unsupported() const;
 };
 
-// What the tensors themselves say, used for fields that config.json lost. Where the last three are others than the
-// config's, reading goes on with these, and an issue says so; nothing else overrides the config.
+// Values determined from the tensors, used for fields that are missing in config.json. If one of the last three differs
+// from the config, the reader uses it and adds an issue; nothing else overrides the config.
 struct ConfigHints {
   std::vector<LayerAttention> layers;
   std::optional<std::vector<bool>> hash_layers;
   std::optional<std::uint64_t> num_nextn_predict_layers;
   std::optional<std::uint64_t> n_routed_experts;  // all routers and all experts agree on it
-  // By layer, where a whole compressor (and indexer) is there: its attention cannot be another.
+  // By layer; set if a complete compressor (and indexer) is present, which determines the kind of attention.
   std::vector<std::optional<LayerAttention>> certain_layers;
   std::optional<std::vector<bool>> certain_hash_layers;  // each layer has either a hash table or a router bias
 };
 
-// The hints for a model of so many layers (0: config.json does not say).
+// Returns the hints for a model with this number of layers (0: missing in config.json).
 using HintSource = std::function<ConfigHints(std::uint64_t num_hidden_layers)>;
 
-// Reads the text of a config.json in either spelling, by the reader of its architecture. Every missing field and every
-// contradiction is listed in `issues`; where a hint can stand in for a missing field the reading goes on with the hint,
-// and the issue names the value to restore. `hints` is called once, unless this is another model. Throws Error when the
-// text is not a JSON object (depth at most 64).
+// Parses a config.json in either spelling with the reader of its architecture. Adds every missing field and every
+// contradiction to `issues`. If a hint can replace a missing field, the reader uses it, and the issue gives the value
+// to restore. `hints` is called once, unless the model is not supported. Throws Error if the text is not a JSON object
+// (depth at most 64).
 ConfigReading read_config(std::string_view json, const HintSource& hints = {});
 
 std::string_view attention_type_name(AttentionType type);  // Hugging Face's layer_types entry

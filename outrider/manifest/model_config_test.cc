@@ -12,7 +12,7 @@
 namespace outrider {
 namespace {
 
-TEST(ModelConfig, RefusesWhatIsNoConfig) {
+TEST(ModelConfig, RefusesInvalidConfigs) {
   for (const char* text : {"", "{", "[]", "1", "null", "\"x\"", "{\"a\":1,\"a\":2}", "\xff"})
     EXPECT_THROW(read_config(text), Error) << text;
   EXPECT_THROW(read_config(std::string(100'000, '[')), Error);

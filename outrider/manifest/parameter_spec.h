@@ -10,7 +10,7 @@
 
 namespace outrider {
 
-// The part of the model a parameter lives in.
+// The part of the model that a parameter belongs to.
 enum class BlockKind : std::uint8_t {
   kTop,     // embedding, final norm, head
   kLayer,   // layers.N
@@ -25,7 +25,7 @@ struct Block {
   friend bool operator==(const Block&, const Block&) = default;
 };
 
-// Every parameter that a block of any architecture can have. Experts are three slots, repeated for each expert.
+// All parameters that a block of any architecture can have. Experts have three slots, repeated for each expert.
 enum class Slot : std::uint8_t {
   // top
   kEmbed,
@@ -87,30 +87,30 @@ enum class Slot : std::uint8_t {
 };
 inline constexpr std::size_t kSlotCount = static_cast<std::size_t>(Slot::kConfidenceProj) + 1;
 
-// A part of a routed expert.
+// A projection of a routed expert.
 constexpr bool is_expert(Slot slot) {
   return slot >= Slot::kExpertW1 && slot <= Slot::kExpertW3;
 }
 
-// What may stand on disk for a parameter. storage_text() says it in words.
+// Allowed storage of a parameter. storage_text() describes it in words.
 enum class Storage : std::uint8_t {
-  kFloat,         // BF16, F16 or F32 as it is
-  kFloat32,       // F32 in the release; BF16 and F16 bind, with a finding: precision was lost on save
+  kFloat,         // BF16, F16 or F32
+  kFloat32,       // F32 in the release; BF16 and F16 are accepted with a finding: precision was lost on saving
   kInteger,       // I64 or I32
   kLinear,        // any storage form of a linear: plain, FP8 block, MXFP4, W4A16, NVFP4
-  kLinearNative,  // as kLinear, but the release keeps it unquantised and engines assume so
+  kLinearNative,  // like kLinear, but unquantised in the release, and engines assume so
 };
 
 std::string_view storage_text(Storage storage);
 
-// Modules that are stored alike; reports and consistency checks go by group.
+// Modules that are stored alike; reports and consistency checks use these groups.
 enum class ModuleGroup : std::uint8_t {
   kEmbedding,
   kHead,
   kNorms,
   kHyperConnections,
   kAttention,
-  kAttentionOutputA,  // wo_a: may stay BF16 where the rest of attention is quantised
+  kAttentionOutputA,  // wo_a: may stay BF16 if the rest of attention is quantised
   kAttentionSinks,
   kCompressor,
   kPositionBias,
@@ -133,7 +133,7 @@ struct ParameterShape {
   std::uint64_t elements() const { return rank == 2 ? dims[0] * dims[1] : dims[0]; }
 };
 
-// A block of a model, as far as it decides which parameters the block has.
+// The properties of a block that determine its parameters.
 struct BlockContext {
   Block block = {};
   LayerAttention attention = {};
@@ -149,24 +149,24 @@ struct Presence {
   bool falls_back_to_model = false;
 };
 
-// One dimension of a parameter: as it is written ("hc*D"), and its size in a block of that attention.
+// One dimension of a parameter: its symbol ("hc*D"), and its size in a block.
 struct Dimension {
   std::string_view text;
   std::uint64_t (*size)(const ModelConfig&, const LayerAttention&);
 };
 
-// One line of the registry that everything else is derived from: which blocks have the parameter, what it is called in
-// either dialect, its shape, and what may stand on disk for it.
+// One line of the registry that everything else is derived from: the blocks that have the parameter, its name in either
+// dialect, its shape and its allowed storage.
 struct ParameterSpec {
   Slot slot;
   Presence presence;
   ModuleGroup group;
   Storage storage;
-  Dtype release_dtype;                    // of the official release, where it is not quantised
+  Dtype release_dtype;                    // in the official release, if it is not quantised
   std::string_view official;              // below the block: "attn.wq_a.weight"; experts: "ffn.experts.{}.w1.weight"
   std::string_view hugging_face;          // "self_attn.q_a_proj.weight"
   std::array<Dimension, 2> dimensions;    // [rows, cols] = [out, in]; a vector has the first only
-  std::string_view official_in_mtp = {};  // below an MTP block, where it is another
+  std::string_view official_in_mtp = {};  // below an MTP block, if different
 
   std::uint8_t rank() const { return dimensions[1].size == nullptr ? 1 : 2; }
   ParameterShape shape(const ModelConfig& config, const LayerAttention& attention) const;

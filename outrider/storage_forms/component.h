@@ -8,9 +8,9 @@
 
 namespace outrider {
 
-// The part of a stored linear that one tensor is; by the last piece of its name.
+// The part of a stored linear that a tensor holds, by the last component of its name.
 enum class Component : std::uint8_t {
-  kWeight,             // X.weight, or a parameter that is no linear
+  kWeight,             // X.weight, or a parameter that is not a linear
   kScale,              // X.scale (official FP8 and FP4)
   kWeightScale,        // X.weight_scale (compressed-tensors, modelopt)
   kWeightScaleInv,     // X.weight_scale_inv (transformers, vLLM FP8)
@@ -27,13 +27,13 @@ inline constexpr std::size_t kComponentCount = 12;
 std::string_view component_suffix(Component component);  // "weight_scale_inv"
 std::optional<Component> component_with_suffix(std::string_view suffix);
 
-// The names that the scales of a weight may have, one of them beside a weight.
+// The possible names of a weight's scales; a weight has one of them.
 inline constexpr std::array kScaleSpellings = {Component::kScale, Component::kWeightScale, Component::kWeightScaleInv};
 constexpr bool is_scale_spelling(Component c) {
   return c == Component::kScale || c == Component::kWeightScale || c == Component::kWeightScaleInv;
 }
 
-// Something of each component.
+// A value per component.
 template <typename T>
 struct ByComponent {
   std::array<T, kComponentCount> all{};

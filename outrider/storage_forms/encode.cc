@@ -35,8 +35,8 @@ std::vector<EncodedTensor> encoded_tensors(const TargetForm& form, std::uint64_t
   const auto need = [&](std::uint64_t group) {
     if (group != 0 && cols % group == 0) return;
     throw Error(
-        fmt::format("{}: its rows of {} values cannot be divided into groups of {}. Choose another group_size, "
-                    "or leave these modules out in a recipe file.",
+        fmt::format("{}: rows of {} values cannot be divided into groups of {}. Choose another group_size, "
+                    "or exclude these modules in a recipe file.",
                     name, cols, group));
   };
   const WeightShape shape{rows, cols, scale_block(spec, {kEncodedRows, kEncodedRows}, form.group_size)};
@@ -46,7 +46,7 @@ std::vector<EncodedTensor> encoded_tensors(const TargetForm& form, std::uint64_t
   for (const FormTensor& t : spec.tensors) {
     if (!t.written) continue;
     const bool named = t.role == TensorRole::kScale;
-    // A single number is written as [1].
+    // A scalar is written as [1].
     const TensorShape is = *t.shape(shape);
     std::vector<std::uint64_t> dims(is.span().begin(), is.span().end());
     if (dims.empty()) dims = {1};

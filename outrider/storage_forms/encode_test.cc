@@ -55,7 +55,7 @@ Encoded encode(const TargetForm& form, const std::vector<float>& w, std::size_t 
   return out;
 }
 
-// The value that the stored tensors say, written from docs/storage-forms.md.
+// The value of the stored tensors, computed as docs/storage-forms.md defines it.
 float decoded(const TargetForm& form, const Encoded& e, std::size_t row, std::size_t col, std::size_t cols = kCols) {
   const std::size_t i = row * cols + col;
   switch (form.form) {
@@ -91,7 +91,7 @@ std::vector<float> normal(std::uint32_t seed = 3) {
 
 class EveryForm : public ::testing::TestWithParam<TargetForm> {};
 
-TEST_P(EveryForm, ErrorsAreThoseOfTheValuesThatAreStored) {
+TEST_P(EveryForm, ErrorsAreThoseOfTheStoredValues) {
   const std::vector<float> w = normal();
   const Encoded e = encode(GetParam(), w);
   double squared = 0;
@@ -107,12 +107,12 @@ TEST_P(EveryForm, ErrorsAreThoseOfTheValuesThatAreStored) {
   EXPECT_NEAR(e.error.largest, largest, 1e-6);
 }
 
-TEST_P(EveryForm, AWeightOfThatFormComesBackExactly) {
+TEST_P(EveryForm, AWeightInThatFormRoundTrips) {
   const Encoded once = encode(GetParam(), normal());
   std::vector<float> w(kRows * kCols);
   for (std::size_t i = 0; i < w.size(); ++i) w[i] = decoded(GetParam(), once, i / kCols, i % kCols);
   const Encoded twice = encode(GetParam(), w);
-  // Scales that were chosen freely, not powers of two, are found again to their rounding only.
+  // Arbitrary scales, which are not powers of two, are recovered only up to rounding.
   const bool exact = GetParam().scale_dtype == Dtype::kF8E8M0 || GetParam().form == StorageForm::kPlain;
   EXPECT_LE(twice.error.relative(), exact ? 0 : 0.06);
 }
@@ -123,7 +123,7 @@ TEST_P(EveryForm, ZerosAreZeros) {
   for (std::size_t i = 0; i < kRows * kCols; i += 7) ASSERT_EQ(decoded(GetParam(), e, i / kCols, i % kCols), 0);
 }
 
-TEST_P(EveryForm, NotANumberIsSeenInTheError) {
+TEST_P(EveryForm, NanShowsInTheError) {
   std::vector<float> w = normal();
   w[777] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_FALSE(std::isfinite(encode(GetParam(), w).error.squared_values));
@@ -145,7 +145,7 @@ TEST_P(EveryForm, OutliersAndTinyValuesStayFinite) {
 INSTANTIATE_TEST_SUITE_P(Encode, EveryForm, ::testing::Values(kFp8, kFp8E8m0, kFp8Bf16, kW4, kNv, kMx, TargetForm{}));
 
 TEST(Encode, EveryCodeOfE4m3AndE2m1) {
-  // Rows whose largest value fixes the scale at one: all codes come back as themselves.
+  // Rows whose largest value makes the scale 1: all codes are encoded as themselves.
   std::vector<float> w(128 * 128, 448.0F);
   for (unsigned code = 0; code < 256; ++code) {
     if ((code & 0x7f) != 0x7f) w[code] = e4m3_to_float(static_cast<std::uint8_t>(code));
@@ -165,7 +165,7 @@ TEST(Encode, EveryCodeOfE4m3AndE2m1) {
 }
 
 TEST(Encode, TheSearchBeatsTheLargestValue) {
-  // One outlier in a group of 128: with a scale at which it is not clipped, the others lose more.
+  // One outlier in a group of 128: a scale that does not clip it increases the error of the other values.
   std::vector<float> w = normal();
   for (std::size_t r = 0; r < kRows; ++r) w[r * kCols] = 0.09F;
   const Encoded e = encode(kW4, w);

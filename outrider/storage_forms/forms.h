@@ -4,7 +4,7 @@
 
 namespace outrider {
 
-// The rows of the table in storage_form.cc; storage_form() is the way to them.
+// The rows of the table in storage_form.cc; access them through storage_form().
 extern const StorageFormSpec kPlainForm;
 extern const StorageFormSpec kFp8BlockForm;
 extern const StorageFormSpec kMxfp4Form;

@@ -9,15 +9,15 @@
 
 namespace outrider {
 
-// What forms of E2M1 codes in groups of a row share.
+// Shared by the forms with E2M1 codes in groups of a row.
 
 inline constexpr DtypeSet kFp4Bytes = {Dtype::kI8, Dtype::kU8};
 
-// Two codes to a byte.
+// Two codes per byte.
 inline std::optional<TensorShape> fp4_bytes(const WeightShape& w) {
   return matrix_shape(w.rows, ceil_div(w.cols, 2));
 }
-// A code to an element: F4.
+// One code per element: F4.
 inline std::optional<TensorShape> fp4_elements(const WeightShape& w) {
   return matrix_shape(w.rows, w.cols);
 }
@@ -31,7 +31,7 @@ inline std::optional<TensorShape> one_number(const WeightShape& /*w*/) {
 inline constexpr std::string_view kFp4BytesText = "its FP4 form, two codes to a byte,";
 inline constexpr std::string_view kFp4ElementsText = "its FP4 form";
 
-// Encodes rows in groups of `group_size`. scale_of(group) is the scale of a group, write_scale(index, scale) stores it.
+// Encodes rows in groups of `group_size`. scale_of(group) returns a group's scale, write_scale(index, scale) stores it.
 template <typename ScaleOf, typename WriteScale>
 EncodingError encode_e2m1(const ValueRows& rows, std::size_t group_size, std::vector<std::byte>& codes,
                           const ScaleOf& scale_of, const WriteScale& write_scale) {

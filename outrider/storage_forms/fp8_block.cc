@@ -1,5 +1,5 @@
-// FP8 with a scale for each block of 128x128, the releases' form of linears (deepseek-ai/DeepSeek-V3, inference/
-// fp8_cast_bf16.py; vLLM's Fp8LinearMethod with weight_block_size).
+// FP8 with a scale per block of 128x128: the form of linears in the releases (deepseek-ai/DeepSeek-V3,
+// inference/fp8_cast_bf16.py; vLLM's Fp8LinearMethod with weight_block_size).
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,5 @@
-// MXFP4 (OCP Microscaling Formats v1.0): E2M1 codes, an E8M0 scale for 32 of a row. The releases' routed experts.
+// MXFP4 (OCP Microscaling Formats v1.0): E2M1 codes, an E8M0 scale per 32 elements of a row. The form of routed experts
+// in the releases.
 
 #include <array>
 

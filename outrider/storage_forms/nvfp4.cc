@@ -1,5 +1,5 @@
-// NVFP4: E2M1 codes, an E4M3 scale for 16 of a row, and one scale of all. compressed-tensors divides by that one
-// (nvfp4-pack-quantized), NVIDIA's modelopt multiplies with it and has other names.
+// NVFP4: E2M1 codes, an E4M3 scale per 16 elements of a row, and a global scale. compressed-tensors divides by the
+// global scale (nvfp4-pack-quantized); NVIDIA's modelopt multiplies by it and uses other names.
 
 #include <algorithm>
 #include <array>
@@ -82,7 +82,7 @@ constexpr FormTensor kModeloptTensors[] = {
      .shape_text = kGlobalScaleText},
 };
 
-// MXFP4 has codes of the same name and dtypes.
+// MXFP4 has codes with the same name and dtypes.
 bool has_modelopt_tensors(const WeightTensors& tensors) {
   const TensorInfo* scale = tensors[Component::kWeightScale];
   return tensors[Component::kWeightScale2] != nullptr || (scale != nullptr && scale->dtype == Dtype::kF8E4M3);
@@ -103,7 +103,7 @@ constexpr FormDescription kDescription = {
     .is_algorithm = is_nvfp4_algorithm,
 };
 
-// w = code * scale / global: the largest scale is the largest E4M3 value.
+// w = code * scale / global: the largest scale becomes the largest E4M3 value.
 float global_scale(float amax) {
   return amax >= kNothing ? kE2m1Max * kE4m3Max / amax : 1;
 }
@@ -114,7 +114,7 @@ EncodingError encode_nvfp4(const TargetForm& /*form*/, const ValueRows& rows, st
       rows, kGroup, out[0],
       [&](const Group& group) {
         const int nearest = e4m3_code(group.amax() / kE2m1Max * global);
-        // Codes in order are values in order; zero is none that a group can be scaled by.
+        // Codes have the order of their values; zero cannot be a scale.
         std::array<float, 8> scales{};
         for (int i = 0; i < 8; ++i) {
           scales[static_cast<std::size_t>(i)] =

@@ -1,4 +1,4 @@
-// BF16, F16 or F32 as it is.
+// BF16, F16 or F32, unquantised.
 
 #include <algorithm>
 #include <cmath>

@@ -16,7 +16,7 @@
 
 namespace outrider {
 
-// What encoders share: codes of values, groups of values that share a scale, and the search for that scale.
+// Shared by encoders: codes of values, groups of values that share a scale, and the search for that scale.
 
 inline std::uint8_t e4m3_code(float x) {
   const float r = round_to_e4m3(x);
@@ -51,7 +51,7 @@ inline void store_scale(std::vector<std::byte>& out, std::size_t index, Dtype dt
   }
 }
 
-// The scale as it is stored.
+// The scale after rounding to its stored dtype.
 inline float rounded_scale(Dtype dtype, float scale) {
   switch (dtype) {
     case Dtype::kF8E8M0:
@@ -67,10 +67,10 @@ inline void store_nibble(std::vector<std::byte>& out, std::size_t index, std::ui
   out[index / 2] |= static_cast<std::byte>(code << 4 * (index % 2));
 }
 
-// What a value becomes at a scale.
+// Quantises a value (divided by the scale) to a code's value.
 struct Int4 {
   static float at(float x, float inverse) {
-    constexpr float kMagic = 0x1.8p23F;  // whose last place is 1
+    constexpr float kMagic = 0x1.8p23F;  // its last place is 1
     return (std::clamp(x * inverse, -8.0F, 7.0F) + kMagic) - kMagic;
   }
 };
@@ -88,7 +88,7 @@ struct Group {
   std::size_t rows;
   std::size_t cols;
 
-  // Sums and maxima run in lanes, one for each position modulo kLanes, so that they become vectors.
+  // Sums and maxima use one lane per position modulo kLanes, so that they can be vectorised.
   static constexpr std::size_t kLanes = 16;
   using Lanes = std::array<float, kLanes>;
 
@@ -134,7 +134,7 @@ struct Group {
     return out;
   }
 
-  // The best of some scales.
+  // The scale with the least error.
   template <typename Code>
   float best(std::span<const float> scales) const {
     float out = scales[0];
@@ -170,7 +170,7 @@ struct Group {
   }
 };
 
-// Scales from a little above the one at which nothing is clipped down to where a third is.
+// Candidate scales, from high to low times the one at which nothing is clipped.
 template <std::size_t N>
 std::array<float, N> scales_around(float unclipped, float low, float high, Dtype dtype) {
   std::array<float, N> out{};
@@ -181,10 +181,10 @@ std::array<float, N> scales_around(float unclipped, float low, float high, Dtype
   return out;
 }
 
-// Of zeros; any scale would do.
+// The scale of a group of zeros; any scale would do.
 inline constexpr float kScaleOfNothing = 1;
-// Below it a group is stored as zeros: its scale, or what is divided by it, would not be a normal number. No weight
-// that counts is so small.
+// A group whose largest magnitude is below this is stored as zeros: its scale or the divisor would not be a normal
+// number. No weight that matters is so small.
 inline constexpr float kNothing = 0x1p-100F;
 
 }  // namespace outrider

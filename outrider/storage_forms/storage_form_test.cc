@@ -1,4 +1,4 @@
-// What must hold for every row of the table: tensors, decoder and encoder agree, for each code that a form has.
+// Tests every row of the table: tensors, decoder and encoder agree for each code of the form.
 
 #include "outrider/storage_forms/storage_form.h"
 
@@ -20,7 +20,7 @@
 namespace outrider {
 namespace {
 
-// Of the dtypes that a tensor is read in.
+// The dtypes that a tensor may have.
 std::vector<Dtype> dtypes_of(const FormTensor& tensor) {
   std::vector<Dtype> out;
   for (int i = 0; i < kDtypeCount; ++i) {
@@ -29,12 +29,12 @@ std::vector<Dtype> dtypes_of(const FormTensor& tensor) {
   return out;
 }
 
-// Bits of the codes in a tensor of that dtype.
+// Bits per code in a tensor of that dtype.
 unsigned code_bits(const StorageFormSpec& spec, Dtype dtype) {
   return spec.code_bits != 0 ? spec.code_bits : dtype_bits(dtype);
 }
 
-// A weight of one row whose codes are first, first + 1, …; all its scales are one.
+// A weight of one row with the codes first, first + 1, …; all scales are 1.
 class Row {
  public:
   Row(const StorageFormSpec& spec, Dtype dtype, std::uint32_t first, std::size_t cols) : spec_(spec) {
@@ -114,7 +114,7 @@ TEST_P(EveryStorageForm, IsDescribedCompletely) {
   }
 }
 
-// The tensors that a form is said to have are recognised as that form's.
+// A form's tensors are recognised as that form.
 TEST_P(EveryStorageForm, IsRecognisedByItsTensors) {
   const StorageFormSpec& spec = *GetParam();
   for (const FormTensor& codes : spec.tensors) {
@@ -133,20 +133,20 @@ TEST_P(EveryStorageForm, IsRecognisedByItsTensors) {
       names[t.component] = true;
     }
     EXPECT_EQ(form_of_tensors(found), &spec);
-    if (spec.quantised() && spec.has_names == nullptr) continue;  // names alone do not tell
-    // The releases' FP8 and MXFP4 have the same names and differ only in who has them.
+    if (spec.quantised() && spec.has_names == nullptr) continue;  // names alone do not determine the form
+    // The releases' FP8 and MXFP4 have the same names and differ only in the modules that use them.
     EXPECT_EQ(&form_of_names(names, spec.form == StorageForm::kMxfp4), &spec);
   }
 }
 
-// All codes of up to 16 bits, at the scale one.
-TEST_P(EveryStorageForm, EveryCodeIsAnotherValue) {
+// All codes of up to 16 bits, at the scale 1.
+TEST_P(EveryStorageForm, EveryCodeHasADistinctValue) {
   const StorageFormSpec& spec = *GetParam();
   for (const Dtype dtype : dtypes_of(spec.codes())) {
     const unsigned bits = code_bits(spec, dtype);
     if (bits > 16) continue;
     const std::size_t cols = spec.grid == ScaleGrid::kGroups ? spec.group_size : 128;
-    std::set<std::uint32_t> values;  // -0 apart from 0
+    std::set<std::uint32_t> values;  // -0 and 0 are distinct
     for (std::uint32_t first = 0; first < 1U << bits; first += static_cast<std::uint32_t>(cols)) {
       for (const float value : Row(spec, dtype, first, cols).decoded()) {
         if (!std::isnan(value)) values.insert(std::bit_cast<std::uint32_t>(value));
@@ -161,8 +161,8 @@ TEST_P(EveryStorageForm, EveryCodeIsAnotherValue) {
   }
 }
 
-// decode(encode(x)) of all values x that a form has at the scale one.
-TEST_P(EveryStorageForm, EveryCodeComesBack) {
+// decode(encode(x)) for all values x of the form at the scale 1.
+TEST_P(EveryStorageForm, EveryCodeRoundTrips) {
   const StorageFormSpec& spec = *GetParam();
   if (spec.encode_rows == nullptr) return;
   const Dtype dtype = *spec.codes().written;
@@ -171,7 +171,7 @@ TEST_P(EveryStorageForm, EveryCodeComesBack) {
   TargetForm target = usual_target(spec.form);
   if (spec.scale_has_spellings()) target.scale_dtype = Dtype::kF8E8M0;
   if (spec.grid == ScaleGrid::kAnyGroups) target.group_size = static_cast<std::uint32_t>(cols);
-  // The scale one is among those that encoders try, but for W4A16, whose scales are cut to what the values are.
+  // Encoders try the scale 1, except W4A16's, whose scales are derived from the values.
   const float tolerance = spec.grid == ScaleGrid::kAnyGroups ? 0.01F : 0;
   for (std::uint32_t first = 0; first < 1U << bits; first += static_cast<std::uint32_t>(cols)) {
     std::vector<float> values = Row(spec, dtype, first, cols).decoded();

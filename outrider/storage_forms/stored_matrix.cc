@@ -68,8 +68,8 @@ void decode(const StoredMatrix& m, std::size_t row, std::size_t col, std::size_t
   if (spec.grid == ScaleGrid::kNone) return spec.decode(m.dtype, codes, col, count, 0, 1, out);
   for (std::size_t i = 0; i < count;) {
     const std::size_t group = m.groups.empty() ? (col + i) / m.block_cols : m.groups[col + i];
-    const std::size_t end =
-        m.groups.empty() ? std::min(count, (group + 1) * m.block_cols - col) : i + 1;  // of columns with this scale
+    // The columns up to `end` share this scale.
+    const std::size_t end = m.groups.empty() ? std::min(count, (group + 1) * m.block_cols - col) : i + 1;
     const float scale = stored_scale(m, row / m.block_rows * m.scale_cols() + group) * m.global_scale;
     float offset = 0;
     if (m.zero_points != nullptr) {

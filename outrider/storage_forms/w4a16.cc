@@ -1,4 +1,4 @@
-// W4A16, compressed-tensors' pack-quantized: four-bit integers with a scale for each group of a row.
+// W4A16, compressed-tensors' pack-quantized: four-bit integers with a scale per group of a row.
 
 #include <algorithm>
 #include <cmath>
@@ -65,7 +65,7 @@ void read_companions(const MatrixTensors& tensors, StoredMatrix& m) {
   if (groups.empty()) return;
   m.groups.resize(m.cols);
   for (std::size_t i = 0; i < m.cols; ++i) m.groups[i] = load<std::uint32_t>(groups.data(), i);
-  // All -1: written by quantizers that did not reorder.
+  // All -1: written by quantizers that did not reorder columns.
   if (std::ranges::all_of(m.groups, [](std::uint32_t group) { return group == 0xffffffffU; })) m.groups.clear();
 }
 
@@ -85,7 +85,7 @@ EncodingError encode_w4a16(const TargetForm& form, const ValueRows& rows, std::s
       store_scale(out[1], (rows.first + r) * groups + g, Dtype::kBF16, scale);
       for (std::size_t c = g * form.group_size; c < (g + 1) * form.group_size; ++c) {
         const float level = Int4::at(row[c], 1 / scale);
-        // What is no number is told by `error`; here it is 0.
+        // NaN is encoded as 0; `error` reports it.
         const auto code = static_cast<std::uint32_t>((std::isnan(level) ? 0 : static_cast<int>(level)) + 8);
         packed[c / kCodesPerWord] |= code << 4 * (c % kCodesPerWord);
       }
