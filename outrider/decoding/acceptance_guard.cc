@@ -62,7 +62,7 @@ std::string AcceptanceGuard::reason() const {
                     : std::string(", where a sound MTP head has 50 to 85%.");
   if (only_when_sampling()) {
     text += fmt::format(
-        " Of greedy drafts {} of {} were accepted, so it is not the weights: look at temperature and "
+        " {} of {} greedy drafts were accepted, so the cause is not the weights: check temperature and "
         "filters first.",
         greedy_.all.accepted, greedy_.all.rounds);
   } else if (!greedy) {

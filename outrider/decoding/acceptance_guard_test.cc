@@ -14,14 +14,14 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// `accepted` of `rounds`, evenly spread.
+// `accepted` of `rounds` drafts, evenly spread.
 void add(AcceptanceGuard& guard, std::int64_t rounds, std::int64_t accepted, bool sampled = false) {
   for (std::int64_t i = 0; i < rounds; ++i) {
     guard.add({1, (i + 1) * accepted / rounds != i * accepted / rounds ? 1U : 0U}, sampled);
   }
 }
 
-// Rounds with `accepted` of each 1,000 until the guard's verdict is `suspect`.
+// Number of rounds, with `accepted` of each 1,000, until the guard's verdict is `suspect`.
 int rounds_until(AcceptanceGuard& guard, bool suspect, int accepted, bool sampled) {
   int rounds = 0;
   for (; rounds < 1'000'000 && guard.suspect() != suspect; ++rounds) {
@@ -30,7 +30,7 @@ int rounds_until(AcceptanceGuard& guard, bool suspect, int accepted, bool sample
   return rounds;
 }
 
-TEST(AcceptanceGuard, SpeaksUpAfter256RejectedDrafts) {
+TEST(AcceptanceGuard, WarnsAfter256RejectedDrafts) {
   AcceptanceGuard guard;
   add(guard, 255, 0);
   EXPECT_FALSE(guard.suspect());
@@ -40,7 +40,7 @@ TEST(AcceptanceGuard, SpeaksUpAfter256RejectedDrafts) {
   EXPECT_THAT(guard.reason(), HasSubstr("0 of 256"));
 }
 
-TEST(AcceptanceGuard, LeavesSoundDraftersAlone) {
+TEST(AcceptanceGuard, DoesNotWarnAboutSoundDrafters) {
   AcceptanceGuard guard;
   add(guard, 1000, 500);
   EXPECT_FALSE(guard.suspect());
@@ -52,7 +52,7 @@ TEST(AcceptanceGuard, LeavesSoundDraftersAlone) {
   EXPECT_TRUE(broken.suspect());
 }
 
-TEST(AcceptanceGuard, FarBelowWhatIsExpectedIsSuspectToo) {
+TEST(AcceptanceGuard, ARateFarBelowTheExpectedOneIsSuspect) {
   AcceptanceGuard guard(AcceptanceExpectation{0.7, "the model card"});
   add(guard, 1000, 360);
   EXPECT_FALSE(guard.suspect());
@@ -69,7 +69,7 @@ TEST(AcceptanceGuard, OnlyTheFirstDraftOfARoundCounts) {
   EXPECT_FALSE(guard.suspect());
 }
 
-TEST(AcceptanceGuard, TellsSamplingFromWeights) {
+TEST(AcceptanceGuard, DistinguishesSamplingFromFaultyWeights) {
   AcceptanceGuard guard;
   add(guard, 300, 0, true);
   EXPECT_TRUE(guard.suspect());
@@ -83,7 +83,7 @@ TEST(AcceptanceGuard, TellsSamplingFromWeights) {
   EXPECT_THAT(guard.reason(), Not(HasSubstr("sampling")));
 }
 
-TEST(AcceptanceGuard, RecoversWhereAcceptanceDoes) {
+TEST(AcceptanceGuard, RecoversWhenAcceptanceDoes) {
   AcceptanceGuard guard;
   add(guard, 256, 0);
   EXPECT_TRUE(guard.suspect());
@@ -91,19 +91,19 @@ TEST(AcceptanceGuard, RecoversWhereAcceptanceDoes) {
   EXPECT_FALSE(guard.suspect());
 }
 
-TEST(AcceptanceGuard, SeesACollapseThatComesLate) {
+TEST(AcceptanceGuard, DetectsALateCollapse) {
   for (const bool sampled : {false, true}) {
     AcceptanceGuard guard;
     add(guard, 40'000, 18'000, sampled);
     EXPECT_LT(rounds_until(guard, true, 15, sampled), 600);
     EXPECT_THAT(guard.reason(), HasSubstr("of the last 512 first drafts"));
-    // However long it lasts, the figures are those of the collapse.
+    // The figures are those of the collapse, however long it lasts.
     add(guard, 1'000'000, 15'000, sampled);
     EXPECT_THAT(guard.reason(), HasSubstr("of the last 512 first drafts (1.6%)"));
   }
 }
 
-TEST(AcceptanceGuard, SeesEveryCollapseAndEveryRecovery) {
+TEST(AcceptanceGuard, DetectsEveryCollapseAndRecovery) {
   AcceptanceGuard guard(AcceptanceExpectation{0.7, "the model card"});
   add(guard, 1'000'000, 650'000);
   for (int i = 0; i < 20; ++i) {
@@ -116,7 +116,7 @@ TEST(AcceptanceGuard, SeesEveryCollapseAndEveryRecovery) {
   }
 }
 
-TEST(AcceptanceGuard, RecoversFromABadStartHoweverLong) {
+TEST(AcceptanceGuard, RecoversFromABadStartOfAnyLength) {
   AcceptanceGuard guard;
   add(guard, 1'000'000, 0);
   EXPECT_TRUE(guard.suspect());
@@ -139,7 +139,7 @@ int changes(double rate, std::optional<AcceptanceExpectation> expected) {
 }
 
 TEST(AcceptanceGuard, DoesNotFlap) {
-  EXPECT_LE(changes(0.05, {}), 20);  // at the limit itself
+  EXPECT_LE(changes(0.05, {}), 20);  // exactly at the limit
   EXPECT_LE(changes(0.35, AcceptanceExpectation{0.7, "the model card"}), 20);
   EXPECT_EQ(changes(0.1, {}), 0);
   EXPECT_EQ(changes(0.02, {}), 1);

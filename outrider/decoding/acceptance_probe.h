@@ -14,8 +14,9 @@ struct AcceptanceProbe {
   SpeculationCounts all;
 };
 
-// How far a drafter agrees with the model: generates `tokens` tokens after each prompt, greedily and all prompts at
-// once, with one draft token a round. `method`: of drafter_methods.h. Throws what Decoder throws.
+// Measures how often a drafter agrees with the model: generates `tokens` tokens for each prompt, greedily and with all
+// prompts in one batch, with one draft token per round. `method`: from drafter_methods.h. Throws the same errors as
+// Decoder.
 AcceptanceProbe probe_acceptance(const Model& model, std::string_view method,
                                  std::span<const std::vector<std::uint32_t>> prompts, std::uint64_t tokens);
 

@@ -12,7 +12,7 @@
 namespace outrider {
 namespace {
 
-// The output streams of some layers, as a pass goes through them.
+// Collects the output streams of some layers during a pass.
 class StreamCapture {
  public:
   StreamCapture(std::span<const std::size_t> layers, std::size_t last_layer)
@@ -24,7 +24,7 @@ class StreamCapture {
       if (layer != last_layer_) keep(layer, streams);
     };
   }
-  // By layer. `last`: the last layer's, which the pass returned.
+  // By layer. `last`: the last layer's streams, which the pass returned.
   std::span<const Rows> finish(Rows last) {
     keep(last_layer_, std::move(last));
     return streams_;
@@ -44,7 +44,7 @@ class StreamCapture {
 
 }  // namespace
 
-// A generation's part in a step.
+// The state of one generation during a step.
 struct Decoder::Running {
   Generation& generation;
   std::size_t prompt_tokens;
@@ -158,7 +158,7 @@ void Decoder::verify(std::span<Running> running) const {
     std::size_t kept = tokens[i].size();
     if (reaches_end[i] != 0) {
       g.verify(drafts, num_speculative_tokens_, result.logits, logits_row - drafts.size() - 1);
-      // All but the last of the tokens written are processed.
+      // All output tokens but the last are processed.
       kept = kept - drafts.size() + g.written().size() - 1;
     }
     g.processed().keep(std::span(tokens[i]).first(kept));

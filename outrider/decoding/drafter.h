@@ -14,57 +14,57 @@
 namespace outrider {
 
 inline constexpr std::size_t kMaxSpeculativeTokens = 8;
-// What may be rolled back at once: draft tokens, and those of the round before.
+// Maximum number of tokens that can be rolled back at once: the draft tokens of this round and of the preceding one.
 inline constexpr std::size_t kMaxRollback = 2 * kMaxSpeculativeTokens;
 
-// What a drafter remembers of one sequence: made by Drafter::new_state, used by that drafter.
+// A drafter's state for one sequence: created by Drafter::new_state, used by that drafter only.
 class DrafterState {
  public:
   virtual ~DrafterState() = default;
 
-  // How long a prefix can be resumed from where the first `common` tokens stay and others follow: at most `common`.
+  // Length of the prefix that can be resumed if the first `common` tokens stay and others follow: at most `common`.
   virtual std::size_t reusable(std::size_t common) const = 0;
-  // Truncates to what reusable() returned, or to 0.
+  // Truncates to a length returned by reusable(), or to 0.
   virtual void truncate(std::size_t length) = 0;
 };
 
-// Tokens of a sequence that a forward pass has processed and that stay: never rejected ones.
+// Tokens of a sequence that a forward pass has processed and that were accepted.
 struct ObservedItem {
   DrafterState* state = nullptr;
-  // The whole sequence as far as it is known: what was observed before, these tokens, and perhaps more.
+  // The whole sequence as far as it is known: the tokens observed before, these tokens, and possibly more.
   std::span<const std::uint32_t> tokens;
-  std::size_t first_row = 0;  // of the pass
-  std::size_t rows = 0;       // one a token
-  // No draft follows at once, so this is the time to process what was observed (a prompt, mostly).
+  std::size_t first_row = 0;  // row of the pass
+  std::size_t rows = 0;       // one per token
+  // No draft follows immediately, so the drafter should process the observed tokens now (usually those of a prompt).
   bool catch_up = false;
 };
 
 // A sequence to draft for.
 struct DraftItem {
   DrafterState* state = nullptr;
-  std::span<const std::uint32_t> tokens;  // of the sequence; all but the last were observed
+  std::span<const std::uint32_t> tokens;  // the sequence; all but the last token were observed
   std::size_t max_tokens = 0;             // at least 1
   SequenceSampler* sampler = nullptr;
 };
 
-// Proposes the tokens that follow. Nothing that it does changes the text's distribution, as long as each draft token
-// was drawn from the distribution that comes with it. Immutable: what it remembers of sequences is in their states.
+// Proposes the tokens that follow. A drafter cannot change the distribution of the output, provided that each draft
+// token was drawn from the distribution returned with it. Immutable: its state for each sequence is in a DrafterState.
 class Drafter {
  public:
   virtual ~Drafter() = default;
 
-  // The layers whose output streams it reads, ascending. The decoder keeps no others.
+  // The layers whose output streams the drafter reads, ascending. The decoder keeps no others.
   virtual std::span<const std::size_t> target_layers() const { return {}; }
 
-  // Null where nothing is remembered. Throws Error where there is not enough memory.
+  // Null if the drafter is stateless. Throws Error if there is not enough memory.
   virtual std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const;
   virtual std::uint64_t state_bytes(const SequenceLimits& limits) const;
 
   // Called after each forward pass. `streams`: by target layer, [rows of the pass, hc*D].
   virtual void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const;
 
-  // By item: draft tokens, at most max_tokens, perhaps none. May leave the samplers advanced over them; the decoder
-  // rolls them back. Throws Error for logits that are not finite.
+  // Returns draft tokens for each item: at most max_tokens, possibly none. May leave the samplers advanced by them; the
+  // decoder rolls them back. Throws Error if logits are not finite.
   virtual std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const = 0;
 };
 

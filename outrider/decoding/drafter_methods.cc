@@ -46,8 +46,8 @@ std::unique_ptr<const Drafter> make_drafter(const Model& model, const Speculativ
   const DrafterMethod* const method =
       config.method.empty() ? own_drafter_method(model.manifest().drafter()) : find_drafter_method(config.method);
   if (method == nullptr) {
-    throw Error(config.method.empty() ? "The checkpoint has no drafter to speculate with."
-                                      : fmt::format("There is no drafter \"{}\".", config.method));
+    throw Error(config.method.empty() ? "The checkpoint has no drafter for speculative decoding."
+                                      : fmt::format("There is no drafter method \"{}\".", config.method));
   }
   return method->make(model, config);
 }

@@ -10,24 +10,24 @@
 
 namespace outrider {
 
-// A way to draft: one row of the table in drafter_methods.cc.
+// A drafting method: one row of the table in drafter_methods.cc.
 struct DrafterMethod {
   std::string_view name;  // "method" of --speculative-config
-  DrafterKind weights;    // that the checkpoint must hold; kNone: it needs none
-  // Throws Error where the model has no such drafter.
+  DrafterKind weights;    // drafter that the checkpoint must have; kNone: none needed
+  // Throws Error if the model has no such drafter.
   std::unique_ptr<const Drafter> (*make)(const Model& model, const SpeculativeConfig& config);
 };
 
-// Null where there is no such method.
+// Null if there is no such method.
 const DrafterMethod* find_drafter_method(std::string_view name);
-// The method for the drafter that a checkpoint holds; null where it holds none, or one that is not run.
+// The method for a checkpoint's drafter; null if there is no drafter, or if Outrider does not run it.
 const DrafterMethod* own_drafter_method(DrafterKind weights);
 
-// Whether what is drafted comes from weights, which may be wrong: not from a lookup, nor without speculation.
+// Whether drafts are computed from weights, which may be wrong: false for lookups, and without speculation.
 bool drafter_is_trained(const SpeculativeConfig& config);
 
-// The drafter of config.method, or the model's own; null where num_speculative_tokens is 0. Throws Error for an unknown
-// method and as DrafterMethod::make does.
+// Creates the drafter of config.method, or the checkpoint's own; null if num_speculative_tokens is 0. Throws Error for
+// an unknown method, and as DrafterMethod::make does.
 std::unique_ptr<const Drafter> make_drafter(const Model& model, const SpeculativeConfig& config);
 
 }  // namespace outrider

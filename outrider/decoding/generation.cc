@@ -10,12 +10,12 @@
 namespace outrider {
 
 void check_length(std::size_t prompt, std::uint64_t max_tokens, std::uint64_t context) {
-  if (prompt == 0) throw Error("The prompt is empty: there is no token to go on from.");
+  if (prompt == 0) throw Error("The prompt is empty; it must have at least one token.");
   if (max_tokens == 0) throw Error("max_tokens is 0; it must be at least 1.");
   if (prompt > context || max_tokens > context - prompt) {
     throw Error(
-        fmt::format("The prompt has {} tokens and {} more are wanted, but the model's context is {} tokens "
-                    "(max_position_embeddings, or --max-model-len). Shorten the prompt or ask for fewer.",
+        fmt::format("The prompt has {} tokens and max_tokens is {}, but the context length is {} tokens "
+                    "(max_position_embeddings, or --max-model-len). Shorten the prompt or reduce max_tokens.",
                     prompt, max_tokens, context));
   }
 }
@@ -64,7 +64,7 @@ Generation::Generation(const Model& model, ProcessedSequence from, std::vector<s
   validate(params_.sampling);
   for (const SamplingParams::Bias& bias : params_.sampling.logit_bias) {
     if (bias.token >= model.config().vocab_size) {
-      throw Error(fmt::format("logit_bias: token {} is not of the vocabulary, which has {} tokens.", bias.token,
+      throw Error(fmt::format("logit_bias: token id {} is out of range (vocab_size {}).", bias.token,
                               model.config().vocab_size));
     }
   }
@@ -102,7 +102,7 @@ void Generation::verify(std::span<const DraftToken> drafts, std::size_t num_spec
   std::vector<Distribution> verifier;
   for (std::size_t j = 0; j <= drafts.size(); ++j) {
     verifier.push_back(sampler_.distribution(logits[first_row + j]));
-    // A drafter that does not know the mask may have drafted what it does not allow.
+    // A drafter that does not apply the mask may have drafted tokens that the mask forbids.
     if (j == drafts.size() || verifier.back().probability(drafts[j].id) == 0) break;
     sampler_.assume(drafts[j].id);
   }

@@ -21,89 +21,90 @@ namespace outrider {
 struct GenerationParams {
   SamplingParams sampling;
   std::uint64_t seed = 0;
-  std::uint64_t max_tokens = 16;              // written after the prompt, at least 1
-  std::vector<std::uint32_t> stop_token_ids;  // the first of them ends the text; it is the last token
-  std::optional<std::size_t> logprobs;        // tell them, with so many of the likeliest tokens
-  bool prompt_logprobs = false;               // of the prompt's tokens too, where `logprobs` is set
+  std::uint64_t max_tokens = 16;              // output tokens, at least 1
+  std::vector<std::uint32_t> stop_token_ids;  // the first of them ends the output, as its last token
+  std::optional<std::size_t> logprobs;        // report them, with this many of the most likely tokens
+  bool prompt_logprobs = false;               // for the prompt's tokens too, if `logprobs` is set
 };
 
 enum class FinishReason { kStop, kLength };
 
-// A token that was written.
+// An output token.
 struct WrittenToken {
   std::uint32_t id = 0;
-  bool drafted = false;  // by the drafter, and accepted
+  bool drafted = false;  // proposed by the drafter and accepted
   std::optional<TokenLogprobs> logprobs;
 };
 
-// One text's part in a step: the drafts made for it, and how many of them, the first ones, were accepted.
+// One sequence's draft tokens in a step, and how many of them were accepted, from the first on.
 struct DraftRound {
   std::size_t drafted = 0;
   std::size_t accepted = 0;
 };
 
 struct SpeculationCounts {
-  std::uint64_t drafts = 0;        // rounds of drafting
-  std::uint64_t draft_tokens = 0;  // drafted in them
+  std::uint64_t drafts = 0;        // rounds with draft tokens
+  std::uint64_t draft_tokens = 0;  // draft tokens in these rounds
   std::uint64_t accepted_tokens = 0;
   std::vector<std::uint64_t> accepted_per_position;  // [num_speculative_tokens]
 
-  // Rounds without drafts do not count.
+  // Rounds without draft tokens do not count.
   void add(const DraftRound& round, std::size_t num_speculative_tokens);
-  double acceptance_rate() const;    // accepted of drafted tokens; 0 where nothing was drafted
-  double acceptance_length() const;  // tokens a round gave, the verifier's own included
+  double acceptance_rate() const;    // accepted / draft tokens; 0 if nothing was drafted
+  double acceptance_length() const;  // mean number of output tokens per round, including the verifier's own
   SpeculationCounts& operator+=(const SpeculationCounts& other);
 };
 
-// Throws Error for an empty prompt, for max_tokens 0, and where both together exceed `context`.
+// Throws Error if the prompt is empty, if max_tokens is 0, or if their sum exceeds `context`.
 void check_length(std::size_t prompt_tokens, std::uint64_t max_tokens, std::uint64_t context);
 
-// One sequence that is being generated. Decoder::start makes one, Decoder::step advances it.
+// One sequence that is being generated. Created by Decoder::start, advanced by Decoder::step.
 class Generation {
  public:
-  // What a sequence must hold for so long a prompt. Throws Error as the constructor does.
+  // Limits of a sequence for a prompt of this length. Throws Error as the constructor does.
   static SequenceLimits limits(const Model& model, std::size_t prompt_tokens, const GenerationParams& params);
 
-  // Resumes from what `from` shares with the prompt, and takes over its memory (Decoder::new_sequence). Throws Error
-  // for an empty prompt, parameters out of range, and where prompt and max_tokens would exceed from.max_length().
+  // Takes over the sequence `from` (Decoder::new_sequence) and resumes from the prefix that it shares with the prompt.
+  // Throws Error if the prompt is empty, a parameter is out of range, or prompt and max_tokens exceed
+  // from.max_length().
   Generation(const Model& model, ProcessedSequence from, std::vector<std::uint32_t> prompt, GenerationParams params);
 
-  // From now on only tokens that `mask` allows are written. To be called before the first step.
+  // Restricts the output to tokens that `mask` allows. Must be called before the first step.
   void constrain(std::unique_ptr<TokenMask> mask) { sampler_.constrain(std::move(mask)); }
 
-  std::span<const std::uint32_t> tokens() const { return tokens_; }  // prompt and what follows it
+  std::span<const std::uint32_t> tokens() const { return tokens_; }  // prompt and output
   std::size_t prompt_tokens() const { return prompt_tokens_; }
   std::optional<FinishReason> finished() const { return finished_; }
-  std::size_t reused_tokens() const { return reused_tokens_; }  // of the prompt: processed before
-  // Tokens of the prompt that are still to be processed; 0 once the text is being written.
+  std::size_t reused_tokens() const { return reused_tokens_; }  // prompt tokens that were processed before
+  // Prompt tokens still to be processed; 0 once output tokens are generated.
   std::size_t prompt_tokens_left() const { return tokens_.size() == prompt_tokens_ ? unprocessed().size() : 0; }
-  // Of the last step.
+  // Output tokens of the last step.
   std::span<const WrittenToken> written() const { return written_; }
-  // Of the prompt's tokens but the first, as far as it is processed.
+  // For the prompt's tokens except the first, as far as the prompt is processed.
   std::span<const TokenLogprobs> prompt_logprobs() const { return prompt_logprobs_; }
   const DraftRound& round() const { return round_; }
-  // Of all steps.
+  // Sums over all steps.
   const SpeculationCounts& counts() const { return counts_; }
   const GenerationParams& params() const { return params_; }
   std::string_view mask_error() const { return sampler_.mask_error(); }
 
-  // What has been processed, for other prompts to resume from. The generation can be used no more.
+  // The processed tokens, for other prompts to resume from. The generation cannot be used afterwards.
   ProcessedSequence take_processed() && { return std::move(processed_); }
 
-  // The parts of a step, in this order; Decoder::step calls them.
+  // The parts of a step, in this order; called by Decoder::step.
   void begin_step();
-  // Draft tokens that may follow: none before the first token is written, so that they do not depend on how the prompt
-  // is cut into steps, and none that would exceed max_tokens.
+  // Maximum number of draft tokens: 0 before the first output token, so that drafts do not depend on how the prompt is
+  // divided into steps; never more than max_tokens allows.
   std::size_t max_draft_tokens() const;
   // Known tokens that the model has not processed: the rest of the prompt, or the last token.
   std::span<const std::uint32_t> unprocessed() const { return std::span(tokens_).subspan(processed_.tokens().size()); }
   ProcessedSequence& processed() { return processed_; }
   SequenceSampler& sampler() { return sampler_; }
   bool wants_prompt_logprobs() const { return params_.prompt_logprobs && prompt_tokens_left() != 0; }
-  // `logits`, from `first_row` on: of all of the first `count` unprocessed tokens.
+  // `logits`, from row `first_row` on: of the first `count` unprocessed tokens.
   void add_prompt_logprobs(const Rows& logits, std::size_t first_row, std::size_t count);
-  // Appends the draft tokens that are accepted and one more. `logits`, from `first_row` on: of the last known token and
-  // of each draft token. Throws Error where they are not finite.
+  // Appends the accepted draft tokens and one more token. `logits`, from row `first_row` on: of the last known token
+  // and of each draft token. Throws Error if they are not finite.
   void verify(std::span<const DraftToken> drafts, std::size_t num_speculative_tokens, const Rows& logits,
               std::size_t first_row);
 
@@ -115,7 +116,7 @@ class Generation {
   std::vector<std::uint32_t> tokens_;
   std::size_t prompt_tokens_ = 0;
   SequenceSampler sampler_;
-  ProcessedSequence processed_;  // the first of tokens_
+  ProcessedSequence processed_;  // a prefix of tokens_
   std::size_t reused_tokens_ = 0;
   std::vector<TokenLogprobs> prompt_logprobs_;
   std::vector<WrittenToken> written_;

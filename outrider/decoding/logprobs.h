@@ -7,7 +7,7 @@
 
 namespace outrider {
 
-// What the model itself, before temperature, penalties and filters, says of a token.
+// The model's probability of a token, before temperature, penalties and filters.
 struct TokenLogprobs {
   struct Alternative {
     std::uint32_t id = 0;
@@ -15,10 +15,10 @@ struct TokenLogprobs {
   };
 
   float logprob = 0;             // natural logarithm of its probability
-  std::vector<Alternative> top;  // the likeliest tokens, likeliest first
+  std::vector<Alternative> top;  // the most likely tokens, in descending order
 };
 
-// `logits` [V], of the position before `token`. The `top` likeliest tokens are listed, at most V.
+// `logits` [V]: of the position before `token`. Lists the `top` most likely tokens, at most V.
 TokenLogprobs logprobs(std::span<const float> logits, std::uint32_t token, std::size_t top);
 
 }  // namespace outrider

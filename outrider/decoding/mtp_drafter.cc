@@ -15,8 +15,8 @@ struct MtpState : DrafterState {
 
   std::size_t reusable(std::size_t common) const override {
     if (common > cache.length()) return common;
-    // The block is past the last token that stays, and saw another one after it. The streams there are gone, so that
-    // token is processed again.
+    // The block has been run past the last common token, with another token after it. The streams at that position are
+    // gone, so the token must be processed again.
     return common != 0 && cache.can_truncate(common - 1) ? common - 1 : 0;
   }
   void truncate(std::size_t length) override {
@@ -24,20 +24,20 @@ struct MtpState : DrafterState {
     pending = rows_of(pending, 0, std::min<std::size_t>(pending.rows(), length - cache.length()));
   }
 
-  Sequence cache;  // has seen, at each position, the token that follows
-  Rows pending;    // the model's streams at the positions after it
+  Sequence cache;  // has processed each position together with the token that follows it
+  Rows pending;    // the model's streams at the positions after the cache
 };
 
 MtpState& state_of(DrafterState* state) {
   auto* const own = dynamic_cast<MtpState*>(state);
-  if (own == nullptr) throw Error("The sequence was made without an MTP block's cache; make it with its decoder.");
+  if (own == nullptr) throw Error("The sequence has no MTP cache; create it with the decoder that advances it.");
   return *own;
 }
 
 }  // namespace
 
 MtpDrafter::MtpDrafter(const Model& model) : model_(model), last_layer_(model.config().layers.size() - 1) {
-  if (model.mtp_blocks() == 0) throw Error("The checkpoint has no MTP block to speculate with.");
+  if (model.mtp_blocks() == 0) throw Error("The checkpoint has no MTP block for speculative decoding.");
 }
 
 std::unique_ptr<DrafterState> MtpDrafter::new_state(const SequenceLimits& limits) const {
@@ -62,7 +62,7 @@ void MtpDrafter::observe(std::span<const ObservedItem> items, std::span<const Ro
     copy_rows(state.pending, 0, state.pending.rows(), pending, 0);
     copy_rows(streams[0], item.first_row, item.rows, pending, state.pending.rows());
     state.pending = std::move(pending);
-    // The token after the last position is not known yet, or was just generated; that position waits for a draft.
+    // The token after the last position is unknown or was just generated; that position is left for draft().
     if (!item.catch_up || state.pending.rows() < 2) continue;
     catching_up.push_back({&state, item.tokens, state.pending.rows() - 1});
     rows += catching_up.back().rows;
@@ -86,7 +86,7 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
     std::size_t item;
     MtpState* state;
     std::vector<std::uint32_t> next_tokens;
-    std::size_t first_row;  // of its streams
+    std::size_t first_row;  // of the item's streams
   };
   std::vector<Drafting> drafting;
   std::size_t rows = 0;
@@ -116,7 +116,7 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
     std::erase_if(drafting, [&](const Drafting& d) { return drafts[d.item].size() == items[d.item].max_tokens; });
   }
   for (const DraftItem& item : items) {
-    // What the block made of its own streams is not kept: the model's follow.
+    // Entries computed from the block's own streams are dropped: the model's streams will replace them.
     MtpState& state = state_of(item.state);
     state.cache.truncate(item.tokens.size() - 1);
     state.pending = Rows();

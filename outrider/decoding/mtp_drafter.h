@@ -6,11 +6,11 @@
 namespace outrider {
 
 // Drafts with the checkpoint's MTP block 0: the first token from the model's streams, each further one from the block's
-// own. A sequence's state is the block's cache, which covers the prompt too (acceptance is poor otherwise), and the
-// streams of the last positions, which the block has not been run over yet.
+// own. The state of a sequence is the block's cache, which also covers the prompt (acceptance is poor otherwise), and
+// the streams of the last positions, on which the block has not been run yet.
 class MtpDrafter : public Drafter {
  public:
-  // Throws Error where the model has no MTP block.
+  // Throws Error if the model has no MTP block.
   explicit MtpDrafter(const Model& model);
 
   std::span<const std::size_t> target_layers() const override { return {&last_layer_, 1}; }

@@ -12,13 +12,13 @@ std::span<const std::uint32_t> look_up_ngram(std::span<const std::uint32_t> toke
                                              std::size_t count) {
   const std::size_t size = tokens.size();
   if (size <= lengths.min) return {};
-  // Knuth, Morris and Pratt's search, from the end to the beginning: the pattern is the last tokens, backwards.
+  // Knuth-Morris-Pratt search from the end to the beginning: the pattern is the last tokens, reversed.
   const auto backwards = [&](std::size_t i) { return tokens[size - 1 - i]; };
   const std::size_t max = std::min(lengths.max, size);
-  std::vector<std::size_t> border(max);  // of backwards(0..i): the longest proper prefix that is a suffix too
+  std::vector<std::size_t> border(max);  // of backwards(0..i): the longest proper prefix that is also a suffix
   std::size_t matched = 0;
   std::size_t longest = 0;
-  std::size_t begin = 0;  // of the earliest of the longest matches
+  std::size_t begin = 0;  // start of the earliest of the longest matches
   for (std::size_t i = 1; i < size; ++i) {
     while (matched != 0 && backwards(matched) != backwards(i)) matched = border[matched - 1];
     if (backwards(matched) != backwards(i)) continue;
@@ -37,8 +37,8 @@ std::span<const std::uint32_t> look_up_ngram(std::span<const std::uint32_t> toke
 
 NgramDrafter::NgramDrafter(NgramLengths lengths) : lengths_(lengths) {
   if (lengths.min == 0 || lengths.min > lengths.max) {
-    throw Error(fmt::format("prompt_lookup_min is {} and prompt_lookup_max {}; 1 <= min <= max must hold.", lengths.min,
-                            lengths.max));
+    throw Error(fmt::format("prompt_lookup_min is {} and prompt_lookup_max is {}; they must satisfy 1 <= min <= max.",
+                            lengths.min, lengths.max));
   }
 }
 

@@ -9,23 +9,23 @@
 
 namespace outrider {
 
-// How many of the last tokens are looked up: the longest n-gram of these lengths that occurs before.
+// Lengths of the n-grams that are looked up: the longest one that occurs earlier is used.
 struct NgramLengths {
   std::size_t min = 5;  // at least 1
   std::size_t max = 5;  // at least min
 };
 
-// Prompt lookup: the tokens, at most `count`, that followed where the longest n-gram that `tokens` end with occurred
-// first. Empty where none occurs before. The meaning is that of vLLM's NgramProposer. Linear in tokens.size(), at most
-// three comparisons a token; memory for `max` numbers.
+// Prompt lookup: returns up to `count` tokens that followed the first occurrence of the longest n-gram at the end of
+// `tokens`. Empty if none occurs earlier. The semantics are those of vLLM's NgramProposer. Linear in tokens.size(), at
+// most three comparisons per token; memory for `max` numbers.
 std::span<const std::uint32_t> look_up_ngram(std::span<const std::uint32_t> tokens, NgramLengths lengths,
                                              std::size_t count);
 
-// Drafts what followed the last tokens earlier in the sequence. Reads no weights and remembers nothing; a draft token
-// has all of the probability.
+// Drafts the tokens that followed the last n-gram earlier in the sequence. Reads no weights and is stateless; each
+// draft token has probability 1.
 class NgramDrafter : public Drafter {
  public:
-  // Throws Error where min is 0 or exceeds max.
+  // Throws Error if min is 0 or exceeds max.
   explicit NgramDrafter(NgramLengths lengths);
 
   std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override;

@@ -18,7 +18,7 @@ Tokens look_up(const Tokens& tokens, NgramLengths lengths, std::size_t count) {
   return {found.begin(), found.end()};
 }
 
-// The definition: the longest n first, then the earliest place.
+// The definition: prefers the longest n-gram, then its earliest occurrence.
 Tokens by_definition(const Tokens& tokens, NgramLengths lengths, std::size_t count) {
   for (std::size_t n = std::min(lengths.max, tokens.size()); n >= lengths.min; --n) {
     for (std::size_t at = 0; at + n < tokens.size(); ++at) {
@@ -32,15 +32,15 @@ Tokens by_definition(const Tokens& tokens, NgramLengths lengths, std::size_t cou
   return {};
 }
 
-TEST(NgramDrafter, TakesTheEarliestOfTheLongestMatches) {
+TEST(NgramDrafter, PrefersTheEarliestOfTheLongestMatches) {
   EXPECT_EQ(look_up({1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3}, {2, 3}, 2), (Tokens{4, 1}));
   // [4, 2, 3] does not occur before, [2, 3] does.
   EXPECT_EQ(look_up({1, 2, 3, 4, 2, 3}, {2, 3}, 4), (Tokens{4, 2, 3}));
-  EXPECT_EQ(look_up({7, 3, 1, 2, 3, 9, 2, 3}, {1, 3}, 1), (Tokens{9}));  // two tokens, though one occurs earlier
+  EXPECT_EQ(look_up({7, 3, 1, 2, 3, 9, 2, 3}, {1, 3}, 1), (Tokens{9}));  // two tokens, although one occurs earlier
   EXPECT_EQ(look_up({5, 5, 5, 5}, {1, 3}, 9), (Tokens{5}));              // matches may overlap
 }
 
-TEST(NgramDrafter, FindsNothingWhereNothingIsRepeated) {
+TEST(NgramDrafter, FindsNothingWithoutRepetition) {
   EXPECT_EQ(look_up({}, {1, 3}, 2), Tokens{});
   EXPECT_EQ(look_up({1}, {1, 3}, 2), Tokens{});
   EXPECT_EQ(look_up({1, 2, 3}, {1, 3}, 2), Tokens{});
@@ -48,7 +48,7 @@ TEST(NgramDrafter, FindsNothingWhereNothingIsRepeated) {
   EXPECT_EQ(look_up({1, 2, 1, 2}, {2, 9}, 0), Tokens{});
 }
 
-TEST(NgramDrafter, AgreesWithTheDefinition) {
+TEST(NgramDrafter, MatchesTheDefinition) {
   std::mt19937 engine(1);
   const auto random = [&] { return static_cast<std::uint32_t>(engine()); };
   for (int i = 0; i < 20'000; ++i) {
@@ -63,20 +63,20 @@ TEST(NgramDrafter, AgreesWithTheDefinition) {
   }
 }
 
-// What a search that starts anew at each position would take hours for.
-TEST(NgramDrafter, LongTextsTakeLinearTime) {
+// A search that restarts at each position would take hours.
+TEST(NgramDrafter, LongSequencesTakeLinearTime) {
   Tokens tokens(1'000'000, 7);
   tokens.back() = 8;
   tokens[tokens.size() / 2] = 8;
   EXPECT_EQ(look_up(tokens, {1, 400'000}, 3), (Tokens{7, 7, 7}));
 }
 
-TEST(NgramDrafter, RefusesLengthsThatContradictEachOther) {
+TEST(NgramDrafter, RefusesContradictoryLengths) {
   EXPECT_THROW(NgramDrafter({0, 3}), Error);
   EXPECT_THROW(NgramDrafter({4, 3}), Error);
 }
 
-TEST(NgramDrafter, EachDraftTokenIsCertain) {
+TEST(NgramDrafter, EachDraftTokenHasProbabilityOne) {
   const NgramDrafter drafter({1, 3});
   const Tokens repeated = {1, 2, 3, 1};
   const Tokens other = {4, 5, 6};

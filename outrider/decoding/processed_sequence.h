@@ -12,13 +12,13 @@
 
 namespace outrider {
 
-// Tokens that a model has processed, and all that it and a drafter remember of them: a prompt that begins with the same
-// tokens can be resumed from here.
+// Tokens that a model has processed, with the model's and the drafter's state for them: a prompt that begins with the
+// same tokens can resume from here.
 //
 // Between forward passes tokens().size() == sequence().length().
 class ProcessedSequence {
  public:
-  // Both are empty. `drafter_state` may be null.
+  // Both must be empty. `drafter_state` may be null.
   explicit ProcessedSequence(Sequence sequence, std::unique_ptr<DrafterState> drafter_state = nullptr)
       : sequence_(std::move(sequence)), drafter_state_(std::move(drafter_state)) {}
 
@@ -26,15 +26,15 @@ class ProcessedSequence {
   std::uint64_t max_length() const { return sequence_.max_length(); }
   DrafterState* drafter_state() { return drafter_state_.get(); }
 
-  // For a forward pass, which appends tokens; keep() must follow, or, where it failed, clear().
+  // For a forward pass, which appends tokens. Call keep() afterwards, or clear() if the pass failed.
   Sequence& sequence() { return sequence_; }
-  // `tokens`: the first of those appended, which stay. Removes the others.
+  // Keeps `tokens`, the first of the appended tokens, and removes the others.
   void keep(std::span<const std::uint32_t> tokens);
 
-  // How many tokens of `prompt` need not be processed again: common ones, all but the last of the prompt at most, as
-  // far as model and drafter can be truncated to them; else 0.
+  // Number of tokens of `prompt` that need not be processed again: the common prefix, at most all but the prompt's last
+  // token, if model and drafter can be truncated to it; otherwise 0.
   std::size_t reusable(std::span<const std::uint32_t> prompt) const;
-  // Removes all that is not reusable for `prompt`.
+  // Removes everything that is not reusable for `prompt`.
   void truncate_for(std::span<const std::uint32_t> prompt) { truncate(reusable(prompt)); }
   // Removes everything, whatever state a failed pass left.
   void clear() { truncate(0); }

@@ -1,4 +1,4 @@
-// Rejection sampling leaves the verifier's distribution as it is, and a test that can tell when it does not.
+// Tests that rejection sampling preserves the verifier's distribution, with a test that detects samplers that do not.
 
 #include "outrider/decoding/rejection.h"
 
@@ -38,7 +38,7 @@ double chi_square(const Counts& observed, const Distribution& expected) {
   return sum;
 }
 
-// With 5 degrees of freedom a right sampler exceeds this once in 10^5 runs; the seeds are fixed.
+// With 5 degrees of freedom a correct sampler exceeds this once in 10^5 runs; the seeds are fixed.
 constexpr double kLimit = 30.86;
 
 template <typename Verify>
@@ -52,7 +52,7 @@ Counts first_tokens(const Verify& verify_one) {
   return counts;
 }
 
-TEST(Rejection, TheFirstTokenIsDistributedAsByTheVerifier) {
+TEST(Rejection, TheFirstTokenHasTheVerifiersDistribution) {
   const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
   std::size_t accepted = 0;
   const Counts counts = first_tokens([&](const std::vector<DraftToken>& draft, Random& random) {
@@ -61,7 +61,7 @@ TEST(Rejection, TheFirstTokenIsDistributedAsByTheVerifier) {
     return verdict.accepted == 1 ? draft[0].id : verdict.next;
   });
   EXPECT_LT(chi_square(counts, kVerifierFirst), kLimit);
-  // The rate of acceptance is what p and q have in common.
+  // The acceptance rate is the overlap of p and q.
   double common = 0;
   for (std::uint32_t i = 0; i < kVocabulary; ++i) {
     common += std::min(kVerifierFirst.probability(i), kDrafter.probability(i));
@@ -69,7 +69,7 @@ TEST(Rejection, TheFirstTokenIsDistributedAsByTheVerifier) {
   EXPECT_NEAR(static_cast<double>(accepted) / kTrials, common, 0.01);
 }
 
-TEST(Rejection, TheBonusTokenIsDistributedAsByTheVerifier) {
+TEST(Rejection, TheBonusTokenHasTheVerifiersDistribution) {
   const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
   Random random(11);
   Counts counts{};
@@ -81,15 +81,15 @@ TEST(Rejection, TheBonusTokenIsDistributedAsByTheVerifier) {
   EXPECT_LT(chi_square(counts, kVerifierSecond), kLimit);
 }
 
-TEST(Rejection, TheTestSeesSamplersThatAreWrong) {
-  // Accepts as it should, but samples from p in place of max(p - q, 0) after a rejection.
+TEST(Rejection, TheTestDetectsWrongSamplers) {
+  // Accepts correctly, but after a rejection samples from p instead of max(p - q, 0).
   const Counts from_p = first_tokens([&](const std::vector<DraftToken>& draft, Random& random) {
     const double p = kVerifierFirst.probability(draft[0].id);
     const double q = kDrafter.probability(draft[0].id);
     return random.uniform() * q < p ? draft[0].id : kVerifierFirst.sample(random);
   });
   EXPECT_GT(chi_square(from_p, kVerifierFirst), 10 * kLimit);
-  // Accepts the drafts that the verifier finds likely, whatever the drafter's probability.
+  // Accepts the draft tokens that the verifier finds likely, ignoring the drafter's probability.
   const Counts by_p_alone = first_tokens([&](const std::vector<DraftToken>& draft, Random& random) {
     return random.uniform() < kVerifierFirst.probability(draft[0].id) ? draft[0].id
                                                                       : kVerifierFirst.sample_beyond(kDrafter, random);
@@ -97,7 +97,7 @@ TEST(Rejection, TheTestSeesSamplersThatAreWrong) {
   EXPECT_GT(chi_square(by_p_alone, kVerifierFirst), 10 * kLimit);
 }
 
-TEST(Rejection, AGreedyDrafterIsTheCaseOfOneCertainDraft) {
+TEST(Rejection, AGreedyDrafterIsACertainDraft) {
   const std::vector<Distribution> verifier = {kVerifierFirst, kVerifierSecond};
   Random random(13);
   Counts counts{};

@@ -15,13 +15,13 @@ void require(bool holds, const char* name, double value, const char* range) {
   if (!holds) throw Error(fmt::format("{} is {}; it must be {}.", name, value, range));
 }
 
-// Keeps the most likely tokens whose probabilities reach top_p, at most top_k of them; at least one.
+// Keeps the fewest most likely tokens whose probabilities sum to top_p, at most top_k of them; at least one.
 void keep_top(std::vector<float>& p, const SamplingParams& params) {
   std::vector<std::uint32_t> order(p.size());
   std::iota(order.begin(), order.end(), 0U);
   std::size_t count = params.top_k == 0 ? p.size() : std::min<std::size_t>(params.top_k, p.size());
   const auto likelier = [&](std::uint32_t a, std::uint32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; };
-  // In whole vocabularies a few hundred tokens mostly reach top_p; more are sorted where they do not.
+  // A few hundred tokens usually reach top_p even in a large vocabulary; more are sorted only if they do not.
   constexpr std::size_t kSortedFirst = 512;
   std::size_t sorted = 0;
   const auto sort_to = [&](std::size_t end) {
@@ -55,7 +55,7 @@ void validate(const SamplingParams& params) {
           "0 (greedy) or more");
   require(params.top_p > 0 && params.top_p <= 1, "top_p", params.top_p, "above 0 and at most 1");
   require(params.min_p >= 0 && params.min_p <= 1, "min_p", params.min_p, "from 0 to 1");
-  // Beyond that, penalised logits would leave what a float holds.
+  // Beyond these limits, penalised logits would overflow a float.
   require(params.repetition_penalty >= 1e-6 && params.repetition_penalty <= 1e6, "repetition_penalty",
           params.repetition_penalty, "from 1e-6 to 1e6");
   require(std::abs(params.presence_penalty) <= 2, "presence_penalty", params.presence_penalty, "from -2 to 2");
@@ -102,7 +102,7 @@ double Distribution::probability(std::uint32_t token) const {
 
 std::uint32_t Distribution::sample(Random& random) const {
   if (probabilities_.empty()) return best_;
-  // The probabilities add up to 1 but for rounding; what rounding leaves goes to the most likely token.
+  // The probabilities sum to 1 except for rounding; the remainder goes to the most likely token.
   double left = random.uniform();
   for (std::uint32_t i = 0; i < probabilities_.size(); ++i) {
     left -= static_cast<double>(probabilities_[i]);

@@ -8,15 +8,15 @@
 
 namespace outrider {
 
-// How tokens are chosen. All apply in vLLM's order: logit_bias, penalties, temperature, min_p, top_k, top_p.
+// Sampling parameters. They apply in vLLM's order: logit_bias, penalties, temperature, min_p, top_k, top_p.
 struct SamplingParams {
-  double temperature = 0;         // 0: the most likely token, always
+  double temperature = 0;         // 0: greedy
   std::uint32_t top_k = 0;        // 0: all
   double top_p = 1;               // (0, 1]
-  double min_p = 0;               // [0, 1]: of the most likely token's probability
-  double repetition_penalty = 1;  // 1e-6 to 1e6: divides positive logits of tokens seen so far, multiplies others
-  double presence_penalty = 0;    // taken from the logits of tokens written so far
-  double frequency_penalty = 0;   // the same, for each time
+  double min_p = 0;               // [0, 1]: relative to the most likely token's probability
+  double repetition_penalty = 1;  // 1e-6 to 1e6: divides positive logits of tokens so far, multiplies negative ones
+  double presence_penalty = 0;    // subtracted from the logits of output tokens
+  double frequency_penalty = 0;   // the same, once per occurrence
 
   // Added to the logits of single tokens, before the penalties.
   struct Bias {
@@ -29,10 +29,10 @@ struct SamplingParams {
   bool penalizes() const { return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0; }
 };
 
-// Throws Error that names the parameter and what it may be.
+// Throws Error that names the parameter and its valid range.
 void validate(const SamplingParams& params);
 
-// The tokens of a sequence, as penalties count them.
+// The tokens of a sequence, counted for the penalties.
 class TokenHistory {
  public:
   void add_prompt(std::uint32_t token) { ++seen_[token].prompt; }
@@ -59,24 +59,24 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-// What a row of logits says of the next token, after temperature and filters.
+// The distribution of the next token, after temperature and filters.
 class Distribution {
  public:
-  // `logits` [V], penalties applied. All of the probability on the first of the highest, where params are greedy.
+  // `logits` [V], penalties applied. If params are greedy, the first of the highest logits has probability 1.
   Distribution(std::span<const float> logits, const SamplingParams& params);
-  // All of the probability on one token.
+  // Gives one token probability 1.
   static Distribution point(std::uint32_t token) { return Distribution(token); }
 
   double probability(std::uint32_t token) const;
   std::uint32_t sample(Random& random) const;
-  // A token of the normalised max(p - other, 0). Where that is zero everywhere, p is the other, and a token of p.
+  // Draws from the normalised max(p - other, 0). If that is zero everywhere, p equals the other: draws from p.
   std::uint32_t sample_beyond(const Distribution& other, Random& random) const;
 
  private:
   explicit Distribution(std::uint32_t token) : best_(token) {}
 
   std::uint32_t best_ = 0;
-  std::vector<float> probabilities_;  // [V]; empty: all on best_
+  std::vector<float> probabilities_;  // [V]; empty: best_ has probability 1
 };
 
 }  // namespace outrider

@@ -45,7 +45,7 @@ TEST(Sampling, TopKKeepsTheMostLikely) {
   EXPECT_NEAR(d.probability(1) + d.probability(2) + d.probability(3), 1, 1e-6);
 }
 
-TEST(Sampling, TopPKeepsTheFewestThatReachIt) {
+TEST(Sampling, TopPKeepsTheFewestTokensThatReachIt) {
   SamplingParams params = at_temperature(1);
   const Distribution all(kLogits, params);
   params.top_p = all.probability(1) + 0.01;
@@ -57,9 +57,9 @@ TEST(Sampling, TopPKeepsTheFewestThatReachIt) {
 }
 
 TEST(Sampling, TopPOfALargeVocabulary) {
-  // Token i has the probability (i + 1) / total, among the others in no order.
+  // Token i has the probability (i + 1) / total; the order of the tokens is scrambled.
   constexpr std::uint32_t kTokens = 20'000;
-  constexpr std::uint32_t kStep = 7919;  // has no divisor in common with it
+  constexpr std::uint32_t kStep = 7919;  // coprime to kTokens
   std::vector<float> logits(kTokens);
   double total = 0;
   for (std::uint32_t i = 0; i < kTokens; ++i) {
@@ -83,7 +83,7 @@ TEST(Sampling, TopPOfALargeVocabulary) {
   }
 }
 
-TEST(Sampling, MinPIsOfTheMostLikely) {
+TEST(Sampling, MinPIsRelativeToTheMostLikely) {
   SamplingParams params = at_temperature(1);
   params.min_p = std::exp(-1.5);  // 3 - 2 = 1 passes, 3 - 1 = 2 does not
   const Distribution d(kLogits, params);
@@ -91,7 +91,7 @@ TEST(Sampling, MinPIsOfTheMostLikely) {
   EXPECT_EQ(d.probability(0), 0);
 }
 
-TEST(Sampling, PenaltiesCountPromptAndText) {
+TEST(Sampling, PenaltiesCountPromptAndOutput) {
   TokenHistory history;
   history.add_prompt(0);
   history.add(1);
@@ -109,7 +109,7 @@ TEST(Sampling, PenaltiesCountPromptAndText) {
   EXPECT_FLOAT_EQ(logits[2], 2);
 }
 
-TEST(Sampling, RefusesWhatIsOutOfRange) {
+TEST(Sampling, RefusesValuesOutOfRange) {
   for (const auto& change : std::vector<void (*)(SamplingParams&)>{
            [](SamplingParams& p) { p.temperature = -1; }, [](SamplingParams& p) { p.top_p = 0; },
            [](SamplingParams& p) { p.top_p = 1.1; }, [](SamplingParams& p) { p.min_p = 2; },

@@ -12,23 +12,23 @@
 
 namespace outrider {
 
-// How the next token of one sequence is chosen: sampling parameters, penalties for its tokens so far, a mask, random
-// numbers. Drafter and verifier use the same, so that their distributions are comparable.
+// Chooses the next token of one sequence: sampling parameters, penalties for its tokens so far, a mask, random numbers.
+// Drafter and verifier use the same sampler, so that their distributions are comparable.
 class SequenceSampler {
  public:
   SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt);
 
-  // From now on only tokens that `mask` allows are chosen.
+  // Restricts the next tokens to those that `mask` allows.
   void constrain(std::unique_ptr<TokenMask> mask) { mask_ = std::move(mask); }
 
-  // Of the next token, by the logits [V] of the position before it.
+  // The distribution of the next token, from the logits [V] of the position before it.
   Distribution distribution(std::span<const float> logits) const;
   // Draws a draft token and assumes it.
   DraftToken draft(std::span<const float> logits);
-  // The sequence goes on with a draft token, until roll_back() removes all such. The mask must allow it.
+  // Advances by a draft token until roll_back() removes all assumed tokens. The mask must allow it.
   void assume(std::uint32_t token);
   void roll_back();
-  // The sequence goes on with a token that stays. Nothing may be assumed.
+  // Advances by an accepted token. No token may be assumed.
   void append(std::uint32_t token);
 
   // Rejection sampling (rejection.h), with this sequence's random numbers.
@@ -36,7 +36,7 @@ class SequenceSampler {
     return outrider::verify(drafts, verifier, random_);
   }
 
-  // Why the mask lets nothing follow, where it cannot tell; empty else.
+  // Why the mask allows no further token, if it could not be computed; otherwise empty.
   std::string_view mask_error() const { return mask_ == nullptr ? std::string_view{} : mask_->error(); }
 
  private:

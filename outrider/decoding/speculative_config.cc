@@ -23,7 +23,7 @@ std::string text_of(const nlohmann::json& value) {
   return printable(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
 }
 
-// The methods of vLLM's, by our names for them.
+// Maps vLLM's method names to Outrider's.
 std::string method_of(const nlohmann::json& method) {
   if (method == "deepseek_mtp") return "mtp";
   if (method == "[ngram]") return "ngram";
@@ -40,31 +40,31 @@ std::string method_of(const nlohmann::json& method) {
                                           "custom_class",
                                           "extract_hidden_states"};
   if (method.is_string() && std::ranges::find(kNotRun, method.get<std::string>()) != std::end(kNotRun)) {
-    throw Error(
-        fmt::format("{}: the method {} is not run: draft tokens come from an MTP block, {{\"method\": \"mtp\"}}, or "
-                    "from the text itself, {{\"method\": \"ngram\"}}. Start with --no-speculation instead to draft "
-                    "nothing.",
-                    kWhere, text_of(method)));
+    throw Error(fmt::format(
+        "{}: the method {} is not supported: draft tokens come from an MTP block, {{\"method\": \"mtp\"}}, or "
+        "from the sequence itself, {{\"method\": \"ngram\"}}. Use --no-speculation to disable speculative "
+        "decoding.",
+        kWhere, text_of(method)));
   }
-  throw Error(fmt::format("{}: the method {} is not known; \"mtp\" and \"ngram\" are.", kWhere, text_of(method)));
+  throw Error(fmt::format("{}: unknown method {}; use \"mtp\" or \"ngram\".", kWhere, text_of(method)));
 }
 
-// A whole number from 1 to `most`.
+// An integer from 1 to `most`.
 std::size_t count_of(const std::string& field, const nlohmann::json& value, std::size_t most) {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 || value.get<std::uint64_t>() > most) {
-    throw Error(fmt::format("{}: {} must be a whole number from 1 to {}.", kWhere, field, most));
+    throw Error(fmt::format("{}: {} must be an integer from 1 to {}.", kWhere, field, most));
   }
   return value.get<std::size_t>();
 }
 
-// vLLM's defaults: 5 for both; where one is given, the other is the same.
+// vLLM's defaults: 5 for both; if only one is given, the other is the same.
 void read_prompt_lookup(const nlohmann::json& config, SpeculativeConfig& out) {
   constexpr std::size_t kMost = 4096;
   const auto read = [&](const char* field) -> std::optional<std::size_t> {
     const auto found = config.find(field);
     if (found == config.end() || found->is_null()) return std::nullopt;
     if (out.method != "ngram") {
-      throw Error(fmt::format("{}: \"{}\" is of the method \"ngram\" only.", kWhere, field));
+      throw Error(fmt::format("{}: \"{}\" requires the method \"ngram\".", kWhere, field));
     }
     return count_of(field, *found, kMost);
   };
@@ -80,7 +80,7 @@ void read_prompt_lookup(const nlohmann::json& config, SpeculativeConfig& out) {
   }
 }
 
-// Fields of vLLM's SpeculativeConfig that are taken with any of some values, `null` among them always.
+// Fields of vLLM's SpeculativeConfig that are accepted with certain values; `null` is always accepted.
 struct Taken {
   std::string_view field;
   std::vector<nlohmann::json> values;
@@ -91,33 +91,32 @@ const std::vector<Taken>& taken_fields() {
   static const std::vector<Taken> fields = {
       {"draft_sample_method",
        {"probabilistic", "greedy"},
-       "drafts are sampled from the drafter's distribution where a request samples, else they are its likeliest "
-       "tokens"},
+       "drafts are sampled from the drafter's distribution if the request samples; otherwise they are greedy"},
       {"rejection_sample_method",
        {"standard", "probabilistic"},
-       "a draft is accepted with probability min(1, p/q), which leaves the model's distribution as it is"},
+       "a draft is accepted with probability min(1, p/q), which preserves the model's distribution"},
       {"acceptance_method", {"rejection_sampler"}, "drafts are accepted by rejection sampling only"},
       {"parallel_drafting", {false}, "the drafter drafts one token after the other"},
-      {"use_heterogeneous_vocab", {false}, "drafter and model have one vocabulary"},
+      {"use_heterogeneous_vocab", {false}, "drafter and model share one vocabulary"},
       {"enable_adaptive_verification", {false}, "every round has up to num_speculative_tokens drafts"},
       {"num_speculative_tokens_per_batch_size", {}, "every round has up to num_speculative_tokens drafts"},
       {"disable_by_batch_size", {}, "every round has up to num_speculative_tokens drafts"},
-      {"index_share_for_mtp_iteration", {false}, "each draft selects its keys anew"},
-      {"quantization", {}, "the drafter's weights run as they are stored"},
-      {"kv_cache_dtype", {"auto", "fp8", "fp8_e4m3", "fp8_ds_mla"}, "the drafter's keys are as the model's"},
-      {"max_model_len", {}, "the drafter sees what the model sees"},
+      {"index_share_for_mtp_iteration", {false}, "each draft selects its own keys"},
+      {"quantization", {}, "the drafter's weights are used as stored"},
+      {"kv_cache_dtype", {"auto", "fp8", "fp8_e4m3", "fp8_ds_mla"}, "the drafter's cache has the model's dtype"},
+      {"max_model_len", {}, "the drafter's context is the model's"},
       {"synthetic_acceptance_rates", {}, "drafts are accepted by rejection sampling only"},
       {"synthetic_acceptance_length", {}, "drafts are accepted by rejection sampling only"},
-      {"suffix_decoding_max_tree_depth", {}, "the method does not have it"},
-      {"suffix_decoding_max_cached_requests", {}, "the method does not have it"},
-      {"suffix_decoding_max_spec_factor", {}, "the method does not have it"},
-      {"suffix_decoding_min_token_prob", {}, "the method does not have it"},
-      {"dspark_draft_topk", {}, "the method does not have it"},
+      {"suffix_decoding_max_tree_depth", {}, "the supported methods do not have this field"},
+      {"suffix_decoding_max_cached_requests", {}, "the supported methods do not have this field"},
+      {"suffix_decoding_max_spec_factor", {}, "the supported methods do not have this field"},
+      {"suffix_decoding_min_token_prob", {}, "the supported methods do not have this field"},
+      {"dspark_draft_topk", {}, "the supported methods do not have this field"},
   };
   return fields;
 }
 
-// Those whose value does not matter here.
+// Fields that are accepted with any value.
 constexpr std::string_view kWithoutEffect[] = {"draft_tensor_parallel_size",
                                                "tensor_parallel_size",
                                                "moe_backend",
@@ -139,8 +138,8 @@ SpeculativeConfig parse_speculative_config(std::string_view json, std::string_vi
                                            const std::function<void(const std::string&)>& note) {
   const nlohmann::json config = parse_bounded_json(json, std::string(kWhere));
   if (!config.is_object()) {
-    throw Error(fmt::format(
-        R"({}: a JSON object is expected, such as {{"method": "mtp", "num_speculative_tokens": 1}}.)", kWhere));
+    throw Error(fmt::format(R"({}: expected a JSON object, such as {{"method": "mtp", "num_speculative_tokens": 1}}.)",
+                            kWhere));
   }
   const nlohmann::json method = config.value("method", nlohmann::json());
   const nlohmann::json model = config.value("model", nlohmann::json());
@@ -157,17 +156,18 @@ SpeculativeConfig parse_speculative_config(std::string_view json, std::string_vi
     }
     if (key == "model") {
       if (value == model_path || (model_is_method && out.method == "ngram")) continue;
-      throw Error(fmt::format("{}: \"model\" is {}, but no drafter of another checkpoint is run. Leave the field out.",
-                              kWhere, text_of(value)));
+      throw Error(
+          fmt::format("{}: \"model\" is {}, but drafters from other checkpoints are not supported. Omit the field.",
+                      kWhere, text_of(value)));
     }
     if (std::ranges::find(kWithoutEffect, key) != std::end(kWithoutEffect)) {
-      note(fmt::format("{}: \"{}\" changes nothing: the drafter runs as the model does.", kWhere, key));
+      note(fmt::format("{}: \"{}\" has no effect: the drafter runs like the model.", kWhere, key));
       continue;
     }
     const auto taken = std::ranges::find(taken_fields(), key, &Taken::field);
     if (taken == taken_fields().end()) {
-      throw Error(fmt::format("{}: the field \"{}\" is not known; \"method\" and \"num_speculative_tokens\" are.",
-                              kWhere, printable(key)));
+      throw Error(fmt::format("{}: unknown field \"{}\"; use \"method\" and \"num_speculative_tokens\".", kWhere,
+                              printable(key)));
     }
     if (std::ranges::find(taken->values, value) == taken->values.end()) {
       throw Error(fmt::format("{}: \"{}\" cannot be {}: {}.", kWhere, key, text_of(value), taken->why));

@@ -7,20 +7,21 @@
 
 namespace outrider {
 
-// vLLM's --speculative-config, as far as it says how to draft.
+// The fields of vLLM's --speculative-config that determine how to draft.
 struct SpeculativeConfig {
-  std::string method;                      // a row of drafter_methods.cc; empty: the checkpoint's own
+  std::string method;                      // a row of drafter_methods.cc; empty: the checkpoint's own drafter
   std::size_t num_speculative_tokens = 0;  // at most kMaxSpeculativeTokens; 0: no speculation
-  // Of "ngram": how many of the last tokens are looked up.
+  // For "ngram": lengths of the n-grams to look up.
   std::size_t prompt_lookup_min = 5;
   std::size_t prompt_lookup_max = 5;
 };
 
-// Reads {"method": "mtp", "num_speculative_tokens": 1} or {"method": "ngram", "num_speculative_tokens": 3,
-// "prompt_lookup_min": 2, "prompt_lookup_max": 4}. Fields of vLLM's that name what is done, or that concern what is not
-// here (processors, kernels, downloads), are accepted; `note` is told of each that has no effect. Throws Error, which
-// names the field, for what is no JSON object, another method, a number out of range, a field whose value asks for what
-// is not done, and one that is not known. `model_path`: the only value that "model" may have, but for "ngram".
+// Parses {"method": "mtp", "num_speculative_tokens": 1} or {"method": "ngram", "num_speculative_tokens": 3,
+// "prompt_lookup_min": 2, "prompt_lookup_max": 4}. Fields of vLLM's that describe Outrider's behaviour, or that do not
+// apply to it (devices, kernels, downloads), are accepted; `note` is called for each field that has no effect. Throws
+// Error, naming the field, if the text is not a JSON object, the method is not supported, a number is out of range, a
+// value asks for unsupported behaviour, or a field is unknown. `model_path`: the only value that "model" may have,
+// except for "ngram".
 SpeculativeConfig parse_speculative_config(std::string_view json, std::string_view model_path,
                                            const std::function<void(const std::string&)>& note);
 

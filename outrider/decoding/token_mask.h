@@ -7,19 +7,20 @@
 
 namespace outrider {
 
-// What may come next in one text: a grammar, for instance. It goes along with the text, drafts that may yet be rejected
-// included; drafter and verifier are masked alike, so that their distributions stay comparable.
+// Restricts the next token of one sequence, for instance by a grammar. The mask advances with the sequence, including
+// draft tokens that may yet be rejected; it applies to drafter and verifier alike, so that their distributions are
+// comparable.
 class TokenMask {
  public:
   virtual ~TokenMask() = default;
 
-  // Sets the logits [V] of all tokens that may not come next to -infinity. At least one must be left.
+  // Sets the logits [V] of all forbidden tokens to -infinity. At least one token must remain.
   virtual void apply(std::span<float> logits) = 0;
-  // The text goes on with a token that may come next, the one that ends the text included.
+  // Advances by an allowed token; a token that ends the output counts, too.
   virtual void advance(std::uint32_t token) = 0;
-  // Takes the last `tokens` back; never more than kMaxSpeculativeTokens, and only what drafts had added.
+  // Rolls back the last `tokens` tokens: at most kMaxSpeculativeTokens, and draft tokens only.
   virtual void rollback(std::size_t tokens) = 0;
-  // Why the text cannot go on, from the time on when that is so; only the token that ends it is left then.
+  // Why the output cannot continue; from then on only the token that ends it is allowed. Empty otherwise.
   virtual std::string_view error() const { return {}; }
 };
 

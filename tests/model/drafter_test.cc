@@ -1,4 +1,4 @@
-// What the decoder promises to a drafter, held by one that reads streams of several layers, as DSpark does.
+// Tests the decoder's guarantees to a drafter, with one that reads streams of several layers, as DSpark does.
 
 #include "outrider/decoding/drafter.h"
 
@@ -29,7 +29,7 @@ struct Recorded : DrafterState {
   std::vector<std::vector<std::vector<float>>> streams = std::vector<std::vector<std::vector<float>>>(2);  // by layer
 };
 
-// Remembers everything that it is shown, and drafts what a known text has, every third token wrong.
+// Records everything that it observes, and drafts from a known output, with every third token wrong.
 class Recorder : public Drafter {
  public:
   Recorder(Tokens text, std::vector<std::size_t> layers) : text_(std::move(text)), layers_(std::move(layers)) {}
@@ -68,7 +68,7 @@ class Recorder : public Drafter {
   std::vector<std::size_t> layers_;
 };
 
-TEST(Drafter, SeesTheStreamsOfEachTokenThatStaysOnce) {
+TEST(Drafter, ObservesTheStreamsOfEachAcceptedTokenOnce) {
   const auto model = load_model("official", {});
   const std::size_t last = model->config().layers.size() - 1;
   const Tokens prompt(Tokens{0, 5, 300, 7, 1200, 41, 5, 300, 9, 2, 77});
@@ -94,7 +94,7 @@ TEST(Drafter, SeesTheStreamsOfEachTokenThatStaysOnce) {
   ASSERT_EQ(state.tokens, Tokens(processed.tokens().begin(), processed.tokens().end()));
   ASSERT_EQ(state.tokens.size(), text.size() - 1);
 
-  // One pass over the whole text has the same streams.
+  // One pass over the whole sequence has the same streams.
   Sequence sequence = model->new_sequence({text.size(), 0});
   const ForwardItem item{&sequence, std::span(text).first(text.size() - 1), LogitsWanted::kNone};
   model->forward({&item, 1}, [&](std::size_t layer, const Rows& streams) {

@@ -180,7 +180,7 @@ TEST_P(EveryDrafter, PenaltiesApplyToDrafterAndVerifier) {
 TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
   // The distribution of the second token after one prompt over many seeds, with and without drafts.
   const auto model = load_model("official", {});
-  // Ends as it begins, so that what follows can be looked up.
+  // The prompt ends as it begins, so that n-gram lookup finds a match.
   Tokens begin = prompts(3)[2];
   begin.resize(16);
   Tokens prompt = write({begin}, greedy(12), decoder(*model, 0), 1).texts[0];
@@ -270,7 +270,7 @@ TEST_P(EveryDrafter, AConversationReusesItsSequence) {
         EXPECT_EQ(going_on.reused_tokens(), text.size() == turn.size() + 2 ? 0 : text.size() - turn.size() - 3);
         const Tokens expected = finish(turns_decoder, alone);
         ASSERT_EQ(finish(turns_decoder, going_on), expected) << name << " " << k;
-        // The drafter's state is also as if everything had been processed anew.
+        // The drafter's state is also the same as if every token had been processed again.
         EXPECT_EQ(going_on.counts().accepted_tokens, alone.counts().accepted_tokens) << name << " " << k;
         EXPECT_EQ(going_on.counts().draft_tokens, alone.counts().draft_tokens) << name << " " << k;
         text = expected;

@@ -82,7 +82,7 @@ TEST(Variants, OtherFormsAreClose) {
   }
 }
 
-// The model runs without its drafter as it does with it.
+// Without speculation, a model with an unusable drafter runs, and its logits do not change.
 TEST(Variants, AnUnusableDrafterIsAnErrorOnlyWithSpeculation) {
   for (const char* name : {"mtp-incomplete", "drafter-with-too-few-experts"}) {
     const auto path = testing::variant(name);

@@ -102,7 +102,7 @@ TEST(Serve, AcceptsEverySpelling) {
   expect_starts(kModel + R"( -sc '{"method":"ngram","num_speculative_tokens":5,"prompt_lookup_max":4}')",
                 "num_speculative_tokens=5");
   expect_starts(kModel + R"( --speculative-config '{"method":"mtp","attention_backend":"X"}')",
-                "\"attention_backend\" changes nothing");
+                "\"attention_backend\" has no effect");
 }
 
 TEST(Serve, ReadsCountsAsVllmDoes) {
