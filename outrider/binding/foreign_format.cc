@@ -344,7 +344,7 @@ class Recogniser {
 }  // namespace
 
 std::string ForeignFormat::sentence() const {
-  return fmt::format("{} ({}): Outrider does not read this form.", name, evidence);
+  return fmt::format("{} ({}): Outrider does not support this storage form.", name, evidence);
 }
 
 bool is_read_quant_method(std::string_view quant_method) {

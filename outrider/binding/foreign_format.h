@@ -16,13 +16,13 @@ struct ForeignFormat {
   std::string evidence;           // "quantization_config: quant_method "gptq"; 219 tensors such as …"
   std::vector<TensorId> tensors;  // that show it
 
-  // "GPTQ (…): Outrider does not read this form."
+  // "GPTQ (…): Outrider does not support this storage form."
   std::string sentence() const;
 };
 // What to do with such an artifact.
 inline constexpr std::string_view kForeignFormatRemedy =
-    "Run it with an engine that reads this form; it may be sound for that. For Outrider, take the official release or "
-    "an artifact in a form of docs/storage-forms.md.";
+    "Run it with an engine that supports it. For Outrider, use the official release or an artifact in a form of "
+    "docs/storage-forms.md.";
 
 // Recognises a foreign form from tensors that are in no form of Outrider's; config.json and description files give it
 // its name, where they have one. Tensors that bind decide: a complete checkpoint is foreign only where its weights need

@@ -134,7 +134,7 @@ TEST(ForeignFormat, IsNamedByItsTensors) {
   for (const auto& [name, parts] : forms) {
     const auto foreign = recognise(with_experts(parts));
     ASSERT_EQ(name_of(foreign), name);
-    EXPECT_THAT(foreign->sentence(), AllOf(HasSubstr("tensors such as layers.0"), HasSubstr("not read")));
+    EXPECT_THAT(foreign->sentence(), AllOf(HasSubstr("tensors such as layers.0"), HasSubstr("does not support")));
   }
 }
 
@@ -191,7 +191,8 @@ TEST(ForeignFormat, IsRefusedInOneSentence) {
       {{"quant_method", "exl3"}});
   testing::write_checkpoint(dir.path(), a.tensors, a.config.dump(), true);
   const std::string message = testing::error_message([&] { open_plan(dir.path()); });
-  EXPECT_THAT(message, AllOf(HasSubstr("EXL3"), HasSubstr("does not read this form"), HasSubstr("official release")));
+  EXPECT_THAT(message,
+              AllOf(HasSubstr("EXL3"), HasSubstr("does not support this storage form"), HasSubstr("official release")));
   EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 0);
 }
 

@@ -43,7 +43,7 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
   if (skip) std::erase_if(issues, [](const ConfigIssue& issue) { return issue.of_drafter; });
   if (!issues.empty()) {
     if (!read.config.unsupported()) refuse_foreign(nullptr);
-    std::string message = fmt::format("{}: config.json cannot be worked with:", where);
+    std::string message = fmt::format("{}: config.json is invalid:", where);
     for (const ConfigIssue& issue : issues) message += fmt::format("\n  {}: {}", issue.field, issue.message);
     const bool drafter_only =
         std::all_of(issues.begin(), issues.end(), [](const ConfigIssue& issue) { return issue.of_drafter; });
@@ -58,11 +58,10 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
     return std::make_shared<const CompletePlan>(std::move(*plan));
   }
   const auto& report = std::get<BindingReport>(result);
-  throw Error(fmt::format("{}: the checkpoint is not complete, so it cannot be run:{}\n`outrider check` says more.{}",
-                          where,
-                          report.names_only ? "\n  none of the files that its index names is there. Download them."
-                                            : incomplete_text(report),
-                          lacks_only_its_drafter(report) ? kRunsWithoutDrafter : ""));
+  throw Error(fmt::format(
+      "{}: the checkpoint is incomplete, so it cannot be run:{}\nRun `outrider check` for details.{}", where,
+      report.names_only ? "\n  none of the files in its index is present. Download them." : incomplete_text(report),
+      lacks_only_its_drafter(report) ? kRunsWithoutDrafter : ""));
 }
 
 }  // namespace outrider

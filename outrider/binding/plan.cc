@@ -33,17 +33,17 @@ std::string_view tensor_use_reason(TensorUse use) {
     case TensorUse::kUnusedKvCacheScale:
       return "scale of a quantised KV cache; Outrider's is not quantised";
     case TensorUse::kUnusedStrayFile:
-      return "in a file that the index does not name";
+      return "in a file that is not in the index";
     case TensorUse::kUnusedDuplicate:
       return "its parameter already has a source";
     case TensorUse::kUnusedOrphan:
-      return "companion of a weight that is not there";
+      return "companion of a missing weight";
     case TensorUse::kUnusedStray:
       return "companion of a weight that is not quantised that way";
     case TensorUse::kUnusedOutside:
-      return "a layer, expert or parameter that the config's model does not have";
+      return "a layer, expert or parameter that is not in the config";
     case TensorUse::kUnusedExploded:
-      return "one row of a tensor that a save took apart";
+      return "one row of a tensor that was saved as single rows";
     case TensorUse::kUnusedUnknown:
       return "no parameter of DeepSeek-V4 has this name";
   }

@@ -18,7 +18,7 @@ namespace outrider {
 
 using TensorId = std::uint32_t;  // position in Checkpoint::tensors()
 
-// Where a parameter's elements come from.
+// The source of a parameter's elements.
 struct Binding {
   StorageForm form = StorageForm::kPlain;
   bool bound = false;
@@ -35,7 +35,7 @@ struct Binding {
   }
 };
 
-// Something that keeps a parameter from being bound, or bound beyond doubt.
+// A fault that prevents a parameter from being bound, or bound unambiguously.
 struct BindingFault {
   enum class Kind {
     kMissing,  // no tensor
@@ -55,7 +55,7 @@ struct BindingFault {
   bool transposed = false;             // kWrongShape: the last two dimensions are exchanged
 };
 
-// What becomes of a tensor. Everything but kUsed is a reason for not using it.
+// How a tensor is used. Everything but kUsed is a reason for not using it.
 enum class TensorUse : std::uint8_t {
   kUndecided,
   kUsed,
@@ -113,8 +113,8 @@ class CompletePlan;
 using BindResult = std::variant<CompletePlan, BindingReport>;
 
 // The proof that a checkpoint is complete: each parameter of the manifest is bound to exactly one source, each of its
-// elements is covered once, and each tensor is used or unused for a reason. Only bind() makes one, and weights can be
-// had from nothing else (see weights.h).
+// elements is covered once, and each tensor is used or unused for a reason. Only bind() creates one, and there is no
+// other way to load weights (see weights.h).
 class CompletePlan {
  public:
   const BindingReport& report() const { return report_; }
@@ -130,11 +130,11 @@ class CompletePlan {
   BindingReport report_;
 };
 
-// Binds every parameter of the manifest. The result is a plan, or the report that lists everything wrong.
+// Binds every parameter of the manifest. Returns a plan, or a report of all faults.
 BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest,
                 ThreadPool& pool = calling_thread());
 
-// What stands under mtp.* (or V3-style layers), by the names of tensors.
+// The drafter under mtp.* (or V3-style layers), determined from tensor names.
 struct DrafterScan {
   DrafterKind kind = DrafterKind::kNone;
   std::uint32_t blocks = 0;  // one more than the highest index
@@ -143,7 +143,7 @@ struct DrafterScan {
 };
 DrafterScan scan_drafter(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
 
-// How many routed experts each block on disk has: the rows of its router, where as many experts are there. 0: unknown.
+// The number of routed experts of each block on disk: the rows of its router, if there are as many experts. 0: unknown.
 struct ExpertCounts {
   std::vector<std::uint64_t> layers;   // by layer
   std::vector<std::uint64_t> drafter;  // by drafting block

@@ -77,7 +77,7 @@ void Resolver::release(Binding& b, const ComponentSet& keep, TensorUse reason, P
     use(t, reason);
     if (is_fault) {
       fault(FaultKind::kStrayCompanion, p, t,
-            fmt::format("{} stands beside a weight that is stored as {}, which has no {}", report_.stored_name(t),
+            fmt::format("{} belongs to a weight that is stored as {}, which has no {}", report_.stored_name(t),
                         weight_description(b), component_suffix(component)));
     }
   }
@@ -98,7 +98,7 @@ void Resolver::resolve(ParameterId p) {
   if (!weight && !packed) {
     release(b, {}, TensorUse::kUnusedOrphan, p, false);
     if (!parameter(p).falls_back_to) {
-      fault(FaultKind::kMissing, p, std::nullopt, "no tensor in the checkpoint is this parameter");
+      fault(FaultKind::kMissing, p, std::nullopt, "the checkpoint has no tensor for this parameter");
     }
     return;
   }
@@ -170,7 +170,7 @@ bool Resolver::expect_parameter_shape(ParameterId p, TensorId t) {
     return false;
   }
   fault(FaultKind::kWrongShape, p, t,
-        fmt::format("{} is {}, but by config.json {} is {}", report_.stored_name(t), shape_text(have),
+        fmt::format("{} is {}, but according to config.json {} is {}", report_.stored_name(t), shape_text(have),
                     parameter(p).name(), shape_text(shape)));
   return false;
 }
@@ -178,7 +178,7 @@ bool Resolver::expect_parameter_shape(ParameterId p, TensorId t) {
 bool Resolver::expect_dtype(ParameterId p, TensorId t, bool allowed, FaultKind kind, std::string_view expected) {
   if (allowed) return true;
   fault(kind, p, t,
-        fmt::format("{} is {}; {} is expected", report_.stored_name(t), dtype_name(tensor(t).dtype), expected));
+        fmt::format("{} is {}; expected {}", report_.stored_name(t), dtype_name(tensor(t).dtype), expected));
   return false;
 }
 
@@ -192,7 +192,7 @@ void Resolver::resolve_unquantised(ParameterId p, Binding& b) {
   }
   if (parameter(p).spec().storage == Storage::kInteger) {
     expect_dtype(p, t, dtype == Dtype::kI64 || dtype == Dtype::kI32, FaultKind::kWrongDtype,
-                 "I64 or I32: a table of expert numbers");
+                 "I64 or I32 for a table of expert numbers");
   } else {
     expect_dtype(p, t, is_plain_float(dtype), FaultKind::kWrongDtype, "BF16, F16 or F32");
   }
@@ -282,7 +282,7 @@ std::optional<BindingFault> Resolver::fault_of_stack(ParameterId p, Binding& b, 
     return BindingFault{FaultKind::kWrongCompanion,
                         p,
                         *s,
-                        fmt::format("{} is {}; F8_E8M0 is expected", report_.stored_name(*s), dtype_name(scale)),
+                        fmt::format("{} is {}; expected F8_E8M0", report_.stored_name(*s), dtype_name(scale)),
                         std::nullopt,
                         false};
   }

@@ -131,14 +131,14 @@ std::string other_files_text(const Checkpoint& checkpoint, const std::vector<std
                              std::uint64_t missing, std::uint64_t listed, std::uint64_t num_hidden_layers) {
   std::uint64_t absent = 0;
   const std::string contents = contents_of(checkpoint, num_hidden_layers, std::nullopt, absent);
-  const std::string none = missing == 1 ? "the file that the index names is not there"
-                                        : fmt::format("none of the {} files that the index names is there", missing);
-  const std::string where = fmt::format("{} that the index does not name: {}", count_of(in_their_place.size(), "file"),
+  const std::string none = missing == 1 ? "the file in the index is missing"
+                                        : fmt::format("none of the {} files in the index is present", missing);
+  const std::string where = fmt::format("{} missing from the index: {}", count_of(in_their_place.size(), "file"),
                                         shown_names(in_their_place));
   if (absent == 0) return fmt::format("{}; all {} tensors are in {}", none, listed, where);
   if (absent == listed) {
-    return fmt::format("{}, and what it lists, {}, is in no file: {}. There are {}", none, count_of(listed, "tensor"),
-                       contents, where);
+    return fmt::format("{}, and the {} that it lists are in no file: {}. There are {}", none,
+                       count_of(listed, "tensor"), contents, where);
   }
   return fmt::format("{}; of the {} that it lists, {} are in {}; {} {} in no file: {}", none,
                      count_of(listed, "tensor"), listed - absent, where, absent, absent == 1 ? "is" : "are", contents);
@@ -232,18 +232,18 @@ std::string missing_files_text(const Checkpoint& checkpoint, std::uint64_t num_h
   if (gone.size() == 1) {
     const ShardFile& file = files[gone[0]];
     const std::string held = held_by_index(checkpoint, gone[0], num_hidden_layers);
-    sentences.push_back(fmt::format("{} is not there{}{}", printable(file.name),
+    sentences.push_back(fmt::format("{} is missing{}{}", printable(file.name),
                                     file.problem.empty() ? "" : ": " + file.problem,
                                     held.empty() ? "" : fmt::format(". The index lists {} in it", held)));
   } else if (!gone.empty()) {
-    sentences.push_back(fmt::format("{} files are not there, with {} by the index: {}", gone.size(),
+    sentences.push_back(fmt::format("{} files are missing, with {} according to the index: {}", gone.size(),
                                     count_of(in_gone, "tensor"), shown_names(gone_with_contents)));
     if (!why.empty()) sentences.push_back(why);
   }
   if (!renamed.empty()) {
     sentences.push_back(fmt::format(
-        "{} {} not there, but all that {} by the index is in {} that the index does not name: {}", shown_names(renamed),
-        renamed.size() == 1 ? "is" : "are", renamed.size() == 1 ? "it holds" : "they hold",
+        "{} {} missing, but everything that {} according to the index is in {} missing from the index: {}",
+        shown_names(renamed), renamed.size() == 1 ? "is" : "are", renamed.size() == 1 ? "it holds" : "they hold",
         count_of(in_their_place.size(), "file"), shown_names(in_their_place)));
   }
   const std::string unfinished = unfinished_downloads(checkpoint.root());
@@ -264,7 +264,7 @@ std::string incomplete_text(const BindingReport& binding) {
       lines.push_back(file.problem + (held.empty() ? "" : fmt::format(" The index lists {} in it", held)));
     }
     if (const std::uint64_t count = unread.lacking_in(f); count != 0) {
-      lines.push_back(fmt::format("{}: the index does not name it, and {} that the model lacks {} in it",
+      lines.push_back(fmt::format("{}: it is not in the index, but {} that the model needs {} in it",
                                   printable(file.name), count_of(count, "tensor"), count == 1 ? "is" : "are"));
     }
   }
@@ -287,7 +287,7 @@ std::string incomplete_text(const BindingReport& binding) {
     }
   }
   for (const Like& like : folded) {
-    lines.push_back(like.first + (like.more == 0 ? "" : fmt::format("; and {} more like it", like.more)));
+    lines.push_back(like.first + (like.more == 0 ? "" : fmt::format("; and {} more", like.more)));
   }
   std::string out;
   for (std::size_t i = 0; i < std::min(lines.size(), kLinesShown); ++i) out += "\n  " + lines[i];

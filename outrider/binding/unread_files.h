@@ -8,15 +8,15 @@
 
 namespace outrider {
 
-// What only follows from files: those that are not there or cannot be read, and those that the index does not name. It
-// is said once, of the file, and not of each parameter.
+// Faults that follow from missing, unreadable or unlisted files, so that they are reported once per file, not per
+// parameter.
 class UnreadFiles {
  public:
   explicit UnreadFiles(const BindingReport& binding);
 
-  // A tensor of the parameter lies in such a file, and its absence is the fault.
+  // Whether the fault is the absence of a tensor that is in such a file.
   bool explain(const BindingFault& fault) const;
-  // The tensor belongs to a weight in such a file.
+  // Whether the tensor belongs to a weight in such a file.
   bool explain(TensorId orphan) const;
   bool hold(ParameterId parameter) const { return held_[parameter]; }
   // By position in Checkpoint::files(): how many tensors that the model lacks are in a file that the index does not
@@ -33,12 +33,11 @@ class UnreadFiles {
 // Empty where the index lists nothing in it that is not elsewhere.
 std::string held_by_index(const Checkpoint& checkpoint, std::uint32_t file, std::uint64_t num_hidden_layers);
 
-// The files that the index names and that are not there, in a sentence or two: why, as far as that shows, what they
-// hold, and where that is instead. Empty where all are there.
+// Describes the missing files of the index in a sentence or two: the reason if known, their contents, and where those
+// are instead. Empty if none is missing.
 std::string missing_files_text(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers);
 
-// Everything that keeps a checkpoint from being complete, a line each, indented: files first, then faults by patterns
-// of names.
+// The reasons why a checkpoint is incomplete, one indented line each: files first, then faults by name patterns.
 std::string incomplete_text(const BindingReport& binding);
 
 }  // namespace outrider

@@ -13,11 +13,10 @@
 
 namespace outrider {
 
-// Called now and then while weights are read: bytes so far, of how many.
+// Called while weights are read, with the bytes so far and in all.
 using LoadProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
-// The bytes of a model's parameters, mapped from its files. The only way to a parameter's values, and it takes a
-// complete plan to get there.
+// The bytes of a model's parameters, memory-mapped. Requires a complete plan; there is no other way to load weights.
 class Weights {
  public:
   // Maps the files the plan uses. Throws Error when a file cannot be mapped or has another size than when it was
@@ -25,17 +24,15 @@ class Weights {
   explicit Weights(std::shared_ptr<const CompletePlan> plan);
 
   const CompletePlan& plan() const { return *plan_; }
-  // Stored bytes of one component (codes, scale, …); empty where the parameter's form has no such component.
+  // The stored bytes of one component (codes, scale, …); empty if the parameter's form has no such component.
   std::span<const std::byte> bytes(ParameterId id, Component component = Component::kWeight) const;
 
-  // Gives back the memory of some of them, from the component's byte `begin` on; they are read again where they are
-  // needed again.
+  // Releases the memory of `count` bytes from the component's byte `begin` on; they are read again when needed.
   void drop(ParameterId id, Component component, std::uint64_t begin, std::uint64_t count) const;
 
   // Of the files that hold them.
   std::uint64_t mapped_bytes() const;
-  // Reads all of them from the disk, as far as they are not in memory yet. Without, they are read where they are first
-  // needed. Throws Error where the disk fails.
+  // Reads everything that is not resident from disk; otherwise it is read on first use. Throws Error if the disk fails.
   void load(const LoadProgress& progress = {}) const;
 
  private:

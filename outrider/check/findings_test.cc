@@ -624,13 +624,13 @@ TEST(Findings, IncompleteTextIsShort) {
   std::filesystem::remove(dir / "model-00002-of-00003.safetensors");
   const std::string missing = incomplete_text(check_path(dir.path()));
   EXPECT_EQ(std::count(missing.begin(), missing.end(), '\n'), 1) << missing;
-  EXPECT_THAT(missing, HasSubstr("model-00002-of-00003.safetensors is not there. The index lists"));
+  EXPECT_THAT(missing, HasSubstr("model-00002-of-00003.safetensors is missing. The index lists"));
   Artifact a = artifact(Family::kBf16);
   a.remove([](const std::string& name) { return name.find("experts.") != std::string::npos && name[0] == 'l'; });
   const std::string faults = incomplete_text(a.check());
   EXPECT_LE(std::count(faults.begin(), faults.end(), '\n'), 6) << faults;
   EXPECT_THAT(faults,
-              HasSubstr("layers.0.ffn.experts.0.w1.weight: no tensor in the checkpoint is this parameter; and "));
+              HasSubstr("layers.0.ffn.experts.0.w1.weight: the checkpoint has no tensor for this parameter; and "));
 }
 
 TEST(Findings, NamesOnly) {

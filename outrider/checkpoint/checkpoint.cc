@@ -35,10 +35,9 @@ std::optional<fs::path> find_index(const fs::path& directory, const std::vector<
     if (name.ends_with(kIndexSuffix)) found.push_back(name);
   }
   if (found.size() > 1) {
-    throw Error(
-        fmt::format("{}: has {} index files and none is called {}, so it is not clear which describes the checkpoint. "
-                    "Name one of them on the command line.",
-                    printable(directory.string(), 4096), found.size(), kIndexFileName));
+    throw Error(fmt::format(
+        "{}: has {} index files, none of which is called {}, so it is ambiguous. Give one of them on the command line.",
+        printable(directory.string(), 4096), found.size(), kIndexFileName));
   }
   if (found.empty()) return std::nullopt;
   return directory / found[0];
@@ -83,7 +82,7 @@ Checkpoint Checkpoint::open(const fs::path& path, ThreadPool& pool) {
   if (is_index) index_path = given;
   if (index_path && !is_there(*index_path)) {
     throw Error(
-        fmt::format("{}: is not there: {}. Download it again, or remove the link: without an index the "
+        fmt::format("{}: is missing: {}. Download it again, or remove the link: without an index the "
                     "*.safetensors files of the directory are read.",
                     printable(index_path->string(), 4096), why_absent(*index_path)));
   }
@@ -129,7 +128,7 @@ Checkpoint Checkpoint::open(const fs::path& path, ThreadPool& pool) {
       read_at.erase(it);
       file.present = true;
     } else if (!is_inside(name)) {
-      file.problem = "it lies outside of the checkpoint's directory, where nothing is read";
+      file.problem = "it is outside of the checkpoint's directory, where no files are read";
     } else if (is_there(file.path)) {
       HeaderReader reader;
       shard = read_shard(reader, file.path);
@@ -167,7 +166,7 @@ Checkpoint Checkpoint::open(const fs::path& path, ThreadPool& pool) {
   }
   if (out.files_.empty()) {
     throw Error(
-        fmt::format("{}: holds no .safetensors file, and its index lists no tensor. Give the directory that holds "
+        fmt::format("{}: has no .safetensors file, and its index lists no tensor. Give the directory that has "
                     "the checkpoint.",
                     printable(given.string(), 4096)));
   }
@@ -377,8 +376,8 @@ const std::string& Checkpoint::required_config_json() const {
   if (!config_json_.empty()) return config_json_;
   const std::string why = why_absent(root_ / "config.json");
   throw Error(
-      fmt::format("{}: there is no config.json beside the weights{}, so nothing says which parameters the model "
-                  "has. Copy it from the source of the checkpoint.",
+      fmt::format("{}: there is no config.json beside the weights{}, so the model's parameters are unknown. Copy it "
+                  "from the checkpoint's source.",
                   printable(root_.string(), 4096), why.empty() ? "" : fmt::format(" ({})", why)));
 }
 

@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kNoWeights = "holds no .safetensors file and no model.safetensors.index.json";
+constexpr std::string_view kNoWeights = "has no .safetensors file and no model.safetensors.index.json";
 constexpr std::string_view kAdapterFile = "adapter_model.safetensors";
 constexpr std::string_view kAdapterConfig = "adapter_config.json";
 constexpr std::uint64_t kMaxAdapterConfigBytes = 1 << 20;
@@ -84,7 +84,7 @@ std::string repository_of_url(std::string_view url) {
 }
 
 std::string download_advice(const std::string& id) {
-  return fmt::format("Nothing is downloaded here: run `hf download {} --local-dir {}`, then give that directory.", id,
+  return fmt::format("Outrider downloads nothing: run `hf download {} --local-dir {}`, then give that directory.", id,
                      id.substr(id.find('/') + 1));
 }
 
@@ -93,7 +93,7 @@ std::string absent_text(const std::string& given, const std::error_code& error) 
   if (const std::size_t scheme = given.find("://"); scheme != std::string::npos && scheme != 0) {
     const std::string id = repository_of_url(given);
     if (!id.empty()) return fmt::format("is a URL of the Hugging Face hub. {}", download_advice(id));
-    return "is a URL; Outrider reads files of this machine. Download the checkpoint, and give its directory.";
+    return "is a URL; Outrider reads local files. Download the checkpoint and give its directory.";
   }
   if (is_repository_id(given) && !is_folder(fs::path(given).parent_path())) {
     return fmt::format("there is no such path; it looks like the id of a repository on the Hugging Face hub. {}",
@@ -119,7 +119,7 @@ std::string adapter_text(const fs::path& directory) {
   }
   return fmt::format(
       "is an adapter{}{}, not a model. Merge it into its base model (peft: merge_and_unload(), then "
-      "save_pretrained()), and give what that saves.",
+      "save_pretrained()), and give the result.",
       type.empty() ? std::string() : fmt::format(" ({})", printable(type)),
       base.empty() ? std::string() : fmt::format(" of {}", printable(base)));
 }
@@ -147,7 +147,7 @@ std::optional<std::string> foreign_files_text(const fs::path& directory, const s
   const std::string what = count == 1 ? fmt::format("{}, {}", printable(first), format->what)
                                       : fmt::format("{} {}, the first of them {}, {}", count, format->plural,
                                                     printable(first), format->what);
-  return fmt::format("holds {}{}; Outrider reads safetensors. {}", of_what, what, format->what_now);
+  return fmt::format("has {}{}; Outrider reads safetensors. {}", of_what, what, format->what_now);
 }
 
 // What a directory without weights of its own has in the directories below.
@@ -167,29 +167,28 @@ std::optional<std::string> below_text(const fs::path& directory, const std::vect
     }
   }
   if (models.size() == 1) {
-    return fmt::format("holds no weights itself; the model is in the directory {} below. Give {}.",
-                       printable(models[0]), shown(directory / models[0]));
+    return fmt::format("has no weights itself; the model is in the subdirectory {}. Give {}.", printable(models[0]),
+                       shown(directory / models[0]));
   }
   if (models.size() > 1) {
-    return fmt::format("holds no weights itself, but {} models in directories below. Give one of them: {}.",
-                       models.size(), listed(models));
+    return fmt::format("has no weights itself, but {} models in subdirectories. Give one of them: {}.", models.size(),
+                       listed(models));
   }
   if (!weights.empty()) {
     const bool config = contains(names, "config.json");
-    return fmt::format("{}; there are some below, in {}, {}. Give a directory that holds both.", kNoWeights,
-                       listed(weights), config ? "without config.json, which lies here" : "without a config.json");
+    return fmt::format("{}; there are some in the subdirectory {}, {}. Give a directory with both.", kNoWeights,
+                       listed(weights), config ? "without config.json, which is here" : "without a config.json");
   }
   return foreign;
 }
 
 // Why a directory without weights is no checkpoint.
 std::string no_weights_text(const fs::path& directory, const std::vector<std::string>& names) {
-  if (names.empty()) return fmt::format("is empty: it {}. Give the directory that holds the checkpoint.", kNoWeights);
+  if (names.empty()) return fmt::format("is empty: it {}. Give the checkpoint's directory.", kNoWeights);
   if (contains(names, kAdapterConfig) || contains(names, kAdapterFile)) return adapter_text(directory);
   if (auto text = foreign_files_text(directory, names, "")) return *text;
   if (const std::string unfinished = unfinished_downloads(directory); !unfinished.empty()) {
-    return fmt::format("{} yet: {}. `{}` goes on with the download.", kNoWeights, unfinished,
-                       download_command(directory));
+    return fmt::format("{} yet: {}. `{}` resumes the download.", kNoWeights, unfinished, download_command(directory));
   }
   if (const auto entries = hub_entries(directory); !entries.empty()) {
     std::vector<std::string> paths;
@@ -206,7 +205,7 @@ std::string no_weights_text(const fs::path& directory, const std::vector<std::st
     return fmt::format("has a config.json but {}. Download the weights: `{}`.", kNoWeights,
                        download_command(directory));
   }
-  return fmt::format("{}. Give the directory that holds the checkpoint.", kNoWeights);
+  return fmt::format("{}. Give the checkpoint's directory.", kNoWeights);
 }
 
 [[noreturn]] void fail(const fs::path& path, const std::string& what) {
@@ -222,7 +221,7 @@ void expect_checkpoint_file(const fs::path& file) {
     fail(file, fmt::format("is {}; Outrider reads safetensors. {}", format->what, format->what_now));
   }
   if (name.ends_with(".json") && name.find("index") == std::string::npos) {
-    fail(file, fmt::format("is no index of a checkpoint. Give the directory: {}.", shown(directory)));
+    fail(file, fmt::format("is not a checkpoint's index. Give the directory: {}.", shown(directory)));
   }
 }
 

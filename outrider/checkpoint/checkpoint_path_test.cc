@@ -100,9 +100,9 @@ TEST(CheckpointPath, NamesWhatIsNoCheckpoint) {
   with("tf_model.h5", {"TensorFlow"});
   with("model.onnx", {"ONNX"});
   with("model.tar.gz", {"an archive", "Unpack"});
-  with("training_args.bin", {"has a config.json but holds no .safetensors file", "hf download"});
-  with("sub/model.safetensors", {"some below, in sub", "config.json, which lies here"});
-  with(".cache/huggingface/download/x.incomplete", {"1 unfinished download lies", "goes on with the download"});
+  with("training_args.bin", {"has a config.json but has no .safetensors file", "hf download"});
+  with("sub/model.safetensors", {"some in the subdirectory sub", "config.json, which is here"});
+  with(".cache/huggingface/download/x.incomplete", {"1 unfinished download", "resumes the download"});
 
   std::filesystem::create_directories(dir / "adapter");
   write_file(dir / "adapter" / "adapter_model.safetensors", "");
@@ -113,11 +113,11 @@ TEST(CheckpointPath, NamesWhatIsNoCheckpoint) {
   write_file(dir / "parent" / "model_index.json", "{}");
   write_file(dir / "parent" / "transformer" / "config.json", "{}");
   write_file(dir / "parent" / "transformer" / "model.safetensors", "");
-  says(dir / "parent", {"the model is in the directory transformer below"});
+  says(dir / "parent", {"the model is in the subdirectory transformer"});
   std::filesystem::create_directories(dir / "empty");
   says(dir / "empty", {"is empty"});
   write_file(dir / "tokenizer.json", "{}");
-  says(dir / "tokenizer.json", {"is no index", "Give the directory"});
+  says(dir / "tokenizer.json", {"is not a checkpoint's index", "Give the directory"});
   write_file(dir / "named-otherwise", gguf());
   says(dir / "named-otherwise", {"is a GGUF file"});
 
@@ -138,21 +138,21 @@ TEST(CheckpointPath, FindsTheSnapshotOfTheHubsCache) {
   };
   std::filesystem::create_directories(entry / "refs");
   std::filesystem::create_directories(entry / "snapshots");
-  EXPECT_THAT(error_message([&] { checkpoint_path(entry); }), HasSubstr("without any snapshot"));
+  EXPECT_THAT(error_message([&] { checkpoint_path(entry); }), HasSubstr("without a snapshot"));
   snapshot("abc");
   for (const char* below : {"", "snapshots", "refs"}) {
     EXPECT_EQ(checkpoint_path(entry / below), entry / "snapshots" / "abc") << below;
   }
   snapshot("def");
   EXPECT_THAT(error_message([&] { checkpoint_path(entry); }),
-              AllOf(HasSubstr("which of its 2 snapshots"), HasSubstr("abc"), HasSubstr("def")));
+              AllOf(HasSubstr("does not select one of its 2 snapshots"), HasSubstr("abc"), HasSubstr("def")));
   for (const std::string ref : {"def", "def\n"}) {
     write_file(entry / "refs" / "main", ref);
     EXPECT_EQ(checkpoint_path(entry), entry / "snapshots" / "def");
   }
   for (const std::string& ref : {std::string("../../.."), std::string("gone"), std::string(".."), std::string()}) {
     write_file(entry / "refs" / "main", ref);
-    EXPECT_THAT(error_message([&] { checkpoint_path(entry); }), HasSubstr("which of its 2 snapshots")) << ref;
+    EXPECT_THAT(error_message([&] { checkpoint_path(entry); }), HasSubstr("does not select one of its 2 snapshots")) << ref;
   }
   EXPECT_THAT(error_message([&] { checkpoint_path(dir / "hub"); }),
               AllOf(HasSubstr("the cache of the Hugging Face hub, with 1 model"), HasSubstr("models--o--n")));

@@ -206,11 +206,11 @@ TEST(Checkpoint, ALinkThatLeadsNowhereIsNoFile) {
     ASSERT_EQ(c.files().size(), 2U);
     EXPECT_FALSE(c.files()[1].present);
     EXPECT_FALSE(c.files()[1].fault);
-    EXPECT_THAT(c.files()[1].problem, HasSubstr("../../blobs/1234, which is missing; 1234.incomplete lies beside it"));
+    EXPECT_THAT(c.files()[1].problem, HasSubstr("../../blobs/1234, which is missing; 1234.incomplete is beside it"));
   }
   std::filesystem::remove(entry / "snapshots" / "abc" / "model.safetensors.index.json");
   std::filesystem::create_symlink("nowhere", entry / "snapshots" / "abc" / "model.safetensors.index.json");
-  EXPECT_THAT(message_of(entry), HasSubstr("is not there: it is a link to nowhere"));
+  EXPECT_THAT(message_of(entry), HasSubstr("is missing: it is a link to nowhere"));
 }
 
 TEST(Checkpoint, RefusesAHeaderThatNamesATensorTwice) {
@@ -233,7 +233,7 @@ TEST(Checkpoint, RefusesAHeaderThatNamesATensorTwice) {
       ASSERT_EQ(c.files().size(), 2U);
       EXPECT_FALSE(c.files()[0].fault) << offsets;
       EXPECT_EQ(c.files()[1].fault, HeaderFault::kDuplicateKey) << offsets;
-      EXPECT_THAT(c.files()[1].problem, HasSubstr("y stands twice in the header")) << offsets;
+      EXPECT_THAT(c.files()[1].problem, HasSubstr("y occurs twice in the header")) << offsets;
       EXPECT_EQ(c.tensors().size(), 2U);
       EXPECT_TRUE(c.duplicates().empty());
     }
@@ -269,7 +269,7 @@ TEST(Checkpoint, AnIndexWithoutFilesGivesNames) {
 TEST(Checkpoint, SaysWhyThereIsNothingToOpen) {
   TempDir dir;
   EXPECT_THAT(message_of(dir / "absent"), HasSubstr("no such file"));
-  EXPECT_THAT(message_of(dir.path()), HasSubstr("holds no .safetensors file"));
+  EXPECT_THAT(message_of(dir.path()), HasSubstr("it has no .safetensors file"));
   write_file(dir / "model.safetensors.index.json", "<!doctype html>");
   EXPECT_THAT(message_of(dir.path()), HasSubstr("web page"));
 }

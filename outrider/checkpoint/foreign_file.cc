@@ -20,10 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kGgufAdvice =
-    "Run it with llama.cpp, or download the release that it was made of, which has .safetensors files.";
+    "Run it with llama.cpp, or download its source release, which has .safetensors files.";
 constexpr std::string_view kSaveAgain =
     "Download the model's .safetensors files, or load it with the library that wrote it and save it as safetensors.";
-constexpr std::string_view kUnpack = "Unpack it, and give the directory that holds the .safetensors files.";
+constexpr std::string_view kUnpack = "Unpack it and give the directory with the .safetensors files.";
 
 struct Ending {
   std::string_view ending;

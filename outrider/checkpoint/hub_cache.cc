@@ -69,8 +69,8 @@ fs::path hub_snapshot(const fs::path& entry) {
   const std::string where = printable(entry.string(), 4096);
   if (snapshots.empty()) {
     throw Error(
-        fmt::format("{}: is the root of a model in the Hugging Face cache, without any snapshot: its download did "
-                    "not get far. Download it again: `hf download`.",
+        fmt::format("{}: is the root of a model in the Hugging Face cache, without a snapshot: its download was "
+                    "interrupted early. Download it again with `hf download`.",
                     where));
   }
   std::string list;
@@ -78,8 +78,8 @@ fs::path hub_snapshot(const fs::path& entry) {
     list += fmt::format("{}{}", i == 0 ? "" : ", ", printable(snapshots[i].string(), 400));
   }
   throw Error(
-      fmt::format("{}: is the root of a model in the Hugging Face cache, and refs/main does not say which of its {} "
-                  "snapshots to take. Give one of them: {}{}",
+      fmt::format("{}: is the root of a model in the Hugging Face cache, and refs/main does not select one of its {} "
+                  "snapshots. Give one of them: {}{}",
                   where, snapshots.size(), list, snapshots.size() > kSnapshotsShown ? ", …" : ""));
 }
 

@@ -52,8 +52,7 @@ class IndexParser {
         parse_metadata(value);
       }
     }
-    if (!found)
-      fail("has no weight_map, so it does not say which tensor is in which file. Rebuild it from the headers.");
+    if (!found) fail("has no weight_map, so the files of tensors are unknown. Rebuild it from the headers.");
   }
 
  private:
@@ -61,7 +60,7 @@ class IndexParser {
 
   void check(simdjson::error_code error) const {
     if (error != simdjson::SUCCESS) {
-      fail(fmt::format("is not the JSON of an index ({}). Download it again.", simdjson::error_message(error)));
+      fail(fmt::format("is not valid JSON of an index ({}). Download it again.", simdjson::error_message(error)));
     }
   }
 
@@ -76,12 +75,12 @@ class IndexParser {
   void parse_weight_map(const dom::element& value) {
     dom::object object;
     if (value.get_object().get(object) != simdjson::SUCCESS)
-      fail("has a weight_map that is no object. Rebuild it from the headers.");
+      fail("has a weight_map that is not an object. Rebuild it from the headers.");
     out_.weight_map.reserve(object.size());
     for (const auto& [key, entry] : object) {
       std::string_view shard;
       if (entry.get_string().get(shard) != simdjson::SUCCESS) {
-        fail(fmt::format("maps {} to something that is no file name. Rebuild it from the headers.", printable(key)));
+        fail(fmt::format("maps {} to a value that is not a file name. Rebuild it from the headers.", printable(key)));
       }
       // Tensors of a file mostly stand together.
       if (out_.shards.empty() || out_.shards[last_shard_] != shard) last_shard_ = shard_number(shard);
@@ -98,7 +97,7 @@ class IndexParser {
     const auto known = numbers_.find(std::string(shard));
     if (known != numbers_.end()) return known->second;
     if (shard.empty() || shard.find('\0') != std::string_view::npos) {
-      fail(fmt::format("maps tensors to \"{}\", a name that no file can have. Rebuild it from the headers.",
+      fail(fmt::format("maps tensors to \"{}\", which is not a valid file name. Rebuild it from the headers.",
                        printable(shard)));
     }
     const std::string name = normal(shard);

@@ -61,17 +61,16 @@ class HeaderParser {
     if (error == simdjson::SUCCESS) return;
     if (error == simdjson::UTF8_ERROR) {
       fail(HeaderFault::kNotUtf8,
-           "its header is not UTF-8. The file is damaged or no safetensors file; download it again.");
+           "its header is not UTF-8. The file is damaged or not a safetensors file; download it again.");
     }
-    fail(HeaderFault::kNotJson,
-         fmt::format("its header is not a JSON object of tensors ({}). The file is damaged or no safetensors "
-                     "file; download it again.",
-                     simdjson::error_message(error)));
+    fail(HeaderFault::kNotJson, fmt::format("its header is not a JSON object of tensors ({}). The file is damaged or "
+                                            "not a safetensors file; download it again.",
+                                            simdjson::error_message(error)));
   }
 
   void parse_metadata(const dom::element& value) {
     if (seen_metadata_)
-      fail(HeaderFault::kDuplicateKey, "__metadata__ stands twice in its header. Write the file again.");
+      fail(HeaderFault::kDuplicateKey, "__metadata__ occurs twice in its header. Write the file again.");
     seen_metadata_ = true;
     const auto bad = [&] {
       fail(HeaderFault::kBadEntry,
@@ -108,13 +107,13 @@ class HeaderParser {
         once(dtype, key);
         std::string_view text;
         if (entry.get_string().get(text) != simdjson::SUCCESS) {
-          fail_tensor(HeaderFault::kBadEntry, name, "has a dtype that is no string. Write the file again.");
+          fail_tensor(HeaderFault::kBadEntry, name, "has a dtype that is not a string. Write the file again.");
         }
         const std::optional<Dtype> known = dtype_from_name(text);
         if (!known) {
           fail_tensor(
               HeaderFault::kUnknownDtype, name,
-              fmt::format("has the dtype \"{}\", which the safetensors format does not know. Write the file again.",
+              fmt::format("has the dtype \"{}\", which the safetensors format does not define. Write the file again.",
                           printable(text)));
         }
         tensor.dtype = *known;
@@ -125,7 +124,7 @@ class HeaderParser {
         once(offsets, key);
         const auto pair = parse_numbers(name, entry, "data_offsets", 2);
         if (pair.size() != 2)
-          fail_tensor(HeaderFault::kBadEntry, name, "has data_offsets that are no pair. Write the file again.");
+          fail_tensor(HeaderFault::kBadEntry, name, "has data_offsets that are not a pair. Write the file again.");
         tensor.begin = pair[0];
         tensor.end = pair[1];
       } else {
@@ -146,7 +145,8 @@ class HeaderParser {
                                                std::string_view what, std::size_t limit) {
     dom::array array;
     if (value.get_array().get(array) != simdjson::SUCCESS) {
-      fail_tensor(HeaderFault::kBadEntry, tensor, fmt::format("has {} that is no list. Write the file again.", what));
+      fail_tensor(HeaderFault::kBadEntry, tensor,
+                  fmt::format("has {} that is not a list. Write the file again.", what));
     }
     std::size_t count = 0;
     for (const dom::element element : array) {
@@ -157,7 +157,8 @@ class HeaderParser {
       if (element.get_uint64().get(numbers_[count++]) != simdjson::SUCCESS) {
         fail_tensor(
             HeaderFault::kBadEntry, tensor,
-            fmt::format("has {} with something else than whole numbers from 0 up. Write the file again.", what));
+            fmt::format("has {} with values that are not non-negative integers (whole numbers). Write the file again.",
+                        what));
       }
     }
     return {numbers_.data(), count};
@@ -169,7 +170,7 @@ class HeaderParser {
     for (std::uint32_t i = 0; i < out_.tensors.size(); ++i) {
       if (!names.insert(name_of(i), i, name_of)) continue;
       fail_tensor(HeaderFault::kDuplicateKey, name_of(i),
-                  "stands twice in the header, so its place is ambiguous. Write the file again.");
+                  "occurs twice in the header, so its place is ambiguous. Write the file again.");
     }
   }
 
@@ -249,24 +250,22 @@ SafetensorsHeader HeaderReader::read(const std::filesystem::path& path) {
                        is_gguf(begin) ? "a GGUF file" : "a ZIP archive, as PyTorch writes it,"));
     }
     if (peek < 8) {
-      fail(HeaderFault::kEmpty,
-           fmt::format("has {} bytes; a safetensors file has at least 8. The download did not begin or was cut "
-                       "short; download it again.",
-                       file.size()));
+      fail(HeaderFault::kEmpty, fmt::format("has {} bytes; a safetensors file has at least 8. The download did not "
+                                            "begin or was truncated; download it again.",
+                                            file.size()));
     }
     std::uint64_t length = 0;
     std::memcpy(&length, first.data(), 8);
     if (length > kMaxHeaderBytes) {
       fail(HeaderFault::kHeaderTooLarge,
-           fmt::format("its first 8 bytes announce a header of {} bytes; the format allows {}. It is no "
-                       "safetensors file, or its beginning is damaged; download it again.",
+           fmt::format("its first 8 bytes announce a header of {} bytes; the format allows {}. It is not a safetensors "
+                       "file, or its beginning is damaged; download it again.",
                        length, kMaxHeaderBytes));
     }
     if (length > file.size() - 8) {
-      fail(HeaderFault::kHeaderPastEnd,
-           fmt::format("announces a header of {} bytes but has only {} bytes in all. The download was "
-                       "probably cut short; download it again.",
-                       length, file.size()));
+      fail(HeaderFault::kHeaderPastEnd, fmt::format("announces a header of {} bytes but has only {} bytes in all. The "
+                                                    "download was probably truncated; download it again.",
+                                                    length, file.size()));
     }
     SafetensorsHeader out;
     // Within the format's limit and the file's size, whatever the file says.
@@ -299,7 +298,7 @@ std::optional<HeaderError> size_problem(const SafetensorsHeader& header, const s
   if (header.file_bytes < expected) {
     return HeaderError(
         HeaderFault::kTruncated,
-        fmt::format("{}: {} of {} bytes are missing; the download was probably cut short. Download it again.",
+        fmt::format("{}: {} of {} bytes are missing; the download was probably truncated. Download it again.",
                     printable(where, 4096), expected - header.file_bytes, expected));
   }
   if (header.file_bytes > expected) {

@@ -29,7 +29,7 @@ std::string unfinished_beside(const fs::path& file) {
     fs::path unfinished = file;
     unfinished += ending;
     if (is_there(unfinished)) {
-      return fmt::format("{} lies beside it: the download is not finished", printable(unfinished.filename().string()));
+      return fmt::format("{} is beside it: the download is not finished", printable(unfinished.filename().string()));
     }
   }
   return "";
@@ -61,7 +61,7 @@ std::string unfinished_downloads(const fs::path& directory) {
   for (const auto& [folder, shown] : {std::pair{directory / local, local}, {snapshot_blobs(directory), "blobs"}}) {
     const std::size_t count = folder.empty() ? 0 : count_incomplete(folder);
     if (count != 0) {
-      return fmt::format("{} unfinished download{} (*{}) in {}", count, count == 1 ? " lies" : "s lie", kIncomplete,
+      return fmt::format("{} unfinished download{} (*{}) in {}", count, count == 1 ? "" : "s", kIncomplete,
                          shown.string());
     }
   }

@@ -58,8 +58,8 @@ std::string AcceptanceGuard::reason() const {
   std::string text =
       fmt::format("Only {} of {}{} first drafts ({:.1f}%) were accepted{}", counts.accepted,
                   tally.late ? "the last " : "", counts.rounds, 100 * counts.rate(), greedy ? "" : " while sampling");
-  text += expected_ ? fmt::format(", where {} says {:.1f}%.", expected_->source, 100 * expected_->rate)
-                    : std::string(", where a sound MTP head has 50 to 85%.");
+  text += expected_ ? fmt::format(", but {} says {:.1f}%.", expected_->source, 100 * expected_->rate)
+                    : std::string("; a sound MTP head reaches 50 to 85%.");
   if (only_when_sampling()) {
     text += fmt::format(
         " {} of {} greedy drafts were accepted, so the cause is not the weights: check temperature and "

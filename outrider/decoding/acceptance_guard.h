@@ -28,7 +28,7 @@ struct AcceptanceExpectation {
 // flap.
 class AcceptanceGuard {
  public:
-  static constexpr std::uint64_t kDraftsNeeded = 256;    // of one kind, before there is a verdict
+  static constexpr std::uint64_t kDraftsNeeded = 256;    // of one kind, needed for a verdict
   static constexpr std::uint64_t kDraftsToCompare = 32;  // greedy drafts needed before they can exonerate the weights
   static constexpr std::size_t kWindow = 512;            // recent rounds of one kind
   // Limit if no rate is expected. Sound artifacts have 50 to 85%, known broken ones at most 16%, most of them 0.

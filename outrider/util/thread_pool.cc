@@ -70,7 +70,7 @@ ThreadPool::ThreadPool(unsigned threads)
     : spins_(threads <= usable_processors()), open_(std::size_t{threads} * kPartsOfAThread) {
   if (open_.size() > kPartsMask) {
     throw Error(
-        fmt::format("{} threads were asked for; at most {} are possible.", threads, kPartsMask / kPartsOfAThread));
+        fmt::format("the number of threads is {}; it must be at most {}.", threads, kPartsMask / kPartsOfAThread));
   }
   for (unsigned i = 1; i < threads; ++i) {
     workers_.emplace_back([this, i] { serve(i); });

@@ -314,22 +314,22 @@ def renamed_in_the_index(old: str, new: str) -> Callable[[Path], None]:
     return edited_index(edit)
 
 
-@variant("index-of-another-upload", "OUT004", "all 585 tensors are in 3 files that the index does not name", 1)  # (11)
+@variant("index-of-another-upload", "OUT004", "all 585 tensors are in 3 files missing from the index", 1)  # (11)
 def index_of_another_upload(base, parameters):
     return damaged(base, renamed_in_the_index("of-00003", "of-00046"))
 
 
-@variant("renamed-shard", "OUT004", "is in 1 file that the index does not name: model-00002-of-00003.safetensors", 1)
+@variant("renamed-shard", "OUT004", "is in 1 file missing from the index: model-00002-of-00003.safetensors", 1)
 def renamed_shard(base, parameters):
     return damaged(base, renamed_in_the_index("00002-of-00003", "00002-of-00046"))
 
 
-@variant("missing-shard", "OUT004", "model-00002-of-00003.safetensors is not there. The index lists", 1)  # (11)
+@variant("missing-shard", "OUT004", "model-00002-of-00003.safetensors is missing. The index lists", 1)  # (11)
 def missing_shard(base, parameters):
     return damaged(base, lambda d: (d / "model-00002-of-00003.safetensors").unlink())
 
 
-@variant("shard-whose-link-leads-nowhere", "OUT004", "1234.incomplete lies beside it", 1)
+@variant("shard-whose-link-leads-nowhere", "OUT004", "1234.incomplete is beside it", 1)
 def shard_whose_link_leads_nowhere(base, parameters):
     def damage(directory: Path) -> None:
         shard = first_shard(directory)

@@ -140,7 +140,7 @@ TEST(CheckCommand, HostileFiles) {
       {"", "has 0 bytes"},
       {le64(std::uint64_t{1} << 63) + "{}", "announce a header of 9223372036854775808 bytes"},
       {le64(~std::uint64_t{0}), "header"},
-      {le64(99'999'999) + "{", "cut short"},
+      {le64(99'999'999) + "{", "truncated"},
       {header(std::string(1'000'000, '[')), "not a JSON object"},
       {header("{\"a\":" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}"), "not a JSON object"},
       {header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,99]}}"), "span 99 bytes"},
@@ -227,7 +227,7 @@ TEST(CheckCommand, HostileConfigIndexAndPaths) {
   with("config.json", R"({"hidden_size":1,"hidden_size":2})", "occurs twice");
   with("config.json", std::string(17 << 20, ' '), "over the");
   with("model.safetensors.index.json", "", "JSON of an index");
-  with("model.safetensors.index.json", R"({"weight_map":{"a":""}})", "a name that no file can have");
+  with("model.safetensors.index.json", R"({"weight_map":{"a":""}})", "which is not a valid file name");
   with("model.safetensors.index.json", std::string(1'000'000, '{'), "JSON of an index");
   with("model.safetensors.index.json", "<html>", "web page");
   TempDir dir;
