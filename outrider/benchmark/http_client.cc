@@ -211,7 +211,8 @@ HttpAnswer HttpClient::post(const std::string& path, const std::string& json) {
   return wait_for("POST", path, json);
 }
 
-void HttpClient::start_post(const std::string& path, std::string json, std::vector<HttpHeader> headers, Sink sink) {
+void HttpClient::start_post(const std::string& path, std::string json, const std::vector<HttpHeader>& headers,
+                            Sink sink) {
   parts_->start("POST", path, std::move(json), headers, std::move(sink));
 }
 

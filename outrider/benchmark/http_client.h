@@ -51,7 +51,7 @@ class HttpClient {
   HttpAnswer post(const std::string& path, const std::string& json);
 
   // Queues a request (POST, Content-Type: application/json) for run().
-  void start_post(const std::string& path, std::string json, std::vector<HttpHeader> headers, Sink sink);
+  void start_post(const std::string& path, std::string json, const std::vector<HttpHeader>& headers, Sink sink);
   // Queues `work`, which run() calls at `time`.
   void at(std::chrono::steady_clock::time_point time, std::function<void()> work);
   // Runs until all queued work, and what it queues, is done.

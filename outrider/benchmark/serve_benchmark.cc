@@ -197,7 +197,7 @@ class Run {
         headers.push_back({"x-request-id", options_.request_id_prefix + std::to_string(index)});
       }
       client_.start_post(
-          options_.endpoint, std::move(body), std::move(headers),
+          options_.endpoint, std::move(body), headers,
           {[measurement](unsigned status, std::string_view piece) { measurement->on_data(status, piece); },
            [this, measurement](unsigned status, const std::string& error) {
              measurement->on_end(status, error);

@@ -37,7 +37,7 @@ struct Item {
 };
 
 // Bytes of an expert's codes to compare first; experts that agree in them are compared completely.
-constexpr std::uint64_t kPrefixBytes = 4096;
+constexpr std::uint64_t kComparedPrefixBytes = 4096;
 std::uint64_t hash_of(std::span<const std::byte> bytes) {
   return std::hash<std::string_view>{}({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
@@ -118,7 +118,7 @@ class Scan {
       const Dtype dtype = exponents ? Dtype::kF8E8M0 : tensor.dtype;
       bool first = true;
       data_.read(tensor, item.begin, item.bytes, [&](std::span<const std::byte> bytes) {
-        if (first) prefixes_[at] = hash_of(bytes.first(std::min<std::size_t>(bytes.size(), kPrefixBytes)));
+        if (first) prefixes_[at] = hash_of(bytes.first(std::min<std::size_t>(bytes.size(), kComparedPrefixBytes)));
         first = false;
         stats_[at].add(scan_values(dtype, bytes, int4));
         if (table && (tensor.dtype == Dtype::kI64 || tensor.dtype == Dtype::kI32)) {

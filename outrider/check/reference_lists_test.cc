@@ -50,8 +50,8 @@ std::string config(const std::string& name) {
   return testing::read_file(testing::shared_data() / "configs" / (name + ".config.json"));
 }
 
-CheckReport check_list(const std::vector<Checkpoint::Listed>& list, const std::string& config_text,
-                       bool names_only = false) {
+CheckReport check_listing(const std::vector<Checkpoint::Listed>& list, const std::string& config_text,
+                          bool names_only = false) {
   return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(list, config_text, names_only)));
 }
 
@@ -87,7 +87,7 @@ TEST(ReferenceLists, TheRegistryReproducesTheDsparkRelease) {
 
 TEST(ReferenceLists, OfficialFlashIsSound) {
   OUTRIDER_NEEDS_SHARED_DATA();
-  const CheckReport report = check_list(read_list("V4-Flash_official_fp4fp8"), config("official_DeepSeek-V4-Flash"));
+  const CheckReport report = check_listing(read_list("V4-Flash_official_fp4fp8"), config("official_DeepSeek-V4-Flash"));
   EXPECT_EQ(report.exit_status(true), 0);
   ASSERT_NE(report.plan, nullptr);
   EXPECT_EQ(report.family, "DeepSeek-V4-Flash, official FP4/FP8");
@@ -104,14 +104,14 @@ TEST(ReferenceLists, TheInferenceSpellingIsEquivalent) {
   const ConfigReading reading = read_config(text);
   EXPECT_EQ(reading.spelling, ConfigSpelling::kInference);
   for (const ConfigIssue& issue : reading.issues) ADD_FAILURE() << issue.message;
-  const CheckReport report = check_list(read_list("V4-Flash_official_fp4fp8"), text);
+  const CheckReport report = check_listing(read_list("V4-Flash_official_fp4fp8"), text);
   EXPECT_NE(report.plan, nullptr);
 }
 
 TEST(ReferenceLists, The0731ReleaseHasDsparkNotMtp) {
   OUTRIDER_NEEDS_SHARED_DATA();
   const CheckReport report =
-      check_list(read_list("V4-Flash-0731_official_fp4fp8"), config("official_DeepSeek-V4-Flash-0731"));
+      check_listing(read_list("V4-Flash-0731_official_fp4fp8"), config("official_DeepSeek-V4-Flash-0731"));
   EXPECT_EQ(report.exit_status(true), 0);
   ASSERT_NE(report.plan, nullptr);
   EXPECT_EQ(report.drafter.kind, DrafterKind::kDspark);
@@ -142,12 +142,12 @@ TEST(ReferenceLists, ThePrunedIndexIsRecognisedByNamesAlone) {
 TEST(ReferenceLists, Issue43456BeforeAndAfterRepair) {
   OUTRIDER_NEEDS_SHARED_DATA();
   const std::string text = testing::config_json("flash", testing::Family::kW4A16);
-  const CheckReport before = check_list(read_list("V4-Flash_W4A16-FP8-MTP_issue43456_no-alias"), text);
+  const CheckReport before = check_listing(read_list("V4-Flash_W4A16-FP8-MTP_issue43456_no-alias"), text);
   ASSERT_NE(before.plan, nullptr);
   EXPECT_EQ(before.drafter.tensors, 797U);
   EXPECT_EQ(before.exit_status(), 0);
   EXPECT_TRUE(before.has(Code::kMtpSharesHead));
-  const CheckReport after = check_list(read_list("V4-Flash_W4A16-FP8-MTP_repaired_aliases"), text);
+  const CheckReport after = check_listing(read_list("V4-Flash_W4A16-FP8-MTP_repaired_aliases"), text);
   ASSERT_NE(after.plan, nullptr);
   EXPECT_EQ(after.drafter.tensors, 799U);
   EXPECT_EQ(after.drafter.own_heads, 1U);
@@ -158,8 +158,8 @@ TEST(ReferenceLists, Issue43456BeforeAndAfterRepair) {
 
 TEST(ReferenceLists, Nvfp4IsSound) {
   OUTRIDER_NEEDS_SHARED_DATA();
-  const CheckReport report =
-      check_list(read_list("V4-Flash_NVFP4-FP8-MTP_derived"), testing::config_json("flash", testing::Family::kNvfp4));
+  const CheckReport report = check_listing(read_list("V4-Flash_NVFP4-FP8-MTP_derived"),
+                                           testing::config_json("flash", testing::Family::kNvfp4));
   ASSERT_NE(report.plan, nullptr);
   EXPECT_EQ(report.exit_status(), 0);
   EXPECT_THAT(report.family, StartsWith("DeepSeek-V4-Flash, NVFP4-FP8-MTP"));
@@ -170,7 +170,7 @@ TEST(ReferenceLists, AFlashShapedBf16ArtifactWith797KeysIsCompleteWithANote) {
   const std::string text = testing::config_json("flash", testing::Family::kBf16);
   testing::SyntheticOptions options;
   options.family = testing::Family::kBf16;
-  const CheckReport without = check_list(testing::tensor_list(read_config(text).config, options), text);
+  const CheckReport without = check_listing(testing::tensor_list(read_config(text).config, options), text);
   ASSERT_NE(without.plan, nullptr);
   EXPECT_EQ(without.drafter.tensors, 797U);
   EXPECT_EQ(without.exit_status(true), 0);
@@ -182,7 +182,7 @@ TEST(ReferenceLists, AFlashShapedBf16ArtifactWith797KeysIsCompleteWithANote) {
     EXPECT_THAT(std::string(f.remedy_text()), HasSubstr("mtp.N.head.weight"));
   }
   options.mtp_aliases = true;
-  const CheckReport with = check_list(testing::tensor_list(read_config(text).config, options), text);
+  const CheckReport with = check_listing(testing::tensor_list(read_config(text).config, options), text);
   EXPECT_EQ(with.drafter.tensors, 799U);
   EXPECT_FALSE(with.has(Code::kMtpSharesHead));
   EXPECT_EQ(with.exit_status(true), 0);

@@ -68,7 +68,7 @@ class Comparison {
       if (b.tensors[c] >= 0) job.bytes += theirs_.slice(reference, static_cast<Component>(c)).bytes;
     }
     total_ += job.bytes;
-    jobs_.push_back(std::move(job));
+    jobs_.push_back(job);
   }
 
   void run() {

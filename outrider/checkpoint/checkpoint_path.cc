@@ -208,7 +208,7 @@ std::string no_weights_text(const fs::path& directory, const std::vector<std::st
   return fmt::format("{}. Give the checkpoint's directory.", kNoWeights);
 }
 
-[[noreturn]] void fail(const fs::path& path, const std::string& what) {
+[[noreturn]] void refuse(const fs::path& path, const std::string& what) {
   throw Error(fmt::format("{}: {}", shown(path), what));
 }
 
@@ -216,12 +216,12 @@ std::string no_weights_text(const fs::path& directory, const std::vector<std::st
 void expect_checkpoint_file(const fs::path& file) {
   const std::string name = file.filename().string();
   const fs::path directory = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  if (name == kAdapterFile && !is_regular(directory / "config.json")) fail(file, adapter_text(directory));
+  if (name == kAdapterFile && !is_regular(directory / "config.json")) refuse(file, adapter_text(directory));
   if (const auto format = recognise_foreign_file(file)) {
-    fail(file, fmt::format("is {}; Outrider reads safetensors. {}", format->what, format->what_now));
+    refuse(file, fmt::format("is {}; Outrider reads safetensors. {}", format->what, format->what_now));
   }
   if (name.ends_with(".json") && name.find("index") == std::string::npos) {
-    fail(file, fmt::format("is not a checkpoint's index. Give the directory: {}.", shown(directory)));
+    refuse(file, fmt::format("is not a checkpoint's index. Give the directory: {}.", shown(directory)));
   }
 }
 
@@ -234,7 +234,7 @@ std::vector<std::string> names_in(const fs::path& directory) {
   for (const fs::directory_iterator end; !error && it != end; it.increment(error)) {
     names.push_back(it->path().filename().string());
   }
-  if (error) fail(directory, fmt::format("cannot be listed ({}). Check its permissions.", error.message()));
+  if (error) refuse(directory, fmt::format("cannot be listed ({}). Check its permissions.", error.message()));
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -242,7 +242,7 @@ std::vector<std::string> names_in(const fs::path& directory) {
 fs::path checkpoint_path(const fs::path& given) {
   std::error_code error;
   const fs::file_status status = fs::status(given, error);
-  if (!fs::exists(status)) fail(given, absent_text(given.string(), error));
+  if (!fs::exists(status)) refuse(given, absent_text(given.string(), error));
   if (!fs::is_directory(status)) {
     expect_checkpoint_file(given);
     return given;
@@ -256,7 +256,7 @@ fs::path checkpoint_path(const fs::path& given) {
   if ((name == "snapshots" || name == "blobs" || name == "refs") && is_hub_entry(parent)) {
     return checkpoint_path(hub_snapshot(parent));
   }
-  fail(given, no_weights_text(given, names));
+  refuse(given, no_weights_text(given, names));
 }
 
 }  // namespace outrider

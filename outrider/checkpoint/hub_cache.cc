@@ -20,7 +20,7 @@ constexpr std::string_view kModel = "models--";
 constexpr std::uint64_t kMaxRefBytes = 256;
 constexpr std::size_t kSnapshotsShown = 5;
 
-bool is_folder(const fs::path& path) {
+bool folder_exists(const fs::path& path) {
   std::error_code error;
   return fs::is_directory(path, error);
 }
@@ -30,7 +30,7 @@ std::vector<fs::path> directories_in(const fs::path& directory) {
   std::error_code error;
   fs::directory_iterator it(directory, error);
   for (const fs::directory_iterator end; !error && it != end; it.increment(error)) {
-    if (is_folder(it->path())) out.push_back(it->path());
+    if (folder_exists(it->path())) out.push_back(it->path());
   }
   std::sort(out.begin(), out.end());
   return out;
@@ -46,7 +46,7 @@ std::optional<fs::path> main_snapshot(const fs::path& entry) {
   const fs::path snapshot = entry / "snapshots" / commit;
   const bool plain = !commit.empty() && commit.find('\0') == std::string::npos && snapshot.filename() == commit &&
                      commit != "." && commit != "..";
-  return plain && is_folder(snapshot) ? std::optional(snapshot) : std::nullopt;
+  return plain && folder_exists(snapshot) ? std::optional(snapshot) : std::nullopt;
 }
 
 // Without a trailing slash, and not ".".
@@ -59,7 +59,8 @@ fs::path named(const fs::path& directory) {
 }  // namespace
 
 bool is_hub_entry(const fs::path& directory) {
-  return is_folder(directory / "snapshots") && (is_folder(directory / "blobs") || is_folder(directory / "refs"));
+  return folder_exists(directory / "snapshots") &&
+         (folder_exists(directory / "blobs") || folder_exists(directory / "refs"));
 }
 
 fs::path hub_snapshot(const fs::path& entry) {
@@ -86,7 +87,7 @@ fs::path hub_snapshot(const fs::path& entry) {
 std::vector<fs::path> hub_entries(const fs::path& directory) {
   std::vector<fs::path> out = directories_in(directory);
   std::erase_if(out, [](const fs::path& path) {
-    return !path.filename().string().starts_with(kModel) || !is_folder(path / "snapshots");
+    return !path.filename().string().starts_with(kModel) || !folder_exists(path / "snapshots");
   });
   return out;
 }

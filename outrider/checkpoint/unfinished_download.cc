@@ -19,7 +19,7 @@ constexpr std::string_view kUnfinishedEndings[] = {kIncomplete, ".part",       "
                                                    ".aria2",    ".crdownload", ".download"};
 
 // Follows links.
-bool is_there(const fs::path& path) {
+bool is_present(const fs::path& path) {
   std::error_code error;
   return fs::status(path, error).type() != fs::file_type::not_found;
 }
@@ -28,7 +28,7 @@ std::string unfinished_beside(const fs::path& file) {
   for (const std::string_view ending : kUnfinishedEndings) {
     fs::path unfinished = file;
     unfinished += ending;
-    if (is_there(unfinished)) {
+    if (is_present(unfinished)) {
       return fmt::format("{} is beside it: the download is not finished", printable(unfinished.filename().string()));
     }
   }

@@ -28,14 +28,15 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kPiece = 16 << 20;
 constexpr std::size_t kBuffer = 1 << 20;
 
-[[noreturn]] void fail(const fs::path& path, const std::string& message) {
+[[noreturn]] void copy_failed(const fs::path& path, const std::string& message) {
   throw Error(fmt::format("{}: {}", printable(path.string(), 4096), message));
 }
 [[noreturn]] void writing_failed(const fs::path& path, int error) {
-  fail(path, fmt::format("writing failed ({}). Check the space left on the disk.", std::strerror(error)));
+  copy_failed(path, fmt::format("writing failed ({}). Check the space left on the disk.", std::strerror(error)));
 }
 [[noreturn]] void ended(const fs::path& path) {
-  fail(path, "is shorter than expected: it was changed while it was read. Start again when nothing writes to it.");
+  copy_failed(path,
+              "is shorter than expected: it was changed while it was read. Start again when nothing writes to it.");
 }
 
 class Descriptor {
@@ -64,7 +65,7 @@ void append_through_memory(OpenFile from, std::uint64_t begin, std::uint64_t cou
     const ssize_t got =
         pread(from.descriptor, buffer.data(), std::min<std::uint64_t>(buffer.size(), count), static_cast<off_t>(begin));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(from.name, fmt::format("reading failed ({}). Check the disk.", std::strerror(errno)));
+    if (got < 0) copy_failed(from.name, fmt::format("reading failed ({}). Check the disk.", std::strerror(errno)));
     if (got == 0) ended(from.name);
     for (ssize_t put = 0; put < got;) {
       const ssize_t wrote =
@@ -110,14 +111,15 @@ void append_data(OpenFile from, std::uint64_t begin, std::uint64_t count, OpenFi
 
 void flush(int fd, const fs::path& path) {
   if (fsync(fd) != 0) {
-    fail(path, fmt::format("could not be flushed to disk ({}). Check the disk.", std::strerror(errno)));
+    copy_failed(path, fmt::format("could not be flushed to disk ({}). Check the disk.", std::strerror(errno)));
   }
 }
 
 int create(const fs::path& path, mode_t mode = 0666) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) {
-    fail(path, fmt::format("cannot be written ({}). Check the directory and its permissions.", std::strerror(errno)));
+    copy_failed(path,
+                fmt::format("cannot be written ({}). Check the directory and its permissions.", std::strerror(errno)));
   }
   return fd;
 }
@@ -131,10 +133,10 @@ void keep_mode_and_times(int fd, const struct stat& status) {
 
 int open_source(const fs::path& path, struct stat& status) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) fail(path, fmt::format("cannot be opened ({}). Check its permissions.", std::strerror(errno)));
+  if (fd < 0) copy_failed(path, fmt::format("cannot be opened ({}). Check its permissions.", std::strerror(errno)));
   if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     close(fd);
-    fail(path, "is not a regular file. Remove it, or move it out of the checkpoint.");
+    copy_failed(path, "is not a regular file. Remove it, or move it out of the checkpoint.");
   }
   return fd;
 }
@@ -211,7 +213,8 @@ void append_range(OpenFile from, std::uint64_t begin, std::uint64_t count, OpenF
 FileStamp stamp_of(const fs::path& path) {
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) {
-    fail(path, fmt::format("is gone ({}). Start again when nothing writes to the checkpoint.", std::strerror(errno)));
+    copy_failed(path,
+                fmt::format("is gone ({}). Start again when nothing writes to the checkpoint.", std::strerror(errno)));
   }
   return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
           static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec};
@@ -220,14 +223,15 @@ FileStamp stamp_of(const fs::path& path) {
 std::uint64_t free_bytes(const fs::path& directory) {
   struct statvfs status {};
   if (statvfs(directory.c_str(), &status) != 0) {
-    fail(directory, fmt::format("the free space of its file system cannot be determined ({}).", std::strerror(errno)));
+    copy_failed(directory,
+                fmt::format("the free space of its file system cannot be determined ({}).", std::strerror(errno)));
   }
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
 void sync_directory(const fs::path& directory) {
   const Descriptor fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.get() < 0) fail(directory, fmt::format("cannot be opened ({}).", std::strerror(errno)));
+  if (fd.get() < 0) copy_failed(directory, fmt::format("cannot be opened ({}).", std::strerror(errno)));
   flush(fd.get(), directory);
 }
 

@@ -36,7 +36,7 @@ fs::path staged_beside(const fs::path& target) {
   return target.parent_path() / fmt::format(".{}.outrider", target.filename().string());
 }
 
-fs::path without_trailing_slash(fs::path path) {
+fs::path without_trailing_slash(const fs::path& path) {
   return path.has_filename() ? path : path.parent_path();
 }
 

@@ -15,7 +15,7 @@ std::string_view front_matter(std::string_view card) {
   if (!card.starts_with(kFence)) return {};
   card.remove_prefix(kFence.size());
   const std::size_t end = card.find("\n---");
-  return end == std::string_view::npos || end > kMaxMetadataBytes ? std::string_view() : card.substr(0, end + 1);
+  return end > kMaxMetadataBytes ? std::string_view() : card.substr(0, end + 1);  // also if there is none
 }
 
 }  // namespace

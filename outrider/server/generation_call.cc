@@ -25,7 +25,7 @@ std::string new_id(const char* prefix) {
   return fmt::format("{}-{:016x}{:016x}", prefix, random(), random());
 }
 
-std::int64_t now() {
+std::int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
@@ -69,7 +69,7 @@ class Call : public std::enable_shared_from_this<Call> {
         options_(std::move(options)),
         responder_(std::move(responder)),
         id_(new_id(request_.chat ? "chatcmpl" : "cmpl")),
-        created_(now()),
+        created_(unix_seconds()),
         unfinished_(request_.prompts.size() * request_.n) {
     for (std::size_t i = 0; i < unfinished_; ++i) choices_.emplace_back(request_, tokenizer);
   }
@@ -226,7 +226,7 @@ class Call : public std::enable_shared_from_this<Call> {
       responder_->begin_stream("text/event-stream; charset=utf-8");
     }
     const bool ended = !choice.finish_reason.is_null();
-    const auto send = [&](ordered_json body) {
+    const auto send = [&](const ordered_json& body) {
       ordered_json object = {{"index", index}};
       object.update(body);
       object["finish_reason"] = choice.finish_reason;

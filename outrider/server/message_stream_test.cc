@@ -5,7 +5,7 @@
 namespace outrider {
 namespace {
 
-const std::string kCalls =
+const std::string kTwoCalls =
     "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"weather\">\n<｜DSML｜parameter name=\"city\" "
     "string=\"true\">Ur</｜DSML｜parameter>\n<｜DSML｜parameter name=\"days\" string=\"false\">3</｜DSML｜parameter>\n"
     "</｜DSML｜invoke>\n<｜DSML｜invoke name=\"time\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
@@ -33,7 +33,7 @@ Result split(const std::string& text, ThinkingMode mode, bool tools, std::size_t
 
 TEST(MessageStream, DoesNotDependOnThePieceSize) {
   for (std::size_t piece = 1; piece < 40; ++piece) {
-    const Result result = split("Let me see.</think>It is so." + kCalls, ThinkingMode::kThinking, true, piece);
+    const Result result = split("Let me see.</think>It is so." + kTwoCalls, ThinkingMode::kThinking, true, piece);
     EXPECT_EQ(result.reasoning, "Let me see.");
     EXPECT_EQ(result.content, "It is so.");
     ASSERT_EQ(result.calls.size(), 2U) << piece;
@@ -46,14 +46,14 @@ TEST(MessageStream, DoesNotDependOnThePieceSize) {
 }
 
 TEST(MessageStream, WithoutToolsEverythingIsContent) {
-  EXPECT_EQ(split("a</think>b" + kCalls, ThinkingMode::kChat, false, 5).content, "a</think>b" + kCalls);
+  EXPECT_EQ(split("a</think>b" + kTwoCalls, ThinkingMode::kChat, false, 5).content, "a</think>b" + kTwoCalls);
 }
 
 TEST(MessageStream, FlushesHeldTextAtTheEnd) {
   EXPECT_EQ(split("thinking </thi", ThinkingMode::kThinking, true, 3).reasoning, "thinking </thi");
   EXPECT_EQ(split("text\n\n<｜DS", ThinkingMode::kChat, true, 3).content, "text\n\n<｜DS");
   const Result one =
-      split(kCalls.substr(0, kCalls.find("<｜DSML｜invoke name=\"time\"")), ThinkingMode::kChat, true, 7);
+      split(kTwoCalls.substr(0, kTwoCalls.find("<｜DSML｜invoke name=\"time\"")), ThinkingMode::kChat, true, 7);
   EXPECT_EQ(one.calls.size(), 1U);
   EXPECT_EQ(one.content, "");
 }

@@ -15,7 +15,7 @@
 namespace outrider {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr int kMaxNesting = 64;
 constexpr std::string_view kAny = R"([\x{0}-\x{10ffff}])";
 constexpr std::string_view kSpace = R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f})"
                                     R"(\x{205f}\x{3000})";
@@ -206,7 +206,7 @@ class Translator {
 
   // Parses up to the end of the pattern, or to the ) that ends the group.
   void alternatives(int depth) {
-    if (depth > kMaxDepth) fail(fmt::format("groups nested deeper than {} levels", kMaxDepth));
+    if (depth > kMaxNesting) fail(fmt::format("groups nested deeper than {} levels", kMaxNesting));
     while (!done() && !next_is(")")) {
       const std::size_t begin = out_.size();
       if (atom(depth)) quantifiers(begin);
@@ -482,7 +482,7 @@ class Translator {
 
   // Parses a class after its [.
   ClassSet class_set(int depth) {
-    if (depth > kMaxDepth) fail(fmt::format("classes nested deeper than {} levels", kMaxDepth));
+    if (depth > kMaxNesting) fail(fmt::format("classes nested deeper than {} levels", kMaxNesting));
     ClassSet set;
     set.negated = take("^");
     set.unions.emplace_back();

@@ -25,7 +25,7 @@ const std::vector<std::uint32_t> kTokens = [] {
   return tokens;
 }();
 
-Outcome run(const std::string& name, NumericMode mode) {
+Outcome outcome_of(const std::string& name, NumericMode mode) {
   const auto model = load_model(name, {mode});
   SequenceWithMtp sequence(*model, {kTokens.size(), 0});
   return advance(*model, sequence, kTokens, 0, kTokens.size() - 1);
@@ -35,7 +35,7 @@ class SoundVariant : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(SoundVariant, HasFiniteLogits) {
   for (const NumericMode mode : {NumericMode::kOfficial, NumericMode::kExact}) {
-    const Outcome got = run(GetParam(), mode);
+    const Outcome got = outcome_of(GetParam(), mode);
     for (const std::vector<float>& logits : {got.logits, got.mtp_logits}) {
       EXPECT_TRUE(std::all_of(logits.begin(), logits.end(), [](float v) { return std::isfinite(v); }));
       EXPECT_TRUE(logits.empty() || *std::max_element(logits.begin(), logits.end()) != 0.0F);
@@ -61,11 +61,11 @@ INSTANTIATE_TEST_SUITE_P(All, SoundVariant,
 
 // FP4 and FP8 with power-of-two scales are exact in BF16 and F32: the same model under other names and forms.
 TEST(Variants, EqualValuesGiveEqualLogits) {
-  const Outcome official = run("official", NumericMode::kExact);
+  const Outcome official = outcome_of("official", NumericMode::kExact);
   for (const char* name : {"bf16", "float32", "huggingface", "huggingface-saved", "v3-names", "scattered",
                            "transformers-saved", "transformers-saved-again", "transformers-saved-with-mtp",
                            "transformers-saved-quantised", "transformers-config", "hc-head-dotted", "wrapped"}) {
-    const Outcome other = run(name, NumericMode::kExact);
+    const Outcome other = outcome_of(name, NumericMode::kExact);
     EXPECT_LT(largest_difference(other.logits, official.logits), 1e-4) << name;
     if (other.mtp_logits.empty()) continue;
     EXPECT_LT(largest_difference(other.mtp_logits, official.mtp_logits), 1e-4) << name;
@@ -74,9 +74,9 @@ TEST(Variants, EqualValuesGiveEqualLogits) {
 
 // Quantised further, the model stays close to itself.
 TEST(Variants, OtherFormsAreClose) {
-  const Outcome official = run("official", NumericMode::kExact);
+  const Outcome official = outcome_of("official", NumericMode::kExact);
   for (const char* name : {"w4a16", "w4a16-aliases", "nvfp4", "nvfp4-modelopt", "fp8"}) {
-    const double distance = testing::relative_distance(run(name, NumericMode::kExact).logits, official.logits);
+    const double distance = testing::relative_distance(outcome_of(name, NumericMode::kExact).logits, official.logits);
     EXPECT_LT(distance, 0.3) << name;
     fmt::print("{}: relative distance {:.4f}\n", name, distance);
   }
@@ -95,7 +95,7 @@ TEST(Variants, AnUnusableDrafterIsAnErrorOnlyWithSpeculation) {
     EXPECT_EQ(model.mtp_blocks(), 0U);
     SequenceWithMtp sequence(model, {kTokens.size(), 0});
     const Outcome got = advance(model, sequence, kTokens, 0, kTokens.size() - 1);
-    EXPECT_LT(largest_difference(got.logits, run("official", NumericMode::kExact).logits), 1e-4) << name;
+    EXPECT_LT(largest_difference(got.logits, outcome_of("official", NumericMode::kExact).logits), 1e-4) << name;
   }
 }
 

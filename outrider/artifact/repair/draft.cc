@@ -105,7 +105,7 @@ void Draft::replace(std::size_t t, const Checkpoint& other, const TensorInfo& wi
 std::size_t Draft::append(DraftTensor tensor, std::string_view name) {
   tensor.new_name = names_.copy(name);
   tensor.file = kAdded;
-  edits_.push_back(std::move(tensor));
+  edits_.push_back(tensor);
   edit_of_.push_back(static_cast<std::uint32_t>(edits_.size() - 1));
   dropped_.push_back(false);
   return size() - 1;

@@ -10,7 +10,7 @@ namespace {
 
 // Slots that share a running maximum. If weights are rounded, the result depends on it.
 constexpr std::size_t kSlotBlock = 64;
-constexpr std::size_t kWorkOfAThread = 1 << 17;
+constexpr std::size_t kAttentionWorkOfAThread = 1 << 17;
 
 // The keys that one row's query attends to: positions of the window, then compressed entries.
 struct Visible {
@@ -110,7 +110,7 @@ void CpuBackend::attend(const Attention& attention, const Batch& batch, const Ro
   for (const Chunk& chunk : batch.chunks) {
     std::fill_n(chunk_of.begin() + static_cast<std::ptrdiff_t>(chunk.first_row), chunk.rows, &chunk);
   }
-  const std::size_t grain = kWorkOfAThread / (attention.window * q.cols()) + 1;
+  const std::size_t grain = kAttentionWorkOfAThread / (attention.window * q.cols()) + 1;
   pool_.ranges(q.rows(), grain, [&](std::size_t begin, std::size_t end) {
     RowAttention row_attention(compute_, attention, q, kv);
     while (begin < end) {

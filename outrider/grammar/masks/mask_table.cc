@@ -9,7 +9,7 @@ namespace outrider {
 namespace {
 
 constexpr std::size_t kFew = 512;
-constexpr std::size_t kMaxBytes = std::size_t{32} << 20;  // of locals_
+constexpr std::size_t kMaxLocalsBytes = std::size_t{32} << 20;  // of locals_
 constexpr std::size_t kMaxMatcherBytes = std::size_t{16} << 20;
 
 }  // namespace
@@ -88,7 +88,7 @@ std::shared_ptr<const MaskTable::Local> MaskTable::local(Automaton::State state,
   const std::lock_guard lock(mutex_);
   if (const auto known = locals_.find(state); known != locals_.end()) return known->second;
   auto made = std::make_shared<const Local>(make_local(state, budget));
-  if (bytes_ > kMaxBytes) {
+  if (bytes_ > kMaxLocalsBytes) {
     locals_.clear();
     bytes_ = 0;
   }

@@ -14,7 +14,7 @@ namespace {
 using State = Automaton::State;
 using Bound = NumberRange::Bound;
 
-constexpr std::size_t kMaxDigits = 16;
+constexpr std::size_t kMaxRangeDigits = 16;
 
 std::strong_ordering compare_magnitudes(const Decimal& a, const Decimal& b) {
   if (a.whole.size() != b.whole.size()) return a.whole.size() <=> b.whole.size();
@@ -33,7 +33,7 @@ class Magnitudes {
   }
 
   void add(State from) {
-    std::size_t longest = kMaxDigits;
+    std::size_t longest = kMaxRangeDigits;
     if (max_) {
       longest = max_->value.whole.size();
     } else if (min_) {
@@ -105,7 +105,7 @@ class Magnitudes {
   std::optional<Bound> max_;
   bool integer_;
   State end_;
-  std::size_t fraction_digits_ = kMaxDigits;
+  std::size_t fraction_digits_ = kMaxRangeDigits;
 };
 
 bool is_zero(const Decimal& value) {

@@ -12,7 +12,7 @@
 namespace outrider {
 namespace {
 
-constexpr std::size_t kMaxStates = 4'000;  // of the deterministic automaton
+constexpr std::size_t kMaxDfaStates = 4'000;  // of the deterministic automaton
 
 using Set = std::vector<std::size_t>;  // states of the NFA, sorted
 
@@ -81,7 +81,7 @@ Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, s
   const auto state_of = [&](const Set& set) {
     const auto [known, added] = states.try_emplace(set, 0);
     if (added) {
-      if (states.size() > kMaxStates) throw Error("\"pattern\" has too many states; make it simpler.");
+      if (states.size() > kMaxDfaStates) throw Error("\"pattern\" has too many states; make it simpler.");
       known->second = builder.new_state();
       found.push_back(set);
       if (std::ranges::binary_search(set, nfa.end)) builder.jump(known->second, end);
