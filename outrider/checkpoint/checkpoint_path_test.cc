@@ -152,7 +152,8 @@ TEST(CheckpointPath, FindsTheSnapshotOfTheHubsCache) {
   }
   for (const std::string& ref : {std::string("../../.."), std::string("gone"), std::string(".."), std::string()}) {
     write_file(entry / "refs" / "main", ref);
-    EXPECT_THAT(error_message([&] { checkpoint_path(entry); }), HasSubstr("does not select one of its 2 snapshots")) << ref;
+    EXPECT_THAT(error_message([&] { checkpoint_path(entry); }), HasSubstr("does not select one of its 2 snapshots"))
+        << ref;
   }
   EXPECT_THAT(error_message([&] { checkpoint_path(dir / "hub"); }),
               AllOf(HasSubstr("the cache of the Hugging Face hub, with 1 model"), HasSubstr("models--o--n")));

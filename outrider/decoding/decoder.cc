@@ -79,7 +79,8 @@ std::uint64_t Decoder::drafter_bytes(const SequenceLimits& limits) const {
 std::uint64_t Decoder::scratch_bytes(std::size_t tokens) const {
   const ModelConfig& config = model_.config();
   const std::size_t layers = drafter_ == nullptr ? 0 : drafter_->target_layers().size();
-  return saturating_multiply(layers * tokens, config.hc_mult * config.hidden_size * sizeof(float));
+  // Streams of the target layers: kept for the drafter, as the input of its layers, and their output.
+  return saturating_multiply(3 * layers * tokens, config.hc_mult * config.hidden_size * sizeof(float));
 }
 
 Generation Decoder::start(std::vector<std::uint32_t> prompt, GenerationParams params) const {
