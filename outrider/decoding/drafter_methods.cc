@@ -35,6 +35,10 @@ const DrafterMethod* own_drafter_method(DrafterKind weights) {
   return found == std::end(kMethods) ? nullptr : found;
 }
 
+const DrafterMethod* drafter_method(const SpeculativeConfig& config, DrafterKind weights) {
+  return config.method.empty() ? own_drafter_method(weights) : find_drafter_method(config.method);
+}
+
 bool drafter_is_trained(const SpeculativeConfig& config) {
   if (config.num_speculative_tokens == 0) return false;
   const DrafterMethod* const method = find_drafter_method(config.method);
@@ -43,8 +47,7 @@ bool drafter_is_trained(const SpeculativeConfig& config) {
 
 std::unique_ptr<const Drafter> make_drafter(const Model& model, const SpeculativeConfig& config) {
   if (config.num_speculative_tokens == 0) return nullptr;
-  const DrafterMethod* const method =
-      config.method.empty() ? own_drafter_method(model.manifest().drafter()) : find_drafter_method(config.method);
+  const DrafterMethod* const method = drafter_method(config, model.manifest().drafter());
   if (method == nullptr) {
     throw Error(config.method.empty() ? "The checkpoint has no drafter for speculative decoding."
                                       : fmt::format("There is no drafter method \"{}\".", config.method));

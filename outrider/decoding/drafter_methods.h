@@ -22,6 +22,9 @@ struct DrafterMethod {
 const DrafterMethod* find_drafter_method(std::string_view name);
 // The method for a checkpoint's drafter; null if there is no drafter, or if Outrider does not run it.
 const DrafterMethod* own_drafter_method(DrafterKind weights);
+// The method that `config` names, or that of a checkpoint whose drafter is `weights` if it names none; nullptr if there
+// is no such method.
+const DrafterMethod* drafter_method(const SpeculativeConfig& config, DrafterKind weights);
 
 // Whether drafts are computed from weights, which may be wrong: false for lookups, and without speculation.
 bool drafter_is_trained(const SpeculativeConfig& config);

@@ -53,12 +53,11 @@ SpeculativeConfig SpeculationArguments::speculative_config(const CompletePlan& p
                                                            const std::function<void(const std::string&)>& note) const {
   if (none) return {};
   const DrafterKind held = plan.manifest().drafter();
-  const DrafterMethod* const own = own_drafter_method(held);
   SpeculativeConfig asked;
-  asked.num_speculative_tokens = own == nullptr ? 0 : 1;
+  asked.num_speculative_tokens = own_drafter_method(held) == nullptr ? 0 : 1;
   if (config.empty()) return asked;
   asked = parse_speculative_config(config, path, note);
-  const DrafterMethod* const method = asked.method.empty() ? own : find_drafter_method(asked.method);
+  const DrafterMethod* const method = drafter_method(asked, held);
   if (!drafter_is_trained(asked) || (method != nullptr && method->weights == held)) return asked;
   throw Error(fmt::format(
       "{}: --speculative-config requires a drafter, but {}. Leave it out to run the model without "
