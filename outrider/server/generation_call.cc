@@ -254,7 +254,7 @@ class Call : public std::enable_shared_from_this<Call> {
     choice.has_logprobs = false;
     add_tokens(choice, body);
     choice.begun = true;
-    send(std::move(body));
+    send(body);
   }
 
   ordered_json whole_choice(std::size_t index, Choice& choice) {

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/temp_dir.h"
 
@@ -12,11 +13,10 @@ namespace outrider {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::kBinary;
+using testing::kModel;
 using testing::ProcessResult;
 using testing::run;
-
-const std::string kModel = std::string("'") + OUTRIDER_SOURCE_DIR + "/models/deepseek-v4-kjv'";
-const std::string kBinary = std::string("'") + OUTRIDER_BINARY + "'";
 
 // Runs a shell command line with $port set to the port of a running server.
 ProcessResult with_server(const testing::TempDir& dir, const std::string& command) {

@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 28;
 
-struct Arguments {
+struct BenchLatencyArguments {
   std::string path;
   std::string text_file;
   std::string output_json;
@@ -35,7 +35,8 @@ struct Arguments {
   bool quiet = false;
 };
 
-void choose_speculation(const Arguments& arguments, const CompletePlan& plan, LatencyBenchmarkOptions& benchmark) {
+void choose_speculation(const BenchLatencyArguments& arguments, const CompletePlan& plan,
+                        LatencyBenchmarkOptions& benchmark) {
   benchmark.speculative_config = arguments.speculation.speculative_config(plan, arguments.path);
   const std::size_t count = benchmark.speculative_config.num_speculative_tokens;
   if (!arguments.num_speculative_tokens.empty()) {
@@ -47,7 +48,8 @@ void choose_speculation(const Arguments& arguments, const CompletePlan& plan, La
   }
 }
 
-std::vector<std::vector<std::uint32_t>> make_prompts(const Arguments& arguments, const Tokenizer& tokenizer) {
+std::vector<std::vector<std::uint32_t>> make_prompts(const BenchLatencyArguments& arguments,
+                                                     const Tokenizer& tokenizer) {
   const std::size_t count = std::ranges::max(arguments.benchmark.batch_sizes);
   if (!arguments.text_file.empty()) {
     const std::string text = read_text_file(arguments.text_file, kMaxText);
@@ -64,7 +66,7 @@ std::vector<std::vector<std::uint32_t>> make_prompts(const Arguments& arguments,
   return out;
 }
 
-int run(Arguments& arguments) {
+int run_bench_latency(BenchLatencyArguments& arguments) {
   validate(arguments.benchmark.sampling);
   const auto plan = open_plan(arguments.path, arguments.speculation.drafter(arguments.path));
   choose_speculation(arguments, *plan, arguments.benchmark);
@@ -102,7 +104,7 @@ int run(Arguments& arguments) {
 }  // namespace
 
 void add_bench_latency_command(CLI::App& bench, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<BenchLatencyArguments>();
   LatencyBenchmarkOptions& options = arguments->benchmark;
   CLI::App* command = bench.add_subcommand("latency", "Benchmark the latency of a batch, in this process");
   command->footer(
@@ -145,7 +147,7 @@ void add_bench_latency_command(CLI::App& bench, int& status) {
   command->add_flag("--disable-tqdm", arguments->quiet, "Disable the progress bar");
   add_chunk_option(*command, options.chunk);
   add_model_options(*command, arguments->model);
-  command->callback([arguments, &status] { status = run(*arguments); });
+  command->callback([arguments, &status] { status = run_bench_latency(*arguments); });
 }
 
 }  // namespace outrider

@@ -35,7 +35,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct Arguments {
+struct BenchServeArguments {
   std::string base_url;
   std::string host = "127.0.0.1";
   unsigned port = 8000;
@@ -90,7 +90,7 @@ std::pair<std::string, std::string> split_pair(const std::string& text, char sep
   return {text.substr(0, at), text.substr(at + 1)};
 }
 
-BaseUrl base_url(const Arguments& arguments) {
+BaseUrl base_url(const BenchServeArguments& arguments) {
   if (!arguments.base_url.empty()) return parse_base_url(arguments.base_url);
   BaseUrl url;
   url.host = arguments.host;
@@ -98,7 +98,7 @@ BaseUrl base_url(const Arguments& arguments) {
   return parse_base_url(url.text());
 }
 
-std::vector<HttpHeader> headers(const Arguments& arguments) {
+std::vector<HttpHeader> headers(const BenchServeArguments& arguments) {
   std::string key = arguments.api_key;
   if (const char* given = std::getenv("OPENAI_API_KEY"); key.empty() && given != nullptr) key = given;
   std::vector<HttpHeader> out;
@@ -157,7 +157,7 @@ void wait_until_ready(HttpClient& client, unsigned timeout) {
   }
 }
 
-std::vector<BenchmarkPrompt> make_prompts(const Arguments& arguments, const TextTokens& tokens) {
+std::vector<BenchmarkPrompt> make_prompts(const BenchServeArguments& arguments, const TextTokens& tokens) {
   if (arguments.dataset_name == "random") {
     if (!arguments.dataset_path.empty()) {
       throw Error(
@@ -192,7 +192,7 @@ std::vector<BenchmarkPrompt> make_prompts(const Arguments& arguments, const Text
                 : read_sharegpt_dataset(arguments.dataset_path, options, tokens);
 }
 
-ordered_json extra_body(const Arguments& arguments) {
+ordered_json extra_body(const BenchServeArguments& arguments) {
   ordered_json body = ordered_json::object();
   for (const auto& [name, value] : arguments.sampling) {
     if (value) body[name] = *value;
@@ -206,7 +206,7 @@ ordered_json extra_body(const Arguments& arguments) {
   return body;
 }
 
-ServeReportOptions report_options(const Arguments& arguments) {
+ServeReportOptions report_options(const BenchServeArguments& arguments) {
   ServeReportOptions options;
   options.metrics = arguments.percentile_metrics;
   options.percentiles = arguments.metric_percentiles;
@@ -228,7 +228,7 @@ std::string rate_word(double rate) {
 }
 
 // vLLM's file name: label, rate, concurrency, model and date.
-std::string result_path(const Arguments& arguments, const std::string& model, const std::string& date) {
+std::string result_path(const BenchServeArguments& arguments, const std::string& model, const std::string& date) {
   std::string name = arguments.result_filename;
   if (name.empty()) {
     const std::size_t slash = model.find_last_not_of('/') == std::string::npos ? std::string::npos : model.rfind('/');
@@ -245,7 +245,7 @@ std::string result_path(const Arguments& arguments, const std::string& model, co
   return (std::filesystem::path(arguments.result_dir) / name).string();
 }
 
-ordered_json result_json(const Arguments& arguments, const std::string& model, const std::string& tokenizer,
+ordered_json result_json(const BenchServeArguments& arguments, const std::string& model, const std::string& tokenizer,
                          const std::string& date, const ordered_json& report) {
   const ServeBenchmarkOptions& options = arguments.benchmark;
   ordered_json out = {{"date", date},
@@ -274,7 +274,7 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int run(Arguments& arguments) {
+int run_bench_serve(BenchServeArguments& arguments) {
   ServeBenchmarkOptions& options = arguments.benchmark;
   options.endpoint =
       arguments.endpoint.value_or(arguments.backend == "openai-chat" ? "/v1/chat/completions" : "/v1/completions");
@@ -322,7 +322,7 @@ int run(Arguments& arguments) {
   return json["failed"].get<std::size_t>() == 0 ? 0 : 1;
 }
 
-void add_server_options(CLI::App& command, Arguments& arguments) {
+void add_server_options(CLI::App& command, BenchServeArguments& arguments) {
   command.add_option("--base-url", arguments.base_url,
                      "Base URL of the server, http://host:port; replaces --host and --port");
   command.add_option("--host", arguments.host, "Host of the server")->capture_default_str();
@@ -352,7 +352,7 @@ void add_server_options(CLI::App& command, Arguments& arguments) {
       ->capture_default_str();
 }
 
-void add_prompt_options(CLI::App& command, Arguments& arguments) {
+void add_prompt_options(CLI::App& command, BenchServeArguments& arguments) {
   RandomPromptOptions& random = arguments.random;
   const auto length = CLI::Range(std::size_t{1}, std::size_t{1} << 24);
   command
@@ -397,7 +397,7 @@ void add_prompt_options(CLI::App& command, Arguments& arguments) {
       ->capture_default_str();
 }
 
-void add_request_options(CLI::App& command, Arguments& arguments) {
+void add_request_options(CLI::App& command, BenchServeArguments& arguments) {
   ServeBenchmarkOptions& options = arguments.benchmark;
   command
       .add_option("--request-rate", options.request_rate, "Requests per second, as a Poisson process; inf: all at once")
@@ -426,7 +426,7 @@ void add_request_options(CLI::App& command, Arguments& arguments) {
                      "Prefix of the header x-request-id, before the prompt's number");
 }
 
-void add_result_options(CLI::App& command, Arguments& arguments) {
+void add_result_options(CLI::App& command, BenchServeArguments& arguments) {
   command
       .add_option("--percentile-metrics", arguments.percentile_metrics,
                   "Metrics to report, separated by commas: ttft, tpot, itl, e2el, client_queue_time, "
@@ -457,7 +457,7 @@ void add_result_options(CLI::App& command, Arguments& arguments) {
 }  // namespace
 
 void add_bench_serve_command(CLI::App& bench, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<BenchServeArguments>();
   CLI::App* command = bench.add_subcommand("serve", "Benchmark an OpenAI-compatible server");
   command->footer(
       "Options and results are those of `vllm bench serve`. Acceptance is computed from the increase of the server's\n"
@@ -467,7 +467,7 @@ void add_bench_serve_command(CLI::App& bench, int& status) {
   add_prompt_options(*command, *arguments);
   add_request_options(*command, *arguments);
   add_result_options(*command, *arguments);
-  command->callback([arguments, &status] { status = run(*arguments); });
+  command->callback([arguments, &status] { status = run_bench_serve(*arguments); });
 }
 
 }  // namespace outrider

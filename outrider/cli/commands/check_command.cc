@@ -29,7 +29,7 @@
 namespace outrider {
 namespace {
 
-struct Arguments {
+struct CheckArguments {
   std::string path;
   std::string reference;
   bool json = false;
@@ -76,7 +76,7 @@ void judge_own_head(CheckReport& report, double usual_rate) {
 }
 
 // Runs the model on a few prompts and adds the result to the report.
-void probe(const Arguments& arguments, const CheckOptions& options, CheckReport& report) {
+void probe(const CheckArguments& arguments, const CheckOptions& options, CheckReport& report) {
   if (report.plan == nullptr) return;  // the report says what is missing
   const DrafterMethod* const method = own_drafter_method(report.drafter.kind);
   if (method == nullptr) {
@@ -108,7 +108,7 @@ void probe(const Arguments& arguments, const CheckOptions& options, CheckReport&
   report.add({Code::kDraftsRejected, std::move(message), {}, {}});
 }
 
-int run(const Arguments& arguments) {
+int run_check(const CheckArguments& arguments) {
   CheckOptions options;
   options.data = arguments.data;
   ThreadPool pool(std::min(usable_processors(), 8U));
@@ -138,7 +138,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void add_check_command(CLI::App& app, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<CheckArguments>();
   CLI::App* command = app.add_subcommand("check", "Verify that a DeepSeek-V4 checkpoint is complete and sound");
   command->footer(
       "Reads config.json, the index and the headers of all files; values only with --data, --reference or --probe.\n"
@@ -160,7 +160,7 @@ void add_check_command(CLI::App& app, int& status) {
                     "Run the model on a few prompts too, and measure the acceptance of its drafter's tokens");
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
   command->add_flag("--strict", arguments->strict, "Exit with status 1 on warnings too");
-  command->callback([arguments, &status] { status = run(*arguments); });
+  command->callback([arguments, &status] { status = run_check(*arguments); });
 }
 
 }  // namespace outrider

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/sanitized.h"
 #include "outrider/testing/synthetic_checkpoint.h"
@@ -28,7 +29,7 @@ using testing::write_file;
 // Runs with 2 GiB of address space, so that allocating an untrusted size fails.
 ProcessResult outrider(const std::string& arguments) {
   const std::string limit = kSanitized ? "" : "ulimit -v 2097152; ";
-  return testing::run(limit + "'" + OUTRIDER_BINARY + "' " + arguments);
+  return testing::run(limit + testing::kBinary + " " + arguments);
 }
 
 void write_sound(const std::filesystem::path& directory, Family family = Family::kOfficial) {

@@ -7,6 +7,7 @@
 #include <regex>
 #include <set>
 
+#include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/temp_dir.h"
 
@@ -14,9 +15,9 @@ namespace outrider {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::kBinary;
 using testing::run;
 
-const std::string kBinary = std::string("'") + OUTRIDER_BINARY + "'";
 const char* const kCommands[] = {"",       "check", "repair", "convert",     "quantize",      "generate",
                                  "logits", "serve", "bench",  "bench serve", "bench latency", "completion"};
 

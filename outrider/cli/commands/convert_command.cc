@@ -20,14 +20,14 @@
 namespace outrider {
 namespace {
 
-struct Arguments {
+struct ConvertArguments {
   std::string directory;
   std::string output;
   std::string to;
   std::uint64_t max_shard_size = 5'000'000'000;
 };
 
-int run(Arguments& arguments) {
+int run_convert(ConvertArguments& arguments) {
   ConvertOptions options;
   options.to = arguments.to == "official" ? Dialect::kOfficial : Dialect::kHuggingFace;
   options.max_shard_bytes = arguments.max_shard_size;
@@ -53,7 +53,7 @@ int run(Arguments& arguments) {
 }  // namespace
 
 void add_convert_command(CLI::App& app, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ConvertArguments>();
   CLI::App* command = app.add_subcommand("convert", "Convert a checkpoint to the tensor names of another dialect");
   command->footer(
       "official: layers.3.ffn.experts.17.w1.weight. huggingface: the names of transformers' DeepseekV4ForCausalLM,\n"
@@ -66,7 +66,7 @@ void add_convert_command(CLI::App& app, int& status) {
       ->type_name("DIR")
       ->required();
   add_max_shard_size_option(*command, arguments->max_shard_size);
-  command->callback([arguments, &status] { status = run(*arguments); });
+  command->callback([arguments, &status] { status = run_convert(*arguments); });
 }
 
 }  // namespace outrider

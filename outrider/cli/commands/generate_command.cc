@@ -45,7 +45,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kConversationLength = 4096;  // tokens
 
-struct Arguments {
+struct GenerateArguments {
   std::string path;
   ModelArguments model;
   std::optional<std::string> prompt;
@@ -79,7 +79,7 @@ std::string read_all(std::istream& in, std::string_view name) {
   return text;
 }
 
-std::string read_prompt(const Arguments& arguments) {
+std::string read_prompt(const GenerateArguments& arguments) {
   if (arguments.prompt) return *arguments.prompt;
   if (arguments.file.empty()) return read_all(std::cin, "standard input");
   std::ifstream in(arguments.file, std::ios::binary);
@@ -97,7 +97,7 @@ std::string check_stop(const std::string& stop) {
 // A model, and what generates with it, one output after another.
 class Generator {
  public:
-  explicit Generator(const Arguments& arguments)
+  explicit Generator(const GenerateArguments& arguments)
       : arguments_(arguments),
         plan_(open_plan(arguments.path, arguments.speculation.drafter(arguments.path))),
         decoder_options_{arguments.speculation.speculative_config(*plan_, arguments.path), arguments.model.chunk},
@@ -176,7 +176,7 @@ class Generator {
     warned_ = true;
   }
 
-  const Arguments& arguments_;
+  const GenerateArguments& arguments_;
   std::shared_ptr<const CompletePlan> plan_;
   DecoderOptions decoder_options_;
   Tokenizer tokenizer_;
@@ -189,7 +189,7 @@ class Generator {
 };
 
 // Reads a prompt per line; with --chat, the lines are one conversation.
-void converse(Generator& generator, const Arguments& arguments) {
+void converse(Generator& generator, const GenerateArguments& arguments) {
   tell("{}: {}. Ctrl-C stops the output, Ctrl-D quits.\n", generator.path(),
        arguments.chat ? "each line is a message of one conversation" : "each line is a prompt");
   InterruptCatcher catcher;
@@ -224,7 +224,7 @@ void converse(Generator& generator, const Arguments& arguments) {
   tell("\n");
 }
 
-int run(const Arguments& arguments) {
+int run_generate(const GenerateArguments& arguments) {
   validate(arguments.sampling);
   const bool interactive = !arguments.prompt && arguments.file.empty() && isatty(STDIN_FILENO) == 1;
   const std::string prompt = interactive ? std::string() : read_prompt(arguments);
@@ -244,7 +244,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void add_generate_command(CLI::App& app, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<GenerateArguments>();
   CLI::App* command = app.add_subcommand("generate", "Generate text from a prompt");
   command->footer(
       "Drafts one token at a time with the checkpoint's MTP block, if it has one; this changes the speed, never the\n"
@@ -287,7 +287,7 @@ void add_generate_command(CLI::App& app, int& status) {
   command->add_flag("--ignore-eos", arguments->ignore_eos, "Ignore the end-of-sequence token");
   add_chunk_option(*command, arguments->model.chunk);
   add_model_options(*command, arguments->model);
-  command->callback([arguments, &status] { status = run(*arguments); });
+  command->callback([arguments, &status] { status = run_generate(*arguments); });
 }
 
 }  // namespace outrider

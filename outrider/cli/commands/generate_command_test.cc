@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/temp_dir.h"
 
@@ -10,12 +11,13 @@ namespace outrider {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::kBinary;
+using testing::kModel;
 using ::testing::Not;
 using testing::ProcessResult;
 using testing::run;
 
-const std::string kModel = std::string("'") + OUTRIDER_SOURCE_DIR + "/models/deepseek-v4-kjv'";
-const std::string kGenerate = std::string("'") + OUTRIDER_BINARY + "' generate " + kModel + " ";
+const std::string kGenerate = kBinary + " generate " + kModel + " ";
 
 TEST(GenerateCommand, PrintsTheOutputAndTheAcceptance) {
   const ProcessResult result = run(kGenerate + "-p 'Genesis 11\n\n' -n 48");
@@ -124,7 +126,7 @@ TEST(GenerateCommand, FailsIfStandardOutputCannotBeWritten) {
   const ProcessResult result = run("{ " + kGenerate + "-p a -n 8 >/dev/full; } 2>&1");
   EXPECT_THAT(result.output, HasSubstr("Standard output cannot be written (No space left on device)"));
   for (const std::string& command : {"check " + kModel, std::string("--help"), std::string("--version")}) {
-    const ProcessResult lost = run(std::string("'") + OUTRIDER_BINARY + "' " + command + " >/dev/full");
+    const ProcessResult lost = run(kBinary + " " + command + " >/dev/full");
     EXPECT_EQ(lost.exit_status, 2) << command << "\n" << lost.output;
   }
 }
@@ -147,7 +149,7 @@ TEST(GenerateCommand, RejectsAnIncompleteCheckpointByTensorName) {
                 " && sed -i 's/\"head\\.weight\"/\"hand.weight\"/' *.safetensors *.index.json")
                 .exit_status,
             0);
-  const ProcessResult result = run(std::string("'") + OUTRIDER_BINARY + "' generate " + copy + " -p a");
+  const ProcessResult result = run(kBinary + " generate " + copy + " -p a");
   EXPECT_EQ(result.exit_status, 2) << result.output;
   EXPECT_THAT(result.output, HasSubstr("head.weight"));
 }

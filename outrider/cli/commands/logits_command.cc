@@ -29,7 +29,7 @@
 namespace outrider {
 namespace {
 
-struct Arguments {
+struct LogitsArguments {
   std::string path;
   ModelArguments model;
   std::string tokens;
@@ -66,7 +66,7 @@ std::vector<std::uint32_t> token_ids(std::string_view list) {
   return ids;
 }
 
-Logits compute(const Model& model, const Arguments& arguments, std::span<const std::uint32_t> tokens) {
+Logits compute(const Model& model, const LogitsArguments& arguments, std::span<const std::uint32_t> tokens) {
   // One more for the token that the MTP block predicts from.
   const SequenceLimits limits{tokens.size() + (arguments.mtp ? 1 : 0), 0};
   require_memory(model, limits, arguments.mtp ? mtp_cache_bytes(model, limits) : 0, 1,
@@ -119,7 +119,7 @@ void print_best(const char* title, const std::vector<float>& row) {
   for (const std::uint32_t token : top_k(row, 10)) fmt::print("  {:>7}  {:.6g}\n", token, row[token]);
 }
 
-int run(const Arguments& arguments) {
+int run_logits(const LogitsArguments& arguments) {
   const ModelOptions options = arguments.model.options();
   const std::vector<std::uint32_t> tokens = token_ids(arguments.tokens);
   const auto plan = open_plan(arguments.path, arguments.mtp ? DrafterLoading::kLoad : DrafterLoading::kSkip);
@@ -156,7 +156,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void add_logits_command(CLI::App& app, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<LogitsArguments>();
   CLI::App* command = app.add_subcommand("logits", "Run a checkpoint on given tokens and print the logits");
   command->footer(
       "Prints the ten most likely next tokens; --json and --npy give all logits. Speed is printed to standard error.\n"
@@ -175,7 +175,7 @@ void add_logits_command(CLI::App& app, int& status) {
       ->add_option("--npy", arguments->npy, "Write all logits to a NumPy file, float32 [1, V] or, with --mtp, [2, V]")
       ->type_name("FILE")
       ->excludes(json);
-  command->callback([arguments, &status] { status = run(*arguments); });
+  command->callback([arguments, &status] { status = run_logits(*arguments); });
 }
 
 }  // namespace outrider

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
@@ -25,7 +26,7 @@ class LogitsCommand : public ::testing::Test {
   }
 
   ProcessResult run(const std::string& arguments) const {
-    return testing::run(std::string("'") + OUTRIDER_BINARY + "' logits '" + dir_.path().string() + "' " + arguments);
+    return testing::run(testing::kBinary + " logits '" + dir_.path().string() + "' " + arguments);
   }
 
   TempDir dir_;

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/temp_dir.h"
 
@@ -11,7 +12,7 @@ namespace {
 
 TEST(Parameters, TheirDocumentationHasTheTable) {
   EXPECT_THAT(testing::read_file(std::string(OUTRIDER_SOURCE_DIR) + "/docs/parameters.md"),
-              ::testing::HasSubstr(testing::run(std::string(OUTRIDER_BINARY) + " parameters").output));
+              ::testing::HasSubstr(testing::run(testing::kBinary + " parameters").output));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@
 namespace outrider {
 namespace {
 
-struct Arguments {
+struct QuantizeArguments {
   std::string source;
   std::string output;
   std::string recipe;
@@ -28,7 +28,7 @@ struct Arguments {
   bool no_aliases = false;
 };
 
-int run(const Arguments& arguments) {
+int run_quantize(const QuantizeArguments& arguments) {
   QuantizeOptions options;
   options.recipe = read_recipe(arguments.recipe);
   options.recipe.quantise_mtp = options.recipe.quantise_mtp || arguments.mtp;
@@ -56,7 +56,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void add_quantize_command(CLI::App& app, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<QuantizeArguments>();
   CLI::App* command = app.add_subcommand("quantize", "Quantize a checkpoint's weights to other storage forms");
   command->footer(
       "Rounds to nearest, with the scale of each group that minimizes the error. Errors are relative: the root of the\n"
@@ -78,7 +78,7 @@ void add_quantize_command(CLI::App& app, int& status) {
   add_max_shard_size_option(*command, arguments->max_shard_size);
   command->add_option("--threads", arguments->threads, "Number of threads; default: all of the machine's")
       ->check(CLI::Range(1, 256));
-  command->callback([arguments, &status] { status = run(*arguments); });
+  command->callback([arguments, &status] { status = run_quantize(*arguments); });
 }
 
 }  // namespace outrider

@@ -23,7 +23,7 @@
 namespace outrider {
 namespace {
 
-struct Arguments {
+struct RepairArguments {
   std::string directory;
   std::string output;
   std::string reference;
@@ -58,7 +58,7 @@ std::string findings_text(const CheckReport& report) {
                      count_text(report.count(Severity::kWarning), "warning"));
 }
 
-void print_plan(const RepairPlan& plan, const Arguments& arguments) {
+void print_plan(const RepairPlan& plan, const RepairArguments& arguments) {
   fmt::print("{}: {}\n", printable(arguments.directory, 4096), findings_text(*plan.before));
   for (const RepairAction& action : plan.actions) {
     const FindingKind& kind = finding_kind(action.code);
@@ -89,7 +89,7 @@ void print_plan(const RepairPlan& plan, const Arguments& arguments) {
   }
 }
 
-int run(Arguments& arguments) {
+int run_repair(RepairArguments& arguments) {
   if (arguments.output.empty() != arguments.in_place && !arguments.dry_run) {
     throw Error("Give the output directory with --output DIR, or use --in-place.");
   }
@@ -131,7 +131,7 @@ int run(Arguments& arguments) {
 }  // namespace
 
 void add_repair_command(CLI::App& app, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<RepairArguments>();
   CLI::App* command = app.add_subcommand("repair", "Repair what check finds, rewriting only what changes");
   command->footer(
       "Prints a plan (each repair, its finding and its size), builds the new artifact beside the old one, checks it,\n"
@@ -160,7 +160,7 @@ void add_repair_command(CLI::App& app, int& status) {
                     "Store head.weight in F32 too, as the repair published for vLLM issue 43456 does");
   command->add_flag("--partial", arguments->partial, "Write the result even if errors remain");
   command->add_flag("--dry-run", arguments->dry_run, "Print the plan and exit");
-  command->callback([arguments, &status] { status = run(*arguments); });
+  command->callback([arguments, &status] { status = run_repair(*arguments); });
 }
 
 }  // namespace outrider

@@ -27,7 +27,7 @@
 namespace outrider {
 namespace {
 
-struct Arguments {
+struct ServeArguments {
   std::string path;
   ModelArguments model;
   SpeculationArguments speculation;
@@ -67,7 +67,7 @@ void check_quantization(const std::string& asked, const CompletePlan& plan) {
       printable(asked), method.empty() ? "no quantization" : fmt::format("\"{}\"", printable(method))));
 }
 
-SamplingParams sampling_defaults(const Arguments& arguments, const CompletePlan& plan) {
+SamplingParams sampling_defaults(const ServeArguments& arguments, const CompletePlan& plan) {
   std::string directory = arguments.generation_config;
   if (directory == "auto") directory = plan.checkpoint().root().string();
   if (directory == "vllm") directory.clear();
@@ -97,7 +97,7 @@ void fit_batched_tokens(bool given, EngineOptions& engine, Log& log) {
   engine.max_num_batched_tokens = min_tokens;
 }
 
-int run(Arguments& arguments) {
+int run_serve(ServeArguments& arguments) {
   prepare_heap_for_serving();
   Server::block_signals();
   Log log(arguments.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
@@ -164,7 +164,7 @@ int run(Arguments& arguments) {
 }  // namespace
 
 void add_serve_command(CLI::App& app, int& status) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ServeArguments>();
   ServerOptions& server = arguments->server;
   CLI::App* command = app.add_subcommand("serve", "Serve a model over HTTP, with OpenAI's API");
   command->footer(
@@ -239,7 +239,7 @@ void add_serve_command(CLI::App& app, int& status) {
   command->callback([arguments, batched_tokens, &status] {
     arguments->batched_tokens_given = batched_tokens->count() != 0;
     arguments->server.shutdown_timeout = std::chrono::seconds(arguments->shutdown_timeout);
-    status = run(*arguments);
+    status = run_serve(*arguments);
   });
 }
 

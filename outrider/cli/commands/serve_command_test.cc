@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/temp_dir.h"
 
@@ -16,12 +17,11 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using testing::kBinary;
+using testing::kModel;
 using ::testing::Not;
 using testing::ProcessResult;
 using testing::run;
-
-const std::string kBinary = std::string("'") + OUTRIDER_BINARY + "'";
-const std::string kModel = std::string("'") + OUTRIDER_SOURCE_DIR + "/models/deepseek-v4-kjv'";
 
 // Starts a server and stops it once it listens. The exit status is 0 if it did, 2 if it refused to start.
 ProcessResult serve(const std::string& words) {
