@@ -19,8 +19,7 @@ SLOW_TESTS := ^Artifact\.|^Package\.|^Bench
 SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_names All/EveryForm.*/w4a16 \
     All/EveryForm.*/nvfp4 All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
     All/EveryDrafter.Reuses* All/EveryDrafter.AConversation* All/EveryDrafter.Penalties* All/EveryDrafter.Chunking* \
-    Generation.DraftsOfTheBundled* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
-    Random/GoldenTest.Official*
+    Generation.DraftsOfTheBundled* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares*
 
 # ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
 PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -27,6 +28,13 @@ class Golden {
 
   bool has(const std::string& tensor) const { return checkpoint_.find(tensor) != nullptr; }
   std::vector<float> floats(const std::string& tensor) const { return values<float>(tensor); }
+  std::vector<float> bf16(const std::string& tensor) const {
+    std::vector<float> out;
+    for (const std::uint16_t value : values<std::uint16_t>(tensor)) {
+      out.push_back(std::bit_cast<float>(std::uint32_t{value} << 16));
+    }
+    return out;
+  }
   std::vector<std::uint32_t> tokens() const { return values<std::uint32_t>("tokens"); }
 
  private:

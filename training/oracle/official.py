@@ -180,3 +180,24 @@ class OfficialModel:
         if len(self.model.mtp):
             drafts = self._with_dtype(self.model.mtp[0], kept[-1], position, next_tokens[None])[0].float()
         return logits[0].float(), streams, drafts
+
+    def layer(self, index: int, streams: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """One layer alone, on streams [n, S, D] given at positions 0 to n - 1 -> streams."""
+        self._forget()
+        return self._with_dtype(self.model.layers[index], streams[None], 0, tokens[None])[0]
+
+    def mtp(self, streams: torch.Tensor, next_tokens: torch.Tensor) -> torch.Tensor:
+        """The MTP block alone, on streams [n, S, D] given -> streams."""
+        kept = []
+        hook = self.model.head.register_forward_pre_hook(lambda _m, inputs: kept.append(inputs[0][0]))
+        try:
+            self._with_dtype(self.model.mtp[0], streams[None], 0, next_tokens[None])
+        finally:
+            hook.remove()
+        return kept[0]
+
+    def head(self, streams: torch.Tensor, of_mtp: bool) -> torch.Tensor:
+        """streams [n, S, D] -> logits [V] of the last position, as the model or its MTP block mixes and norms them."""
+        m = self.model.mtp[0] if of_mtp else self.model
+        mixing = m.hc_head_fn, m.hc_head_scale, m.hc_head_base, m.norm
+        return self._with_dtype(self.model.head, streams[None], *mixing)[0]

@@ -1,6 +1,5 @@
 """The committed golden data against our implementation: data and model belong together, and neither has changed alone."""
 
-import statistics
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from deepseek_v4 import checkpoint, stored
 from deepseek_v4.config import Config
 from deepseek_v4.model import Model
 from make_variants import Maker
+from oracle.given_streams import GIVEN, given_streams, sample
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
 FILES = sorted(GOLDEN.glob("*.safetensors"))
@@ -58,17 +58,19 @@ def test_exact(file, tmp_path):
 
 @torch.no_grad()
 def test_official_on_the_bundled_model(tmp_path):
+    """Our implementation rounds activations, keys and values, but not every step to BF16 as the release does."""
     golden = load_file(GOLDEN / "deepseek-v4-kjv.safetensors")
     model = model_of("official", tmp_path, True)
-    tokens = golden["tokens"].long()[None]
-    h = model.streams(tokens[:, :-1])
-    logits = model.logits(h)[0]
-    drafts = model.mtp_logits(model.mtp_streams(h, tokens[:, 1:]))[0]
-    distances = []
-    for n in (1, 5, 127, 128, 129, 300, 1100):
-        for ours, kind in ((logits, "logits"), (drafts, "mtp_logits")):
-            expected = golden[f"official.whole.{n}.{kind}"]
-            distances.append(((ours[n - 1] - expected).norm() / expected.norm()).item())
-    # Rounding costs 1 to 2%, and more at a place where it changes which expert is chosen (README.md).
-    assert statistics.median(distances) < 0.03, distances
-    assert max(distances) < 0.25, distances
+    config = model.config
+    tokens, next_tokens = golden["tokens"].long()[:GIVEN], golden["tokens"].long()[1 : GIVEN + 1]
+    results = {}
+    for block in range(config.num_hidden_layers + 1):
+        h = given_streams(model.embed.weight, tokens, config.hc_mult, block, 0)[None]
+        if block < config.num_hidden_layers:
+            results[f"official.layer.{block}.0"] = model.layers[block](h, tokens[None])
+        else:
+            results["official.mtp.0"] = model.mtp_streams(h, next_tokens[None])
+    for key, streams in results.items():
+        expected = golden[key].float()
+        distances = (sample(streams[0]) - expected).norm(dim=1) / expected.norm(dim=1)
+        assert distances.median() < 0.1, f"{key}: {distances.median():.1%}"
