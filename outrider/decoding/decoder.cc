@@ -160,7 +160,7 @@ void Decoder::verify(std::span<Running> running) const {
     if (reaches_end[i] != 0) {
       g.verify(drafts, num_speculative_tokens_, result.logits, logits_row - drafts.size() - 1);
       // All output tokens but the last are processed.
-      kept = kept - drafts.size() + g.written().size() - 1;
+      kept = kept - drafts.size() + g.new_tokens().size() - 1;
     }
     g.processed().keep(std::span(tokens[i]).first(kept));
     observed.push_back(

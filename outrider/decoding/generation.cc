@@ -78,7 +78,7 @@ Generation::Generation(const Model& model, ProcessedSequence from, std::vector<s
 }
 
 void Generation::begin_step() {
-  written_.clear();
+  new_tokens_.clear();
   round_ = {};
 }
 
@@ -111,16 +111,16 @@ void Generation::verify(std::span<const DraftToken> drafts, std::size_t num_spec
   round_ = {drafts.size(), verdict.accepted};
   counts_.add(round_, num_speculative_tokens);
   for (std::size_t j = 0; j < verdict.accepted && !finished(); ++j) {
-    write(drafts[j].id, true, logits[first_row + j]);
+    append(drafts[j].id, true, logits[first_row + j]);
   }
-  if (!finished()) write(verdict.next, false, logits[first_row + verdict.accepted]);
+  if (!finished()) append(verdict.next, false, logits[first_row + verdict.accepted]);
 }
 
-void Generation::write(std::uint32_t token, bool drafted, std::span<const float> logits) {
+void Generation::append(std::uint32_t token, bool drafted, std::span<const float> logits) {
   tokens_.push_back(token);
   sampler_.append(token);
-  written_.push_back({token, drafted, std::nullopt});
-  if (params_.logprobs) written_.back().logprobs = logprobs(logits, token, *params_.logprobs);
+  new_tokens_.push_back({token, drafted, std::nullopt});
+  if (params_.logprobs) new_tokens_.back().logprobs = logprobs(logits, token, *params_.logprobs);
   const std::vector<std::uint32_t>& stops = params_.stop_token_ids;
   if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
     finished_ = FinishReason::kStop;

@@ -30,7 +30,7 @@ struct GenerationParams {
 enum class FinishReason { kStop, kLength };
 
 // An output token.
-struct WrittenToken {
+struct OutputToken {
   std::uint32_t id = 0;
   bool drafted = false;  // proposed by the drafter and accepted
   std::optional<TokenLogprobs> logprobs;
@@ -79,7 +79,7 @@ class Generation {
   // Prompt tokens still to be processed; 0 once output tokens are generated.
   std::size_t prompt_tokens_left() const { return tokens_.size() == prompt_tokens_ ? unprocessed().size() : 0; }
   // Output tokens of the last step.
-  std::span<const WrittenToken> written() const { return written_; }
+  std::span<const OutputToken> new_tokens() const { return new_tokens_; }
   // For the prompt's tokens except the first, as far as the prompt is processed.
   std::span<const TokenLogprobs> prompt_logprobs() const { return prompt_logprobs_; }
   const DraftRound& round() const { return round_; }
@@ -110,7 +110,7 @@ class Generation {
 
  private:
   std::uint64_t tokens_left() const { return params_.max_tokens - (tokens_.size() - prompt_tokens_); }
-  void write(std::uint32_t token, bool drafted, std::span<const float> logits);
+  void append(std::uint32_t token, bool drafted, std::span<const float> logits);
 
   GenerationParams params_;
   std::vector<std::uint32_t> tokens_;
@@ -119,7 +119,7 @@ class Generation {
   ProcessedSequence processed_;  // a prefix of tokens_
   std::size_t reused_tokens_ = 0;
   std::vector<TokenLogprobs> prompt_logprobs_;
-  std::vector<WrittenToken> written_;
+  std::vector<OutputToken> new_tokens_;
   DraftRound round_;
   std::optional<FinishReason> finished_;
   SpeculationCounts counts_;

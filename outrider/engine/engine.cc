@@ -260,8 +260,8 @@ void Engine::advance(Running& running, StepReport& report) {
   if (generation.finished()) {
     outcome = *generation.finished() == FinishReason::kStop ? Outcome::kStop : Outcome::kLength;
   }
-  const auto tokens = generation.written();
-  for (const WrittenToken& token : tokens) {
+  const auto tokens = generation.new_tokens();
+  for (const OutputToken& token : tokens) {
     progress.tokens.push_back(token);
     const bool stop_token = outcome == Outcome::kStop && &token == &tokens.back();
     if (!stop_token || running.include_stop) progress.text += running.stream.push(token.id);

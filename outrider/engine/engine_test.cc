@@ -53,7 +53,7 @@ class Answer {
     return [this](Progress progress) {
       const std::lock_guard lock(mutex_);
       EXPECT_FALSE(end_) << "progress after the end";
-      for (const WrittenToken& token : progress.tokens) tokens_.push_back(token.id);
+      for (const OutputToken& token : progress.tokens) tokens_.push_back(token.id);
       text_ += progress.text;
       ++steps_;
       if (progress.outcome) end_ = std::move(progress);

@@ -32,7 +32,7 @@ enum class Outcome {
 struct Progress {
   std::vector<TokenLogprobs>
       prompt_logprobs;  // if requested; with the first token, for all prompt tokens but the first
-  std::vector<WrittenToken> tokens;
+  std::vector<OutputToken> tokens;
   std::string text;               // without the stop token; incomplete characters wait for the next tokens
   SpeculationCounts speculation;  // of the whole sequence so far
 

@@ -130,7 +130,7 @@ class Call : public std::enable_shared_from_this<Call> {
         choice.completion_logprobs.add(prompt[i], i == 0 ? nullptr : &progress.prompt_logprobs[i - 1]);
       }
     }
-    for (const WrittenToken& token : progress.tokens) {
+    for (const OutputToken& token : progress.tokens) {
       if (request_.return_tokens) {
         choice.tokens.push_back(
             {{"id", token.id}, {"text", token_text(tokenizer_, token.id)}, {"drafted", token.drafted}});

@@ -54,7 +54,7 @@ ordered_json CompletionLogprobs::take() {
           {"top_logprobs", std::exchange(top_logprobs_, empty)}};
 }
 
-ordered_json chat_logprob(const Tokenizer& tokenizer, const WrittenToken& token) {
+ordered_json chat_logprob(const Tokenizer& tokenizer, const OutputToken& token) {
   ordered_json object = entry(tokenizer, token.id, token.logprobs->logprob);
   object["top_logprobs"] = ordered_json::array();
   for (const TokenLogprobs::Alternative& each : token.logprobs->top) {

@@ -35,6 +35,6 @@ class CompletionLogprobs {
 };
 
 // Logprobs in the format of chats: one object per token.
-nlohmann::ordered_json chat_logprob(const Tokenizer& tokenizer, const WrittenToken& token);
+nlohmann::ordered_json chat_logprob(const Tokenizer& tokenizer, const OutputToken& token);
 
 }  // namespace outrider

@@ -32,8 +32,10 @@ std::vector<std::string> causes_of_rejection(const CompletePlan& plan) {
 
 void add_expect_acceptance_option(CLI::App& command, std::optional<double>& rate) {
   command
-      .add_option("--expect-acceptance", rate,
-                  "Expected acceptance rate of drafts; a much lower rate causes a warning; default: the model card's")
+      .add_option(
+          "--expect-acceptance", rate,
+          "Expected acceptance rate of the MTP head's drafts; a much lower rate causes a warning; default: the model "
+          "card's; n-gram drafts are not compared")
       ->check(CLI::Range(0.0, 1.0));
 }
 

@@ -131,11 +131,11 @@ class Generator {
       warn_once();
       continues = continues && (catcher == nullptr || !catcher->take());
     };
-    while (continues && generation.written().empty()) step();
+    while (continues && generation.new_tokens().empty()) step();
     const auto prefilled = Clock::now();
     const std::uint64_t read_before = model_->weight_bytes_read();
     while (continues) {
-      for (const WrittenToken& token : generation.written()) continues = continues && text.write(token);
+      for (const OutputToken& token : generation.new_tokens()) continues = continues && text.write(token);
       if (!continues || generation.finished()) break;
       step();
     }

@@ -20,7 +20,7 @@ TextStreamOptions stopping(std::vector<std::string> stop) {
 TextWriter::TextWriter(const Tokenizer& tokenizer, std::vector<std::string> stop, bool show_drafts)
     : stream_(tokenizer, stopping(std::move(stop))), show_drafts_(show_drafts) {}
 
-bool TextWriter::write(const WrittenToken& token) {
+bool TextWriter::write(const OutputToken& token) {
   print(stream_.push(token.id), token.drafted);
   return !stream_.stopped_by();
 }

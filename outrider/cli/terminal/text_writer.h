@@ -15,7 +15,7 @@ class TextWriter {
   TextWriter(const Tokenizer& tokenizer, std::vector<std::string> stop, bool show_drafts);
 
   // Returns whether to continue. Throws Error, like finish(), if standard output cannot be written.
-  bool write(const WrittenToken& token);
+  bool write(const OutputToken& token);
   void finish();
   const std::string& text() const { return text_; }  // printed so far
 
