@@ -12,14 +12,16 @@ FUZZERS = $(basename $(notdir $(shell find outrider -name '*_fuzz.cc' | sort)))
 PYTHON = $(shell for python in python3 /usr/bin/python3; do \
     $$python -c 'import numpy' 2>/dev/null && { echo $$python; break; }; done)
 
-# Left to the release build: under sanitizers one form of storage stands for all, and one sampled text for thousands;
-# what runs the program hundreds of times, or only installs it, shows them nothing new. Tests of ctest's (a regular
-# expression), and cases of suites (GoogleTest's patterns).
+# Left to the release build: under sanitizers one form of storage stands for all, one numeric mode for both, and one sampled
+# text for thousands; what runs the program hundreds of times, or only installs it, shows them nothing new. Tests of
+# ctest's (a regular expression), and cases of suites (GoogleTest's patterns).
 SLOW_TESTS := ^Artifact\.|^Package\.|^Bench
-SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_names All/EveryForm.*/w4a16 \
-    All/EveryForm.*/nvfp4 All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
+SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_names All/EveryForm.*/w4a16* \
+    All/EveryForm.*/nvfp4* All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
     All/EveryDrafter.Reuses* All/EveryDrafter.AConversation* All/EveryDrafter.Penalties* All/EveryDrafter.Chunking* \
-    Generation.DraftsOfTheBundled* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares*
+    Generation.DraftsOfTheBundled* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
+    Modes/Independence.*/exact Random/GoldenTest.*/window_only Random/GoldenTest.*/short_yarn \
+    Random/GoldenTest.*/tight_clamp Random/GoldenTest.*/sigmoid Random/GoldenTest.*/no_mtp
 
 # ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
 PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)
@@ -85,10 +87,10 @@ test-ubsan: dependencies  ## The tests under UndefinedBehaviorSanitizer alone
 	OUTRIDER_SKIP_CASES='$(SLOW_CASES)' ctest --preset ubsan -j $(JOBS) -E '$(SLOW_TESTS)' --output-junit $(REPORTS)/ubsan.xml
 
 # The preset builds the tests of what has threads. TSAN_TESTS narrows this to suites whose names match, e.g.
-# TSAN_TESTS='Engine|Http'. Left out: what takes long and starts no thread that another test does not, such as the second
-# numeric mode, and each recipe of quantize's.
+# TSAN_TESTS='Engine|Http'. Left out: what takes long and starts no thread that another test does not, such as each
+# recipe of quantize's.
 SLOW_TSAN_TESTS := $(SLOW_TESTS)|^Variants\.Check|^Quantize/EveryRecipe
-SLOW_TSAN_CASES := $(SLOW_CASES) Modes/Independence.*/exact CheckCommand.HostileSizes* Tokenizer.LimitsTheSizeOfNormalizedTexts \
+SLOW_TSAN_CASES := $(SLOW_CASES) CheckCommand.HostileSizes* Tokenizer.LimitsTheSizeOfNormalizedTexts \
     Linear.EveryStorageFormMatches*
 test-tsan: dependencies  ## The tests of what has threads under ThreadSanitizer
 	cmake --preset tsan

@@ -2,7 +2,7 @@
 
 namespace outrider::testing {
 
-// Whether a sanitizer reserves address space for this program, more than any memory limit allows.
+// Whether a sanitizer slows this program down, and reserves more address space than any memory limit allows.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kSanitized = true;
 #elif defined(__has_feature)
