@@ -151,7 +151,7 @@ void run(double gib, const std::vector<std::string>& forms, const std::vector<st
           const double time = best(repetitions, [&] {
             for (const Linear& weight : matrices.all) backend.multiply(weight, x, y, ProductKind::kFloat);
           });
-          fmt::print(" {:>7.1f}", static_cast<double>(matrices.bytes) / time * 1e-9);
+          fmt::print(" {:>7.2f}", static_cast<double>(matrices.bytes) / time * 1e-9);
           std::fflush(stdout);
         }
         fmt::print("\n");

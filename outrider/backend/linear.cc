@@ -40,10 +40,10 @@ Linear::Linear(StoredMatrix matrix) : m_(std::move(matrix)) {
   values_ = spec.code_values;
 }
 
-bool Linear::takes_even_odd(const Kernels& kernels) const {
-  if (!kernels.decodes_even_odd || m_.cols % kLanes != 0) return false;
-  if (codes_ == RowCodes::kBf16) return true;
-  return codes_ == RowCodes::kNibbles && (group() % kLanes == 0 || group() == kLanes / 2);
+const LaneOrder* Linear::takes_order(const Kernels& kernels) const {
+  if (m_.cols % kLanes != 0) return nullptr;
+  if (codes_ == RowCodes::kNibbles && group() % kLanes != 0 && group() != kLanes / 2) return nullptr;
+  return lane_order(kernels, codes_);
 }
 
 void Linear::decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const {

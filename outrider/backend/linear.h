@@ -29,8 +29,8 @@ class Linear {
   // activations.
   bool rounds_activations() const { return storage_form(m_.form).rounds_activations; }
 
-  // Whether stored() rows must be multiplied with tokens in the order of even_odd().
-  bool takes_even_odd(const Kernels& kernels) const;
+  // The order that tokens must have to be multiplied with stored() rows; null: as they are.
+  const LaneOrder* takes_order(const Kernels& kernels) const;
 
   // Decodes one row to padded(cols) floats. `scratch` is reused between calls.
   void decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const;

@@ -44,13 +44,13 @@ std::vector<const Kernels*> detect() {
 
 }  // namespace
 
-void even_odd(const float* x, std::size_t size, float* out) {
-  constexpr std::size_t kHalf = kLanes / 2;
+const LaneOrder* lane_order(const Kernels& kernels, RowCodes form) {
+  return form == RowCodes::kBf16 ? kernels.bf16_order : form == RowCodes::kNibbles ? kernels.nibbles_order : nullptr;
+}
+
+void reorder(const LaneOrder& order, const float* x, std::size_t size, float* out) {
   for (std::size_t k = 0; k < size; k += kLanes) {
-    for (std::size_t i = 0; i < kHalf; ++i) {
-      out[k + i] = x[k + 2 * i];
-      out[k + kHalf + i] = x[k + 2 * i + 1];
-    }
+    for (std::size_t i = 0; i < kLanes; ++i) out[k + i] = x[k + order[i]];
   }
 }
 

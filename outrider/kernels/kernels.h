@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -18,12 +19,15 @@ inline constexpr std::size_t kLanes = 32;
 inline constexpr std::size_t kRowTile = 4;
 inline constexpr std::size_t kStoredRows = 16;
 
+// An order of the elements in each kLanes: the element at each place.
+using LaneOrder = std::array<std::uint8_t, kLanes>;
+
 // Rows of a weight in their storage form.
 struct StoredRows {
   RowCodes form = RowCodes::kF32;
   const std::byte* codes = nullptr;  // of the first row
   std::size_t row_bytes = 0;         // from one row's codes to the next row's
-  const float* values = nullptr;     // kNibbles: [16], the value of each code
+  const float* values = nullptr;     // kNibbles: [16], the value of each code, a BF16 number
   // For each row's groups of `group` elements; `scale_step` from one row's to the next row's (0: shared by all rows). A
   // weight is (value - offset) * scale, rounded to float.
   const float* scales = nullptr;
@@ -38,7 +42,9 @@ struct StoredRows {
 // values.
 struct Kernels {
   std::string_view name;
-  bool decodes_even_odd = false;  // see dot_stored
+  // The orders in which dot_stored decodes kBf16 and kNibbles rows, which take the fewest operations. Null: as stored.
+  const LaneOrder* bf16_order = nullptr;
+  const LaneOrder* nibbles_order = nullptr;
 
   // out[r * row_step + t * token_step] = rows[r] · tokens[t], r < row_count <= kRowTile. rows: contiguous, `size`
   // apart; tokens: `token_stride` apart.
@@ -49,8 +55,8 @@ struct Kernels {
   // calling dot_rows. Returns false, and leaves `out` undefined, for unsupported rows: sizes or groups that are not a
   // multiple of the vector length, NaN codes, huge scales. May be null.
   //
-  // For kBf16 and kNibbles rows, tokens must be in the order of even_odd() if this instruction set decodes in that
-  // order; then it never returns false for sizes of whole vectors and groups of whole or half vectors.
+  // Tokens must be in the order in which the rows are decoded (see lane_order()); if that is not null, it never returns
+  // false for sizes of whole vectors and groups of whole or half vectors.
   bool (*dot_stored)(const StoredRows& rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                      std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
                      std::size_t token_step);
@@ -73,9 +79,16 @@ inline constexpr std::size_t padded(std::size_t size) {
   return (size + kLanes - 1) / kLanes * kLanes;
 }
 
-// Reorders each kLanes elements: first the even ones, then the odd ones. Codes of less than 32 bits are unpacked in
-// this order with the fewest operations. `size`: a multiple of kLanes. `out` must not be `x`.
-void even_odd(const float* x, std::size_t size, float* out);
+// Elements from one token to the next where there are many: tokens a power of two apart would share a few sets of the
+// caches.
+inline constexpr std::size_t token_step(std::size_t size) {
+  return padded(size) + kLanes / 2;
+}
+
+// The order in which dot_stored decodes such rows; null: as stored.
+const LaneOrder* lane_order(const Kernels& kernels, RowCodes form);
+// Reorders each kLanes elements. `size`: a multiple of kLanes. `out` must not be `x`.
+void reorder(const LaneOrder& order, const float* x, std::size_t size, float* out);
 
 const Kernels& scalar_kernels();
 // The paths that this machine supports, slowest (scalar) first.

@@ -144,9 +144,26 @@ void e8m0(const std::byte* codes, std::size_t size, float* out) {
   scalar_kernels().e8m0(codes + whole, size - whole, out + whole);
 }
 
+// The order in which NibbleRow decodes: what unpacking bytes to words, and words to floats, leaves next to each other.
+constexpr LaneOrder kNibbleOrder = {{0,  4,  8,  12, 1,  5,  9,  13, 2,  6,  10, 14, 3,  7,  11, 15,
+                                     16, 20, 24, 28, 17, 21, 25, 29, 18, 22, 26, 30, 19, 23, 27, 31}};
+
 struct Avx2 {
   static constexpr std::size_t kCacheFloats = 6144;
   static constexpr std::size_t rows_at_once(std::size_t) { return 1; }
+  static constexpr std::size_t kFewTokens = 2;
+  static constexpr std::size_t kPanelFrom = 3;
+  static constexpr std::size_t kWidth = 8;
+  static constexpr std::size_t kPanelRows = 4;
+  static constexpr std::size_t kPanelTokens = 3;
+
+  struct Vector {
+    static Vector load(const float* at) { return {_mm256_loadu_ps(at)}; }
+    void store(float* at) const { _mm256_storeu_ps(at, v); }
+    void add_product(const Vector& weights, const Vector& x) { v = _mm256_fmadd_ps(weights.v, x.v, v); }
+
+    __m256 v;
+  };
 
   struct Lanes {
     static Lanes zero() {
@@ -163,6 +180,18 @@ struct Avx2 {
       for (int i = 0; i < kVectors; ++i) v[i] = _mm256_fmadd_ps(weights.v[i], _mm256_loadu_ps(x + 8 * i), v[i]);
     }
     float total() const { return sum(v); }
+    // Of sums in kNibbleOrder, added in the order of sum().
+    float total_reordered() const {
+      const auto four = [](__m128 x) {  // (x0 + x2) + (x1 + x3) in the lowest element
+        const __m128 pair = _mm_add_ps(x, _mm_movehl_ps(x, x));
+        return _mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1));
+      };
+      const __m256 low = _mm256_add_ps(v[0], v[2]);
+      const __m256 high = _mm256_add_ps(v[1], v[3]);
+      const __m128 even = _mm_add_ss(four(_mm256_castps256_ps128(low)), four(_mm256_castps256_ps128(high)));
+      const __m128 odd = _mm_add_ss(four(_mm256_extractf128_ps(low, 1)), four(_mm256_extractf128_ps(high, 1)));
+      return _mm_cvtss_f32(_mm_add_ss(even, odd));
+    }
 
     __m256 v[kVectors];
   };
@@ -173,40 +202,33 @@ struct Avx2 {
     return {{make(at), make(at + step), make(at + 2 * step), make(at + 3 * step)}};
   }
 
-  struct F32Row : RowCursor<2> {
-    Lanes decode(std::size_t k) const {
-      prefetch(codes + 4 * k, ahead);
-      prefetch(codes + 4 * k + 64, ahead);
-      return Lanes::load(reinterpret_cast<const float*>(codes + 4 * k));
-    }
+  struct F32Row : RowCursor<32> {
+    Lanes decode(std::size_t k) const { return Lanes::load(reinterpret_cast<const float*>(codes + 4 * k)); }
   };
 
-  struct Bf16Row : RowCursor<2> {
+  struct Bf16Row : RowCursor<16> {
     Lanes decode(std::size_t k) const {
-      prefetch(codes + 2 * k, ahead);
       return each(codes + 2 * k, 16, [](const std::byte* at) {
         return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load(at)), 16));
       });
     }
   };
 
-  struct F16Row : RowCursor<2> {
+  struct F16Row : RowCursor<16> {
     Lanes decode(std::size_t k) const {
-      prefetch(codes + 2 * k, ahead);
       return each(codes + 2 * k, 16, [](const std::byte* at) { return _mm256_cvtph_ps(load(at)); });
     }
   };
 
   // See Avx512::E4m3Row.
-  struct E4m3Row : RowCursor<2> {
+  struct E4m3Row : RowCursor<8> {
     void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
-      RowCursor<2>::open(rows, r, tile);
+      RowCursor<8>::open(rows, r, tile);
       scales = rows.scales + r * rows.scale_step;
       largest = _mm256_setzero_si256();
     }
     void start(std::size_t g) { scale = _mm256_set1_ps(scales[g] * 0x1p120F); }
     Lanes decode(std::size_t k) {
-      if (k % 64 == 0) prefetch(codes + k, ahead);
       const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + k));
       largest = _mm256_max_epu8(largest, _mm256_and_si256(all, _mm256_set1_epi8(0x7f)));
       return each(codes + k, 8, [&](const std::byte* at) {
@@ -222,75 +244,89 @@ struct Avx2 {
     __m256 scale;
   };
 
-  // The weights of codes 0 to 7 and 8 to 15.
-  struct Table {
-    __m256 lower;
-    __m256 upper;
-  };
-
   template <bool kOffsets>
-  struct NibbleRow : RowCursor<2> {
+  struct NibbleRow : RowCursor<4> {
+    static constexpr bool kReordered = true;
     void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
-      RowCursor<2>::open(rows, r, tile);
+      RowCursor<4>::open(rows, r, tile);
       scales = rows.scales + r * rows.scale_step;
       if constexpr (kOffsets) offsets = rows.offsets + r * rows.scale_step;
-      values = {_mm256_loadu_ps(rows.values), _mm256_loadu_ps(rows.values + 8)};
+      // The values are BF16 numbers: two bytes each.
+      const auto upper = [](const float* at) {
+        return _mm256_srli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), 16);
+      };
+      const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(upper(rows.values), upper(rows.values + 8)),
+                                                     _MM_SHUFFLE(3, 1, 2, 0));
+      const auto bytes = [](__m256i w) {
+        return _mm256_broadcastsi128_si256(_mm_packus_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+      };
+      low_bytes = bytes(_mm256_and_si256(words, _mm256_set1_epi16(0xff)));
+      high_bytes = bytes(_mm256_srli_epi16(words, 8));
     }
-    Table weights(std::size_t g) const {
-      Table moved = values;
-      if constexpr (kOffsets) {
-        const __m256 offset = _mm256_set1_ps(offsets[g]);
-        moved = {_mm256_sub_ps(values.lower, offset), _mm256_sub_ps(values.upper, offset)};
-      }
-      const __m256 scale = _mm256_set1_ps(scales[g]);
-      return {_mm256_mul_ps(moved.lower, scale), _mm256_mul_ps(moved.upper, scale)};
+    void start(std::size_t g) {
+      scale = _mm256_set1_ps(scales[g]);
+      if constexpr (kOffsets) offset = _mm256_set1_ps(offsets[g]);
     }
-    // Eight codes: their word is broadcast to all lanes and shifted in each until the lane's code is lowest. The
-    // permutation reads the lowest three bits of an index; the fourth, moved to the sign, selects the half of the
-    // table.
-    static __m256 looked_up(const std::byte* at, const Table& table) {
-      const __m256i word = _mm256_broadcastd_epi32(_mm_loadu_si32(at));
-      const __m256i index = _mm256_srlv_epi32(word, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
-      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lower, index),
-                              _mm256_permutevar8x32_ps(table.upper, index),
-                              _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+    // The values of kLanes codes, in kNibbleOrder.
+    Lanes looked_up(std::size_t k) const {
+      // Low nibbles in one half, high nibbles in the other; a byte's two codes are of adjacent elements.
+      const __m256i bytes = _mm256_broadcastsi128_si256(load(codes + k / 2));
+      const __m256i nibbles =
+          _mm256_and_si256(_mm256_srlv_epi64(bytes, _mm256_setr_epi64x(0, 0, 4, 4)), _mm256_set1_epi8(15));
+      const __m256i low = _mm256_shuffle_epi8(low_bytes, nibbles);
+      const __m256i high = _mm256_shuffle_epi8(high_bytes, nibbles);
+      const __m256i first = _mm256_unpacklo_epi8(low, high);
+      const __m256i second = _mm256_unpackhi_epi8(low, high);
+      const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000U));
+      return {{_mm256_castsi256_ps(_mm256_slli_epi32(first, 16)), _mm256_castsi256_ps(_mm256_and_si256(first, upper)),
+               _mm256_castsi256_ps(_mm256_slli_epi32(second, 16)),
+               _mm256_castsi256_ps(_mm256_and_si256(second, upper))}};
     }
-    void start(std::size_t g) { table = weights(g); }
+    __m256 scaled(__m256 value, __m256 by, __m256 moved) const {
+      if constexpr (kOffsets) value = _mm256_sub_ps(value, moved);
+      return _mm256_mul_ps(value, by);
+    }
     Lanes decode(std::size_t k) const {
-      if (k % 128 == 0) prefetch(codes + k / 2, ahead);
-      return each(codes + k / 2, 4, [&](const std::byte* at) { return looked_up(at, table); });
+      Lanes lanes = looked_up(k);
+      for (__m256& v : lanes.v) v = scaled(v, scale, offset);
+      return lanes;
     }
 
     const float* scales;
     const float* offsets;
-    Table values;
-    Table table;
+    __m256i low_bytes;
+    __m256i high_bytes;
+    __m256 scale;
+    __m256 offset;
   };
 
   // Groups of 16, processed in pairs.
   template <bool kOffsets>
   struct NibblePairRow : NibbleRow<kOffsets> {
-    using Single = NibbleRow<kOffsets>;
     void start(std::size_t g) {
-      this->table = this->weights(2 * g);
-      second_table = this->weights(2 * g + 1);
+      NibbleRow<kOffsets>::start(2 * g);
+      second_scale = _mm256_set1_ps(this->scales[2 * g + 1]);
+      if constexpr (kOffsets) second_offset = _mm256_set1_ps(this->offsets[2 * g + 1]);
     }
     Lanes decode(std::size_t k) const {
-      const std::byte* at = this->codes + k / 2;
-      if (k % 128 == 0) prefetch(at, this->ahead);
-      return {{Single::looked_up(at, this->table), Single::looked_up(at + 4, this->table),
-               Single::looked_up(at + 8, second_table), Single::looked_up(at + 12, second_table)}};
+      Lanes lanes = this->looked_up(k);
+      for (int i = 0; i < 2; ++i) {
+        lanes.v[i] = this->scaled(lanes.v[i], this->scale, this->offset);
+        lanes.v[i + 2] = this->scaled(lanes.v[i + 2], second_scale, second_offset);
+      }
+      return lanes;
     }
 
-    Table second_table;
+    __m256 second_scale;
+    __m256 second_offset;
   };
 };
 
 }  // namespace
 
 const Kernels& avx2_kernels() {
-  static constexpr Kernels kKernels = {"avx2", false, dot_rows, dot_stored<Avx2>, add_scaled, bf16,
-                                       f16,    e4m3,  e8m0,     nibbles};
+  static constexpr Kernels kKernels = {"avx2", nullptr, &kNibbleOrder, dot_rows, dot_stored<Avx2>, add_scaled,
+                                       bf16,   f16,     e4m3,          e8m0,     nibbles};
   return kKernels;
 }
 

@@ -182,9 +182,26 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
   }
 }
 
+// The order in which pairs of codes are decoded: first the even elements, then the odd ones.
+constexpr LaneOrder kEvenOdd = {{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
+                                 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31}};
+
 struct Avx512 {
   static constexpr std::size_t kCacheFloats = 6144;
-  static constexpr std::size_t rows_at_once(std::size_t tokens) { return tokens <= 2 ? 4 : tokens <= 6 ? 2 : 1; }
+  static constexpr std::size_t rows_at_once(std::size_t tokens) { return tokens <= 2 ? 4 : 2; }
+  static constexpr std::size_t kFewTokens = 4;
+  static constexpr std::size_t kPanelFrom = 9;
+  static constexpr std::size_t kWidth = 16;
+  static constexpr std::size_t kPanelRows = 4;
+  static constexpr std::size_t kPanelTokens = 6;
+
+  struct Vector {
+    static Vector load(const float* at) { return {_mm512_loadu_ps(at)}; }
+    void store(float* at) const { _mm512_storeu_ps(at, v); }
+    void add_product(const Vector& weights, const Vector& x) { v = _mm512_fmadd_ps(weights.v, x.v, v); }
+
+    __m512 v;
+  };
 
   struct Lanes {
     static Lanes zero() { return {_mm512_setzero_ps(), _mm512_setzero_ps()}; }
@@ -198,7 +215,8 @@ struct Avx512 {
       high = _mm512_fmadd_ps(weights.high, _mm512_loadu_ps(x + 16), high);
     }
     float total() const { return sum(low, high); }
-    float total_even_odd() const {
+    // Of sums in the order kEvenOdd.
+    float total_reordered() const {
       const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
       const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
       return sum(_mm512_permutex2var_ps(low, first, high), _mm512_permutex2var_ps(low, second, high));
@@ -208,27 +226,21 @@ struct Avx512 {
     __m512 high;
   };
 
-  struct F32Row : RowCursor<4> {
-    Lanes decode(std::size_t k) const {
-      prefetch(codes + 4 * k, ahead);
-      prefetch(codes + 4 * k + 64, ahead);
-      return {_mm512_loadu_ps(codes + 4 * k), _mm512_loadu_ps(codes + 4 * k + 64)};
-    }
+  struct F32Row : RowCursor<32> {
+    Lanes decode(std::size_t k) const { return {_mm512_loadu_ps(codes + 4 * k), _mm512_loadu_ps(codes + 4 * k + 64)}; }
   };
 
-  struct Bf16Row : RowCursor<4> {
-    static constexpr bool kEvenOdd = true;
+  struct Bf16Row : RowCursor<16> {
+    static constexpr bool kReordered = true;
     Lanes decode(std::size_t k) const {
-      prefetch(codes + 2 * k, ahead);
       const __m512i pairs = _mm512_loadu_si512(codes + 2 * k);
       const __m512i odd = _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000U)));
       return {_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)), _mm512_castsi512_ps(odd)};
     }
   };
 
-  struct F16Row : RowCursor<4> {
+  struct F16Row : RowCursor<16> {
     Lanes decode(std::size_t k) const {
-      prefetch(codes + 2 * k, ahead);
       const auto widened = [](const std::byte* at) {
         return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
       };
@@ -246,7 +258,6 @@ struct Avx512 {
     }
     void start(std::size_t g) { scale = _mm512_set1_ps(scales[g] * 0x1p120F); }
     Lanes decode(std::size_t k) {
-      if (k % 64 == 0) prefetch(codes + k, ahead);
       const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + k));
       largest = _mm256_max_epu8(largest, _mm256_and_si256(all, _mm256_set1_epi8(0x7f)));
       const auto scaled = [&](const std::byte* at) {
@@ -265,10 +276,10 @@ struct Avx512 {
   };
 
   template <bool kOffsets>
-  struct NibbleRow : RowCursor<8> {
-    static constexpr bool kEvenOdd = true;
+  struct NibbleRow : RowCursor<4> {
+    static constexpr bool kReordered = true;
     void open(const StoredRows& rows, std::size_t r, std::size_t tile) {
-      RowCursor<8>::open(rows, r, tile);
+      RowCursor<4>::open(rows, r, tile);
       scales = rows.scales + r * rows.scale_step;
       if constexpr (kOffsets) offsets = rows.offsets + r * rows.scale_step;
       values = _mm512_loadu_ps(rows.values);
@@ -283,7 +294,6 @@ struct Avx512 {
     // Each byte has two codes, the even element in the low nibble; a permutation reads the lowest four bits of an
     // index.
     __m512i pairs(std::size_t k) const {
-      if (k % 128 == 0) prefetch(codes + k / 2, ahead);
       return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k / 2)));
     }
     Lanes decode(std::size_t k) const {
@@ -321,8 +331,8 @@ struct Avx512 {
 }  // namespace
 
 const Kernels& avx512_kernels() {
-  static constexpr Kernels kKernels = {"avx512", true, dot_rows, dot_stored<Avx512>, add_scaled, bf16, f16,
-                                       e4m3,     e8m0, nibbles};
+  static constexpr Kernels kKernels = {"avx512", &kEvenOdd, &kEvenOdd, dot_rows, dot_stored<Avx512>, add_scaled, bf16,
+                                       f16,      e4m3,      e8m0,      nibbles};
   return kKernels;
 }
 

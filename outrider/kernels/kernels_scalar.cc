@@ -73,7 +73,8 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static constexpr Kernels kKernels = {"scalar", false, dot_rows, nullptr, add_scaled, bf16, f16, e4m3, e8m0, nibbles};
+  static constexpr Kernels kKernels = {"scalar", nullptr, nullptr, dot_rows, nullptr, add_scaled,
+                                       bf16,     f16,     e4m3,    e8m0,     nibbles};
   return kKernels;
 }
 

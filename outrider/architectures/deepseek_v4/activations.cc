@@ -65,14 +65,14 @@ std::uint64_t Activations::allocated_bytes() const {
 // Weights of three storage forms may need the same input in three layouts; a routed expert's gate and up in two.
 std::uint64_t Activations::product_inputs(const PassSize& pass) const {
   const std::uint64_t a_token = std::max({
-      3 * padded(D) + 2 * K * padded(D),            // experts: gate and up
-      3 * K * padded(width) + padded(s_width),      // experts: down
-      padded(H_hd) + H * kLanes,                    // wo_a, by group
-      padded(o_rank),                               // wo_b
-      3 * padded(q_rank),                           // wq_b of attention and of the indexer
-      std::max(padded(hc_D), (1 + hc) * padded(D))  // mHC; e_proj and h_proj of an MTP block
+      3 * token_step(D) + 2 * K * token_step(D),            // experts: gate and up
+      3 * K * token_step(width) + token_step(s_width),      // experts: down
+      token_step(H_hd) + H * kLanes,                        // wo_a, by group
+      token_step(o_rank),                                   // wo_b
+      3 * token_step(q_rank),                               // wq_b of attention and of the indexer
+      std::max(token_step(hc_D), (1 + hc) * token_step(D))  // mHC; e_proj and h_proj of an MTP block
   });
-  const std::uint64_t a_row_of_logits = std::max(padded(hc_D), padded(D));
+  const std::uint64_t a_row_of_logits = std::max(token_step(hc_D), token_step(D));
   return std::max(saturating_multiply(pass.tokens, a_token), saturating_multiply(pass.logits, a_row_of_logits));
 }
 

@@ -9,8 +9,10 @@ namespace {
 
 // Activations that are multiplied with all rows before the next ones: as many as stay in the L2 cache. For long vectors
 // at least a few tokens, so that they share the cost of decoding a row.
-constexpr std::size_t kTokenBytes = 512 << 10;
+constexpr std::size_t kTokenBytes = 1 << 20;
 constexpr std::size_t kFewTokens = 16;
+// Tokens that are multiplied where they are, however far apart.
+constexpr std::size_t kTokensOfAnyStep = 4;
 // Elements of a token that share a scale when rounded through FP8.
 constexpr std::size_t kActivationBlock = 128;
 // Number of multiplications that take as long as reading one byte.
@@ -96,17 +98,17 @@ class Inputs {
     const std::size_t cols = product.weight.cols();
     const bool rounded =
         compute_.official() && product.kind == ProductKind::kLinear && product.weight.rounds_activations();
-    const bool even_odd = product.weight.takes_even_odd(compute_.kernels);
+    const LaneOrder* order = product.weight.takes_order(compute_.kernels);
     const bool in_whole_lanes =
         cols % kLanes == 0 || (product.x_col % kLanes == 0 && product.x_col + cols == product.x.cols());
-    if (!rounded && !even_odd && in_whole_lanes && product.x_rows.empty()) {
+    if (!rounded && order == nullptr && in_whole_lanes && product.x_rows.empty() && p.tokens <= kTokensOfAnyStep) {
       p.x_stride = product.x.stride();
       p.x = product.x.data() + product.x_row * p.x_stride + product.x_col;
       return;
     }
-    p.x_stride = padded(cols);
+    p.x_stride = token_step(cols);
     p.x_offset =
-        offset({&product.x, product.x_rows.data(), product.x_rows.size(), product.x_col, cols, rounded, even_odd}) +
+        offset({&product.x, product.x_rows.data(), product.x_rows.size(), product.x_col, cols, rounded, order}) +
         (product.x_rows.empty() ? product.x_row * p.x_stride : 0);
   }
 
@@ -130,7 +132,7 @@ class Inputs {
     std::size_t x_col;
     std::size_t cols;
     bool rounded;
-    bool even_odd;
+    const LaneOrder* order;
     bool operator==(const Layout&) const = default;
   };
   struct Wanted {
@@ -143,19 +145,19 @@ class Inputs {
     if (found != wanted_.end()) return found->offset;
     wanted_.push_back({layout, size_});
     const std::size_t rows = layout.rows == nullptr ? layout.x->rows() : layout.row_count;
-    size_ += rows * padded(layout.cols);
+    size_ += rows * token_step(layout.cols);
     return wanted_.back().offset;
   }
 
   void convert(const Wanted& wanted) {
     const Layout& l = wanted.layout;
-    const std::size_t stride = padded(l.cols);
+    const std::size_t stride = token_step(l.cols);
     const std::size_t count = l.rows == nullptr ? l.x->rows() : l.row_count;
-    if (l.even_odd) memory_.row.resize(std::max(memory_.row.size(), l.cols));
+    if (l.order != nullptr) memory_.row.resize(std::max(memory_.row.size(), l.cols));
     for (std::size_t t = 0; t < count; ++t) {
       const float* from = (*l.x)[l.rows == nullptr ? t : l.rows[t]].data() + l.x_col;
       float* to = memory_.values.data() + wanted.offset + t * stride;
-      if (!l.even_odd) {
+      if (l.order == nullptr) {
         std::copy_n(from, l.cols, to);
         std::fill(to + l.cols, to + stride, 0.0F);
         if (l.rounded) round_through_fp8({to, l.cols}, kActivationBlock);
@@ -166,7 +168,7 @@ class Inputs {
         round_through_fp8({memory_.row.data(), l.cols}, kActivationBlock);
         from = memory_.row.data();
       }
-      even_odd(from, l.cols, to);
+      reorder(*l.order, from, l.cols, to);
     }
   }
 
