@@ -133,7 +133,7 @@ void fall_back(BindingReport& report) {
 }
 
 BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest,
-                       ThreadPool& pool) {
+                       ThreadPool& pool, ParsedNames parsed) {
   BindingReport out;
   out.checkpoint = std::move(checkpoint);
   out.manifest = std::move(manifest);
@@ -142,8 +142,12 @@ BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared
   unbound.tensors.fill(-1);
   out.bindings.assign(out.manifest->parameters().size(), unbound);
   out.uses.assign(out.checkpoint->tensors().size(), TensorUse::kUndecided);
-  out.names = parse_tensor_names(out.checkpoint->tensors(), out.manifest->config().num_hidden_layers,
-                                 out.manifest->drafter() == DrafterKind::kDspark, pool);
+  const std::uint64_t layers = out.manifest->config().num_hidden_layers;
+  const bool dspark = out.manifest->drafter() == DrafterKind::kDspark;
+  const bool parsed_alike =
+      !dspark && parsed.num_hidden_layers == layers && parsed.names.size() == out.checkpoint->tensors().size();
+  out.names =
+      parsed_alike ? std::move(parsed.names) : parse_tensor_names(out.checkpoint->tensors(), layers, dspark, pool);
 
   const std::size_t blocks = out.manifest->blocks();
   const std::size_t parts = std::min<std::size_t>(pool.threads(), blocks);
@@ -160,8 +164,8 @@ BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared
   std::stable_sort(claim_faults.begin(), claim_faults.end(),
                    [](const BindingFault& a, const BindingFault& b) { return *a.tensor < *b.tensor; });
   for (BindingFault& fault : claim_faults) {
-    const bool dspark = (*out.manifest)[fault.parameter].block.kind == BlockKind::kDspark;
-    (dspark ? out.drafter_faults : out.faults).push_back(std::move(fault));
+    const bool of_dspark = (*out.manifest)[fault.parameter].block.kind == BlockKind::kDspark;
+    (of_dspark ? out.drafter_faults : out.faults).push_back(std::move(fault));
   }
   for (Binder& binder : binders) {
     Resolver& resolver = binder.resolver();
@@ -257,8 +261,8 @@ void release_dspark(BindingReport& report) {
 }  // namespace
 
 BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest,
-                ThreadPool& pool) {
-  BindingReport report = bind_all(std::move(checkpoint), std::move(manifest), pool);
+                ThreadPool& pool, ParsedNames parsed) {
+  BindingReport report = bind_all(std::move(checkpoint), std::move(manifest), pool, std::move(parsed));
   if (report.names_only) return report;
   release_dspark(report);
   Proof(report).run();

@@ -29,7 +29,7 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
   const std::string where = path.string();
   checkpoint->required_config_json();
   const bool skip = drafter == DrafterLoading::kSkip;
-  const ModelReading read = read_model(*checkpoint);
+  ModelReading read = read_model(*checkpoint);
   const auto refuse_foreign = [&](const BindingReport* binding) {
     const auto foreign = recognise_foreign_format(*checkpoint, read.config, binding);
     if (!foreign) return;
@@ -51,7 +51,8 @@ std::shared_ptr<const CompletePlan> open_plan(const std::filesystem::path& path,
   }
   const ModelConfig& config = read.config.config;
   const DrafterScan scan = skip ? DrafterScan{} : scan_drafter(*checkpoint, config.num_hidden_layers);
-  BindResult result = bind(checkpoint, manifest_for(config, scan, read.experts));
+  BindResult result =
+      bind(checkpoint, manifest_for(config, scan, read.experts), calling_thread(), std::move(read.parsed));
   auto* plan = std::get_if<CompletePlan>(&result);
   refuse_foreign(plan != nullptr ? &plan->report() : std::get_if<BindingReport>(&result));
   if (plan != nullptr) {

@@ -185,7 +185,9 @@ struct Evidence {
   std::uint64_t mtp_blocks = 0;        // one more than the highest index
 };
 
-Evidence read_evidence(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers, ThreadPool& pool) {
+// `names`: of all tensors.
+Evidence read_evidence(const Checkpoint& checkpoint, std::uint64_t num_hidden_layers,
+                       const std::vector<TensorName>& names) {
   Evidence out{std::vector<BlockEvidence>(num_hidden_layers), std::vector<BlockEvidence>(kMaxDraftingBlocks), 0};
   const auto add = [&](const TensorName& name, const TensorInfo* tensor) {
     if (name.kind != TensorName::Kind::kParameter || name.block.kind == BlockKind::kTop) return;
@@ -198,7 +200,6 @@ Evidence read_evidence(const Checkpoint& checkpoint, std::uint64_t num_hidden_la
     add(parse_tensor_name(absent.tensor, num_hidden_layers, false), nullptr);
   }
   const std::vector<TensorInfo>& tensors = checkpoint.tensors();
-  const std::vector<TensorName> names = parse_tensor_names(tensors, num_hidden_layers, false, pool);
   for (std::size_t t = 0; t < tensors.size(); ++t) add(names[t], &tensors[t]);
   return out;
 }
@@ -240,7 +241,8 @@ ModelReading read_model(const Checkpoint& checkpoint, ThreadPool& pool) {
   ModelReading out;
   out.config = read_config(checkpoint.config_json(), [&](std::uint64_t num_hidden_layers) {
     if (num_hidden_layers == 0 || num_hidden_layers > kMaxBlocks) return ConfigHints();
-    const Evidence evidence = read_evidence(checkpoint, num_hidden_layers, pool);
+    out.parsed = {num_hidden_layers, parse_tensor_names(checkpoint.tensors(), num_hidden_layers, false, pool)};
+    const Evidence evidence = read_evidence(checkpoint, num_hidden_layers, out.parsed.names);
     out.experts = {agreed_experts(evidence.layers), agreed_experts(evidence.drafter)};
     return hints_of(evidence, checkpoint.names_only());
   });

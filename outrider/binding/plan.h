@@ -109,6 +109,12 @@ struct BindingReport {
   TensorSlice slice_of_stack(ParameterId id, TensorId t) const;
 };
 
+// The names of a checkpoint's tensors, as parse_tensor_names() translates them for a model without DSpark.
+struct ParsedNames {
+  std::uint64_t num_hidden_layers = 0;
+  std::vector<TensorName> names;  // of all tensors; empty if they were not parsed
+};
+
 class CompletePlan;
 using BindResult = std::variant<CompletePlan, BindingReport>;
 
@@ -124,15 +130,16 @@ class CompletePlan {
   TensorSlice slice(ParameterId id, Component component) const { return report_.slice(id, component); }
 
  private:
-  friend BindResult bind(std::shared_ptr<const Checkpoint>, std::shared_ptr<const Manifest>, ThreadPool&);
+  friend BindResult bind(std::shared_ptr<const Checkpoint>, std::shared_ptr<const Manifest>, ThreadPool&, ParsedNames);
   explicit CompletePlan(BindingReport report) : report_(std::move(report)) {}
 
   BindingReport report_;
 };
 
-// Binds every parameter of the manifest. Returns a plan, or a report of all faults.
+// Binds every parameter of the manifest. Returns a plan, or a report of all faults. `parsed`: read_model's, which saves
+// parsing the names again if they are the manifest's.
 BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest,
-                ThreadPool& pool = calling_thread());
+                ThreadPool& pool = calling_thread(), ParsedNames parsed = {});
 
 // The drafter under mtp.* (or V3-style layers), determined from tensor names.
 struct DrafterScan {
@@ -157,6 +164,7 @@ std::shared_ptr<const Manifest> manifest_for(const ModelConfig& config, const Dr
 struct ModelReading {
   ConfigReading config;
   ExpertCounts experts;
+  ParsedNames parsed;
 };
 ModelReading read_model(const Checkpoint& checkpoint, ThreadPool& pool = calling_thread());
 

@@ -75,7 +75,7 @@ CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const
   context.drafter = scan_drafter(*report.checkpoint, reading.config.num_hidden_layers);
   if (!reading.unsupported() && reading.shapes_known) {
     const auto manifest = manifest_for(reading.config, context.drafter, context.experts);
-    BindResult result = bind(report.checkpoint, manifest, *options.pool);
+    BindResult result = bind(report.checkpoint, manifest, *options.pool, std::move(read.parsed));
     if (auto* plan = std::get_if<CompletePlan>(&result)) {
       report.plan = std::make_shared<const CompletePlan>(std::move(*plan));
       report.binding = std::shared_ptr<const BindingReport>(report.plan, &report.plan->report());
