@@ -13,15 +13,17 @@ PYTHON = $(shell for python in python3 /usr/bin/python3; do \
     $$python -c 'import numpy' 2>/dev/null && { echo $$python; break; }; done)
 
 # Left to the release build: under sanitizers one form of storage stands for all, one numeric mode for both, and one sampled
-# text for thousands; what runs the program hundreds of times, or only installs it, shows them nothing new. Tests of
-# ctest's (a regular expression), and cases of suites (GoogleTest's patterns).
+# text for thousands; what repeats other tests' checks on hundreds of artifacts, runs the program hundreds of times, or only
+# installs it, shows them nothing new. Tests of ctest's (a regular expression), and cases of suites (GoogleTest's
+# patterns).
 SLOW_TESTS := ^Artifact\.|^Package\.|^Bench
 SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_names All/EveryForm.*/w4a16* \
     All/EveryForm.*/nvfp4* All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
     All/EveryDrafter.Reuses* All/EveryDrafter.AConversation* All/EveryDrafter.Penalties* All/EveryDrafter.Chunking* \
     Generation.DraftsOfTheBundled* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
     Modes/Independence.*/exact Random/GoldenTest.*/window_only Random/GoldenTest.*/short_yarn \
-    Random/GoldenTest.*/tight_clamp Random/GoldenTest.*/sigmoid Random/GoldenTest.*/no_mtp
+    Random/GoldenTest.*/tight_clamp Random/GoldenTest.*/sigmoid Random/GoldenTest.*/no_mtp All/OfficialLayers* \
+    Families/Mutation* Probe.*
 
 # ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
 PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)
@@ -155,7 +157,7 @@ bench-check: release  ## Time outrider check against a listing with the safetens
 	python3 bench/check_speed.py
 
 bench-model: release  ## Time products of every storage form, and passes at V4-Flash's sizes (6 GB under build/bench)
-	build/release/bench/bench_multiply
+	build/release/outrider bench kernels
 	build/release/bench/bench_forward
 
 package: release  ## Make the Debian packages outrider and outrider-dev in build/package
