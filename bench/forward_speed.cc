@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "bench/plain_read.h"
 #include "outrider/architectures/deepseek_v4/mtp.h"
+#include "outrider/benchmark/plain_read.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/util/error.h"

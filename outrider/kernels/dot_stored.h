@@ -318,6 +318,26 @@ bool moderate(const StoredRows& rows, std::size_t row_count, std::size_t size) {
 }
 
 template <typename Isa>
+std::size_t multiply_in_registers(std::size_t rounds) {
+  using Vector = typename Isa::Vector;
+  constexpr std::size_t kSums = Isa::kPanelTokens * Isa::kPanelRows;
+  alignas(64) float values[Isa::kWidth];
+  for (float& v : values) v = 0.5F;
+  asm volatile("" : : "r"(values) : "memory");
+  const Vector half = Vector::load(values);
+  Vector sums[kSums];
+  for (Vector& sum : sums) sum = half;
+  for (std::size_t i = 0; i < rounds; ++i) {
+    for (Vector& sum : sums) sum.add_product(half, half);
+  }
+  for (const Vector& sum : sums) {
+    sum.store(values);
+    asm volatile("" : : "r"(values) : "memory");
+  }
+  return rounds * kSums * Isa::kWidth;
+}
+
+template <typename Isa>
 bool dot_stored(const StoredRows& rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                 std::size_t token_stride, std::size_t size, float* out, std::size_t row_step, std::size_t token_step) {
   if (size % kLanes != 0) return false;

@@ -63,6 +63,10 @@ struct Kernels {
   // out[i] += factor * x[i]
   void (*add_scaled)(float factor, const float* x, std::size_t size, float* out);
 
+  // Multiplies and adds in registers only, `rounds` times as many as one round holds, and returns how many: what these
+  // instructions can reach. May be null.
+  std::size_t (*multiply_in_registers)(std::size_t rounds);
+
   // Decoders of any number of elements `size`.
   void (*bf16)(const std::byte* in, std::size_t size, float* out);
   void (*f16)(const std::byte* in, std::size_t size, float* out);

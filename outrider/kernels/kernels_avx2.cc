@@ -325,8 +325,9 @@ struct Avx2 {
 }  // namespace
 
 const Kernels& avx2_kernels() {
-  static constexpr Kernels kKernels = {"avx2", nullptr, &kNibbleOrder, dot_rows, dot_stored<Avx2>, add_scaled,
-                                       bf16,   f16,     e4m3,          e8m0,     nibbles};
+  static constexpr Kernels kKernels = {
+      "avx2", nullptr, &kNibbleOrder, dot_rows, dot_stored<Avx2>, add_scaled, multiply_in_registers<Avx2>,
+      bf16,   f16,     e4m3,          e8m0,     nibbles};
   return kKernels;
 }
 

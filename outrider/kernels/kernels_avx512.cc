@@ -331,8 +331,9 @@ struct Avx512 {
 }  // namespace
 
 const Kernels& avx512_kernels() {
-  static constexpr Kernels kKernels = {"avx512", &kEvenOdd, &kEvenOdd, dot_rows, dot_stored<Avx512>, add_scaled, bf16,
-                                       f16,      e4m3,      e8m0,      nibbles};
+  static constexpr Kernels kKernels = {
+      "avx512", &kEvenOdd, &kEvenOdd, dot_rows, dot_stored<Avx512>, add_scaled, multiply_in_registers<Avx512>, bf16,
+      f16,      e4m3,      e8m0,      nibbles};
   return kKernels;
 }
 

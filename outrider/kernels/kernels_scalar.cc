@@ -74,7 +74,7 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
 
 const Kernels& scalar_kernels() {
   static constexpr Kernels kKernels = {"scalar", nullptr, nullptr, dot_rows, nullptr, add_scaled,
-                                       bf16,     f16,     e4m3,    e8m0,     nibbles};
+                                       nullptr,  bf16,    f16,     e4m3,     e8m0,    nibbles};
   return kKernels;
 }
 

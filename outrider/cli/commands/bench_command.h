@@ -4,10 +4,11 @@
 
 namespace outrider {
 
-// Adds `outrider bench` with its subcommands `serve` and `latency`.
+// Adds `outrider bench` with its subcommands `serve`, `latency` and `kernels`.
 void add_bench_command(CLI::App& app, int& status);
 
 void add_bench_serve_command(CLI::App& bench, int& status);
 void add_bench_latency_command(CLI::App& bench, int& status);
+void add_bench_kernels_command(CLI::App& bench, int& status);
 
 }  // namespace outrider

@@ -112,5 +112,25 @@ TEST(BenchLatency, MeasuresAndWritesJson) {
   EXPECT_THAT(too_long.output, HasSubstr("longer text"));
 }
 
+TEST(BenchKernels, MeasuresFormsBesideTheLimits) {
+  const testing::TempDir dir;
+  const std::string file = (dir / "k.json").string();
+  const ProcessResult result = run(kBinary + " bench kernels --form BF16,MXFP4 --tokens 1,9 --threads 1 --gib 0.05 " +
+                                   "--repetitions 1 --output-json '" + file + "'");
+  EXPECT_EQ(result.exit_status, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("MXFP4"));
+  const auto json = nlohmann::json::parse(testing::read_file(file));
+  EXPECT_EQ(json.size() % 4, 0U);
+  for (const auto& entry : json) {
+    EXPECT_GT(entry["read_bytes_per_second"].get<double>(), 0);
+    // Bytes of one product: 2 of BF16; half of MXFP4 and a 32nd for its scales; for one token.
+    const double bits = 8 * entry["bytes_per_second"].get<double>() * entry["tokens"].get<double>() /
+                        entry["products_per_second"].get<double>();
+    EXPECT_NEAR(bits, entry["form"] == "BF16" ? 16 : 4.25, 1e-6);
+  }
+  EXPECT_EQ(run(kBinary + " bench kernels --kernels other").exit_status, 2);
+  EXPECT_NE(run(kBinary + " bench kernels --form FP5").exit_status, 0);
+}
+
 }  // namespace
 }  // namespace outrider

@@ -18,8 +18,9 @@ using ::testing::HasSubstr;
 using testing::kBinary;
 using testing::run;
 
-const char* const kCommands[] = {"",       "check", "repair", "convert",     "quantize",      "generate",
-                                 "logits", "serve", "bench",  "bench serve", "bench latency", "completion"};
+const char* const kCommands[] = {"",          "check", "repair", "convert",     "quantize",      "generate",
+                                 "logits",    "serve", "bench",  "bench serve", "bench latency", "bench kernels",
+                                 "completion"};
 
 // The long options that a command's --help begins lines with.
 std::set<std::string> options_of(const std::string& command) {
@@ -86,7 +87,7 @@ TEST_F(CompletionScript, Bash) {
                "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _outrider; echo \"${COMPREPLY[*]}\"'")
         .output;
   };
-  EXPECT_EQ(replies("bench \"\""), "serve latency\n");
+  EXPECT_EQ(replies("bench \"\""), "serve latency kernels\n");
   EXPECT_EQ(replies("check --ma"), "--map\n");
   EXPECT_EQ(replies("check out"), "outrider.bash\n");
   EXPECT_EQ(replies("check --reference out"), "\n");
