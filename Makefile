@@ -142,10 +142,11 @@ lint: dependencies  ## Check the formatting
 	@$(CLANG_FORMAT) --dry-run -Werror $(SOURCES) && echo "formatted as .clang-format says: $(words $(SOURCES)) files"
 
 # Over whole folders, as the preset asan compiles them: headers are read once for a folder, and precompiled.
-tidy: dependencies  ## Run clang-tidy over the library
+tidy: dependencies  ## Run clang-tidy over the library and the program
 	cmake --preset asan
-	cmake --build --preset asan --target CMakeFiles/outrider_lib.dir/cmake_pch.hxx.pch chat_page.cc
-	@sed -n 's|.*"file": "\(.*/outrider_lib.dir/Unity/.*\)".*|\1|p' build/asan/compile_commands.json | \
+	cmake --build --preset asan --target CMakeFiles/outrider_lib.dir/cmake_pch.hxx.pch \
+	    CMakeFiles/outrider_bin.dir/cmake_pch.hxx.pch chat_page.cc
+	@sed -nE 's#.*"file": "(.*/outrider_(lib|bin).dir/Unity/.*)".*#\1#p' build/asan/compile_commands.json | \
 	    xargs -P $(JOBS) -n 1 $(CLANG_TIDY) -p build/asan --quiet --warnings-as-errors='*'
 
 format: dependencies  ## Format the sources in place

@@ -131,7 +131,7 @@ int run_check(const CheckArguments& arguments) {
     fmt::print("{}", report_text(report, terminal_width(), colour, arguments.strict));
   }
   const int status = report.exit_status(arguments.strict);
-  owned.release();  // never freed: the process is about to end, see main()
+  static_cast<void>(owned.release());  // never freed: the process is about to end, see main()
   return status;
 }
 

@@ -20,7 +20,8 @@ void prepare_heap() {
   // remove an unused allocation.)
   void* volatile block = std::malloc(1 << 20);
   std::free(block);
-  const auto end = reinterpret_cast<std::uintptr_t>(sbrk(0));
+  void* const top = sbrk(0);
+  const auto end = reinterpret_cast<std::uintptr_t>(top);
   const std::uintptr_t begin = (end - kStep + kHugePage - 1) / kHugePage * kHugePage;
   // Keeps small pages before the first huge one.
   const std::uintptr_t used = reinterpret_cast<std::uintptr_t>(block);
@@ -30,7 +31,7 @@ void prepare_heap() {
     static_cast<void>(pad);
   }
   // Without huge pages in the kernel this fails, which is harmless.
-  madvise(reinterpret_cast<void*>(begin), (end - begin) / kHugePage * kHugePage, MADV_HUGEPAGE);
+  madvise(static_cast<std::byte*>(top) - (end - begin), (end - begin) / kHugePage * kHugePage, MADV_HUGEPAGE);
 }
 
 void prepare_heap_for_serving() {
