@@ -12,7 +12,6 @@
 //                    start(g) goes to its group g; decode(k) returns elements k to k + kLanes of that group, in another
 //                    order (Kernels::lane_order) if kReordered; sound() returns at the end whether the decoded values
 //                    are valid
-//   kCacheFloats     floats of tokens that fit in the L1 cache
 //   rows_at_once()   number of rows, for a number of tokens, for which the registers suffice
 //   kFewTokens       maximum number of tokens multiplied by one decoding in registers
 //   kPanelFrom       number of tokens from which a panel is faster
@@ -37,10 +36,15 @@ std::size_t smaller(std::size_t a, std::size_t b) {
   return a < b ? a : b;
 }
 
-// Rows of a tile that is multiplied from a panel; elements of a row in the panel, so that a tile's rows and tokens stay
-// in the L1 cache; and tokens for which sums are kept between panels.
+// Floats of tokens that fit in the L1 cache.
+constexpr std::size_t kCacheFloats = 6144;
+// Elements of a row in a panel: few enough that a tile's rows and tokens fit in the L1 cache.
 constexpr std::size_t kPanelSize = 512;
+// From one row of a panel to the next: an odd number of cache lines, so that rows do not share the same sets.
 constexpr std::size_t kPanelStep = kPanelSize + 16;
+// Rows of a tile.
+constexpr std::size_t kPanelRows = 4;
+// Maximum number of tokens whose sums are kept from one panel to the next.
 constexpr std::size_t kMostPanelTokens = 64;
 
 // Elements between two prefetches of a row, and vectors that a loop decodes at once.
@@ -156,7 +160,7 @@ template <typename Isa, typename Row, std::size_t kTokens>
 bool stored_few_tokens(const StoredRows& rows, std::size_t group, std::size_t row_count, const float* tokens,
                        std::size_t token_stride, std::size_t size, Output out) {
   constexpr std::size_t kRows = Isa::rows_at_once(kTokens);
-  constexpr std::size_t kBlock = Isa::kCacheFloats / kTokens;
+  constexpr std::size_t kBlock = kCacheFloats / kTokens;
   // Number of elements computed for all rows before the next elements.
   const std::size_t block = group >= kBlock ? group : kBlock / group * group;
   alignas(64) float kept[kStoredRows * kTokens * kLanes];
@@ -229,7 +233,7 @@ void panel_tiles(const float* panel, const float* tokens, std::size_t token_coun
 }
 
 // All rows of a panel.
-template <typename Isa, std::size_t kRows = Isa::kPanelRows>
+template <typename Isa, std::size_t kRows = kPanelRows>
 void panel_groups(const float* panel, std::size_t row_count, const float* tokens, std::size_t token_count,
                   std::size_t token_stride, std::size_t size, float* kept, std::size_t kept_step) {
   for (; row_count >= kRows; row_count -= kRows) {
@@ -317,10 +321,11 @@ bool moderate(const StoredRows& rows, std::size_t row_count, std::size_t size) {
   return true;
 }
 
+// See Kernels::multiply_in_registers.
 template <typename Isa>
 std::size_t multiply_in_registers(std::size_t rounds) {
   using Vector = typename Isa::Vector;
-  constexpr std::size_t kSums = Isa::kPanelTokens * Isa::kPanelRows;
+  constexpr std::size_t kSums = Isa::kPanelTokens * kPanelRows;
   alignas(64) float values[Isa::kWidth];
   for (float& v : values) v = 0.5F;
   asm volatile("" : : "r"(values) : "memory");

@@ -149,12 +149,10 @@ constexpr LaneOrder kNibbleOrder = {{0,  4,  8,  12, 1,  5,  9,  13, 2,  6,  10,
                                      16, 20, 24, 28, 17, 21, 25, 29, 18, 22, 26, 30, 19, 23, 27, 31}};
 
 struct Avx2 {
-  static constexpr std::size_t kCacheFloats = 6144;
   static constexpr std::size_t rows_at_once(std::size_t) { return 1; }
   static constexpr std::size_t kFewTokens = 2;
   static constexpr std::size_t kPanelFrom = 3;
   static constexpr std::size_t kWidth = 8;
-  static constexpr std::size_t kPanelRows = 4;
   static constexpr std::size_t kPanelTokens = 3;
 
   struct Vector {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <bit>
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +12,7 @@
 #include "outrider/architectures/deepseek_v4/mtp.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/checkpoint/checkpoint.h"
+#include "outrider/checkpoint/number_formats.h"
 #include "outrider/files/mapped_file.h"
 
 namespace outrider::testing {
@@ -29,10 +30,9 @@ class Golden {
   bool has(const std::string& tensor) const { return checkpoint_.find(tensor) != nullptr; }
   std::vector<float> floats(const std::string& tensor) const { return values<float>(tensor); }
   std::vector<float> bf16(const std::string& tensor) const {
-    std::vector<float> out;
-    for (const std::uint16_t value : values<std::uint16_t>(tensor)) {
-      out.push_back(std::bit_cast<float>(std::uint32_t{value} << 16));
-    }
+    const std::vector<std::uint16_t> stored = values<std::uint16_t>(tensor);
+    std::vector<float> out(stored.size());
+    std::ranges::transform(stored, out.begin(), bf16_to_float);
     return out;
   }
   std::vector<std::uint32_t> tokens() const { return values<std::uint32_t>("tokens"); }
