@@ -23,7 +23,7 @@ using ::testing::HasSubstr;
 class FakeServer {
  public:
   FakeServer()
-      : server_({.port = 0}, [this](HttpRequest request, std::shared_ptr<HttpResponder> responder) {
+      : server_({.port = 0}, [this](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
           handle(request, *responder);
         }) {}
 

@@ -828,7 +828,7 @@ TEST(Findings, FaultyValuesInAStack) {
   TempDir dir;
   const Artifact a = artifact(Family::kHuggingFace);
   const std::string gate_up = "model.layers.1.mlp.experts.gate_up_proj";  // [4, 256, 256] in BF16
-  constexpr std::size_t kHalf = 2 * 128 * 256;
+  constexpr std::size_t kHalf = 2UL * 128 * 256;
   const auto with = [&](const std::function<void(std::span<std::byte>)>& change, Code code, const std::string& text) {
     a.write(dir.path());
     patch(dir.path(), gate_up, change);
@@ -1113,7 +1113,7 @@ TEST(Findings, ReferenceWithAnotherDtype) {
   options.reference = source.path();
   const Artifact narrow = artifact(Family::kBf16);
   narrow.write(copy.path());
-  std::vector<float> values(128 * 256);
+  std::vector<float> values(128UL * 256);
   patch(source.path(), "layers.3.attn.wq_a.weight",
         [&](std::span<std::byte> bytes) { std::memcpy(values.data(), bytes.data(), bytes.size()); });
   // Rounding to BF16 (here: toward zero) changes the dtype, not the values.

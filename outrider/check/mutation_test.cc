@@ -87,7 +87,8 @@ TEST_P(Mutation, IsFoundAndNamed) {
     const std::string original = t.name;
     const std::string mutation = kMutations[pick(5)];
     std::string expected = original;
-    std::string what = mutation + " " + original;
+    std::string what = mutation;
+    what.append(" ").append(original);
     if (mutation == "remove") {
       tensors.erase(tensors.begin() + static_cast<std::ptrdiff_t>(at));
     } else if (mutation == "rename") {

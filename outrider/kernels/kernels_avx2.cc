@@ -10,7 +10,7 @@
 namespace outrider {
 namespace {
 
-constexpr int kVectors = static_cast<int>(kLanes) / 8;
+constexpr std::size_t kVectors = kLanes / 8;
 
 float sum(const __m256 (&lanes)[kVectors]) {
   const __m256 low = _mm256_add_ps(lanes[0], lanes[2]);
@@ -25,10 +25,10 @@ template <int kRows>
 void tile(const float* rows, const float* token, std::size_t size, float* out, std::size_t row_step) {
   __m256 lanes[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) lanes[r][v] = _mm256_setzero_ps();
+    for (std::size_t v = 0; v < kVectors; ++v) lanes[r][v] = _mm256_setzero_ps();
   }
   for (std::size_t k = 0; k < size; k += kLanes) {
-    for (int v = 0; v < kVectors; ++v) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
       const std::size_t at = k + static_cast<std::size_t>(v) * 8;
       const __m256 x = _mm256_loadu_ps(token + at);
       for (int r = 0; r < kRows; ++r) {
@@ -118,7 +118,7 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
     for (std::size_t i = begin; i < end; i += 16) {
       const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i / 2));
       const __m128i pairs = _mm_and_si128(_mm_unpacklo_epi8(bytes, _mm_srli_epi16(bytes, 4)), _mm_set1_epi8(15));
-      for (int half = 0; half < 2; ++half) {
+      for (std::size_t half = 0; half < 2; ++half) {
         const __m256i indices = _mm256_cvtepu8_epi32(half == 0 ? pairs : _mm_srli_si128(pairs, 8));
         // Bit 3 of an index, moved to the sign, selects the half of the table.
         const __m256 value =
@@ -172,10 +172,10 @@ struct Avx2 {
       return {{_mm256_loadu_ps(at), _mm256_loadu_ps(at + 8), _mm256_loadu_ps(at + 16), _mm256_loadu_ps(at + 24)}};
     }
     void store(float* at) const {
-      for (int i = 0; i < kVectors; ++i) _mm256_storeu_ps(at + 8 * i, v[i]);
+      for (std::size_t i = 0; i < kVectors; ++i) _mm256_storeu_ps(at + 8 * i, v[i]);
     }
     void add_product(const Lanes& weights, const float* x) {
-      for (int i = 0; i < kVectors; ++i) v[i] = _mm256_fmadd_ps(weights.v[i], _mm256_loadu_ps(x + 8 * i), v[i]);
+      for (std::size_t i = 0; i < kVectors; ++i) v[i] = _mm256_fmadd_ps(weights.v[i], _mm256_loadu_ps(x + 8 * i), v[i]);
     }
     float total() const { return sum(v); }
     // Of sums in kNibbleOrder, added in the order of sum().

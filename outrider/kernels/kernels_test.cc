@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
@@ -28,7 +31,7 @@ std::vector<float> some_values(std::size_t count, std::uint32_t seed) {
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (std::isnan(a[i]) && std::isnan(b[i])) continue;
-    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0) return false;
+    if (std::bit_cast<std::uint32_t>(a[i]) != std::bit_cast<std::uint32_t>(b[i])) return false;
   }
   return a.size() == b.size();
 }
@@ -323,7 +326,7 @@ TEST_P(KernelsTest, E8m0EveryCodeAtEveryLength) {
 // Products of BF16 values are exact in float, so fusing them with the addition makes no difference.
 TEST_P(KernelsTest, BitIdenticalToScalarIfProductsAreExact) {
   std::vector<float> rows = some_values(kRowTile * 256, 1);
-  std::vector<float> tokens = some_values(3 * 256, 2);
+  std::vector<float> tokens = some_values(3UL * 256, 2);
   for (float& v : rows) v = round_to_bf16(v);
   for (float& v : tokens) v = round_to_bf16(v);
   std::vector<float> out(kRowTile * 3);

@@ -146,7 +146,7 @@ INSTANTIATE_TEST_SUITE_P(Encode, EveryForm, ::testing::Values(kFp8, kFp8E8m0, kF
 
 TEST(Encode, EveryCodeOfE4m3AndE2m1) {
   // Rows whose largest value makes the scale 1: all codes are encoded as themselves.
-  std::vector<float> w(128 * 128, 448.0F);
+  std::vector<float> w(128UL * 128, 448.0F);
   for (unsigned code = 0; code < 256; ++code) {
     if ((code & 0x7f) != 0x7f) w[code] = e4m3_to_float(static_cast<std::uint8_t>(code));
   }

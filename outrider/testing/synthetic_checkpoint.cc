@@ -91,7 +91,7 @@ class Lister {
   std::vector<Checkpoint::Listed> run() {
     const std::size_t count = manifest_.parameters().size();
     for (ParameterId p = 0; p < count; ++p) {
-      shard_ = static_cast<std::uint32_t>(p * options_.shards / count);
+      shard_ = static_cast<std::uint32_t>(std::size_t{p} * options_.shards / count);
       add(manifest_[p]);
     }
     return std::move(out_);

@@ -1,5 +1,6 @@
 // Tests of the program itself, on the bundled model.
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -126,7 +127,7 @@ TEST(GenerateCommand, FailsIfStandardOutputCannotBeWritten) {
   const ProcessResult result = run("{ " + kGenerate + "-p a -n 8 >/dev/full; } 2>&1");
   EXPECT_THAT(result.output, HasSubstr("Standard output cannot be written (No space left on device)"));
   for (const std::string& command : {"check " + kModel, std::string("--help"), std::string("--version")}) {
-    const ProcessResult lost = run(kBinary + " " + command + " >/dev/full");
+    const ProcessResult lost = run(fmt::format("{} {} >/dev/full", kBinary, command));
     EXPECT_EQ(lost.exit_status, 2) << command << "\n" << lost.output;
   }
 }
