@@ -60,8 +60,19 @@ struct Kernels {
   bool (*dot_stored)(const StoredRows& rows, std::size_t row_count, const float* tokens, std::size_t token_count,
                      std::size_t token_stride, std::size_t size, float* out, std::size_t row_step,
                      std::size_t token_step);
-  // out[i] += factor * x[i]
-  void (*add_scaled)(float factor, const float* x, std::size_t size, float* out);
+  // out[i] += factors[r] * x[r * step + i], row after row.
+  void (*add_scaled_rows)(const float* factors, const float* x, std::size_t rows, std::size_t step, std::size_t size,
+                          float* out);
+
+  // Bit-identical on all paths.
+  // out[i] = weights[0] * x[i] + weights[1] * x[step + i] + …, products rounded.
+  void (*weighted_sum)(const float* x, std::size_t rows, std::size_t step, const float* weights, std::size_t size,
+                       float* out);
+  // Rounds each value to BF16.
+  void (*round_bf16)(float* x, std::size_t size);
+  // Rounds x through E4M3 in blocks of `block` values (the last may be shorter), each with a power-of-two scale:
+  // 2^ceil(log2(max(amax, 1e-4) / 448)).
+  void (*round_fp8)(float* x, std::size_t size, std::size_t block);
 
   // Multiplies and adds in registers only, `rounds` times as many as one round holds, and returns how many: what these
   // instructions can reach. May be null.

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "outrider/kernels/dot_stored.h"
+#include "outrider/kernels/elementwise.h"
 #include "outrider/kernels/kernels_simd.h"
 
 // Compiled for AVX2, FMA and F16C, whatever the target of the other files: see kernels_avx512.cc.
@@ -54,13 +55,24 @@ void dot_rows(const float* rows, std::size_t row_count, const float* tokens, std
   }
 }
 
-void add_scaled(float factor, const float* x, std::size_t size, float* out) {
-  const __m256 f = _mm256_set1_ps(factor);
+void add_scaled_rows(const float* factors, const float* x, std::size_t rows, std::size_t step, std::size_t size,
+                     float* out) {
   std::size_t i = 0;
-  for (; i + 8 <= size; i += 8) {
-    _mm256_storeu_ps(out + i, _mm256_fmadd_ps(f, _mm256_loadu_ps(x + i), _mm256_loadu_ps(out + i)));
+  for (; i + kLanes <= size; i += kLanes) {
+    __m256 sums[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) sums[v] = _mm256_loadu_ps(out + i + 8 * v);
+    for (std::size_t r = 0; r < rows; ++r) {
+      const __m256 factor = _mm256_set1_ps(factors[r]);
+      const float* const row = x + r * step + i;
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        sums[v] = _mm256_fmadd_ps(factor, _mm256_loadu_ps(row + 8 * v), sums[v]);
+      }
+    }
+    for (std::size_t v = 0; v < kVectors; ++v) _mm256_storeu_ps(out + i + 8 * v, sums[v]);
   }
-  for (; i < size; ++i) out[i] = __builtin_fmaf(factor, x[i], out[i]);
+  for (; i < size; ++i) {
+    for (std::size_t r = 0; r < rows; ++r) out[i] = __builtin_fmaf(factors[r], x[r * step + i], out[i]);
+  }
 }
 
 __m128i load(const std::byte* at) {
@@ -323,9 +335,21 @@ struct Avx2 {
 }  // namespace
 
 const Kernels& avx2_kernels() {
-  static constexpr Kernels kKernels = {
-      "avx2", nullptr, &kNibbleOrder, dot_rows, dot_stored<Avx2>, add_scaled, multiply_in_registers<Avx2>,
-      bf16,   f16,     e4m3,          e8m0,     nibbles};
+  static constexpr Kernels kKernels = {"avx2",
+                                       nullptr,
+                                       &kNibbleOrder,
+                                       dot_rows,
+                                       dot_stored<Avx2>,
+                                       add_scaled_rows,
+                                       weighted_sum,
+                                       round_bf16,
+                                       round_fp8,
+                                       multiply_in_registers<Avx2>,
+                                       bf16,
+                                       f16,
+                                       e4m3,
+                                       e8m0,
+                                       nibbles};
   return kKernels;
 }
 

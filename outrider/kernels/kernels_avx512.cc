@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "outrider/kernels/dot_stored.h"
+#include "outrider/kernels/elementwise.h"
 #include "outrider/kernels/kernels_simd.h"
 
 // Compiled for AVX-512 (F, BW, VL, DQ), whatever the target of the other files: nothing here may run, or be inlined
@@ -84,13 +85,26 @@ __mmask16 first(std::size_t count) {
   return static_cast<__mmask16>(count >= 16 ? 0xffffU : (1U << count) - 1U);
 }
 
-void add_scaled(float factor, const float* x, std::size_t size, float* out) {
-  const __m512 f = _mm512_set1_ps(factor);
-  for (std::size_t i = 0; i < size; i += 16) {
-    const __mmask16 m = first(size - i);
-    const __m512 y = _mm512_fmadd_ps(f, _mm512_maskz_loadu_ps(m, x + i), _mm512_maskz_loadu_ps(m, out + i));
-    _mm512_mask_storeu_ps(out + i, m, y);
+template <std::size_t kVectors>
+void add_scaled_columns(const float* factors, const float* x, std::size_t rows, std::size_t step, __mmask16 last,
+                        float* out) {
+  const auto mask = [&](std::size_t v) { return v + 1 < kVectors ? __mmask16{0xffff} : last; };
+  __m512 sums[kVectors];
+  for (std::size_t v = 0; v < kVectors; ++v) sums[v] = _mm512_maskz_loadu_ps(mask(v), out + 16 * v);
+  for (std::size_t r = 0; r < rows; ++r) {
+    const __m512 factor = _mm512_set1_ps(factors[r]);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      sums[v] = _mm512_fmadd_ps(factor, _mm512_maskz_loadu_ps(mask(v), x + r * step + 16 * v), sums[v]);
+    }
   }
+  for (std::size_t v = 0; v < kVectors; ++v) _mm512_mask_storeu_ps(out + 16 * v, mask(v), sums[v]);
+}
+
+void add_scaled_rows(const float* factors, const float* x, std::size_t rows, std::size_t step, std::size_t size,
+                     float* out) {
+  std::size_t i = 0;
+  for (; i + 64 <= size; i += 64) add_scaled_columns<4>(factors, x + i, rows, step, 0xffff, out + i);
+  for (; i < size; i += 16) add_scaled_columns<1>(factors, x + i, rows, step, first(size - i), out + i);
 }
 
 void bf16(const std::byte* in, std::size_t size, float* out) {
@@ -329,9 +343,21 @@ struct Avx512 {
 }  // namespace
 
 const Kernels& avx512_kernels() {
-  static constexpr Kernels kKernels = {
-      "avx512", &kEvenOdd, &kEvenOdd, dot_rows, dot_stored<Avx512>, add_scaled, multiply_in_registers<Avx512>, bf16,
-      f16,      e4m3,      e8m0,      nibbles};
+  static constexpr Kernels kKernels = {"avx512",
+                                       &kEvenOdd,
+                                       &kEvenOdd,
+                                       dot_rows,
+                                       dot_stored<Avx512>,
+                                       add_scaled_rows,
+                                       weighted_sum,
+                                       round_bf16,
+                                       round_fp8,
+                                       multiply_in_registers<Avx512>,
+                                       bf16,
+                                       f16,
+                                       e4m3,
+                                       e8m0,
+                                       nibbles};
   return kKernels;
 }
 

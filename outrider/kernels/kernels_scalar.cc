@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "outrider/checkpoint/number_formats.h"
+#include "outrider/kernels/elementwise.h"
 #include "outrider/kernels/kernels.h"
 
 // The reference for the other paths, in plain C++ for any x86-64.
@@ -29,8 +30,11 @@ void dot_rows(const float* rows, std::size_t row_count, const float* tokens, std
   }
 }
 
-void add_scaled(float factor, const float* x, std::size_t size, float* out) {
-  for (std::size_t i = 0; i < size; ++i) out[i] += factor * x[i];
+void add_scaled_rows(const float* factors, const float* x, std::size_t rows, std::size_t step, std::size_t size,
+                     float* out) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t i = 0; i < size; ++i) out[i] += factors[r] * x[r * step + i];
+  }
 }
 
 std::uint16_t load16(const std::byte* at) {
@@ -73,8 +77,9 @@ void nibbles(const std::byte* codes, const float* values, const float* scales, c
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static constexpr Kernels kKernels = {"scalar", nullptr, nullptr, dot_rows, nullptr, add_scaled,
-                                       nullptr,  bf16,    f16,     e4m3,     e8m0,    nibbles};
+  static constexpr Kernels kKernels = {"scalar",     nullptr,    nullptr,   dot_rows, nullptr, add_scaled_rows,
+                                       weighted_sum, round_bf16, round_fp8, nullptr,  bf16,    f16,
+                                       e4m3,         e8m0,       nibbles};
   return kKernels;
 }
 

@@ -337,9 +337,74 @@ TEST_P(KernelsTest, BitIdenticalToScalarIfProductsAreExact) {
   for (std::size_t size = 0; size < 50; ++size) {
     std::vector<float> sum(tokens.begin(), tokens.begin() + 60);
     std::vector<float> expected_sum = sum;
-    kernels_.add_scaled(rows[1], rows.data(), size, sum.data());
-    scalar_kernels().add_scaled(rows[1], rows.data(), size, expected_sum.data());
+    kernels_.add_scaled_rows(rows.data(), rows.data(), 3, 61, size, sum.data());
+    scalar_kernels().add_scaled_rows(rows.data(), rows.data(), 3, 61, size, expected_sum.data());
     EXPECT_TRUE(same_bits(sum, expected_sum)) << size;
+  }
+}
+
+TEST_P(KernelsTest, SumsWithWeights) {
+  const std::vector<float> x = some_values(3 * 300UL, 5);
+  const std::vector<float> weights = {0.3F, -1.7F, 0.01F};
+  for (const std::size_t size : {0UL, 1UL, 31UL, 32UL, 45UL, 64UL, 300UL}) {
+    std::vector<float> out(size);
+    kernels_.weighted_sum(x.data(), 3, 300, weights.data(), size, out.data());
+    for (std::size_t i = 0; i < size; ++i) {
+      const float two = weights[0] * x[i] + weights[1] * x[300 + i];
+      EXPECT_EQ(out[i], two + weights[2] * x[600 + i]) << size << " " << i;
+    }
+  }
+}
+
+TEST_P(KernelsTest, RoundsToBf16) {
+  std::vector<float> x;  // ties and their neighbours, of every exponent and sign; infinities and NaNs
+  for (std::uint32_t upper = 0; upper < 0x10000; upper += 0x3f) {
+    for (const std::uint32_t lower : {0U, 1U, 0x7fffU, 0x8000U, 0x8001U, 0xffffU}) {
+      x.push_back(std::bit_cast<float>(upper << 16 | lower));
+    }
+  }
+  x.insert(x.end(), {INFINITY, -INFINITY, NAN, -3.4e38F, std::bit_cast<float>(0x7f800001U)});
+  std::vector<float> expected = x;
+  for (float& v : expected) v = round_to_bf16(v);
+  kernels_.round_bf16(x.data(), x.size());
+  EXPECT_TRUE(same_bits(x, expected));
+}
+
+TEST_P(KernelsTest, RoundsThroughFp8EachBlockWithItsOwnScale) {
+  // The first block's scale is 2^ceil(log2(1300 / 448)) = 4, the second block's is the minimum.
+  std::vector<float> x = {1300.0F, 4.0F * 17.0F, 1.0F, 0.0F, 1e-6F, -1e-7F};
+  kernels_.round_fp8(x.data(), x.size(), 4);
+  EXPECT_EQ(x[0], 1280.0F);       // 325 lies between 320 and 352
+  EXPECT_EQ(x[1], 4.0F * 16.0F);  // 17 is a tie between 16 and 18
+  EXPECT_EQ(x[2], 1.0F);
+  EXPECT_EQ(x[3], 0.0F);
+  const float floor_scale = 0x1p-22F;  // the smallest power of two that is at least 1e-4 / 448
+  EXPECT_EQ(std::fmod(x[4], floor_scale * 0x1p-9F), 0.0F);
+  EXPECT_NEAR(x[4], 1e-6F, 1e-7F);
+  const std::vector<float> kept = x;
+  kernels_.round_fp8(x.data(), x.size(), 4);
+  EXPECT_EQ(x, kept);
+
+  for (std::size_t size = 120; size < 300; size += 37) {
+    std::vector<float> values = some_values(size, 3);
+    for (std::size_t i = 0; i < size; ++i) values[i] *= std::ldexp(1.0F, static_cast<int>(i % 40) - 30);
+    values[size / 2] = NAN;
+    std::vector<float> expected = values;
+    for (std::size_t begin = 0; begin < size; begin += 128) {
+      const std::size_t end = std::min(begin + 128, size);
+      const std::span<float> part = std::span(expected).subspan(begin, end - begin);
+      if (std::ranges::any_of(part, [](float v) { return std::isnan(v); })) continue;
+      float amax = 1e-4F;
+      for (const float v : part) amax = std::max(amax, std::fabs(v));
+      const float scale = power_of_two_at_least(amax * (1.0F / kE4m3Max));
+      for (float& v : part) v = round_to_e4m3(v / scale) * scale;
+    }
+    kernels_.round_fp8(values.data(), size, 128);
+    EXPECT_TRUE(std::isnan(values[size / 2]));
+    for (std::size_t i = 0; i < size; ++i) {
+      if (i / 128 == size / 2 / 128) continue;
+      EXPECT_EQ(values[i], expected[i]) << size << " " << i;
+    }
   }
 }
 

@@ -16,19 +16,6 @@ float largest_magnitude(std::span<const float> x) {
 
 }  // namespace
 
-void round_to_bf16(std::span<float> x) {
-  for (float& v : x) v = round_to_bf16(v);
-}
-
-void round_through_fp8(std::span<float> x, std::size_t block) {
-  for (std::size_t begin = 0; begin < x.size(); begin += block) {
-    const std::span<float> part = x.subspan(begin, std::min(block, x.size() - begin));
-    const float scale = power_of_two_at_least(std::max(largest_magnitude(part), 1e-4F) * (1.0F / kE4m3Max));
-    const float inverse = 1.0F / scale;  // exact: a power of two
-    for (float& v : part) v = round_to_e4m3(v * inverse) * scale;
-  }
-}
-
 void round_through_fp4(std::span<float> x, std::size_t block) {
   for (std::size_t begin = 0; begin < x.size(); begin += block) {
     const std::span<float> part = x.subspan(begin, std::min(block, x.size() - begin));

@@ -12,15 +12,8 @@ enum class NumericMode {
   kExact,     // float everywhere, nothing rounded: the result of an unquantised model
 };
 
-// Rounds each value to BF16.
-void round_to_bf16(std::span<float> x);
-
 inline constexpr std::size_t kKeyBlock = 64;    // keys and values, rounded through FP8
 inline constexpr std::size_t kIndexBlock = 32;  // the indexer's queries and keys, rounded through FP4
-
-// Rounds x through E4M3 in blocks of `block` values (the last may be shorter), each with a power-of-two scale:
-// 2^ceil(log2(max(amax, 1e-4) / 448)). The block is 128 for activations, 64 for keys and values.
-void round_through_fp8(std::span<float> x, std::size_t block);
 
 // Rounds x through E2M1 in blocks of `block` values with power-of-two scales: 2^ceil(log2(max(amax, 6*2^-126) / 6)).
 void round_through_fp4(std::span<float> x, std::size_t block);

@@ -15,7 +15,7 @@ namespace outrider {
 namespace {
 
 constexpr std::chrono::microseconds kSpin{60};
-constexpr int kPausesBeforeYielding = 100;
+constexpr int kPausesBeforeYielding = 1000;
 constexpr unsigned kPartsOfAThread = 4;
 constexpr std::uint64_t kPartsMask = 0xffff;
 
@@ -140,7 +140,8 @@ void ThreadPool::ranges(std::size_t count, std::size_t grain,
                         const std::function<void(std::size_t, std::size_t)>& work) {
   if (count == 0) return;
   const std::size_t most = threads() == 1 ? 1 : open_.size();
-  const auto parts = static_cast<unsigned>(std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, most));
+  auto parts = static_cast<unsigned>(std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, most));
+  if (parts > threads()) parts = (parts + threads() - 1) / threads() * threads();  // as many for each thread
   if (parts == 1 || busy_.exchange(true)) {
     work(0, count);
     return;

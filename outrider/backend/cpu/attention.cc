@@ -10,7 +10,7 @@ namespace {
 
 // Slots that share a running maximum. If weights are rounded, the result depends on it.
 constexpr std::size_t kSlotBlock = 64;
-constexpr std::size_t kAttentionWorkOfAThread = 1 << 17;
+constexpr std::size_t kAttentionWorkOfAThread = 1 << 14;
 
 // The keys that one row's query attends to: positions of the window, then compressed entries.
 struct Visible {
@@ -81,11 +81,11 @@ class RowAttention {
       for (float& v : o) v *= rescale;
       float sum = 0.0F;
       for (std::size_t k = 0; k < count; ++k) {
-        float weight = std::exp(scores[k] - max);
-        sum += weight;
-        compute_.round({&weight, 1});
-        compute_.kernels.add_scaled(weight, keys_[k].data(), keys_.cols(), o.data());
+        scores[k] = std::exp(scores[k] - max);
+        sum += scores[k];
       }
+      compute_.round({scores, count});
+      compute_.kernels.add_scaled_rows(scores, keys_[0].data(), count, keys_.stride(), keys_.cols(), o.data());
       sum_[h] = sum_[h] * rescale + sum;
       max_[h] = max;
     }

@@ -20,7 +20,7 @@ struct Compute {
   bool official() const { return mode == NumericMode::kOfficial; }
   // Rounds to BF16 if the mode rounds between operations.
   void round(std::span<float> x) const {
-    if (official()) round_to_bf16(x);
+    if (official()) kernels.round_bf16(x.data(), x.size());
   }
   float dot(const float* a, const float* b, std::size_t padded_size) const {
     float out = 0;

@@ -18,14 +18,8 @@ constexpr std::size_t kGrain = 8;
 // x[row] = sum of the row's streams, each multiplied by its weight.
 void mix(const Compute& compute, const Rows& h, std::span<const float> weights, std::size_t row, Rows& x) {
   const std::size_t size = x.cols();
-  const std::span<float> out = x[row];
-  const float* stream = h[row].data();
-  for (std::size_t i = 0; i < size; ++i) {
-    float sum = weights[0] * stream[i];
-    for (std::size_t j = 1; j < weights.size(); ++j) sum += weights[j] * stream[j * size + i];
-    out[i] = sum;
-  }
-  compute.round(out);
+  compute.kernels.weighted_sum(h[row].data(), weights.size(), size, weights.data(), size, x[row].data());
+  compute.round(x[row]);
 }
 
 }  // namespace
@@ -64,19 +58,16 @@ void CpuBackend::hc_post(const Rows& x, const Rows& post, const Rows& comb, Rows
   const std::size_t streams = post.cols();
   const std::size_t size = x.cols();
   pool_.ranges(h.rows(), kGrain, [&](std::size_t begin, std::size_t end) {
-    std::vector<float> before(streams * size);
+    std::vector<float> before((streams + 1) * size);  // the streams, then the sublayer's output
+    std::vector<float> weights(streams + 1);
     for (std::size_t t = begin; t < end; ++t) {
       const std::span<float> after = h[t];
-      std::copy(after.begin(), after.end(), before.begin());
-      const std::span<const float> added = x[t];
-      const std::span<const float> kept_of = comb[t];
+      std::ranges::copy(after, before.begin());
+      std::ranges::copy(x[t], before.end() - static_cast<std::ptrdiff_t>(size));
       for (std::size_t k = 0; k < streams; ++k) {
-        const float weight = post[t][k];
-        for (std::size_t i = 0; i < size; ++i) {
-          float kept = kept_of[k] * before[i];
-          for (std::size_t j = 1; j < streams; ++j) kept += kept_of[j * streams + k] * before[j * size + i];
-          after[k * size + i] = weight * added[i] + kept;
-        }
+        for (std::size_t j = 0; j < streams; ++j) weights[j] = comb[t][j * streams + k];
+        weights[streams] = post[t][k];
+        compute_.kernels.weighted_sum(before.data(), streams + 1, size, weights.data(), size, after.data() + k * size);
       }
       compute_.round(after);
     }

@@ -13,10 +13,10 @@ inline void round_key(const Compute& compute, KeyRounding rounding, std::size_t 
   if (!compute.official()) return;
   if (rounding == KeyRounding::kFp4) {
     hadamard(x);
-    round_to_bf16(x);
+    compute.round(x);
     round_through_fp4(x, kIndexBlock);
   } else {
-    round_through_fp8(x.first(x.size() - rotated), kKeyBlock);
+    compute.kernels.round_fp8(x.data(), x.size() - rotated, kKeyBlock);
   }
 }
 

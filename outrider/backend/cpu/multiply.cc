@@ -17,8 +17,10 @@ constexpr std::size_t kTokensOfAnyStep = 4;
 constexpr std::size_t kActivationBlock = 128;
 // Number of multiplications that take as long as reading one byte.
 constexpr std::size_t kMultiplicationsOfAByte = 8;
+// The same for decoding one element, which takes longer than reading it if it has 4 bits.
+constexpr std::size_t kMultiplicationsOfAnElement = 6;
 // Minimum number of multiplications that justifies waking another thread.
-constexpr std::size_t kWorkOfAThread = 1 << 18;
+constexpr std::size_t kWorkOfAThread = 1 << 17;
 
 // A product whose input is in the layout that its weight needs.
 struct Prepared {
@@ -160,12 +162,12 @@ class Inputs {
       if (l.order == nullptr) {
         std::copy_n(from, l.cols, to);
         std::fill(to + l.cols, to + stride, 0.0F);
-        if (l.rounded) round_through_fp8({to, l.cols}, kActivationBlock);
+        if (l.rounded) compute_.kernels.round_fp8(to, l.cols, kActivationBlock);
         continue;
       }
       if (l.rounded) {
         std::copy_n(from, l.cols, memory_.row.data());
-        round_through_fp8({memory_.row.data(), l.cols}, kActivationBlock);
+        compute_.kernels.round_fp8(memory_.row.data(), l.cols, kActivationBlock);
         from = memory_.row.data();
       }
       reorder(*l.order, from, l.cols, to);
@@ -195,7 +197,8 @@ void multiply(const Compute& compute, std::span<const Product> products, Convert
     p.y_stride = product.y.stride();
     p.y = product.y.data() + product.y_row * p.y_stride + product.y_col;
     p.rounds = product.kind != ProductKind::kFloat && compute.official();
-    p.row_cost = std::max(kMultiplicationsOfAByte * p.weight->row_bytes(), padded(p.weight->cols()) * p.tokens);
+    p.row_cost = std::max(kMultiplicationsOfAByte * p.weight->row_bytes(),
+                          padded(p.weight->cols()) * std::max(p.tokens, kMultiplicationsOfAnElement));
     cost += p.rows * p.row_cost;
     if (compute.weight_bytes != nullptr) *compute.weight_bytes += p.weight->bytes(p.rows);
   }
