@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "outrider/backend/cpu/cpu_backend.h"
+#include "outrider/backend/timed_backend.h"
 #include "outrider/manifest/architecture.h"
 #include "outrider/util/error.h"
 
@@ -17,7 +18,9 @@ void require_finite(std::span<const float> logits) {
 
 std::unique_ptr<Model> make_model(std::shared_ptr<const Weights> weights, ModelOptions options) {
   const Kernels& kernels = options.kernels != nullptr ? *options.kernels : default_kernels();
-  return make_model(std::move(weights), std::make_unique<CpuBackend>(options.mode, options.threads, kernels));
+  std::unique_ptr<Backend> backend = std::make_unique<CpuBackend>(options.mode, options.threads, kernels);
+  if (options.times != nullptr) backend = std::make_unique<TimedBackend>(std::move(backend), *options.times);
+  return make_model(std::move(weights), std::move(backend));
 }
 
 std::unique_ptr<Model> make_model(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend) {

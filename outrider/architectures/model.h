@@ -16,10 +16,14 @@
 
 namespace outrider {
 
+class OperationTimes;
+
 struct ModelOptions {
   NumericMode mode = NumericMode::kOfficial;
   unsigned threads = 2;
   const Kernels* kernels = nullptr;  // default_kernels()
+  // Where the time of each operation is added (backend/timed_backend.h); null: not measured. Must outlive the model.
+  OperationTimes* times = nullptr;
 };
 
 // The rows of an item whose logits are computed.

@@ -4,9 +4,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <utility>
 
 #include "outrider/architectures/memory_need.h"
+#include "outrider/benchmark/timed_drafter.h"
 #include "outrider/decoding/decoder.h"
+#include "outrider/decoding/drafter_methods.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -19,9 +25,55 @@ GenerationParams generation_params(const LatencyBenchmarkOptions& options) {
   return params;
 }
 
-void run_once(const Decoder& decoder, std::span<const std::vector<std::uint32_t>> prompts,
+using Clock = std::chrono::steady_clock;
+
+double elapsed(Clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+// The decoder of one setting, and what its drafter took so far.
+struct Setting {
+  Setting(const Model& model, const LatencyBenchmarkOptions& options, std::size_t num_speculative_tokens)
+      : decoder(model, drafter(model, options, num_speculative_tokens), num_speculative_tokens, options.chunk) {}
+
+  std::unique_ptr<const Drafter> drafter(const Model& model, const LatencyBenchmarkOptions& options, std::size_t k) {
+    SpeculativeConfig config = options.speculative_config;
+    config.num_speculative_tokens = k;
+    std::unique_ptr<const Drafter> drafter = make_drafter(model, config);
+    if (drafter == nullptr || options.times == nullptr) return drafter;
+    return std::make_unique<TimedDrafter>(std::move(drafter), *options.times, drafter_times);
+  }
+
+  DrafterTimes drafter_times;
+  Decoder decoder;
+};
+
+// Measures decode steps.
+class BreakdownTimer {
+ public:
+  BreakdownTimer(const OperationTimes& model, const DrafterTimes& drafter)
+      : model_(model), drafter_(drafter), model_before_(model), drafter_before_(drafter) {}
+
+  void add_to(DecodeBreakdown& breakdown) const {
+    ++breakdown.steps;
+    breakdown.seconds += elapsed(Clock::now() - begin_);
+    breakdown.drafter_seconds += drafter_.seconds - drafter_before_.seconds;
+    const OperationTimes of_drafter = drafter_.operations - drafter_before_.operations;
+    breakdown.drafter += of_drafter;
+    breakdown.model += model_ - model_before_ - of_drafter;
+  }
+
+ private:
+  const OperationTimes& model_;
+  const DrafterTimes& drafter_;
+  OperationTimes model_before_;
+  DrafterTimes drafter_before_;
+  Clock::time_point begin_ = Clock::now();
+};
+
+void run_once(const Setting& setting, std::span<const std::vector<std::uint32_t>> prompts,
               const LatencyBenchmarkOptions& options, LatencyResult* result) {
-  using Clock = std::chrono::steady_clock;
+  const Decoder& decoder = setting.decoder;
   GenerationParams params = generation_params(options);
   std::vector<Generation> generations;
   generations.reserve(prompts.size());
@@ -35,7 +87,11 @@ void run_once(const Decoder& decoder, std::span<const std::vector<std::uint32_t>
   Clock::time_point prefilled;
   bool all_begun = false;
   while (!running.empty()) {
+    std::optional<BreakdownTimer> timer;
+    if (all_begun && result != nullptr && options.times != nullptr)
+      timer.emplace(*options.times, setting.drafter_times);
     decoder.step(running);
+    if (timer) timer->add_to(result->breakdown);
     const auto begun = [](const Generation& g) { return g.tokens().size() > g.prompt_tokens(); };
     if (!all_begun && std::ranges::all_of(generations, begun)) {
       all_begun = true;
@@ -45,8 +101,8 @@ void run_once(const Decoder& decoder, std::span<const std::vector<std::uint32_t>
   }
   const auto end = Clock::now();
   if (result == nullptr) return;
-  result->latencies.push_back(std::chrono::duration<double>(end - begin).count());
-  result->prefills.push_back(std::chrono::duration<double>(prefilled - begin).count());
+  result->latencies.push_back(elapsed(end - begin));
+  result->prefills.push_back(elapsed(prefilled - begin));
   for (const Generation& generation : generations) result->speculation += generation.counts();
 }
 
@@ -56,7 +112,7 @@ std::vector<LatencyResult> run_latency_benchmark(
     const Model& model, std::span<const std::vector<std::uint32_t>> prompts, const LatencyBenchmarkOptions& options,
     const std::function<void(std::size_t done, std::size_t total)>& progress) {
   std::vector<LatencyResult> results;
-  std::vector<Decoder> decoders;
+  std::deque<Setting> settings;
   for (const std::size_t batch_size : options.batch_sizes) {
     if (batch_size == 0 || batch_size > prompts.size()) {
       throw Error(fmt::format("The batch size is {}, but there are only {} prompts.", batch_size, prompts.size()));
@@ -65,18 +121,16 @@ std::vector<LatencyResult> run_latency_benchmark(
         std::ranges::max(prompts.first(batch_size), {}, &std::vector<std::uint32_t>::size).size();
     const SequenceLimits limits = Generation::limits(model, longest, generation_params(options));
     for (const std::size_t k : options.num_speculative_tokens) {
-      DecoderOptions decoder{options.speculative_config, options.chunk};
-      decoder.speculative_config.num_speculative_tokens = k;
-      results.push_back({batch_size, k, {}, {}, {}});
-      decoders.emplace_back(model, decoder);
-      require_memory(model, limits, decoders.back().drafter_bytes(limits), batch_size,
+      results.push_back({batch_size, k, {}, {}, {}, {}});
+      settings.emplace_back(model, options, k);
+      require_memory(model, limits, settings.back().decoder.drafter_bytes(limits), batch_size,
                      batch_size * std::min(longest, options.chunk));
     }
   }
   const std::size_t rounds = options.warmups + options.iterations;
   for (std::size_t round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < results.size(); ++i) {
-      run_once(decoders[i], prompts.first(results[i].batch_size), options,
+      run_once(settings[i], prompts.first(results[i].batch_size), options,
                round < options.warmups ? nullptr : &results[i]);
       if (progress) progress(round * results.size() + i + 1, rounds * results.size());
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "outrider/architectures/model.h"
+#include "outrider/backend/timed_backend.h"
 #include "outrider/decoding/generation.h"
 #include "outrider/decoding/speculative_config.h"
 
@@ -22,6 +23,16 @@ struct LatencyBenchmarkOptions {
   std::size_t iterations = 5;
   SamplingParams sampling;
   std::uint64_t seed = 0;
+  const OperationTimes* times = nullptr;  // the model's (ModelOptions::times); null: no breakdown
+};
+
+// The operations of decode steps, over all iterations: the model's passes and the drafter's.
+struct DecodeBreakdown {
+  std::size_t steps = 0;
+  double seconds = 0;  // of whole steps
+  double drafter_seconds = 0;
+  OperationTimes model;
+  OperationTimes drafter;
 };
 
 // The measurements of one setting. Times in seconds.
@@ -31,6 +42,7 @@ struct LatencyResult {
   std::vector<double> latencies;  // per iteration: from the prompts to the last token
   std::vector<double> prefills;   // per iteration: until all sequences have their first token
   SpeculationCounts speculation;  // over all iterations
+  DecodeBreakdown breakdown;      // if LatencyBenchmarkOptions::times was given
 };
 
 // For every batch size and number of speculative tokens, generates `output_len` tokens from each of the first `batch

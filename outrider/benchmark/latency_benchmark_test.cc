@@ -48,12 +48,38 @@ TEST(LatencyBenchmark, MeasuresEverySetting) {
   EXPECT_THROW(run_latency_benchmark(model, prompts, options, {}), Error);
 }
 
+TEST(LatencyBenchmark, BreaksDecodeStepsDown) {
+  OperationTimes times;
+  const auto model = make_model(std::make_shared<const Weights>(open_plan(testing::bundled_model_path())),
+                                ModelOptions{.threads = 1, .times = &times});
+  LatencyBenchmarkOptions options;
+  options.num_speculative_tokens = {0, 1};
+  options.output_len = 6;
+  options.iterations = 2;
+  options.times = &times;
+  const auto results = run_latency_benchmark(*model, std::vector<std::vector<std::uint32_t>>{{5, 6, 7}}, options, {});
+  ASSERT_EQ(results.size(), 2U);
+  for (const LatencyResult& result : results) {
+    const DecodeBreakdown& b = result.breakdown;
+    const bool drafts = result.num_speculative_tokens != 0;
+    EXPECT_GE(b.steps, drafts ? 6U : 10U);
+    for (std::size_t i = 0; i < kOperations; ++i) EXPECT_GT(b.model[static_cast<Operation>(i)], 0) << i;
+    EXPECT_LT(b.model.total() + b.drafter_seconds, b.seconds);
+    EXPECT_EQ(b.drafter_seconds > 0, drafts);
+    EXPECT_EQ(b.drafter[Operation::kExperts] > 0, drafts);
+    EXPECT_LE(b.drafter.total(), b.drafter_seconds);
+  }
+  const std::string text = breakdown_text(results);
+  EXPECT_THAT(text, ::testing::HasSubstr("batch 1, k 1: a decode step takes"));
+  EXPECT_THAT(text, ::testing::HasSubstr("hyper-connections (mHC)"));
+}
+
 TEST(LatencyReport, ComparesSettings) {
   LatencyBenchmarkOptions options;
   options.output_len = 11;
-  const std::vector<LatencyResult> results = {{1, 0, {1.1, 1.1, 1.1}, {0.1, 0.1, 0.1}, {}},
-                                              {1, 1, {0.6, 0.6, 0.6}, {0.1, 0.1, 0.1}, {5, 5, 4, {4}}},
-                                              {4, 1, {1.1, 1.1, 1.1}, {0.1, 0.1, 0.1}, {5, 5, 4, {4}}}};
+  const std::vector<LatencyResult> results = {{1, 0, {1.1, 1.1, 1.1}, {0.1, 0.1, 0.1}, {}, {}},
+                                              {1, 1, {0.6, 0.6, 0.6}, {0.1, 0.1, 0.1}, {5, 5, 4, {4}}, {}},
+                                              {4, 1, {1.1, 1.1, 1.1}, {0.1, 0.1, 0.1}, {5, 5, 4, {4}}, {}}};
   const auto json = latency_report_json(results, options);
   EXPECT_FALSE(json.contains("avg_latency"));
   const auto& list = json["results"];

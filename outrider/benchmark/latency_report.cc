@@ -98,4 +98,31 @@ std::string latency_report_text(std::span<const LatencyResult> results, const La
   return out;
 }
 
+std::string breakdown_text(std::span<const LatencyResult> results) {
+  std::string out;
+  for (const LatencyResult& result : results) {
+    const DecodeBreakdown& b = result.breakdown;
+    if (b.steps == 0) continue;
+    const auto steps = static_cast<double>(b.steps);
+    const double whole = b.seconds / steps;
+    const auto line = [&](std::string_view name, double model, std::optional<double> drafter) {
+      const double both = (model + drafter.value_or(0)) / steps;
+      out += fmt::format("  {:<28} {:>9.3f} {:>9} {:>6.1f}%\n", name, 1e3 * model / steps,
+                         drafter ? fmt::format("{:.3f}", 1e3 * *drafter / steps) : "", 100 * both / whole);
+    };
+    const bool drafts = b.drafter_seconds > 0;
+    const auto drafter = [&](double seconds) { return drafts ? std::optional(seconds) : std::nullopt; };
+    out += fmt::format("\nbatch {}, k {}: a decode step takes {:.3f} ms\n  {:<28} {:>9} {:>9} {:>7}\n",
+                       result.batch_size, result.num_speculative_tokens, 1e3 * whole, "operation", "model ms",
+                       drafts ? "draft ms" : "", "share");
+    for (std::size_t i = 0; i < kOperations; ++i) {
+      const auto operation = static_cast<Operation>(i);
+      line(operation_name(operation), b.model[operation], drafter(b.drafter[operation]));
+    }
+    line("sampling and bookkeeping", b.seconds - b.drafter_seconds - b.model.total(),
+         drafter(b.drafter_seconds - b.drafter.total()));
+  }
+  return out;
+}
+
 }  // namespace outrider

@@ -16,4 +16,7 @@ nlohmann::ordered_json latency_report_json(std::span<const LatencyResult> result
 // Formats a table with a line for each setting.
 std::string latency_report_text(std::span<const LatencyResult> results, const LatencyBenchmarkOptions& options);
 
+// Formats a table of operations for each setting: milliseconds of a decode step and their share.
+std::string breakdown_text(std::span<const LatencyResult> results);
+
 }  // namespace outrider

@@ -32,6 +32,7 @@ struct BenchLatencyArguments {
   std::size_t input_len = 32;
   std::vector<std::size_t> num_speculative_tokens;
   LatencyBenchmarkOptions benchmark;
+  bool breakdown = false;
   bool quiet = false;
 };
 
@@ -71,7 +72,10 @@ int run_bench_latency(BenchLatencyArguments& arguments) {
   const auto plan = open_plan(arguments.path, arguments.speculation.drafter(arguments.path));
   choose_speculation(arguments, *plan, arguments.benchmark);
   const auto prompts = make_prompts(arguments, Tokenizer::open(plan->checkpoint().root()));
-  const auto loaded = load_model(plan, arguments.model.options());
+  OperationTimes times;
+  ModelOptions options = arguments.model.options();
+  if (arguments.breakdown) arguments.benchmark.times = options.times = &times;
+  const auto loaded = load_model(plan, options);
   const Model& model = *loaded;
 
   ProgressBar bar("measuring", ProgressUnit::kItems);
@@ -86,7 +90,7 @@ int run_bench_latency(BenchLatencyArguments& arguments) {
       arguments.input_len, arguments.benchmark.output_len, arguments.text_file.empty() ? "random" : "text",
       arguments.benchmark.iterations, arguments.benchmark.warmups, model.backend().name(),
       arguments.model.options().threads, arguments.model.mode);
-  fmt::print("{}", latency_report_text(results, arguments.benchmark));
+  fmt::print("{}{}", latency_report_text(results, arguments.benchmark), breakdown_text(results));
   if (!arguments.output_json.empty()) {
     nlohmann::ordered_json json = latency_report_json(results, arguments.benchmark);
     json["model"] = arguments.path;
@@ -144,6 +148,7 @@ void add_bench_latency_command(CLI::App& bench, int& status) {
   command->add_option("--seed", options.seed, "Random seed of prompts and sampling")->capture_default_str();
   command->add_option("--output-json", arguments->output_json, "Write the results to this JSON file")
       ->type_name("FILE");
+  command->add_flag("--breakdown", arguments->breakdown, "Also show which operations a decode step spends its time on");
   command->add_flag("--disable-tqdm", arguments->quiet, "Disable the progress bar");
   add_chunk_option(*command, options.chunk);
   add_model_options(*command, arguments->model);
