@@ -36,8 +36,10 @@ MtpState& state_of(DrafterState* state) {
 
 }  // namespace
 
-MtpDrafter::MtpDrafter(const Model& model) : model_(model), last_layer_(model.config().layers.size() - 1) {
+MtpDrafter::MtpDrafter(const Model& model, std::uint64_t narrow_head_from)
+    : model_(model), last_layer_(model.config().layers.size() - 1) {
   if (model.mtp_blocks() == 0) throw Error("The checkpoint has no MTP block for speculative decoding.");
+  prepare_narrow_head(model, narrow_head_from);
 }
 
 std::unique_ptr<DrafterState> MtpDrafter::new_state(const SequenceLimits& limits) const {
@@ -102,7 +104,7 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
   while (!drafting.empty()) {
     std::vector<MtpItem> batch;
     for (const Drafting& d : drafting) batch.push_back({&d.state->cache, d.next_tokens, d.first_row});
-    ForwardResult result = run_mtp(model_, batch, streams);
+    ForwardResult result = run_mtp(model_, batch, streams, 0, MtpHead::kNarrow);
     std::size_t row = 0;
     for (std::size_t i = 0; i < drafting.size(); ++i) {
       Drafting& d = drafting[i];

@@ -10,8 +10,12 @@ namespace outrider {
 // the streams of the last positions, on which the block has not been run yet.
 class MtpDrafter : public Drafter {
  public:
+  // Heads from this size on are copied to 4 bits for drafts (architectures/deepseek_v4/narrow_head.h); a smaller one is
+  // in the caches.
+  static constexpr std::uint64_t kNarrowHeadFrom = 16 << 20;
+
   // Throws Error if the model has no MTP block.
-  explicit MtpDrafter(const Model& model);
+  explicit MtpDrafter(const Model& model, std::uint64_t narrow_head_from = kNarrowHeadFrom);
 
   std::span<const std::size_t> target_layers() const override { return {&last_layer_, 1}; }
   std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override;

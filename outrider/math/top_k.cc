@@ -19,12 +19,22 @@ std::uint64_t key_of(float score, std::size_t position) {
 }  // namespace
 
 std::vector<std::uint32_t> top_k(std::span<const float> scores, std::size_t count) {
-  std::vector<std::uint64_t> keys(scores.size());
-  for (std::size_t i = 0; i < scores.size(); ++i) keys[i] = key_of(scores[i], i);
-  count = std::min(count, keys.size());
-  const auto end = keys.begin() + static_cast<std::ptrdiff_t>(count);
-  if (end != keys.end()) std::nth_element(keys.begin(), end, keys.end());
-  std::sort(keys.begin(), end);
+  count = std::min(count, scores.size());
+  if (count == 0) return {};
+  std::vector<std::uint64_t> keys(count);  // the best so far; a heap, the worst of them first
+  for (std::size_t i = 0; i < count; ++i) keys[i] = key_of(scores[i], i);
+  std::ranges::make_heap(keys);
+  float worst = scores[static_cast<std::uint32_t>(keys.front())];
+  for (std::size_t i = count; i < scores.size(); ++i) {
+    if (scores[i] < worst) continue;
+    const std::uint64_t key = key_of(scores[i], i);
+    if (key > keys.front()) continue;
+    std::ranges::pop_heap(keys);
+    keys.back() = key;
+    std::ranges::push_heap(keys);
+    worst = scores[static_cast<std::uint32_t>(keys.front())];
+  }
+  std::ranges::sort_heap(keys);
   std::vector<std::uint32_t> chosen(count);
   for (std::size_t i = 0; i < count; ++i) chosen[i] = static_cast<std::uint32_t>(keys[i]);
   return chosen;

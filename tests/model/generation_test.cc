@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "outrider/decoding/decoder.h"
+#include "outrider/decoding/mtp_drafter.h"
 #include "outrider/testing/every_drafter.h"
 #include "outrider/testing/sanitized.h"
 #include "outrider/util/error.h"
@@ -121,6 +122,18 @@ TEST(Generation, DraftsOfTheBundledModelAreAccepted) {
   const Written written = write(prompts(16), greedy(64), make_decoder(*model, "mtp", 1), 8);
   EXPECT_GT(written.counts.draft_tokens, 400U);
   EXPECT_GT(written.counts.acceptance_rate(), 0.6);
+}
+
+TEST(Generation, ANarrowHeadChangesNeitherOutputNorAcceptance) {
+  const auto model = load_model("official", {});
+  const auto written = [&](std::uint64_t narrow_head_from) {
+    auto drafter = std::make_unique<MtpDrafter>(*model, narrow_head_from);
+    return write(prompts(8), greedy(48), Decoder(*model, std::move(drafter), 2, 512), 8);
+  };
+  const Written own = written(MtpDrafter::kNarrowHeadFrom);
+  const Written narrow = written(0);
+  EXPECT_EQ(narrow.texts, own.texts);
+  EXPECT_NEAR(narrow.counts.acceptance_rate(), own.counts.acceptance_rate(), 0.01);
 }
 
 TEST(Generation, CopiesOfTheHeadDoNotChangeAcceptance) {

@@ -63,6 +63,12 @@ DeepseekV4Model::DeepseekV4Model(std::shared_ptr<const Weights> weights, std::un
 
 DeepseekV4Model::~DeepseekV4Model() = default;
 
+void DeepseekV4Model::prepare_narrow_head(std::uint64_t min_bytes) const {
+  if (narrow_head_ || weights_.mtp.empty()) return;
+  const Linear& head = weights_.mtp.front().head;
+  if (head.bytes(head.rows()) >= min_bytes && NarrowHead::possible(head)) narrow_head_.emplace(head);
+}
+
 ForwardContext DeepseekV4Model::context() const {
   return {config(), mutable_backend(), *activations_};
 }

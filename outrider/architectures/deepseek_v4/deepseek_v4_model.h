@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "outrider/architectures/deepseek_v4/model_weights.h"
+#include "outrider/architectures/deepseek_v4/narrow_head.h"
 #include "outrider/architectures/model.h"
 #include "outrider/math/rope.h"
 
@@ -28,11 +31,17 @@ class DeepseekV4Model final : public Model {
   const ModelWeights& weights() const { return weights_; }
   const Rope& window_rope() const { return window_rope_; }
 
+  // The copy of the first MTP block's head for drafts; null if there is none. Made once, unless the head has fewer than
+  // `min_bytes` or would not become narrower.
+  const NarrowHead* narrow_head() const { return narrow_head_ ? &*narrow_head_ : nullptr; }
+  void prepare_narrow_head(std::uint64_t min_bytes) const;
+
  private:
   ModelWeights weights_;
   Rope window_rope_;
   Rope compressed_rope_;
   std::unique_ptr<Activations> activations_;
+  mutable std::optional<NarrowHead> narrow_head_;
 };
 
 }  // namespace outrider

@@ -17,6 +17,11 @@ namespace {
 // An MTP block's attention is that of a layer without compression.
 constexpr LayerAttention kAttention;
 
+// Only this model's checkpoints have MTP blocks.
+const DeepseekV4Model& with_mtp(const Model& model) {
+  return dynamic_cast<const DeepseekV4Model&>(model);
+}
+
 }  // namespace
 
 Sequence new_mtp_cache(const Model& model, const SequenceLimits& limits) {
@@ -27,8 +32,13 @@ std::uint64_t mtp_cache_bytes(const Model& model, const SequenceLimits& limits) 
   return sequence_bytes({&kAttention, 1}, model.config(), model.mode(), limits);
 }
 
-ForwardResult run_mtp(const Model& any_model, std::span<const MtpItem> items, const Rows& streams, std::size_t block) {
-  const auto& model = dynamic_cast<const DeepseekV4Model&>(any_model);  // only this model's checkpoints have MTP blocks
+void prepare_narrow_head(const Model& model, std::uint64_t min_bytes) {
+  with_mtp(model).prepare_narrow_head(min_bytes);
+}
+
+ForwardResult run_mtp(const Model& any_model, std::span<const MtpItem> items, const Rows& streams, std::size_t block,
+                      MtpHead head) {
+  const DeepseekV4Model& model = with_mtp(any_model);
   const ForwardContext context = model.context();
   const auto& [c, backend, a] = context;
   if (block >= model.mtp_blocks()) {
@@ -61,7 +71,8 @@ ForwardResult run_mtp(const Model& any_model, std::span<const MtpItem> items, co
   for (std::size_t i = 0; i < items.size(); ++i) plan.set_state(i, layer_state(*items[i].cache, 0));
   run_block(context, weights.block, plan.batch(), {model.window_rope(), a.window_angles}, h);
   for (const MtpItem& item : items) item.cache->advance(item.next_tokens.size());
-  result.logits = output_logits(context, h, plan.wanted, weights.hc_head, weights.norm, weights.head);
+  const NarrowHead* narrow = head == MtpHead::kNarrow && block == 0 ? model.narrow_head() : nullptr;
+  result.logits = output_logits(context, h, plan.wanted, weights.hc_head, weights.norm, weights.head, narrow);
   return result;
 }
 

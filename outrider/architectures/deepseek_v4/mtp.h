@@ -23,9 +23,19 @@ struct MtpItem {
 Sequence new_mtp_cache(const Model& model, const SequenceLimits& limits);
 std::uint64_t mtp_cache_bytes(const Model& model, const SequenceLimits& limits);
 
+// Makes a narrow copy of the first block's head, which run_mtp() may use: see DeepseekV4Model::prepare_narrow_head().
+void prepare_narrow_head(const Model& model, std::uint64_t min_bytes);
+
+// How run_mtp() computes logits.
+enum class MtpHead {
+  kOwn,
+  kNarrow,  // with the copy, if there is one: for drafts
+};
+
 // Runs MTP block `block` and appends the positions to the items' caches. `streams` [rows, hc*D] are the model's at the
 // items' positions or, to draft further, the block's own of the preceding position. The logits at position p predict
 // the token at p+2. Throws Error as Model::forward() does, and if the model has no such block.
-ForwardResult run_mtp(const Model& model, std::span<const MtpItem> items, const Rows& streams, std::size_t block = 0);
+ForwardResult run_mtp(const Model& model, std::span<const MtpItem> items, const Rows& streams, std::size_t block = 0,
+                      MtpHead head = MtpHead::kOwn);
 
 }  // namespace outrider
