@@ -33,12 +33,12 @@ double elapsed(Clock::duration duration) {
 
 // The decoder of one setting, and what its drafter took so far.
 struct Setting {
-  Setting(const Model& model, const LatencyBenchmarkOptions& options, std::size_t num_speculative_tokens)
-      : decoder(model, drafter(model, options, num_speculative_tokens), num_speculative_tokens, options.chunk) {}
+  Setting(const Model& model, const LatencyBenchmarkOptions& options, SpeculativeConfig config)
+      : decoder(model, drafter(model, options, config), config.num_speculative_tokens, options.chunk,
+                config.automatic) {}
 
-  std::unique_ptr<const Drafter> drafter(const Model& model, const LatencyBenchmarkOptions& options, std::size_t k) {
-    SpeculativeConfig config = options.speculative_config;
-    config.num_speculative_tokens = k;
+  std::unique_ptr<const Drafter> drafter(const Model& model, const LatencyBenchmarkOptions& options,
+                                         const SpeculativeConfig& config) {
     std::unique_ptr<const Drafter> drafter = make_drafter(model, config);
     if (drafter == nullptr || options.times == nullptr) return drafter;
     return std::make_unique<TimedDrafter>(std::move(drafter), *options.times, drafter_times);
@@ -122,7 +122,10 @@ std::vector<LatencyResult> run_latency_benchmark(
     const SequenceLimits limits = Generation::limits(model, longest, generation_params(options));
     for (const std::size_t k : options.num_speculative_tokens) {
       results.push_back({batch_size, k, {}, {}, {}, {}});
-      settings.emplace_back(model, options, k);
+      SpeculativeConfig config = options.speculative_config;
+      config.automatic = k == kAutomatic;
+      config.num_speculative_tokens = config.automatic ? kAutomaticTokens : k;
+      settings.emplace_back(model, options, config);
       require_memory(model, limits, settings.back().decoder.drafter_bytes(limits), batch_size,
                      batch_size * std::min(longest, options.chunk));
     }

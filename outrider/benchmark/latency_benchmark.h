@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,9 @@
 #include "outrider/decoding/speculative_config.h"
 
 namespace outrider {
+
+// Instead of a number of speculative tokens: as many as are fastest (draft_policy.h).
+inline constexpr std::size_t kAutomatic = std::numeric_limits<std::size_t>::max();
 
 struct LatencyBenchmarkOptions {
   std::vector<std::size_t> batch_sizes = {1};
@@ -38,11 +42,11 @@ struct DecodeBreakdown {
 // The measurements of one setting. Times in seconds.
 struct LatencyResult {
   std::size_t batch_size = 0;
-  std::size_t num_speculative_tokens = 0;
-  std::vector<double> latencies;  // per iteration: from the prompts to the last token
-  std::vector<double> prefills;   // per iteration: until all sequences have their first token
-  SpeculationCounts speculation;  // over all iterations
-  DecodeBreakdown breakdown;      // if LatencyBenchmarkOptions::times was given
+  std::size_t num_speculative_tokens = 0;  // or kAutomatic
+  std::vector<double> latencies;           // per iteration: from the prompts to the last token
+  std::vector<double> prefills;            // per iteration: until all sequences have their first token
+  SpeculationCounts speculation;           // over all iterations
+  DecodeBreakdown breakdown;               // if LatencyBenchmarkOptions::times was given
 };
 
 // For every batch size and number of speculative tokens, generates `output_len` tokens from each of the first `batch

@@ -42,6 +42,10 @@ ordered_json optional_json(const std::optional<double>& value) {
   return value ? ordered_json(*value) : ordered_json();
 }
 
+std::string k_text(std::size_t k) {
+  return k == kAutomatic ? "auto" : std::to_string(k);
+}
+
 std::string cell(const std::optional<double>& value, const char* unit) {
   return value ? fmt::format("{:.2f}{}", *value, unit) : "-";
 }
@@ -59,7 +63,12 @@ ordered_json latency_report_json(std::span<const LatencyResult> results, const L
                                {"latencies", result.latencies},
                                {"percentiles", std::move(percentiles)}};
     if (results.size() == 1) out.update(vllm);
-    ordered_json entry = {{"batch_size", result.batch_size}, {"num_speculative_tokens", result.num_speculative_tokens}};
+    ordered_json entry = {{"batch_size", result.batch_size}};
+    if (result.num_speculative_tokens == kAutomatic) {
+      entry["num_speculative_tokens"] = "auto";
+    } else {
+      entry["num_speculative_tokens"] = result.num_speculative_tokens;
+    }
     entry.update(vllm);
     entry["median_prefill_latency"] = median(result.prefills);
     entry["decode_throughput"] = decode_rate(result, options);
@@ -83,13 +92,13 @@ ordered_json latency_report_json(std::span<const LatencyResult> results, const L
 
 std::string latency_report_text(std::span<const LatencyResult> results, const LatencyBenchmarkOptions& options) {
   std::string out =
-      fmt::format("{:>5} {:>3} {:>11} {:>11} {:>11} {:>11} {:>14} {:>8} {:>11} {:>10}\n", "batch", "k", "median (s)",
+      fmt::format("{:>5} {:>4} {:>11} {:>11} {:>11} {:>11} {:>14} {:>8} {:>11} {:>10}\n", "batch", "k", "median (s)",
                   "p90 (s)", "p99 (s)", "prefill (s)", "decode (tok/s)", "x k=0", "x batch 1", "accepted");
   for (const LatencyResult& result : results) {
     const SpeculationCounts& counts = result.speculation;
     out +=
-        fmt::format("{:>5} {:>3} {:>11.4f} {:>11.4f} {:>11.4f} {:>11.4f} {:>14.2f} {:>8} {:>11} {:>10}\n",
-                    result.batch_size, result.num_speculative_tokens, median(result.latencies),
+        fmt::format("{:>5} {:>4} {:>11.4f} {:>11.4f} {:>11.4f} {:>11.4f} {:>14.2f} {:>8} {:>11} {:>10}\n",
+                    result.batch_size, k_text(result.num_speculative_tokens), median(result.latencies),
                     percentile(result.latencies, 90), percentile(result.latencies, 99), median(result.prefills),
                     decode_rate(result, options), cell(ratio(result, find(results, result.batch_size, 0), options), ""),
                     cell(ratio(result, find(results, 1, result.num_speculative_tokens), options), ""),
@@ -113,7 +122,7 @@ std::string breakdown_text(std::span<const LatencyResult> results) {
     const bool drafts = b.drafter_seconds > 0;
     const auto drafter = [&](double seconds) { return drafts ? std::optional(seconds) : std::nullopt; };
     out += fmt::format("\nbatch {}, k {}: a decode step takes {:.3f} ms\n  {:<28} {:>9} {:>9} {:>7}\n",
-                       result.batch_size, result.num_speculative_tokens, 1e3 * whole, "operation", "model ms",
+                       result.batch_size, k_text(result.num_speculative_tokens), 1e3 * whole, "operation", "model ms",
                        drafts ? "draft ms" : "", "share");
     for (std::size_t i = 0; i < kOperations; ++i) {
       const auto operation = static_cast<Operation>(i);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "outrider/decoding/drafter_methods.h"
@@ -48,20 +49,22 @@ class StreamCapture {
 struct Decoder::Running {
   Generation& generation;
   std::size_t prompt_tokens;
+  bool fixed;  // the number of its drafts must not depend on times
   std::vector<DraftToken> drafts;
 };
 
 Decoder::Decoder(const Model& model, const DecoderOptions& options)
     : Decoder(model, make_drafter(model, options.speculative_config), options.speculative_config.num_speculative_tokens,
-              options.chunk) {}
+              options.chunk, options.speculative_config.automatic) {}
 
 Decoder::Decoder(const Model& model, std::unique_ptr<const Drafter> drafter, std::size_t num_speculative_tokens,
-                 std::size_t chunk)
+                 std::size_t chunk, bool automatic)
     : model_(model), drafter_(std::move(drafter)), num_speculative_tokens_(num_speculative_tokens), chunk_(chunk) {
   if (num_speculative_tokens > kMaxSpeculativeTokens) {
     throw Error(fmt::format("num_speculative_tokens is {}; it must be at most {}.", num_speculative_tokens,
                             kMaxSpeculativeTokens));
   }
+  if (automatic && drafter_ != nullptr) policy_ = std::make_unique<DraftPolicy>(num_speculative_tokens);
 }
 
 ProcessedSequence Decoder::new_sequence(const SequenceLimits& limits) const {
@@ -80,7 +83,9 @@ std::uint64_t Decoder::scratch_bytes(std::size_t tokens) const {
   const ModelConfig& config = model_.config();
   const std::size_t layers = drafter_ == nullptr ? 0 : drafter_->target_layers().size();
   // Streams of the target layers: kept for the drafter, as the input of its layers, and their output.
-  return saturating_multiply(3 * layers * tokens, config.hc_mult * config.hidden_size * sizeof(float));
+  const std::uint64_t streams =
+      saturating_multiply(3 * layers * tokens, config.hc_mult * config.hidden_size * sizeof(float));
+  return drafter_ == nullptr ? 0 : saturating_add(streams, drafter_->weight_bytes());
 }
 
 Generation Decoder::start(std::vector<std::uint32_t> prompt, GenerationParams params) const {
@@ -98,21 +103,42 @@ void Decoder::step(std::span<const StepItem> items) const {
   std::vector<Running> running;
   for (const StepItem& item : items) {
     item.generation->begin_step();
-    if (!item.generation->finished()) running.push_back({*item.generation, item.prompt_tokens, {}});
+    if (item.generation->finished()) continue;
+    const GenerationParams& params = item.generation->params();
+    running.push_back({*item.generation,
+                       item.prompt_tokens,
+                       policy_ != nullptr && params.reproducible && !params.sampling.greedy(),
+                       {}});
   }
   if (running.empty()) return;
-  if (drafter_ != nullptr) draft(running);
+  if (drafter_ == nullptr) return verify(running);
+  if (policy_ == nullptr) {
+    draft(running, num_speculative_tokens_);
+    return verify(running);
+  }
+  const std::size_t wanted = policy_->choose(running.size());
+  // Only such steps can be compared.
+  const bool alike = std::ranges::all_of(running, [&](const Running& r) {
+    return !r.fixed && r.generation.prompt_tokens_left() == 0 && r.generation.max_draft_tokens() >= wanted;
+  });
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  draft(running, wanted);
   verify(running);
+  if (!alike) return;
+  std::vector<DraftRound> rounds;
+  for (const Running& r : running) rounds.push_back(r.generation.round());
+  policy_->add(running.size(), wanted, std::chrono::duration<double>(Clock::now() - begin).count(), rounds);
 }
 
-void Decoder::draft(std::span<Running> running) const {
+void Decoder::draft(std::span<Running> running, std::size_t wanted) const {
   std::vector<DraftItem> items;
   std::vector<Running*> drafting;
   for (Running& r : running) {
     Generation& g = r.generation;
-    const std::size_t wanted = std::min(num_speculative_tokens_, g.max_draft_tokens());
-    if (wanted == 0) continue;
-    items.push_back({g.processed().drafter_state(), g.tokens(), wanted, &g.sampler()});
+    const std::size_t drafts = std::min(r.fixed ? DraftPolicy::kStart : wanted, g.max_draft_tokens());
+    if (drafts == 0) continue;
+    items.push_back({g.processed().drafter_state(), g.tokens(), drafts, &g.sampler()});
     drafting.push_back(&r);
   }
   if (items.empty()) return;
@@ -126,6 +152,7 @@ void Decoder::draft(std::span<Running> running) const {
 void Decoder::verify(std::span<Running> running) const {
   std::vector<std::vector<std::uint32_t>> tokens;
   std::vector<char> reaches_end;
+  std::vector<char> prompting;
   std::vector<ForwardItem> items;
   for (const Running& r : running) {
     const std::span<const std::uint32_t> unprocessed = r.generation.unprocessed();
@@ -136,6 +163,7 @@ void Decoder::verify(std::span<Running> running) const {
   }
   for (std::size_t i = 0; i < running.size(); ++i) {
     Generation& g = running[i].generation;
+    prompting.push_back(g.prompt_tokens_left() != 0);
     const LogitsWanted wanted = !running[i].drafts.empty() || g.wants_prompt_logprobs() ? LogitsWanted::kAll
                                 : reaches_end[i] != 0                                   ? LogitsWanted::kLast
                                                                                         : LogitsWanted::kNone;
@@ -164,7 +192,7 @@ void Decoder::verify(std::span<Running> running) const {
     }
     g.processed().keep(std::span(tokens[i]).first(kept));
     observed.push_back(
-        {g.processed().drafter_state(), g.tokens(), row, kept, !g.finished().has_value() && drafts.empty()});
+        {g.processed().drafter_state(), g.tokens(), row, kept, prompting[i] != 0 && !g.finished().has_value()});
     row += tokens[i].size();
   }
   if (drafter_ != nullptr) drafter_->observe(observed, streams);

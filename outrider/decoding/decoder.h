@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "outrider/decoding/draft_policy.h"
 #include "outrider/decoding/drafter.h"
 #include "outrider/decoding/generation.h"
 #include "outrider/decoding/speculative_config.h"
@@ -32,15 +33,15 @@ class Decoder {
  public:
   // Throws Error if the requested drafter cannot be created (make_drafter).
   Decoder(const Model& model, const DecoderOptions& options);
-  // With an existing drafter; null: no speculation.
+  // With an existing drafter; null: no speculation. `automatic`: up to `num_speculative_tokens`, see draft_policy.h.
   Decoder(const Model& model, std::unique_ptr<const Drafter> drafter, std::size_t num_speculative_tokens,
-          std::size_t chunk);
+          std::size_t chunk, bool automatic = false);
 
   // A sequence, including the drafter's state, and its size in bytes. Throws Error as Model::new_sequence does.
   ProcessedSequence new_sequence(const SequenceLimits& limits) const;
   std::uint64_t sequence_bytes(const SequenceLimits& limits) const;
   std::uint64_t drafter_bytes(const SequenceLimits& limits) const;  // the drafter's share
-  // Bytes of streams kept for the drafter during a pass, besides the model's scratch memory.
+  // Bytes that the drafter needs for a pass, besides the model's scratch memory: streams, and weights of its own.
   std::uint64_t scratch_bytes(std::size_t tokens) const;
 
   // Creates a generation with a new sequence. Throws Error as the constructor does.
@@ -54,12 +55,13 @@ class Decoder {
  private:
   struct Running;
 
-  void draft(std::span<Running> running) const;
+  void draft(std::span<Running> running, std::size_t wanted) const;
   void verify(std::span<Running> running) const;
 
   const Model& model_;
   std::unique_ptr<const Drafter> drafter_;
   std::size_t num_speculative_tokens_;
+  std::unique_ptr<DraftPolicy> policy_;  // null: always num_speculative_tokens_
   std::size_t chunk_;
 };
 

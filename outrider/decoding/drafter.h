@@ -35,7 +35,7 @@ struct ObservedItem {
   std::span<const std::uint32_t> tokens;
   std::size_t first_row = 0;  // row of the pass
   std::size_t rows = 0;       // one per token
-  // No draft follows immediately, so the drafter should process the observed tokens now (usually those of a prompt).
+  // Tokens of a prompt: no draft follows immediately, so the drafter should process them now.
   bool catch_up = false;
 };
 
@@ -59,6 +59,8 @@ class Drafter {
   // Null if the drafter is stateless. Throws Error if there is not enough memory.
   virtual std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const;
   virtual std::uint64_t state_bytes(const SequenceLimits& limits) const;
+  // Bytes of weights that the drafter holds in memory beside the model's.
+  virtual std::uint64_t weight_bytes() const { return 0; }
 
   // Called after each forward pass. `streams`: by target layer, [rows of the pass, hc*D].
   virtual void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const;

@@ -21,6 +21,8 @@ namespace outrider {
 struct GenerationParams {
   SamplingParams sampling;
   std::uint64_t seed = 0;
+  // Sampled output is to be the same each time: the number of drafts, on which it depends, is not chosen by time.
+  bool reproducible = false;
   std::uint64_t max_tokens = 16;              // output tokens, at least 1
   std::vector<std::uint32_t> stop_token_ids;  // the first of them ends the output, as its last token
   std::optional<std::size_t> logprobs;        // report them, with this many of the most likely tokens

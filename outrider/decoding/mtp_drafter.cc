@@ -1,17 +1,18 @@
 #include "outrider/decoding/mtp_drafter.h"
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "outrider/architectures/deepseek_v4/mtp.h"
-#include "outrider/decoding/copy_rows.h"
 #include "outrider/util/error.h"
+#include "outrider/util/saturating.h"
 
 namespace outrider {
-namespace {
-
 struct MtpState : DrafterState {
   explicit MtpState(Sequence empty) : cache(std::move(empty)) {}
+
+  std::uint64_t first_pending() const { return observed - pending.size(); }
 
   std::size_t reusable(std::size_t common) const override {
     if (common > cache.length()) return common;
@@ -21,12 +22,24 @@ struct MtpState : DrafterState {
   }
   void truncate(std::size_t length) override {
     if (length < cache.length()) cache.truncate(length);
-    pending = rows_of(pending, 0, std::min<std::size_t>(pending.rows(), length - cache.length()));
+    while (!pending.empty() && observed > length) {
+      pending.pop_back();
+      --observed;
+    }
+    observed = length;
   }
 
-  Sequence cache;  // has processed each position together with the token that follows it
-  Rows pending;    // the model's streams at the positions after the cache
+  Sequence cache;              // has processed each position together with the token that follows it
+  std::uint64_t observed = 0;  // positions
+  // The model's streams at the last of them, on which the block has not been run. Positions between cache.length() and
+  // these have been skipped.
+  std::deque<std::vector<float>> pending;
 };
+
+namespace {
+
+// Rows of a pass that only catches up.
+constexpr std::size_t kCatchUpRows = 64;
 
 MtpState& state_of(DrafterState* state) {
   auto* const own = dynamic_cast<MtpState*>(state);
@@ -47,7 +60,28 @@ std::unique_ptr<DrafterState> MtpDrafter::new_state(const SequenceLimits& limits
 }
 
 std::uint64_t MtpDrafter::state_bytes(const SequenceLimits& limits) const {
-  return mtp_cache_bytes(model_, limits);
+  const ModelConfig& c = model_.config();
+  return saturating_add(mtp_cache_bytes(model_, limits), most_pending() * c.hc_mult * c.hidden_size * sizeof(float));
+}
+
+std::uint64_t MtpDrafter::weight_bytes() const {
+  return narrow_head_bytes(model_);
+}
+
+std::size_t MtpDrafter::most_pending() const {
+  return model_.config().sliding_window + kMaxSpeculativeTokens;
+}
+
+void MtpDrafter::catch_up(MtpState& state, std::span<const std::uint32_t> tokens, std::size_t left) const {
+  if (state.cache.length() < state.first_pending()) state.cache.advance(state.first_pending() - state.cache.length());
+  while (state.pending.size() > left) {
+    const std::size_t rows = std::min(state.pending.size() - left, kCatchUpRows);
+    Rows streams(rows, state.pending.front().size());
+    for (std::size_t r = 0; r < rows; ++r) std::ranges::copy(state.pending[r], streams[r].begin());
+    const auto next = tokens.subspan(static_cast<std::size_t>(state.cache.length()) + 1, rows);
+    run_mtp(model_, std::vector<MtpItem>{{&state.cache, next, 0, LogitsWanted::kNone}}, streams);
+    state.pending.erase(state.pending.begin(), state.pending.begin() + static_cast<std::ptrdiff_t>(rows));
+  }
 }
 
 void MtpDrafter::observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const {
@@ -60,27 +94,36 @@ void MtpDrafter::observe(std::span<const ObservedItem> items, std::span<const Ro
   std::size_t rows = 0;
   for (const ObservedItem& item : items) {
     MtpState& state = state_of(item.state);
-    Rows pending(state.pending.rows() + item.rows, streams[0].cols());
-    copy_rows(state.pending, 0, state.pending.rows(), pending, 0);
-    copy_rows(streams[0], item.first_row, item.rows, pending, state.pending.rows());
-    state.pending = std::move(pending);
+    // All but the last, which the token after it completes.
+    if (item.catch_up) catch_up(state, item.tokens, 1);
+    for (std::size_t r = item.first_row; r < item.first_row + item.rows; ++r) {
+      const std::span<const float> row = streams[0][r];
+      state.pending.emplace_back(row.begin(), row.end());
+    }
+    state.observed += item.rows;
     // The token after the last position is unknown or was just generated; that position is left for draft().
-    if (!item.catch_up || state.pending.rows() < 2) continue;
-    catching_up.push_back({&state, item.tokens, state.pending.rows() - 1});
-    rows += catching_up.back().rows;
+    if (!item.catch_up) {
+      while (state.pending.size() > most_pending()) state.pending.pop_front();
+    } else if (state.pending.size() > 1) {
+      catching_up.push_back({&state, item.tokens, state.pending.size() - 1});
+      rows += catching_up.back().rows;
+    }
   }
   if (catching_up.empty()) return;
   Rows input(rows, streams[0].cols());
   std::vector<MtpItem> batch;
   rows = 0;
   for (const CatchingUp& each : catching_up) {
-    copy_rows(each.state->pending, 0, each.rows, input, rows);
+    for (std::size_t r = 0; r < each.rows; ++r) std::ranges::copy(each.state->pending[r], input[rows + r].begin());
     const auto next = each.tokens.subspan(static_cast<std::size_t>(each.state->cache.length()) + 1, each.rows);
     batch.push_back({&each.state->cache, next, rows, LogitsWanted::kNone});
     rows += each.rows;
   }
   run_mtp(model_, batch, input);
-  for (const CatchingUp& each : catching_up) each.state->pending = rows_of(each.state->pending, each.rows, 1);
+  for (const CatchingUp& each : catching_up) {
+    std::deque<std::vector<float>>& pending = each.state->pending;
+    pending.erase(pending.begin(), pending.end() - 1);
+  }
 }
 
 std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem> items) const {
@@ -94,12 +137,17 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
   std::size_t rows = 0;
   for (std::size_t i = 0; i < items.size(); ++i) {
     MtpState& state = state_of(items[i].state);
+    catch_up(state, items[i].tokens, kMaxSpeculativeTokens + 1);
     const auto next = items[i].tokens.subspan(static_cast<std::size_t>(state.cache.length()) + 1);
     drafting.push_back({i, &state, {next.begin(), next.end()}, rows});
-    rows += state.pending.rows();
+    rows += state.pending.size();
   }
   Rows streams(rows, model_.config().hc_mult * model_.config().hidden_size);
-  for (const Drafting& d : drafting) copy_rows(d.state->pending, 0, d.state->pending.rows(), streams, d.first_row);
+  for (const Drafting& d : drafting) {
+    for (std::size_t r = 0; r < d.state->pending.size(); ++r) {
+      std::ranges::copy(d.state->pending[r], streams[d.first_row + r].begin());
+    }
+  }
   std::vector<std::vector<DraftToken>> drafts(items.size());
   while (!drafting.empty()) {
     std::vector<MtpItem> batch;
@@ -121,7 +169,7 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
     // Entries computed from the block's own streams are dropped: the model's streams will replace them.
     MtpState& state = state_of(item.state);
     state.cache.truncate(item.tokens.size() - 1);
-    state.pending = Rows();
+    state.pending.clear();
   }
   return drafts;
 }

@@ -52,7 +52,8 @@ std::string method_of(const nlohmann::json& method) {
 // An integer from 1 to `most`.
 std::size_t count_of(const std::string& field, const nlohmann::json& value, std::size_t most) {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 || value.get<std::uint64_t>() > most) {
-    throw Error(fmt::format("{}: {} must be an integer from 1 to {}.", kWhere, field, most));
+    throw Error(fmt::format("{}: {} must be an integer from 1 to {}{}.", kWhere, field, most,
+                            field == "num_speculative_tokens" ? ", or \"auto\"" : ""));
   }
   return value.get<std::size_t>();
 }
@@ -98,9 +99,11 @@ const std::vector<Taken>& taken_fields() {
       {"acceptance_method", {"rejection_sampler"}, "drafts are accepted by rejection sampling only"},
       {"parallel_drafting", {false}, "the drafter drafts one token after the other"},
       {"use_heterogeneous_vocab", {false}, "drafter and model share one vocabulary"},
-      {"enable_adaptive_verification", {false}, "every round has up to num_speculative_tokens drafts"},
-      {"num_speculative_tokens_per_batch_size", {}, "every round has up to num_speculative_tokens drafts"},
-      {"disable_by_batch_size", {}, "every round has up to num_speculative_tokens drafts"},
+      {"enable_adaptive_verification", {false}, "all drafts of a round are verified"},
+      {"num_speculative_tokens_per_batch_size",
+       {},
+       "\"num_speculative_tokens\": \"auto\" chooses the number for every batch size"},
+      {"disable_by_batch_size", {}, "\"num_speculative_tokens\": \"auto\" chooses the number for every batch size"},
       {"index_share_for_mtp_iteration", {false}, "each draft selects its own keys"},
       {"quantization", {}, "the drafter's weights are used as stored"},
       {"kv_cache_dtype", {"auto", "fp8", "fp8_e4m3", "fp8_ds_mla"}, "the drafter's cache has the model's dtype"},
@@ -146,11 +149,14 @@ SpeculativeConfig parse_speculative_config(std::string_view json, std::string_vi
   const bool model_is_method = model == "ngram" || model == "[ngram]";
   SpeculativeConfig out;
   out.method = !method.is_null() ? method_of(method) : model_is_method ? "ngram" : "";
-  out.num_speculative_tokens = 1;
+  out.num_speculative_tokens = kAutomaticTokens;
+  out.automatic = true;
   read_prompt_lookup(config, out);
   for (const auto& [key, value] : config.items()) {
     if (key == "method" || key == "prompt_lookup_min" || key == "prompt_lookup_max" || value.is_null()) continue;
     if (key == "num_speculative_tokens") {
+      if (value == "auto") continue;
+      out.automatic = false;
       out.num_speculative_tokens = count_of(key, value, kMaxSpeculativeTokens);
       continue;
     }
@@ -172,10 +178,6 @@ SpeculativeConfig parse_speculative_config(std::string_view json, std::string_vi
     if (std::ranges::find(taken->values, value) == taken->values.end()) {
       throw Error(fmt::format("{}: \"{}\" cannot be {}: {}.", kWhere, key, text_of(value), taken->why));
     }
-  }
-  if (out.method == "ngram" && config.value("num_speculative_tokens", nlohmann::json()).is_null()) {
-    throw Error(fmt::format("{}: the method \"ngram\" needs num_speculative_tokens, from 1 to {}.", kWhere,
-                            kMaxSpeculativeTokens));
   }
   return out;
 }

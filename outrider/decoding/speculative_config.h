@@ -7,10 +7,14 @@
 
 namespace outrider {
 
+// Maximum number of drafts if it is chosen automatically.
+inline constexpr std::size_t kAutomaticTokens = 4;
+
 // The fields of vLLM's --speculative-config that determine how to draft.
 struct SpeculativeConfig {
   std::string method;                      // a row of drafter_methods.cc; empty: the checkpoint's own drafter
   std::size_t num_speculative_tokens = 0;  // at most kMaxSpeculativeTokens; 0: no speculation
+  bool automatic = false;                  // up to so many, as draft_policy.h chooses
   // For "ngram": lengths of the n-grams to look up.
   std::size_t prompt_lookup_min = 5;
   std::size_t prompt_lookup_max = 5;

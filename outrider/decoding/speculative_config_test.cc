@@ -34,7 +34,12 @@ std::size_t tokens(std::string_view json) {
 TEST(SpeculativeConfig, ReadsVllmsFields) {
   EXPECT_EQ(tokens(R"({"method": "mtp", "num_speculative_tokens": 3})"), 3U);
   EXPECT_EQ(tokens(R"({"method": "deepseek_mtp", "num_speculative_tokens": 8})"), 8U);
-  EXPECT_EQ(tokens("{}"), 1U);
+  EXPECT_FALSE(parse(R"({"num_speculative_tokens": 1})").automatic);
+  for (const char* automatic : {"{}", R"({"num_speculative_tokens": "auto"})", R"({"num_speculative_tokens": null})"}) {
+    EXPECT_EQ(tokens(automatic), kAutomaticTokens);
+    EXPECT_TRUE(parse(automatic).automatic);
+  }
+  EXPECT_THAT(refusal(R"({"num_speculative_tokens": "many"})"), HasSubstr("from 1 to 8, or \"auto\""));
 }
 
 TEST(SpeculativeConfig, TheMethodDecidesTheDrafter) {
@@ -59,7 +64,7 @@ TEST(SpeculativeConfig, PromptLookupHasVllmsDefaults) {
   EXPECT_THAT(
       refusal(R"({"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 4, "prompt_lookup_max": 3})"),
       HasSubstr("4 exceeds prompt_lookup_max 3"));
-  EXPECT_THAT(refusal(R"({"method": "ngram", "prompt_lookup_max": 4})"), HasSubstr("needs num_speculative_tokens"));
+  EXPECT_TRUE(parse(R"({"method": "ngram", "prompt_lookup_max": 4})").automatic);
   EXPECT_THAT(refusal(R"({"method": "mtp", "prompt_lookup_max": 4})"), HasSubstr("\"prompt_lookup_max\" requires"));
 }
 
@@ -67,7 +72,7 @@ TEST(SpeculativeConfig, AcceptsFieldsThatDescribeItsBehaviour) {
   EXPECT_EQ(tokens(R"({"method": "mtp", "num_speculative_tokens": 2, "draft_sample_method": "probabilistic"})"), 2U);
   EXPECT_EQ(tokens(R"({"num_speculative_tokens": 2, "draft_sample_method": "greedy"})"), 2U);
   EXPECT_EQ(tokens(R"({"num_speculative_tokens": 3, "rejection_sample_method": "standard"})"), 3U);
-  EXPECT_EQ(tokens(R"({"model": "models/v4", "max_model_len": null, "parallel_drafting": false})"), 1U);
+  EXPECT_EQ(tokens(R"({"model": "models/v4", "max_model_len": null, "parallel_drafting": false})"), kAutomaticTokens);
   std::vector<std::string> notes;
   parse_speculative_config(R"({"attention_backend": "B12X_MLA_SPARSE", "draft_tensor_parallel_size": 8})", "",
                            [&](const std::string& note) { notes.push_back(note); });

@@ -428,7 +428,11 @@ TEST(MemoryPlan, CountsTheDraftersState) {
   };
   const std::uint64_t alone = model().sequence_bytes({1024, kMaxRollback});
   EXPECT_EQ(sequence({}), alone);
-  EXPECT_EQ(sequence({"mtp", 1}), alone + mtp_cache_bytes(model(), {1024, kMaxRollback}));
+  // The block's cache, and the streams in its window.
+  const ModelConfig& c = model().config();
+  EXPECT_EQ(sequence({"mtp", 1}),
+            alone + mtp_cache_bytes(model(), {1024, kMaxRollback}) +
+                (c.sliding_window + kMaxSpeculativeTokens) * c.hc_mult * c.hidden_size * sizeof(float));
   EXPECT_EQ(sequence({"ngram", 1}), alone);
 }
 

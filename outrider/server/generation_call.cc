@@ -81,6 +81,7 @@ class Call : public std::enable_shared_from_this<Call> {
       request.prompt = request_.prompts[i / request_.n];
       request.params = request_.params;
       request.params.seed = request_.seed.value_or(options_.seed) + i % request_.n;
+      request.params.reproducible = request_.seed.has_value();
       request.text = request_.text;
       if (options_.mask) request.mask = options_.mask();
       submissions.push_back({std::move(request), [self = shared_from_this(), i](Progress progress) {

@@ -12,7 +12,10 @@ inline constexpr const char* kEveryDrafter[] = {"mtp", "ngram"};
 
 // N-grams are short, so that they are found often.
 inline SpeculativeConfig speculative_config(const std::string& method, std::size_t num_speculative_tokens) {
-  return {method, num_speculative_tokens, 1, 3};
+  return {.method = method,
+          .num_speculative_tokens = num_speculative_tokens,
+          .prompt_lookup_min = 1,
+          .prompt_lookup_max = 3};
 }
 
 inline Decoder make_decoder(const Model& model, const std::string& method, std::size_t num_speculative_tokens,

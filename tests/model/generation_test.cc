@@ -136,6 +136,72 @@ TEST(Generation, ANarrowHeadChangesNeitherOutputNorAcceptance) {
   EXPECT_NEAR(narrow.counts.acceptance_rate(), own.counts.acceptance_rate(), 0.01);
 }
 
+// Drafts with an MTP block, but not while the sequence is shorter than `from`; records the drafts by position.
+class LateDrafter : public Drafter {
+ public:
+  LateDrafter(const Model& model, std::size_t from, std::map<std::size_t, std::uint32_t>& drafts)
+      : mtp_(model), from_(from), drafts_(drafts) {}
+
+  std::span<const std::size_t> target_layers() const override { return mtp_.target_layers(); }
+  std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override {
+    return mtp_.new_state(limits);
+  }
+  std::uint64_t state_bytes(const SequenceLimits& limits) const override { return mtp_.state_bytes(limits); }
+  void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const override {
+    mtp_.observe(items, streams);
+  }
+  std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override {
+    if (items[0].tokens.size() < from_) return std::vector<std::vector<DraftToken>>(items.size());
+    auto drafts = mtp_.draft(items);
+    drafts_[items[0].tokens.size()] = drafts[0][0].id;
+    return drafts;
+  }
+
+ private:
+  MtpDrafter mtp_;
+  std::size_t from_;
+  std::map<std::size_t, std::uint32_t>& drafts_;
+};
+
+TEST(Generation, DraftsAreTheSameAfterALongTimeWithoutDrafts) {
+  const auto model = load_model("official", {});
+  ASSERT_EQ(model->config().sliding_window, 128U);
+  const std::vector<Tokens> start = {prompts(4)[3]};
+  const auto drafts = [&](std::size_t tokens_without) {
+    std::map<std::size_t, std::uint32_t> by_position;
+    auto drafter = std::make_unique<LateDrafter>(*model, start[0].size() + tokens_without, by_position);
+    write(start, greedy(260), Decoder(*model, std::move(drafter), 1, 512), 1);
+    return by_position;
+  };
+  const std::map<std::size_t, std::uint32_t> always = drafts(0);
+  for (const std::size_t without : {3, 70, 220}) {  // within the window, in several passes, and beyond it
+    std::size_t compared = 0;
+    for (const auto& [position, token] : drafts(without)) {
+      if (!always.contains(position)) continue;
+      EXPECT_EQ(token, always.at(position)) << without << " " << position;
+      ++compared;
+    }
+    EXPECT_GT(compared, 5U);
+  }
+}
+
+TEST(Generation, AutomaticNumbersOfDraftsDoNotChangeTheOutput) {
+  const auto model = load_model("official", {});
+  const std::vector<Tokens> start = prompts(5);
+  GenerationParams params = greedy(80);
+  const auto written = [&](bool automatic) {
+    return write(start, params, Decoder(*model, std::make_unique<MtpDrafter>(*model), automatic ? 4 : 1, 64, automatic),
+                 5);
+  };
+  EXPECT_EQ(written(true).texts, write(start, params, Decoder(*model, {}), 5).texts);
+  // Sampled output depends on the number of drafts, so that is fixed if it is to be reproducible.
+  params.sampling.temperature = 1;
+  params.reproducible = true;
+  const Written once = written(true);
+  EXPECT_EQ(once.texts, written(false).texts);
+  EXPECT_EQ(once.counts.drafts, once.counts.draft_tokens);
+}
+
 TEST(Generation, CopiesOfTheHeadDoNotChangeAcceptance) {
   // The artifact of vLLM issue 43456 as saved, and after its repair.
   const auto text = [](const char* name) {

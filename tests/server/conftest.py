@@ -95,7 +95,7 @@ def serve():
 @pytest.fixture(scope="session")
 def server(serve):
     """One server that most tests share."""
-    return serve("--max-model-len", 4096, "--max-num-seqs", 8)
+    return serve("--speculative-config", '{"num_speculative_tokens": 1}', "--max-model-len", 4096, "--max-num-seqs", 8)
 
 
 @pytest.fixture(scope="session")

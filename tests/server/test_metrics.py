@@ -78,7 +78,8 @@ def test_a_random_head_is_detected(serve, variants):
     (warning,) = [line for line in server.log if "WARNING" in line and "accepted" in line]
     assert "likely_causes" in warning
 
-    strict = serve(*SPECULATION, "--max-model-len", 512, "--fail-on-suspect", model=variants("mtp-head-random"))
+    # With the default number of drafts, too.
+    strict = serve("--max-model-len", 512, "--fail-on-suspect", model=variants("mtp-head-random"))
     generate_all(strict, PROMPTS[:24], 24)
     with pytest.raises(urllib.error.HTTPError) as error:
         strict.get("/health")
@@ -87,7 +88,7 @@ def test_a_random_head_is_detected(serve, variants):
 
 def test_the_guard_detects_collapse_and_recovery_at_any_time(serve, variants):
     """A random head agrees with the model if a bias leaves only one token."""
-    server = serve("--max-model-len", 512, model=variants("mtp-head-random"))
+    server = serve(*SPECULATION, "--max-model-len", 512, model=variants("mtp-head-random"))
     client = server.client()
 
     def told():  # by each line of the log about acceptance: whether it is a warning

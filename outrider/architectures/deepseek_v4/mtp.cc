@@ -36,6 +36,11 @@ void prepare_narrow_head(const Model& model, std::uint64_t min_bytes) {
   with_mtp(model).prepare_narrow_head(min_bytes);
 }
 
+std::uint64_t narrow_head_bytes(const Model& model) {
+  const NarrowHead* const head = with_mtp(model).narrow_head();
+  return head == nullptr ? 0 : head->bytes();
+}
+
 ForwardResult run_mtp(const Model& any_model, std::span<const MtpItem> items, const Rows& streams, std::size_t block,
                       MtpHead head) {
   const DeepseekV4Model& model = with_mtp(any_model);

@@ -22,6 +22,8 @@ class NarrowHead {
   NarrowHead(const NarrowHead&) = delete;
   NarrowHead& operator=(const NarrowHead&) = delete;
 
+  std::uint64_t bytes() const { return narrow_.bytes(narrow_.rows()); }
+
   // logits [n, V] = about W_head x; x [n, D].
   void multiply(Backend& backend, const Rows& x, Rows& logits) const;
 

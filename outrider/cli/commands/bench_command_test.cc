@@ -21,8 +21,9 @@ using testing::run;
 // Runs a shell command line with $port set to the port of a running server.
 ProcessResult with_server(const testing::TempDir& dir, const std::string& command) {
   const std::string log = "'" + (dir / "serve.log").string() + "'";
-  return run(kBinary + " serve " + kModel + " --port 0 --served-model-name kjv >" + log + " 2>&1 & server=$!; " +
-             "trap 'kill $server; wait $server' EXIT; for i in $(seq 600); do port=$(sed -n " +
+  return run(kBinary + " serve " + kModel +
+             " --port 0 --served-model-name kjv --speculative-config '{\"num_speculative_tokens\": 1}' >" + log +
+             " 2>&1 & server=$!; " + "trap 'kill $server; wait $server' EXIT; for i in $(seq 600); do port=$(sed -n " +
              R"('s|.*Listening on http://127.0.0.1:\([0-9]*\).*|\1|p' )" + log +
              "); [ -n \"$port\" ] && break; sleep 0.1; done; " + command);
 }
@@ -103,7 +104,8 @@ TEST(BenchLatency, MeasuresAndWritesJson) {
   const auto json = nlohmann::json::parse(testing::read_file(out));
   ASSERT_EQ(json["results"].size(), 4U);
   EXPECT_EQ(json["results"][3]["batch_size"], 2);
-  EXPECT_EQ(json["results"][3]["num_speculative_tokens"], 1);
+  EXPECT_EQ(json["results"][2]["num_speculative_tokens"], 0);
+  EXPECT_EQ(json["results"][3]["num_speculative_tokens"], "auto");
   EXPECT_EQ(json["results"][3]["latencies"].size(), 2U);
   EXPECT_EQ(json["input_len"], 8);
   const ProcessResult too_long =

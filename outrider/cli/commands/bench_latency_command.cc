@@ -30,23 +30,32 @@ struct BenchLatencyArguments {
   ModelArguments model;
   SpeculationArguments speculation;
   std::size_t input_len = 32;
-  std::vector<std::size_t> num_speculative_tokens;
+  std::vector<std::string> num_speculative_tokens;
   LatencyBenchmarkOptions benchmark;
   bool breakdown = false;
   bool quiet = false;
 };
 
+// A number of draft tokens, or "auto".
+std::string check_drafts(const std::string& text) {
+  if (text == "auto") return "";
+  return CLI::Range(std::size_t{0}, kMaxSpeculativeTokens)(text).empty()
+             ? ""
+             : fmt::format("{} is neither a number from 0 to {} nor auto", text, kMaxSpeculativeTokens);
+}
+
 void choose_speculation(const BenchLatencyArguments& arguments, const CompletePlan& plan,
                         LatencyBenchmarkOptions& benchmark) {
   benchmark.speculative_config = arguments.speculation.speculative_config(plan, arguments.path);
-  const std::size_t count = benchmark.speculative_config.num_speculative_tokens;
-  if (!arguments.num_speculative_tokens.empty()) {
-    benchmark.num_speculative_tokens = arguments.num_speculative_tokens;
-  } else if (count == 0 || !arguments.speculation.config.empty()) {
-    benchmark.num_speculative_tokens = {count};
-  } else {
-    benchmark.num_speculative_tokens = {0, count};
+  const SpeculativeConfig& config = benchmark.speculative_config;
+  const std::size_t count = config.automatic ? kAutomatic : config.num_speculative_tokens;
+  benchmark.num_speculative_tokens.clear();
+  for (const std::string& text : arguments.num_speculative_tokens) {
+    benchmark.num_speculative_tokens.push_back(text == "auto" ? kAutomatic : std::stoul(text));
   }
+  if (!benchmark.num_speculative_tokens.empty()) return;
+  if (count != 0 && arguments.speculation.config.empty()) benchmark.num_speculative_tokens = {0};
+  benchmark.num_speculative_tokens.push_back(count);
 }
 
 std::vector<std::vector<std::uint32_t>> make_prompts(const BenchLatencyArguments& arguments,
@@ -130,10 +139,11 @@ void add_bench_latency_command(CLI::App& bench, int& status) {
       ->capture_default_str();
   add_speculation_options(*command, arguments->speculation);
   command
-      ->add_option("--num-speculative-tokens", arguments->num_speculative_tokens,
-                   "Draft tokens per step, separated by commas; default: 0 and, with an MTP block, 1")
+      ->add_option(
+          "--num-speculative-tokens", arguments->num_speculative_tokens,
+          "Draft tokens per step, 0 to 8 or auto, separated by commas; default: 0 and, with an MTP block, auto")
       ->delimiter(',')
-      ->check(CLI::Range(std::size_t{0}, kMaxSpeculativeTokens))
+      ->check(CLI::Validator(check_drafts, "0..8 or auto"))
       ->excludes("--speculative-config", "--no-speculation");
   command->add_option("--num-iters-warmup", options.warmups, "Number of warmup iterations")
       ->check(CLI::Range(std::size_t{0}, std::size_t{1} << 20))

@@ -94,19 +94,30 @@ std::string check_stop(const std::string& stop) {
   return whole ? "" : "is not UTF-8, so it can never match";
 }
 
+// How to draft. Without a number, one token per step where the drafts are to be shown: the fastest number may be none.
+SpeculativeConfig speculation_of(const GenerateArguments& arguments, const CompletePlan& plan) {
+  SpeculativeConfig config = arguments.speculation.speculative_config(plan, arguments.path);
+  if (arguments.show_drafts && config.automatic) {
+    config.automatic = false;
+    config.num_speculative_tokens = 1;
+  }
+  return config;
+}
+
 // A model, and what generates with it, one output after another.
 class Generator {
  public:
   explicit Generator(const GenerateArguments& arguments)
       : arguments_(arguments),
         plan_(open_plan(arguments.path, arguments.speculation.drafter(arguments.path))),
-        decoder_options_{arguments.speculation.speculative_config(*plan_, arguments.path), arguments.model.chunk},
+        decoder_options_{speculation_of(arguments, *plan_), arguments.model.chunk},
         tokenizer_(Tokenizer::open(plan_->checkpoint().root())),
         model_(load_model(plan_, arguments.model.options())),
         decoder_(*model_, decoder_options_),
         watch_(plan_, arguments.expect_acceptance) {
     params_.sampling = arguments.sampling;
     params_.seed = arguments.seed;
+    params_.reproducible = true;
     params_.max_tokens = arguments.max_tokens;
     if (!arguments.ignore_eos) params_.stop_token_ids = end_tokens(*plan_, tokenizer_);
   }
@@ -261,7 +272,9 @@ void add_generate_command(CLI::App& app, int& status) {
       ->capture_default_str();
   add_speculation_options(*command, arguments->speculation);
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
-  command->add_flag("--show-drafts", arguments->show_drafts, "Show accepted draft tokens in green");
+  command->add_flag(
+      "--show-drafts", arguments->show_drafts,
+      "Show accepted draft tokens in green; one draft per step, unless --speculative-config has a number");
   SamplingParams& sampling = arguments->sampling;
   command->add_option("--temperature", sampling.temperature, "Sampling temperature; 0: greedy")->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "Sample from the k most likely tokens; 0: all")->capture_default_str();

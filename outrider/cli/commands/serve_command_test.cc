@@ -112,7 +112,7 @@ TEST(Serve, ReadsCountsAsVllmDoes) {
   expect_starts(kModel + " --max-model-len auto", "max_model_len=");
   expect_starts(kModel + " --max-model-len -1", "max_model_len=");
   expect_starts(kModel + " --max-num-seqs 600 --max-model-len 1k", "max_num_seqs=600");
-  expect_starts(kModel + " --max-num-seqs 64 --max-num-batched-tokens 64 --max-model-len 1k", "raised to 128");
+  expect_starts(kModel + " --max-num-seqs 64 --max-num-batched-tokens 64 --max-model-len 1k", "raised to 320");
   for (const char* none : {"4.5K", "0", "many", "-2", "9999999T", "''", "1e3k", "4 k"}) {
     expect_refuses(kModel + " --max-model-len " + none,
                    none[0] == '4' && none[1] == ' ' ? "not accept" : "--max-model-len: ");

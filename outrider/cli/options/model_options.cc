@@ -54,7 +54,10 @@ SpeculativeConfig SpeculationArguments::speculative_config(const CompletePlan& p
   if (none) return {};
   const DrafterKind held = plan.manifest().drafter();
   SpeculativeConfig asked;
-  asked.num_speculative_tokens = own_drafter_method(held) == nullptr ? 0 : 1;
+  if (own_drafter_method(held) != nullptr) {
+    asked.num_speculative_tokens = kAutomaticTokens;
+    asked.automatic = true;
+  }
   if (config.empty()) return asked;
   asked = parse_speculative_config(config, path, note);
   const DrafterMethod* const method = drafter_method(asked, held);
@@ -70,8 +73,9 @@ SpeculativeConfig SpeculationArguments::speculative_config(const CompletePlan& p
 void add_speculation_options(CLI::App& command, SpeculationArguments& arguments) {
   auto* config =
       command
-          .add_option("--speculative-config", arguments.config,
-                      R"(Speculation settings, JSON: {"method": "mtp" or "ngram", "num_speculative_tokens": 1..8})")
+          .add_option(
+              "--speculative-config", arguments.config,
+              R"(Speculation settings, JSON: {"method": "mtp" or "ngram", "num_speculative_tokens": 1..8 or "auto"})")
           ->check([](const std::string& json) { return json.empty() ? "an empty string is not JSON" : ""; });
   command.add_flag("--no-speculation", arguments.none, "Disable speculation and do not load the drafter")
       ->excludes(config);

@@ -33,7 +33,8 @@ struct SpeculationArguments {
 
   // Whether the drafter of the checkpoint at `path` is loaded. Throws Error as parse_speculative_config does.
   DrafterLoading drafter(const std::string& path) const;
-  // How to draft; by default one token per step with the checkpoint's own drafter, if it has one. Throws Error if
+  // How to draft; by default with the checkpoint's own drafter, if it has one, and as many tokens as are fastest.
+  // Throws Error if
   // --speculative-config requires a drafter that the checkpoint lacks, or is invalid; calls `note` with a sentence for
   // each of its fields that has no effect.
   SpeculativeConfig speculative_config(const CompletePlan& plan, const std::string& path,

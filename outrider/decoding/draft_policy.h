@@ -1,0 +1,69 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "outrider/decoding/drafter.h"
+#include "outrider/decoding/generation.h"
+
+namespace outrider {
+
+// Chooses the number of draft tokens, k, that generates most tokens per second: from the acceptance of recent drafts,
+// and from the measured time of a step with k drafts for that number of sequences. Neighbouring numbers are tried for
+// a few steps now and then, less often the longer they have not been better. A drafter that is hardly ever right is
+// used until AcceptanceGuard can say so.
+class DraftPolicy {
+ public:
+  static constexpr std::size_t kStart = 1;            // k until something is known
+  static constexpr std::size_t kTrialSteps = 4;       // the first of which is not timed
+  static constexpr std::size_t kFirstInterval = 8;    // steps between two trials …
+  static constexpr std::size_t kLastInterval = 2048;  // … and the most that they grow to
+  static constexpr double kGain = 1.02;               // how much faster another k must be
+  static constexpr double kHardlyEver = 0.25;         // acceptance of a drafter that is suspect
+
+  // `most`: at least kStart.
+  explicit DraftPolicy(std::size_t most) : most_(most) {}
+
+  // k for a step of `sequences` sequences, all of which are decoding.
+  std::size_t choose(std::size_t sequences);
+  // After such a step, for which every sequence had k drafts, or as many as the drafter made: how long it took.
+  void add(std::size_t sequences, std::size_t k, double seconds, std::span<const DraftRound> rounds);
+
+ private:
+  // The last steps with one k.
+  struct Times {
+    std::array<double, 8> seconds{};
+    std::size_t count = 0;  // so far
+    double median() const;
+  };
+  struct Choice {
+    std::size_t k = kStart;
+    std::size_t trial = kStart;   // k of the trial under way
+    std::size_t trial_steps = 0;  // left of it
+    std::size_t steps = 0;        // since the last trial
+    std::size_t interval = kFirstInterval;
+    bool up = false;                // whether the next trial has more drafts
+    std::size_t previous = kStart;  // k of the last step
+    std::array<Times, kMaxSpeculativeTokens + 1> times;
+  };
+  // Of the drafts at one position: how many were verified, and how many accepted, older ones counting less.
+  struct Acceptance {
+    double verified = 0;
+    double accepted = 0;
+  };
+
+  Choice& choice(std::size_t sequences);
+  double acceptance(std::size_t position) const;
+  double tokens_per_step(std::size_t k) const;  // of one sequence
+  void decide(Choice& choice) const;
+
+  std::size_t most_;
+  std::map<std::size_t, Choice> choices_;  // by number of sequences
+  std::array<Acceptance, kMaxSpeculativeTokens> acceptance_;
+  std::uint64_t rounds_ = 0;  // with drafts
+};
+
+}  // namespace outrider
