@@ -116,7 +116,11 @@ void Decoder::step(std::span<const StepItem> items) const {
     draft(running, num_speculative_tokens_);
     return verify(running);
   }
-  const std::size_t wanted = policy_->choose(running.size());
+  std::size_t backlog = 0;
+  for (const Running& r : running) {
+    if (DrafterState* const state = r.generation.processed().drafter_state()) backlog += state->backlog();
+  }
+  const std::size_t wanted = policy_->choose(running.size(), backlog);
   // Only such steps can be compared.
   const bool alike = std::ranges::all_of(running, [&](const Running& r) {
     return !r.fixed && r.generation.prompt_tokens_left() == 0 && r.generation.max_draft_tokens() >= wanted;

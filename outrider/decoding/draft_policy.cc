@@ -13,22 +13,20 @@ constexpr double kDecay = 0.99;
 constexpr double kAssumed = 0.6;
 constexpr double kAssumedDrafts = 4;
 
-}  // namespace
-
-double DraftPolicy::Times::median() const {
-  std::array<double, 8> sorted = seconds;
-  const std::size_t size = std::min(count, sorted.size());
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(size / 2);
-  std::nth_element(sorted.begin(), middle, sorted.begin() + static_cast<std::ptrdiff_t>(size));
-  return *middle;
+template <typename Values>
+double median(Values values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
 }
+
+}  // namespace
 
 // A number of sequences that did not occur before begins with what is best for the next smaller one.
 DraftPolicy::Choice& DraftPolicy::choice(std::size_t sequences) {
   const auto found = choices_.lower_bound(sequences);
   if (found != choices_.end() && found->first == sequences) return found->second;
   Choice fresh;
-  if (found != choices_.begin()) fresh.k = fresh.previous = std::prev(found)->second.k;
+  if (found != choices_.begin()) fresh.k = std::prev(found)->second.k;
   return choices_.emplace_hint(found, sequences, fresh)->second;
 }
 
@@ -47,29 +45,28 @@ double DraftPolicy::tokens_per_step(std::size_t k) const {
   return tokens;
 }
 
-std::size_t DraftPolicy::choose(std::size_t sequences) {
+std::size_t DraftPolicy::choose(std::size_t sequences, std::size_t backlog) {
   Choice& c = choice(sequences);
-  if (c.trial_steps == 0 && c.steps >= c.interval) {
+  const std::size_t due = backlog <= kSmallBacklog * sequences ? c.interval : kOverdue * c.interval;
+  if (c.trial_steps == 0 && c.steps >= due) {
     c.up = c.k == 0 || (c.k < most_ && c.up);
     c.trial = c.up ? c.k + 1 : c.k - 1;
     c.up = !c.up;
-    c.trial_steps = kTrialSteps;
-    c.times[c.trial].count = 0;
+    c.trial_steps = 4 * kTrialTurns;
   }
-  return c.trial_steps != 0 ? c.trial : c.k;
+  return c.trial_steps == 0 || c.trial_steps % 4 == 1 || c.trial_steps % 4 == 2 ? c.k : c.trial;
 }
 
 void DraftPolicy::decide(Choice& c) const {
-  const auto rate = [&](std::size_t k) { return tokens_per_step(k) / c.times[k].median(); };
   c.steps = 0;
   if (c.trial == 0 && acceptance(0) < kHardlyEver && rounds_ < AcceptanceGuard::kDraftsNeeded) return;
-  if (c.times[c.k].count != 0 && rate(c.trial) <= kGain * rate(c.k)) {
+  if (tokens_per_step(c.trial) / median(c.trial_seconds) <= kGain * tokens_per_step(c.k) / median(c.seconds)) {
     c.interval = std::min(4 * c.interval, kLastInterval);
     return;
   }
   c.up = c.trial > c.k;
   c.k = c.trial;
-  c.interval = kFirstInterval;
+  c.interval = std::max(c.interval / 4, kFirstInterval);
 }
 
 void DraftPolicy::add(std::size_t sequences, std::size_t k, double seconds, std::span<const DraftRound> rounds) {
@@ -83,17 +80,15 @@ void DraftPolicy::add(std::size_t sequences, std::size_t k, double seconds, std:
     }
   }
   Choice& c = choice(sequences);
-  // The first step with another k may have to catch up with what the drafter has not seen.
-  if (c.previous == k) {
-    Times& times = c.times[k];
-    times.seconds[times.count++ % times.seconds.size()] = seconds;
-  }
-  c.previous = k;
   if (c.trial_steps == 0) {
     ++c.steps;
-  } else if (k == c.trial && --c.trial_steps == 0) {
-    decide(c);
+    return;
   }
+  // The first of two steps may have to catch up with what the drafter has not seen.
+  const std::size_t turn = (c.trial_steps - 1) / 4;
+  if (c.trial_steps % 4 == 3) c.trial_seconds[turn] = seconds;
+  if (c.trial_steps % 4 == 1) c.seconds[turn] = seconds;
+  if (--c.trial_steps == 0) decide(c);
 }
 
 }  // namespace outrider

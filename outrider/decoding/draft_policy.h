@@ -12,42 +12,40 @@
 namespace outrider {
 
 // Chooses the number of draft tokens, k, that generates most tokens per second: from the acceptance of recent drafts,
-// and from the measured time of a step with k drafts for that number of sequences. Neighbouring numbers are tried for
-// a few steps now and then, less often the longer they have not been better. A drafter that is hardly ever right is
-// used until AcceptanceGuard can say so.
+// and from the measured time of a step with k drafts for that number of sequences. Neighbouring numbers are tried now
+// and then, in turn with the present one, less often the longer they have not been better. A drafter that is hardly
+// ever right is used until AcceptanceGuard can say so.
 class DraftPolicy {
  public:
   static constexpr std::size_t kStart = 1;            // k until something is known
-  static constexpr std::size_t kTrialSteps = 4;       // the first of which is not timed
+  static constexpr std::size_t kTrialTurns = 3;       // of two steps with either number; the second is timed
   static constexpr std::size_t kFirstInterval = 8;    // steps between two trials …
   static constexpr std::size_t kLastInterval = 2048;  // … and the most that they grow to
-  static constexpr double kGain = 1.02;               // how much faster another k must be
-  static constexpr double kHardlyEver = 0.25;         // acceptance of a drafter that is suspect
+  // A trial begins if the drafter must catch up with at most so many positions per sequence, or is overdue.
+  static constexpr std::size_t kSmallBacklog = 12;
+  static constexpr std::size_t kOverdue = 8;   // times the interval
+  static constexpr double kGain = 1.02;        // how much faster another k must be
+  static constexpr double kHardlyEver = 0.25;  // acceptance of a drafter that is suspect
 
   // `most`: at least kStart.
   explicit DraftPolicy(std::size_t most) : most_(most) {}
 
-  // k for a step of `sequences` sequences, all of which are decoding.
-  std::size_t choose(std::size_t sequences);
+  // k for a step of `sequences` sequences, all of which are decoding. `backlog`: the drafter's, for all of them.
+  std::size_t choose(std::size_t sequences, std::size_t backlog = 0);
   // After such a step, for which every sequence had k drafts, or as many as the drafter made: how long it took.
   void add(std::size_t sequences, std::size_t k, double seconds, std::span<const DraftRound> rounds);
 
  private:
-  // The last steps with one k.
-  struct Times {
-    std::array<double, 8> seconds{};
-    std::size_t count = 0;  // so far
-    double median() const;
-  };
+  using Times = std::array<double, kTrialTurns>;
   struct Choice {
     std::size_t k = kStart;
+    std::size_t steps = 0;  // since the last trial
+    std::size_t interval = kFirstInterval;
+    bool up = false;              // whether the next trial has more drafts
     std::size_t trial = kStart;   // k of the trial under way
     std::size_t trial_steps = 0;  // left of it
-    std::size_t steps = 0;        // since the last trial
-    std::size_t interval = kFirstInterval;
-    bool up = false;                // whether the next trial has more drafts
-    std::size_t previous = kStart;  // k of the last step
-    std::array<Times, kMaxSpeculativeTokens + 1> times;
+    Times trial_seconds{};        // by turn
+    Times seconds{};
   };
   // Of the drafts at one position: how many were verified, and how many accepted, older ones counting less.
   struct Acceptance {

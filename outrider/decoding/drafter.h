@@ -22,6 +22,8 @@ class DrafterState {
  public:
   virtual ~DrafterState() = default;
 
+  // Number of observed positions that draft() must catch up with first.
+  virtual std::size_t backlog() const { return 0; }
   // Length of the prefix that can be resumed if the first `common` tokens stay and others follow: at most `common`.
   virtual std::size_t reusable(std::size_t common) const = 0;
   // Truncates to a length returned by reusable(), or to 0.

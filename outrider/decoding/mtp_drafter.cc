@@ -14,6 +14,7 @@ struct MtpState : DrafterState {
 
   std::uint64_t first_pending() const { return observed - pending.size(); }
 
+  std::size_t backlog() const override { return pending.size(); }
   std::size_t reusable(std::size_t common) const override {
     if (common > cache.length()) return common;
     // The block has been run past the last common token, with another token after it. The streams at that position are
