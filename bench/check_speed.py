@@ -44,14 +44,12 @@ def python_with_safetensors(preferred: str | None) -> str:
     return str(VENV / "bin" / "python")
 
 
-def make_checkpoint(program: Path, directory: Path) -> None:
-    if not program.exists():
-        stop(f"{program} does not exist; build it with `make release`, or give a checkpoint with --directory")
+def make_model(program: Path, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    options = ["--shape", "flash", "--family", "official", "--shards", "46", "--sparse"]
-    if subprocess.run([str(program), str(directory), *options], stdout=subprocess.DEVNULL).returncode != 0:
-        stop(f"{program} {directory} {' '.join(options)} failed")
+    command = [str(program), "make-model", str(directory), "--like", "flash", "--shards", "46", "--sparse"]
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode != 0:
+        stop(f"{' '.join(command)} failed")
 
 
 def run_child(command: list[str]) -> dict:
@@ -176,7 +174,7 @@ def main() -> None:
     directory = arguments.directory
     if directory is None:
         directory = ROOT / "build" / "bench" / "flash"
-        make_checkpoint(arguments.outrider.parent / "make_checkpoint", directory)
+        make_model(arguments.outrider, directory)
     result = measure(arguments, directory, python_with_safetensors(arguments.python))
     if arguments.json:
         print(json.dumps(result, indent=2))

@@ -6,17 +6,19 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "outrider/architectures/deepseek_v4/mtp.h"
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/benchmark/plain_read.h"
 #include "outrider/binding/open_plan.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/util/error.h"
 #include "outrider/util/thread_pool.h"
 
@@ -33,7 +35,7 @@ double since(Clock::time_point start) {
 
 // One layer of each kind in V4-Flash.
 std::string small_config(unsigned experts) {
-  ordered_json config = ordered_json::parse(testing::config_json("flash", testing::Family::kOfficial));
+  ordered_json config = ordered_json::parse(synthetic::config_json("flash", synthetic::Family::kOfficial));
   config["num_hidden_layers"] = 3;
   config["compress_ratios"] = {0, 4, 128, 0};
   config["num_hash_layers"] = 1;
@@ -118,14 +120,38 @@ Tokens some_tokens(std::size_t count, std::uint64_t vocab_size, std::uint32_t& s
   return tokens;
 }
 
+// Answers lines of standard input, for compare_llama_cpp.py: "run N" runs a pass over N tokens, and prints its seconds;
+// "reset" begins a new sequence.
+void answer_lines(const Model& model) {
+  Sequence sequence = model.new_sequence({4096, 16});
+  std::uint32_t state = 1;
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  for (std::string word; std::cin >> word;) {
+    if (word == "reset") {
+      sequence.truncate(0);
+      fmt::print("done\n");
+    } else {
+      std::size_t count = 0;
+      std::cin >> count;
+      const Tokens tokens = some_tokens(count, model.config().vocab_size, state);
+      const ForwardItem item{&sequence, tokens, count <= 8 ? LogitsWanted::kAll : LogitsWanted::kLast};
+      const auto start = Clock::now();
+      model.forward({&item, 1});
+      fmt::print("{}\n", since(start));
+    }
+    std::fflush(stdout);
+  }
+}
+
 void run(const std::filesystem::path& directory, unsigned experts, unsigned threads, std::size_t passes,
-         std::size_t prefill) {
+         std::size_t prefill, bool interactive) {
   const std::string config = small_config(experts);
   if (!std::filesystem::exists(directory / "model.safetensors.index.json")) {
     fmt::print(stderr, "Writing {} (random weights; some minutes)\n", directory.string());
-    testing::write_checkpoint(directory, testing::tensor_list(read_config(config).config, {}), config, false);
+    synthetic::write_checkpoint(directory, synthetic::tensor_list(read_config(config).config, {}), config, false);
   }
-  const ModelConfig whole = read_config(testing::config_json("flash", testing::Family::kOfficial)).config;
+  const ModelConfig whole = read_config(synthetic::config_json("flash", synthetic::Family::kOfficial)).config;
   ModelOptions options;
   options.threads = threads;
   const auto weights = std::make_shared<const Weights>(open_plan(directory));
@@ -135,6 +161,7 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
   if (here.hidden_size != whole.hidden_size || here.layers.size() != 3) {
     throw Error(fmt::format("{} is not a checkpoint written by this program; remove it.", directory.string()));
   }
+  if (interactive) return answer_lines(model);
   Sequence sequence = model.new_sequence({4096, 16});
   Sequence mtp = new_mtp_cache(model, {4096, 16});
   std::uint32_t state = 1;
@@ -219,9 +246,11 @@ int main(int argc, char** argv) {
   app.add_option("--threads", threads)->check(CLI::Range(1, 256));
   app.add_option("--passes", passes)->check(CLI::Range(1, 100))->capture_default_str();
   app.add_option("--prefill", prefill, "Number of prompt tokens")->check(CLI::Range(1, 2048))->capture_default_str();
+  bool interactive = false;
+  app.add_flag("--interactive", interactive, "Run the passes that standard input asks for")->group("");
   CLI11_PARSE(app, argc, argv);
   try {
-    outrider::run(directory, experts, threads, passes, prefill);
+    outrider::run(directory, experts, threads, passes, prefill, interactive);
   } catch (const std::exception& e) {
     fmt::print(stderr, "bench_forward: {}\n", e.what());
     return 1;

@@ -61,8 +61,8 @@ def main() -> None:
     print(json.dumps(describe_machine()))
     with tempfile.TemporaryDirectory(dir=args.directory or args.build) as scratch:
         artifact, repaired = Path(scratch) / "w4a16", Path(scratch) / "repaired"
-        options = ["--shape", "flash", "--family", "w4a16", "--shards", "46", "--sparse"]
-        subprocess.run([str(args.build / "make_checkpoint"), str(artifact), *options], check=True, stdout=sys.stderr)
+        options = ["--like", "flash", "--form", "w4a16", "--shards", "46", "--sparse"]
+        subprocess.run([outrider, "make-model", str(artifact), *options], check=True, stdout=sys.stderr)
         before = mtp_keys(artifact)
         repair = [outrider, "repair", str(artifact), "--only", "mtp-shares-head"]
         timed("outrider repair --dry-run", [*repair, "--dry-run"])
@@ -92,7 +92,7 @@ def main() -> None:
 
 def make_real_artifact(build: Path, directory: Path, shard: Path) -> None:
     """Writes config.json and an MTP tensor beside the real shard, so that repair knows what to add."""
-    subprocess.run([str(build / "make_checkpoint"), str(directory / "config-of"), "--shape", "flash", "--family", "bf16",
+    subprocess.run([str(build / "outrider"), "make-model", str(directory / "config-of"), "--like", "flash", "--form", "bf16",
                     "--sparse"], check=True, stdout=subprocess.DEVNULL)
     shutil.copy(directory / "config-of" / "config.json", directory / "config.json")
     shutil.rmtree(directory / "config-of")

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "outrider/architectures/deepseek_v4/mtp.h"
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/binding/open_plan.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
 
@@ -16,7 +16,7 @@ namespace {
 class SequenceTest : public ::testing::Test {
  protected:
   SequenceTest() {
-    testing::write_tiny_checkpoint(dir_.path(), {});
+    synthetic::write_tiny_checkpoint(dir_.path(), {});
     model_ = make_model(std::make_shared<const Weights>(open_plan(dir_.path())));
   }
 

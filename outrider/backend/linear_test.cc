@@ -10,16 +10,16 @@
 #include <functional>
 #include <set>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/checkpoint/number_formats.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
 namespace {
 
-using testing::Family;
+using synthetic::Family;
 using testing::TempDir;
 
 std::shared_ptr<const Weights> load(const std::filesystem::path& directory) {
@@ -28,13 +28,13 @@ std::shared_ptr<const Weights> load(const std::filesystem::path& directory) {
 
 std::vector<Checkpoint::Listed> write(const std::filesystem::path& directory, Family family,
                                       std::vector<Checkpoint::Listed> added = {}) {
-  const std::string config = testing::config_json("tiny", family, family == Family::kHuggingFace ? 0 : 1);
-  testing::SyntheticOptions options;
+  const std::string config = synthetic::config_json("tiny", family, family == Family::kHuggingFace ? 0 : 1);
+  synthetic::SyntheticOptions options;
   options.family = family;
   options.mtp = family != Family::kHuggingFace;
-  std::vector<Checkpoint::Listed> tensors = testing::tensor_list(read_config(config).config, options);
+  std::vector<Checkpoint::Listed> tensors = synthetic::tensor_list(read_config(config).config, options);
   tensors.insert(tensors.end(), added.begin(), added.end());
-  testing::write_checkpoint(directory, tensors, config, false);
+  synthetic::write_checkpoint(directory, tensors, config, false);
   return tensors;
 }
 

@@ -7,16 +7,16 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/binding/open_plan.h"
 #include "outrider/testing/error_message.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 
 namespace outrider {
 namespace {
 
+using synthetic::Family;
 using ::testing::AllOf;
-using testing::Family;
 using ::testing::HasSubstr;
 using Tensors = std::vector<Checkpoint::Listed>;
 
@@ -27,11 +27,11 @@ struct Artifact {
 
 Artifact artifact(Family family) {
   Artifact out;
-  const std::string config = testing::config_json("tiny", family);
+  const std::string config = synthetic::config_json("tiny", family);
   out.config = nlohmann::json::parse(config);
-  testing::SyntheticOptions options;
+  synthetic::SyntheticOptions options;
   options.family = family;
-  out.tensors = testing::tensor_list(read_config(config).config, options);
+  out.tensors = synthetic::tensor_list(read_config(config).config, options);
   return out;
 }
 
@@ -189,7 +189,7 @@ TEST(ForeignFormat, IsRefusedInOneSentence) {
         return Tensors{{"trellis", Dtype::kI16, {8, 8, 64}}};
       },
       {{"quant_method", "exl3"}});
-  testing::write_checkpoint(dir.path(), a.tensors, a.config.dump(), true);
+  synthetic::write_checkpoint(dir.path(), a.tensors, a.config.dump(), true);
   const std::string message = testing::error_message([&] { open_plan(dir.path()); });
   EXPECT_THAT(message,
               AllOf(HasSubstr("EXL3"), HasSubstr("does not support this storage form"), HasSubstr("official release")));

@@ -6,16 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/manifest/manifest.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 
 namespace outrider {
 namespace {
 
 TEST(TensorName, EveryParameterRoundTripsInEveryDialect) {
-  for (const auto& [family, drafter, blocks] : {std::tuple{testing::Family::kOfficial, DrafterKind::kMtp, 1U},
-                                                {testing::Family::kDspark, DrafterKind::kDspark, 3U}}) {
-    const ModelConfig config = read_config(testing::config_json("tiny", family)).config;
+  for (const auto& [family, drafter, blocks] : {std::tuple{synthetic::Family::kOfficial, DrafterKind::kMtp, 1U},
+                                                {synthetic::Family::kDspark, DrafterKind::kDspark, 3U}}) {
+    const ModelConfig config = read_config(synthetic::config_json("tiny", family)).config;
     const Manifest manifest(config, drafter, blocks);
     for (const Parameter& p : manifest.parameters()) {
       for (const bool hugging_face : {false, true}) {
@@ -69,7 +69,7 @@ TEST(TensorName, SpellingsOfTheField) {
       {"language_model.model.norm.weight", "norm.weight", false, true},
       {"base_model.model.lm_head.weight", "head.weight", false, true},
   };
-  const Manifest manifest(read_config(testing::config_json("tiny", testing::Family::kOfficial)).config,
+  const Manifest manifest(read_config(synthetic::config_json("tiny", synthetic::Family::kOfficial)).config,
                           DrafterKind::kMtp, 1);
   for (const Expected& e : names) {
     const TensorName name = parse_tensor_name(e.name, 6, false);

@@ -12,18 +12,18 @@
 #include <tuple>
 #include <type_traits>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/binding/weights.h"
 #include "outrider/check/check.h"
 #include "outrider/check/report.h"
 #include "outrider/checkpoint/safetensors_header.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 
 namespace outrider {
 namespace {
 
+using synthetic::Family;
 using ::testing::AllOf;
-using testing::Family;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::TempDir;
@@ -50,20 +50,20 @@ struct Artifact {
     return check_checkpoint(std::make_shared<const Checkpoint>(Checkpoint::from_listing(tensors, config.dump())));
   }
   void write(const std::filesystem::path& directory) const {
-    testing::write_checkpoint(directory, tensors, config.dump(), false);
+    synthetic::write_checkpoint(directory, tensors, config.dump(), false);
   }
 };
 
 Artifact artifact(Family family = Family::kOfficial, bool aliases = false, const std::string& shape = "tiny",
                   std::uint32_t shards = 1) {
   Artifact out;
-  const std::string config = testing::config_json(shape, family);
+  const std::string config = synthetic::config_json(shape, family);
   out.config = nlohmann::json::parse(config);
-  testing::SyntheticOptions options;
+  synthetic::SyntheticOptions options;
   options.family = family;
   options.mtp_aliases = aliases;
   options.shards = shards;
-  out.tensors = testing::tensor_list(read_config(config).config, options);
+  out.tensors = synthetic::tensor_list(read_config(config).config, options);
   return out;
 }
 

@@ -5,13 +5,13 @@
 #include <random>
 #include <set>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/check/check.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 
 namespace outrider {
 namespace {
 
-using testing::Family;
+using synthetic::Family;
 
 struct Subject {
   std::string name;
@@ -27,12 +27,12 @@ struct Sound {
 
 Sound sound_artifact(const Subject& subject) {
   Sound out;
-  out.config = testing::config_json(subject.shape, subject.family, subject.family == Family::kFp8 ? 2 : 1);
-  testing::SyntheticOptions options;
+  out.config = synthetic::config_json(subject.shape, subject.family, subject.family == Family::kFp8 ? 2 : 1);
+  synthetic::SyntheticOptions options;
   options.family = subject.family;
   options.mtp_aliases = subject.aliases;
   options.shards = 3;
-  out.tensors = testing::tensor_list(read_config(out.config).config, options);
+  out.tensors = synthetic::tensor_list(read_config(out.config).config, options);
   return out;
 }
 

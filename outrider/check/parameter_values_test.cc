@@ -5,22 +5,22 @@
 #include <memory>
 #include <vector>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/check/check.h"
 #include "outrider/check/value_difference.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 
 namespace outrider {
 namespace {
 
-using testing::Family;
+using synthetic::Family;
 
 class ParameterValuesOf : public ::testing::TestWithParam<Family> {};
 
 // tests/variants verifies what codes and scales mean: the same model in every form, written by another program.
 TEST_P(ParameterValuesOf, ReadsAnyRangeConsistently) {
   testing::TempDir dir;
-  testing::write_tiny_checkpoint(dir.path(), {.family = GetParam()});
+  synthetic::write_tiny_checkpoint(dir.path(), {.family = GetParam()});
   const CheckReport report = check_path(dir.path());
   ASSERT_NE(report.binding, nullptr);
   const BindingReport& binding = *report.binding;

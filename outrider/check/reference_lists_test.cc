@@ -7,10 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/check/check.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/shared_data.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 
 namespace outrider {
@@ -73,16 +73,16 @@ TEST(ReferenceLists, TheRegistryReproducesTheOfficialRelease) {
   const auto list = read_list("V4-Flash_official_fp4fp8");
   ASSERT_EQ(list.size(), 69187U);
   const ModelConfig c = read_config(config("official_DeepSeek-V4-Flash")).config;
-  EXPECT_EQ(by_name(testing::tensor_list(c, {})), by_name(list));
+  EXPECT_EQ(by_name(synthetic::tensor_list(c, {})), by_name(list));
 }
 
 TEST(ReferenceLists, TheRegistryReproducesTheDsparkRelease) {
   OUTRIDER_NEEDS_SHARED_DATA();
   const auto list = read_list("V4-Flash-0731_official_fp4fp8");
   const ModelConfig c = read_config(config("official_DeepSeek-V4-Flash-0731")).config;
-  testing::SyntheticOptions options;
-  options.family = testing::Family::kDspark;
-  EXPECT_EQ(by_name(testing::tensor_list(c, options)), by_name(list));
+  synthetic::SyntheticOptions options;
+  options.family = synthetic::Family::kDspark;
+  EXPECT_EQ(by_name(synthetic::tensor_list(c, options)), by_name(list));
 }
 
 TEST(ReferenceLists, OfficialFlashIsSound) {
@@ -141,7 +141,7 @@ TEST(ReferenceLists, ThePrunedIndexIsRecognisedByNamesAlone) {
 // The motivating case: the same weights before and after the repair published with vLLM issue 43456.
 TEST(ReferenceLists, Issue43456BeforeAndAfterRepair) {
   OUTRIDER_NEEDS_SHARED_DATA();
-  const std::string text = testing::config_json("flash", testing::Family::kW4A16);
+  const std::string text = synthetic::config_json("flash", synthetic::Family::kW4A16);
   const CheckReport before = check_listing(read_list("V4-Flash_W4A16-FP8-MTP_issue43456_no-alias"), text);
   ASSERT_NE(before.plan, nullptr);
   EXPECT_EQ(before.drafter.tensors, 797U);
@@ -159,7 +159,7 @@ TEST(ReferenceLists, Issue43456BeforeAndAfterRepair) {
 TEST(ReferenceLists, Nvfp4IsSound) {
   OUTRIDER_NEEDS_SHARED_DATA();
   const CheckReport report = check_listing(read_list("V4-Flash_NVFP4-FP8-MTP_derived"),
-                                           testing::config_json("flash", testing::Family::kNvfp4));
+                                           synthetic::config_json("flash", synthetic::Family::kNvfp4));
   ASSERT_NE(report.plan, nullptr);
   EXPECT_EQ(report.exit_status(), 0);
   EXPECT_THAT(report.family, StartsWith("DeepSeek-V4-Flash, NVFP4-FP8-MTP"));
@@ -167,10 +167,10 @@ TEST(ReferenceLists, Nvfp4IsSound) {
 
 TEST(ReferenceLists, AFlashShapedBf16ArtifactWith797KeysIsCompleteWithANote) {
   OUTRIDER_NEEDS_SHARED_DATA();
-  const std::string text = testing::config_json("flash", testing::Family::kBf16);
-  testing::SyntheticOptions options;
-  options.family = testing::Family::kBf16;
-  const CheckReport without = check_listing(testing::tensor_list(read_config(text).config, options), text);
+  const std::string text = synthetic::config_json("flash", synthetic::Family::kBf16);
+  synthetic::SyntheticOptions options;
+  options.family = synthetic::Family::kBf16;
+  const CheckReport without = check_listing(synthetic::tensor_list(read_config(text).config, options), text);
   ASSERT_NE(without.plan, nullptr);
   EXPECT_EQ(without.drafter.tensors, 797U);
   EXPECT_EQ(without.exit_status(true), 0);
@@ -182,7 +182,7 @@ TEST(ReferenceLists, AFlashShapedBf16ArtifactWith797KeysIsCompleteWithANote) {
     EXPECT_THAT(std::string(f.remedy_text()), HasSubstr("mtp.N.head.weight"));
   }
   options.mtp_aliases = true;
-  const CheckReport with = check_listing(testing::tensor_list(read_config(text).config, options), text);
+  const CheckReport with = check_listing(synthetic::tensor_list(read_config(text).config, options), text);
   EXPECT_EQ(with.drafter.tensors, 799U);
   EXPECT_FALSE(with.has(Code::kMtpSharesHead));
   EXPECT_EQ(with.exit_status(true), 0);
@@ -194,7 +194,7 @@ TEST(ReferenceLists, ProHasTheDocumentedNumberOfTensors) {
   const ConfigReading reading = read_config(config("partial_DeepSeek-V4-Pro"));
   EXPECT_TRUE(reading.shapes_known);
   EXPECT_FALSE(reading.issues.empty());
-  const auto list = testing::tensor_list(reading.config, {});
+  const auto list = synthetic::tensor_list(reading.config, {});
   EXPECT_EQ(list.size(), 145'116U);
   std::uint64_t bytes = 0;
   for (const auto& t : list) bytes += *tensor_bytes(t.dtype, t.shape);

@@ -19,6 +19,7 @@
 #include "outrider/cli/commands/convert_command.h"
 #include "outrider/cli/commands/generate_command.h"
 #include "outrider/cli/commands/logits_command.h"
+#include "outrider/cli/commands/make_model_command.h"
 #include "outrider/cli/commands/parameters_command.h"
 #include "outrider/cli/commands/quantize_command.h"
 #include "outrider/cli/commands/repair_command.h"
@@ -41,10 +42,11 @@ struct Command {
   void (*add)(CLI::App& app, int& status);
 };
 constexpr Command kCommands[] = {
-    {"check", outrider::add_check_command},       {"repair", outrider::add_repair_command},
-    {"convert", outrider::add_convert_command},   {"quantize", outrider::add_quantize_command},
-    {"generate", outrider::add_generate_command}, {"logits", outrider::add_logits_command},
-    {"serve", outrider::add_serve_command},       {"bench", outrider::add_bench_command},
+    {"check", outrider::add_check_command},           {"repair", outrider::add_repair_command},
+    {"convert", outrider::add_convert_command},       {"quantize", outrider::add_quantize_command},
+    {"generate", outrider::add_generate_command},     {"logits", outrider::add_logits_command},
+    {"serve", outrider::add_serve_command},           {"bench", outrider::add_bench_command},
+    {"make-model", outrider::add_make_model_command},
 };
 
 // The command that the command line begins with: describing the options of all commands takes longer than some commands

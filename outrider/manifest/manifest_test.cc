@@ -6,20 +6,20 @@
 #include <array>
 #include <set>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/manifest/architecture.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 
 namespace outrider {
 namespace {
 
-ModelConfig tiny(testing::Family family) {
-  return read_config(testing::config_json("tiny", family)).config;
+ModelConfig tiny(synthetic::Family family) {
+  return read_config(synthetic::config_json("tiny", family)).config;
 }
 
 // The tiny model has layers of every kind.
 TEST(Manifest, EveryLineOfTheRegistryHasItsBlocks) {
-  const ModelConfig mtp_config = tiny(testing::Family::kOfficial);
-  const ModelConfig dspark_config = tiny(testing::Family::kDspark);
+  const ModelConfig mtp_config = tiny(synthetic::Family::kOfficial);
+  const ModelConfig dspark_config = tiny(synthetic::Family::kDspark);
   const Manifest mtp(mtp_config, DrafterKind::kMtp, 1);
   const Manifest dspark(dspark_config, DrafterKind::kDspark, 3);
   std::set<Slot> seen;
@@ -34,7 +34,7 @@ TEST(Manifest, EveryLineOfTheRegistryHasItsBlocks) {
 }
 
 TEST(Manifest, BlocksHaveTheParametersOfTheirKind) {
-  const Manifest mtp(tiny(testing::Family::kOfficial), DrafterKind::kMtp, 1);
+  const Manifest mtp(tiny(synthetic::Family::kOfficial), DrafterKind::kMtp, 1);
   const auto layer = [&](std::uint32_t i, Slot slot) { return mtp.find({BlockKind::kLayer, i}, slot).has_value(); };
   EXPECT_FALSE(layer(0, Slot::kCompressorApe));  // a window layer, hash-routed
   EXPECT_TRUE(layer(0, Slot::kGateTid2Eid));
@@ -52,7 +52,7 @@ TEST(Manifest, BlocksHaveTheParametersOfTheirKind) {
   EXPECT_EQ(mtp[*embed].name(), "mtp.0.emb.tok_emb.weight");
   EXPECT_EQ(mtp[*embed].falls_back_to, mtp.find({}, Slot::kEmbed));
 
-  const Manifest dspark(tiny(testing::Family::kDspark), DrafterKind::kDspark, 3);
+  const Manifest dspark(tiny(synthetic::Family::kDspark), DrafterKind::kDspark, 3);
   const auto stages = [&](Slot slot) {
     std::array<bool, 3> out{};
     for (std::uint32_t i = 0; i < 3; ++i) out[i] = dspark.find({BlockKind::kDspark, i}, slot).has_value();

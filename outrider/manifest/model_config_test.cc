@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/manifest/architecture.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -20,7 +20,7 @@ TEST(ModelConfig, RefusesInvalidConfigs) {
 }
 
 TEST(Architectures, EachModelTypeHasOneRow) {
-  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  nlohmann::json config = nlohmann::json::parse(synthetic::config_json("tiny", synthetic::Family::kBf16));
   for (const Architecture* architecture : architectures()) {
     config["model_type"] = architecture->model_type;
     EXPECT_EQ(read_config(config.dump()).config.architecture, architecture);
@@ -28,7 +28,7 @@ TEST(Architectures, EachModelTypeHasOneRow) {
 }
 
 TEST(Architectures, AnotherModelIsRefused) {
-  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  nlohmann::json config = nlohmann::json::parse(synthetic::config_json("tiny", synthetic::Family::kBf16));
   for (const auto& [type, message] :
        {std::pair("qwen3", "model_type is \"qwen3\"; Outrider runs \"deepseek_v4\" only"),
         {"deepseek_v41",
@@ -45,8 +45,8 @@ TEST(Architectures, AnotherModelIsRefused) {
 }
 
 TEST(Architectures, TheInferenceConfigNeedsNoModelType) {
-  EXPECT_TRUE(read_config(testing::inference_config_json()).sound());
-  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  EXPECT_TRUE(read_config(synthetic::inference_config_json()).sound());
+  nlohmann::json config = nlohmann::json::parse(synthetic::config_json("tiny", synthetic::Family::kBf16));
   config.erase("model_type");
   const ConfigReading reading = read_config(config.dump());
   ASSERT_EQ(reading.issues.size(), 1U);

@@ -6,16 +6,16 @@
 #include <algorithm>
 
 #include "outrider/architectures/model.h"
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/backend/cpu/cpu_backend.h"
 #include "outrider/binding/open_plan.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 
 namespace outrider {
 namespace {
 
 ModelConfig config_of(const std::string& shape) {
-  return read_config(testing::config_json(shape, testing::Family::kOfficial)).config;
+  return read_config(synthetic::config_json(shape, synthetic::Family::kOfficial)).config;
 }
 
 TEST(Activations, AllocatesThePlannedBytes) {
@@ -63,7 +63,7 @@ std::uint64_t bytes_in_use() {
 // Bytes allocated by malloc while a pass runs, including its result.
 TEST(Activations, APassUsesNoMoreThanThePlannedBytes) {
   testing::TempDir dir;
-  testing::write_tiny_checkpoint(dir.path(), {});
+  synthetic::write_tiny_checkpoint(dir.path(), {});
   const auto weights = std::make_shared<const Weights>(open_plan(dir.path()));
   for (const NumericMode mode : {NumericMode::kOfficial, NumericMode::kExact}) {
     const auto made = make_model(weights, {mode, 1});
@@ -105,7 +105,7 @@ class CountingBackend : public CpuBackend {
 
 TEST(Model, RunsOnAnyBackend) {
   testing::TempDir dir;
-  testing::write_tiny_checkpoint(dir.path(), {});
+  synthetic::write_tiny_checkpoint(dir.path(), {});
   const auto weights = std::make_shared<const Weights>(open_plan(dir.path()));
   auto owned = std::make_unique<CountingBackend>(NumericMode::kOfficial, 1, default_kernels());
   const CountingBackend& backend = *owned;

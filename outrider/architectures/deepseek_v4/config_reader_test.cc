@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/manifest/model_config.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 
 namespace outrider {
 namespace {
@@ -33,7 +33,7 @@ TEST(ModelConfig, AnEmptyConfigListsEveryFieldAtOnce) {
 
 // A missing field is reported by name, unless another field holds the same value.
 TEST(ModelConfig, EachMissingRequiredFieldIsReported) {
-  const nlohmann::json whole = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  const nlohmann::json whole = nlohmann::json::parse(synthetic::config_json("tiny", synthetic::Family::kBf16));
   ASSERT_TRUE(read_config(whole.dump()).sound());
   for (const auto& item : whole.items()) {
     const std::string& key = item.key();
@@ -52,7 +52,7 @@ TEST(ModelConfig, EachMissingRequiredFieldIsReported) {
 }
 
 TEST(ModelConfig, ReadsLayerTypes) {
-  const ModelConfig c = read_config(testing::config_json("tiny", testing::Family::kBf16)).config;
+  const ModelConfig c = read_config(synthetic::config_json("tiny", synthetic::Family::kBf16)).config;
   ASSERT_EQ(c.layers.size(), 6U);
   EXPECT_EQ(c.layers[0].type, AttentionType::kWindow);
   EXPECT_EQ(c.layers[2].type, AttentionType::kCompressedSparse);
@@ -67,7 +67,7 @@ TEST(ModelConfig, ReadsLayerTypes) {
 // transformers lists the kind of experts of each layer: hash-routed layers need not be the first, and some branches
 // also list the MTP block.
 TEST(ModelConfig, ReadsHashRoutedLayersAnywhere) {
-  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  nlohmann::json config = nlohmann::json::parse(synthetic::config_json("tiny", synthetic::Family::kBf16));
   config.erase("num_hash_layers");
   config["mlp_layer_types"] = {"moe", "hash_moe", "moe", "moe", "moe", "hash_moe"};
   ConfigReading reading = read_config(config.dump());
@@ -90,7 +90,7 @@ TEST(ModelConfig, ReadsHashRoutedLayersAnywhere) {
 
 // Precedence as in transformers: nested parameters override rope_theta beside them, rope_scaling overrides both.
 TEST(ModelConfig, ReadsRopeParametersAsTransformersDoes) {
-  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  nlohmann::json config = nlohmann::json::parse(synthetic::config_json("tiny", synthetic::Family::kBf16));
   const nlohmann::json yarn = config["rope_scaling"];
   config["rope_parameters"] = {{"main", {{"rope_type", "default"}, {"rope_theta", 50000.0}}}, {"compress", yarn}};
   config["rope_parameters"]["compress"]["rope_theta"] = 90000.0;
@@ -122,7 +122,7 @@ TEST(ModelConfig, ReadsRopeParametersAsTransformersDoes) {
 }
 
 TEST(ModelConfig, TheTensorsNumberOfExpertsIsUsedAndReported) {
-  const std::string config = testing::config_json("tiny", testing::Family::kBf16);
+  const std::string config = synthetic::config_json("tiny", synthetic::Family::kBf16);
   ConfigHints hints;
   hints.n_routed_experts = 3;
   const ConfigReading reading = read_config(config, [&](std::uint64_t) { return hints; });
@@ -132,7 +132,7 @@ TEST(ModelConfig, TheTensorsNumberOfExpertsIsUsedAndReported) {
 }
 
 TEST(ModelConfig, RefusesValuesThatDeepSeekV4DoesNotHave) {
-  const nlohmann::json whole = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  const nlohmann::json whole = nlohmann::json::parse(synthetic::config_json("tiny", synthetic::Family::kBf16));
   for (const char* change :
        {R"({"num_key_value_heads":2})",
         R"({"tie_word_embeddings":true})",
@@ -163,7 +163,7 @@ TEST(ModelConfig, RefusesValuesThatDeepSeekV4DoesNotHave) {
 // DeepSeek's code and transformers divide the weights of a token's experts by their sum whatever the field says. With
 // softmax scores, DeepSeek's code does not.
 TEST(ModelConfig, UnnormalisedExpertWeightsAreRefused) {
-  nlohmann::json config = nlohmann::json::parse(testing::config_json("tiny", testing::Family::kBf16));
+  nlohmann::json config = nlohmann::json::parse(synthetic::config_json("tiny", synthetic::Family::kBf16));
   config["norm_topk_prob"] = false;
   const ConfigReading refused = read_config(config.dump());
   ASSERT_THAT(fields(refused, ConfigIssue::Kind::kInvalid), ::testing::ElementsAre("norm_topk_prob"));

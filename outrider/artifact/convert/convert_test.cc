@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "outrider/artifact/convert/huggingface_config.h"
-#include "outrider/testing/synthetic_checkpoint.h"
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
 
@@ -16,12 +16,12 @@ namespace outrider {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::Family;
+using synthetic::Family;
 using ::testing::HasSubstr;
 using testing::TempDir;
 
 void write_source(const fs::path& directory, Family family) {
-  testing::write_tiny_checkpoint(directory, {.family = family, .mtp_aliases = family == Family::kW4A16, .shards = 3});
+  synthetic::write_tiny_checkpoint(directory, {.family = family, .mtp_aliases = family == Family::kW4A16, .shards = 3});
 }
 
 CheckReport converted(const fs::path& from, const fs::path& to, Dialect dialect, std::uint64_t shard = 5'000'000'000) {
@@ -149,10 +149,10 @@ TEST(Convert, RespectsTheMaximumFileSize) {
 
 TEST(Convert, RejectsIncompleteCheckpoints) {
   TempDir dir;
-  const std::string config = testing::config_json("tiny", Family::kBf16);
-  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  const std::string config = synthetic::config_json("tiny", Family::kBf16);
+  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16});
   std::erase_if(tensors, [](const auto& t) { return t.name == "norm.weight"; });
-  testing::write_checkpoint(dir / "in", tensors, config, true);
+  synthetic::write_checkpoint(dir / "in", tensors, config, true);
   try {
     plan_convert(dir / "in", {});
     ADD_FAILURE() << "no error";
@@ -162,7 +162,7 @@ TEST(Convert, RejectsIncompleteCheckpoints) {
 }
 
 TEST(Convert, ConvertsTheInferenceConfigToTransformersFormat) {
-  const std::string inference = testing::inference_config_json();
+  const std::string inference = synthetic::inference_config_json();
   const ConfigReading ours = read_config(inference);
   ASSERT_TRUE(ours.sound()) << ours.issues[0].message;
   const ConfigReading theirs = read_config(huggingface_config(ours).dump());

@@ -8,8 +8,8 @@
 #include <map>
 #include <stdexcept>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/testing/error_message.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
 
@@ -17,14 +17,14 @@ namespace outrider {
 namespace {
 
 namespace fs = std::filesystem;
+using synthetic::Family;
 using testing::error_message;
-using testing::Family;
 using ::testing::HasSubstr;
 using testing::TempDir;
 using testing::write_file;
 
 void write_source(const fs::path& directory, Family family) {
-  testing::write_tiny_checkpoint(directory, {.family = family, .shards = 2});
+  synthetic::write_tiny_checkpoint(directory, {.family = family, .shards = 2});
 }
 
 QuantizeOptions with(const std::string& recipe, unsigned threads = 2, std::uint64_t shard = 5'000'000'000) {
@@ -138,9 +138,9 @@ TEST(Quantize, Nvfp4HasOneGlobalScaleForFusedHalves) {
 
 TEST(Quantize, ConvertsTheInferenceConfigToTransformersFormat) {
   TempDir dir;
-  const std::string inference = testing::inference_config_json();
-  const auto tensors = testing::tensor_list(read_config(inference).config, {.family = Family::kBf16});
-  testing::write_checkpoint(dir / "in", tensors, inference, false);
+  const std::string inference = synthetic::inference_config_json();
+  const auto tensors = synthetic::tensor_list(read_config(inference).config, {.family = Family::kBf16});
+  synthetic::write_checkpoint(dir / "in", tensors, inference, false);
   quantize(dir / "in", dir / "out", with("w4a16-fp8"));
   const ConfigReading made = read_config(testing::read_file(dir / "out" / "config.json"));
   EXPECT_EQ(made.spelling, ConfigSpelling::kHuggingFace);

@@ -9,9 +9,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/binding/weights.h"
 #include "outrider/testing/error_message.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
 
@@ -19,14 +19,14 @@ namespace outrider {
 namespace {
 
 namespace fs = std::filesystem;
+using synthetic::Family;
 using testing::error_message;
-using testing::Family;
 using ::testing::HasSubstr;
 using testing::TempDir;
 using testing::write_file;
 
 void write_artifact_of(const fs::path& directory, Family family, std::uint32_t shards = 2) {
-  testing::write_tiny_checkpoint(directory, {.family = family, .shards = shards});
+  synthetic::write_tiny_checkpoint(directory, {.family = family, .shards = shards});
 }
 
 CheckReport repaired(const fs::path& directory, const std::optional<fs::path>& output,
@@ -158,12 +158,12 @@ TEST(Repair, KeepsTheQuantisationMethod) {
 
 TEST(Repair, LeavesAForeignArtifactAlone) {
   TempDir dir;
-  const std::string config = testing::config_json("tiny", Family::kBf16);
-  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  const std::string config = synthetic::config_json("tiny", Family::kBf16);
+  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16});
   for (auto& t : tensors) {
     if (t.name.find(".experts.") != std::string::npos) t.name.replace(t.name.size() - 6, 6, "trellis");
   }
-  testing::write_checkpoint(dir / "in", tensors, config, true);
+  synthetic::write_checkpoint(dir / "in", tensors, config, true);
   const RepairPlan plan = plan_repair(dir / "in", {});
   EXPECT_TRUE(plan.empty());
   ASSERT_EQ(plan.remaining.size(), 1U);
@@ -233,12 +233,12 @@ TEST(Repair, ASingleFileThatIsSplitGetsAnIndex) {
 TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
   TempDir dir;
   write_artifact_of(dir / "source", Family::kBf16);
-  const std::string config = testing::config_json("tiny", Family::kBf16);
-  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16, .shards = 2});
+  const std::string config = synthetic::config_json("tiny", Family::kBf16);
+  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16, .shards = 2});
   for (auto& t : tensors) {
     if (t.dtype == Dtype::kF32) t.dtype = Dtype::kBF16;
   }
-  testing::write_checkpoint(dir / "in", tensors, config, false);
+  synthetic::write_checkpoint(dir / "in", tensors, config, false);
   RepairOptions options;
   options.reference = dir / "source";
   repaired(dir / "in", dir / "out", options);
@@ -252,10 +252,10 @@ TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
 
 TEST(Repair, WritesAResultWithErrorsOnlyOnRequest) {
   TempDir dir;
-  const std::string config = testing::config_json("tiny", Family::kBf16);
-  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  const std::string config = synthetic::config_json("tiny", Family::kBf16);
+  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16});
   std::erase_if(tensors, [](const auto& t) { return t.name == "norm.weight"; });
-  testing::write_checkpoint(dir / "in", tensors, config, false);
+  synthetic::write_checkpoint(dir / "in", tensors, config, false);
   const RepairPlan plan = plan_repair(dir / "in", {});
   EXPECT_FALSE(plan.empty());  // the MTP block's own head
   EXPECT_TRUE(plan.leaves_errors());
@@ -269,10 +269,10 @@ TEST(Repair, WritesAResultWithErrorsOnlyOnRequest) {
 
 TEST(Repair, DropsUnknownTensorsOnlyOnRequest) {
   TempDir dir;
-  const std::string config = testing::config_json("tiny", Family::kBf16);
-  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  const std::string config = synthetic::config_json("tiny", Family::kBf16);
+  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16});
   tensors.push_back({"layers.0.attn.bias_of_ours", Dtype::kBF16, {4}, tensors[0].file});
-  testing::write_checkpoint(dir / "in", tensors, config, false);
+  synthetic::write_checkpoint(dir / "in", tensors, config, false);
   repaired(dir / "in", dir / "out");
   EXPECT_TRUE(Checkpoint::open(dir / "out").find("layers.0.attn.bias_of_ours") != nullptr);
   RepairOptions asked;
@@ -315,12 +315,12 @@ TEST(Repair, KeepsTargetsWithFusedNames) {
 
 TEST(Repair, WidensWithoutAReference) {
   TempDir dir;
-  const std::string config = testing::config_json("tiny", Family::kBf16);
-  auto tensors = testing::tensor_list(read_config(config).config, {.family = Family::kBf16});
+  const std::string config = synthetic::config_json("tiny", Family::kBf16);
+  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16});
   for (auto& t : tensors) {
     if (t.dtype == Dtype::kF32) t.dtype = Dtype::kBF16;
   }
-  testing::write_checkpoint(dir / "in", tensors, config, false);
+  synthetic::write_checkpoint(dir / "in", tensors, config, false);
   const RepairPlan plan = plan_repair(dir / "in", {});
   EXPECT_THAT(plan.actions[0].what, HasSubstr("--reference"));
   const CheckReport after = carry_out(plan, dir / "in", std::nullopt);
@@ -361,7 +361,7 @@ TEST(Repair, FilesAddedMeanwhileAreNotLost) {
 TEST(Repair, DoesNotOverwriteAFileWithTheNameOfANewOne) {
   TempDir dir;
   write_artifact_of(dir / "in", Family::kOfficial);
-  testing::write_checkpoint(dir / "other", {{"x", Dtype::kU8, {4}, "model-added-00001.safetensors"}}, "{}", false);
+  synthetic::write_checkpoint(dir / "other", {{"x", Dtype::kU8, {4}, "model-added-00001.safetensors"}}, "{}", false);
   fs::copy_file(dir / "other" / "model-added-00001.safetensors", dir / "in" / "model-added-00001.safetensors");
   RepairOptions options;
   options.only = {Code::kMtpSharesHead};

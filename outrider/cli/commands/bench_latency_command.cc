@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -58,19 +60,28 @@ void choose_speculation(const BenchLatencyArguments& arguments, const CompletePl
   benchmark.num_speculative_tokens.push_back(count);
 }
 
-std::vector<std::vector<std::uint32_t>> make_prompts(const BenchLatencyArguments& arguments,
-                                                     const Tokenizer& tokenizer) {
+// The tokens that random prompts consist of: a model of random weights (make-model) has no tokenizer.
+std::vector<TokenId> prompt_tokens(const CompletePlan& plan) {
+  if (std::filesystem::exists(plan.checkpoint().root() / "tokenizer.json")) {
+    return plain_tokens(Tokenizer::open(plan.checkpoint().root()));
+  }
+  std::vector<TokenId> tokens(plan.manifest().config().vocab_size);
+  std::iota(tokens.begin(), tokens.end(), TokenId{0});
+  return tokens;
+}
+
+std::vector<std::vector<std::uint32_t>> make_prompts(const BenchLatencyArguments& arguments, const CompletePlan& plan) {
   const std::size_t count = std::ranges::max(arguments.benchmark.batch_sizes);
   if (!arguments.text_file.empty()) {
     const std::string text = read_text_file(arguments.text_file, kMaxText);
-    return excerpts(text_prompt_ids(tokenizer, text), count, arguments.input_len);
+    return excerpts(text_prompt_ids(Tokenizer::open(plan.checkpoint().root()), text), count, arguments.input_len);
   }
   RandomPromptOptions options;
   options.count = count;
   options.input_len = arguments.input_len;
   options.seed = arguments.benchmark.seed;
   std::vector<std::vector<std::uint32_t>> out;
-  for (BenchmarkPrompt& prompt : random_prompts(options, plain_tokens(tokenizer))) {
+  for (BenchmarkPrompt& prompt : random_prompts(options, prompt_tokens(plan))) {
     out.push_back(std::get<std::vector<TokenId>>(std::move(prompt.prompt)));
   }
   return out;
@@ -80,7 +91,7 @@ int run_bench_latency(BenchLatencyArguments& arguments) {
   validate(arguments.benchmark.sampling);
   const auto plan = open_plan(arguments.path, arguments.speculation.drafter(arguments.path));
   choose_speculation(arguments, *plan, arguments.benchmark);
-  const auto prompts = make_prompts(arguments, Tokenizer::open(plan->checkpoint().root()));
+  const auto prompts = make_prompts(arguments, *plan);
   OperationTimes times;
   ModelOptions options = arguments.model.options();
   if (arguments.breakdown) arguments.benchmark.times = options.times = &times;
@@ -125,7 +136,8 @@ void add_bench_latency_command(CLI::App& bench, int& status) {
       "\"x batch 1\" are speedups of decoding, without the prompt. Random prompts say little about acceptance: take\n"
       "real ones from a file with --text-file. See docs/bench.md.\n"
       "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied.");
-  command->add_option("MODEL", arguments->path, "Checkpoint directory, with tokenizer.json")->required();
+  command->add_option("MODEL", arguments->path, "Checkpoint directory; with tokenizer.json for --text-file")
+      ->required();
   const auto positive = CLI::Range(std::size_t{1}, std::size_t{1} << 20);
   command->add_option("--input-len", arguments->input_len, "Number of input tokens per prompt")
       ->check(positive)

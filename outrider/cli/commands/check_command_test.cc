@@ -9,16 +9,16 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/sanitized.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 
 namespace outrider {
 namespace {
 
-using testing::Family;
+using synthetic::Family;
 using ::testing::HasSubstr;
 using testing::kSanitized;
 using ::testing::Not;
@@ -33,7 +33,7 @@ ProcessResult outrider(const std::string& arguments) {
 }
 
 void write_sound(const std::filesystem::path& directory, Family family = Family::kOfficial) {
-  testing::write_tiny_checkpoint(directory, {.family = family, .shards = 2});
+  synthetic::write_tiny_checkpoint(directory, {.family = family, .shards = 2});
 }
 
 TEST(CheckCommand, ReportsASoundArtifact) {
@@ -73,8 +73,8 @@ TEST(CheckCommand, ExitsWithOneOnErrorsAndUnderStrictOnWarnings) {
 TEST(CheckCommand, ComparesValuesWithAReference) {
   TempDir source;
   TempDir copy;
-  testing::write_tiny_checkpoint(source.path(), {.family = Family::kHuggingFace, .shards = 2});
-  testing::write_tiny_checkpoint(copy.path(), {.family = Family::kHuggingFace, .shards = 3});
+  synthetic::write_tiny_checkpoint(source.path(), {.family = Family::kHuggingFace, .shards = 2});
+  synthetic::write_tiny_checkpoint(copy.path(), {.family = Family::kHuggingFace, .shards = 3});
   const std::string compare =
       "check '" + copy.path().string() + "' --data --reference '" + source.path().string() + "'";
   const ProcessResult same = outrider(compare);

@@ -5,9 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/testing/command_line.h"
 #include "outrider/testing/process.h"
-#include "outrider/testing/synthetic_checkpoint.h"
 #include "outrider/testing/temp_dir.h"
 
 namespace outrider {
@@ -20,9 +20,9 @@ using testing::TempDir;
 class LogitsCommand : public ::testing::Test {
  protected:
   LogitsCommand() {
-    const std::string config = testing::config_json("tiny", testing::Family::kOfficial);
-    tensors_ = testing::tensor_list(read_config(config).config, {});
-    testing::write_checkpoint(dir_.path(), tensors_, config, false);
+    const std::string config = synthetic::config_json("tiny", synthetic::Family::kOfficial);
+    tensors_ = synthetic::tensor_list(read_config(config).config, {});
+    synthetic::write_checkpoint(dir_.path(), tensors_, config, false);
   }
 
   ProcessResult run(const std::string& arguments) const {
@@ -79,7 +79,8 @@ TEST_F(LogitsCommand, ListsEveryMissingTensor) {
   std::erase_if(tensors_, [](const Checkpoint::Listed& t) {
     return t.name == "head.weight" || t.name == "layers.2.attn.wkv.weight" || t.name == "layers.0.ffn_norm.weight";
   });
-  testing::write_checkpoint(dir_.path(), tensors_, testing::config_json("tiny", testing::Family::kOfficial), false);
+  synthetic::write_checkpoint(dir_.path(), tensors_, synthetic::config_json("tiny", synthetic::Family::kOfficial),
+                              false);
   const ProcessResult result = run("--tokens 1");
   EXPECT_EQ(result.exit_status, 2);
   for (const char* name : {"head.weight", "layers.2.attn.wkv.weight", "layers.0.ffn_norm.weight"}) {

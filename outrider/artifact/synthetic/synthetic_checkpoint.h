@@ -10,7 +10,7 @@
 #include "outrider/checkpoint/checkpoint.h"
 #include "outrider/manifest/model_config.h"
 
-namespace outrider::testing {
+namespace outrider::synthetic {
 
 // The families of artifacts that tests and benchmarks build.
 enum class Family {
@@ -48,4 +48,4 @@ void write_checkpoint(const std::filesystem::path& directory, const std::vector<
 // Writes a family's tiny artifact, with values.
 void write_tiny_checkpoint(const std::filesystem::path& directory, const SyntheticOptions& options);
 
-}  // namespace outrider::testing
+}  // namespace outrider::synthetic

@@ -1,4 +1,4 @@
-#include "outrider/testing/synthetic_checkpoint.h"
+#include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 #include "outrider/manifest/architecture.h"
 #include "outrider/manifest/manifest.h"
 
-namespace outrider::testing {
+namespace outrider::synthetic {
 namespace {
 
 using nlohmann::ordered_json;
@@ -452,4 +452,4 @@ void write_tiny_checkpoint(const std::filesystem::path& directory, const Synthet
   write_checkpoint(directory, tensor_list(read_config(config).config, options), config, false);
 }
 
-}  // namespace outrider::testing
+}  // namespace outrider::synthetic
