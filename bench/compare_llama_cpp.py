@@ -21,35 +21,70 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / "build" / "llama-venv"
 REQUIREMENTS = ["llama-cpp-python==0.3.36", "gguf", "numpy"]
 CONTEXT = 4096
+PAUSE = 0.05  # seconds before a pass: the other side's threads may wait for work without sleeping
 CHUNK = 512  # tokens of a prompt's pass, on both sides
 
 
 # --- llama.cpp's model
 
-# GGUF's names of the tensors of a layer.
+# GGUF's names of tensors, without ".weight" (".bias" for exp_probs_b).
 LAYER_TENSORS = {
-    "hc_attn_fn": "HC_ATTN_FN", "hc_attn_base": "HC_ATTN_BASE", "hc_attn_scale": "HC_ATTN_SCALE",
-    "hc_ffn_fn": "HC_FFN_FN", "hc_ffn_base": "HC_FFN_BASE", "hc_ffn_scale": "HC_FFN_SCALE",
-    "attn.attn_sink": "ATTN_SINKS", "attn.wq_a.weight": "ATTN_Q_A", "attn.wq_b.weight": "ATTN_Q_B",
-    "attn.q_norm.weight": "ATTN_Q_A_NORM", "attn.wkv.weight": "ATTN_KV", "attn.kv_norm.weight": "ATTN_KV_NORM",
-    "attn.wo_a.weight": "ATTN_OUT_A", "attn.wo_b.weight": "ATTN_OUT_B",
-    "attn.compressor.ape": "ATTN_COMPRESSOR_APE", "attn.compressor.wkv.weight": "ATTN_COMPRESSOR_WKV",
-    "attn.compressor.wgate.weight": "ATTN_COMPRESSOR_WGATE", "attn.compressor.norm.weight": "ATTN_COMPRESSOR_NORM",
-    "attn.indexer.wq_b.weight": "INDEXER_ATTN_Q_B", "attn.indexer.weights_proj.weight": "INDEXER_PROJ",
-    "attn.indexer.compressor.ape": "INDEXER_COMPRESSOR_APE",
-    "attn.indexer.compressor.wkv.weight": "INDEXER_COMPRESSOR_WKV",
-    "attn.indexer.compressor.wgate.weight": "INDEXER_COMPRESSOR_WGATE",
-    "attn.indexer.compressor.norm.weight": "INDEXER_COMPRESSOR_NORM",
-    "attn_norm.weight": "ATTN_NORM", "ffn_norm.weight": "FFN_NORM",
-    "ffn.gate.weight": "FFN_GATE_INP", "ffn.gate.bias": "FFN_EXP_PROBS_B", "ffn.gate.tid2eid": "FFN_GATE_TID2EID",
-    "ffn.shared_experts.w1.weight": "FFN_GATE_SHEXP", "ffn.shared_experts.w2.weight": "FFN_DOWN_SHEXP",
-    "ffn.shared_experts.w3.weight": "FFN_UP_SHEXP",
+    "hc_attn_fn": "hc_attn_fn", "hc_attn_base": "hc_attn_base", "hc_attn_scale": "hc_attn_scale",
+    "hc_ffn_fn": "hc_ffn_fn", "hc_ffn_base": "hc_ffn_base", "hc_ffn_scale": "hc_ffn_scale",
+    "attn.attn_sink": "attn_sinks", "attn.wq_a.weight": "attn_q_a", "attn.wq_b.weight": "attn_q_b",
+    "attn.q_norm.weight": "attn_q_a_norm", "attn.wkv.weight": "attn_kv", "attn.kv_norm.weight": "attn_kv_a_norm",
+    "attn.wo_a.weight": "attn_output_a", "attn.wo_b.weight": "attn_output_b",
+    "attn.compressor.ape": "attn_compressor_ape", "attn.compressor.wkv.weight": "attn_compressor_kv",
+    "attn.compressor.wgate.weight": "attn_compressor_gate", "attn.compressor.norm.weight": "attn_compressor_norm",
+    "attn.indexer.wq_b.weight": "indexer.attn_q_b", "attn.indexer.weights_proj.weight": "indexer.proj",
+    "attn.indexer.compressor.ape": "indexer_compressor_ape",
+    "attn.indexer.compressor.wkv.weight": "indexer_compressor_kv",
+    "attn.indexer.compressor.wgate.weight": "indexer_compressor_gate",
+    "attn.indexer.compressor.norm.weight": "indexer_compressor_norm",
+    "attn_norm.weight": "attn_norm", "ffn_norm.weight": "ffn_norm",
+    "ffn.gate.weight": "ffn_gate_inp", "ffn.gate.bias": "exp_probs_b", "ffn.gate.tid2eid": "ffn_gate_tid2eid",
+    "ffn.shared_experts.w1.weight": "ffn_gate_shexp", "ffn.shared_experts.w2.weight": "ffn_down_shexp",
+    "ffn.shared_experts.w3.weight": "ffn_up_shexp",
 }
 TOP_TENSORS = {
-    "embed.weight": "TOKEN_EMBD", "norm.weight": "OUTPUT_NORM", "head.weight": "OUTPUT",
-    "hc_head_fn": "HC_HEAD_FN", "hc_head_base": "HC_HEAD_BASE", "hc_head_scale": "HC_HEAD_SCALE",
+    "embed.weight": "token_embd", "norm.weight": "output_norm", "head.weight": "output",
+    "hc_head_fn": "output_hc_fn", "hc_head_base": "output_hc_base", "hc_head_scale": "output_hc_scale",
 }
-EXPERT_TENSORS = {"w1": "FFN_GATE_EXP", "w2": "FFN_DOWN_EXP", "w3": "FFN_UP_EXP"}
+EXPERT_TENSORS = {"w1": "ffn_gate_exps", "w2": "ffn_down_exps", "w3": "ffn_up_exps"}
+SQRT_SOFTPLUS = 4
+
+
+def metadata(config: dict) -> dict:
+    layers, scaling = config["num_hidden_layers"], config["rope_scaling"]
+    return {
+        "block_count": layers, "vocab_size": config["vocab_size"],
+        "context_length": config["max_position_embeddings"], "embedding_length": config["hidden_size"],
+        "embedding_length_out": config["hidden_size"] * config["hc_mult"],
+        "feed_forward_length": config["moe_intermediate_size"],
+        "attention.head_count": config["num_attention_heads"], "attention.head_count_kv": 1,
+        "attention.key_length": config["head_dim"], "attention.value_length": config["head_dim"],
+        "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
+        "expert_count": config["n_routed_experts"], "expert_used_count": config["num_experts_per_tok"],
+        "expert_gating_func": SQRT_SOFTPLUS, "expert_feed_forward_length": config["moe_intermediate_size"],
+        "expert_shared_count": config["n_shared_experts"],
+        "expert_weights_scale": float(config["routed_scaling_factor"]), "expert_weights_norm": config["norm_topk_prob"],
+        "swiglu_clamp_exp": [float(config["swiglu_limit"])] * layers,
+        "swiglu_clamp_shexp": [float(config["swiglu_limit"])] * layers,
+        "rope.dimension_count": config["qk_rope_head_dim"], "rope.freq_base": float(config["rope_theta"]),
+        "rope.scaling.type": "yarn", "rope.scaling.factor": float(scaling["factor"]),
+        "rope.scaling.original_context_length": scaling["original_max_position_embeddings"],
+        "rope.scaling.yarn_beta_fast": float(scaling["beta_fast"]),
+        "rope.scaling.yarn_beta_slow": float(scaling["beta_slow"]),
+        "attention.q_lora_rank": config["q_lora_rank"], "attention.sliding_window": config["sliding_window"],
+        "attention.indexer.head_count": config["index_n_heads"], "attention.indexer.key_length": config["index_head_dim"],
+        "attention.indexer.top_k": config["index_topk"],
+        "attention.output_group_count": config["o_groups"], "attention.output_lora_rank": config["o_lora_rank"],
+        "attention.compress_ratios": config["compress_ratios"][:layers],
+        "attention.compress_rope_freq_base": float(config["compress_rope_theta"]),
+        "hyper_connection.count": config["hc_mult"],
+        "hyper_connection.sinkhorn_iterations": config["hc_sinkhorn_iters"],
+        "hyper_connection.epsilon": float(config["hc_eps"]), "hash_layer_count": config["num_hash_layers"],
+    }
 
 
 def listed_tensors(directory: Path) -> dict:
@@ -69,49 +104,11 @@ def write_gguf(directory: Path, path: Path) -> None:
     config = json.loads((directory / "config.json").read_text())
     random = np.random.default_rng(1)
     writer = gguf.GGUFWriter(str(path.with_suffix(".part")), "deepseek4")
-    layers = config["num_hidden_layers"]
-    writer.add_block_count(layers)
-    writer.add_vocab_size(config["vocab_size"])
     writer.add_tokenizer_model("no_vocab")
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_embedding_length_out(config["hidden_size"] * config["hc_mult"])
-    writer.add_feed_forward_length(config["moe_intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(1)
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_expert_count(config["n_routed_experts"])
-    writer.add_expert_used_count(config["num_experts_per_tok"])
-    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SQRTSOFTPLUS)
-    writer.add_rope_dimension_count(config["qk_rope_head_dim"])
-    writer.add_rope_freq_base(config["rope_theta"])
-    scaling = config["rope_scaling"]
-    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
-    writer.add_rope_scaling_factor(scaling["factor"])
-    writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
-    writer.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
-    writer.add_rope_scaling_yarn_beta_slow(scaling["beta_slow"])
-    writer.add_q_lora_rank(config["q_lora_rank"])
-    writer.add_sliding_window(config["sliding_window"])
-    writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
-    writer.add_expert_shared_count(config["n_shared_experts"])
-    writer.add_expert_weights_scale(config["routed_scaling_factor"])
-    writer.add_expert_weights_norm(config["norm_topk_prob"])
-    writer.add_swiglu_clamp_exp([config["swiglu_limit"]] * layers)
-    writer.add_swiglu_clamp_shexp([config["swiglu_limit"]] * layers)
-    writer.add_indexer_head_count(config["index_n_heads"])
-    writer.add_indexer_key_length(config["index_head_dim"])
-    writer.add_indexer_top_k(config["index_topk"])
-    writer.add_attention_output_group_count(config["o_groups"])
-    writer.add_attention_output_lora_rank(config["o_lora_rank"])
-    writer.add_attention_compress_ratios(config["compress_ratios"][:layers])
-    writer.add_attention_compress_rope_freq_base(config["compress_rope_theta"])
-    writer.add_hyper_connection_count(config["hc_mult"])
-    writer.add_hyper_connection_sinkhorn_iterations(config["hc_sinkhorn_iters"])
-    writer.add_hyper_connection_epsilon(config["hc_eps"])
-    writer.add_hash_layer_count(config["num_hash_layers"])
+    add_value = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
+                 list: writer.add_array}
+    for key, value in metadata(config).items():
+        add_value[type(value)](f"deepseek4.{key}", value)
 
     kind = gguf.GGMLQuantizationType
 
@@ -121,8 +118,7 @@ def write_gguf(directory: Path, path: Path) -> None:
         return data.reshape(*shape[:-1], -1)
 
     def add(key: str, layer: int | None, dtype: str, shape: list) -> None:
-        suffix = ".bias" if key == "FFN_EXP_PROBS_B" else ".weight"
-        name = gguf.TENSOR_NAMES[gguf.MODEL_TENSOR[key]].format(bid=layer) + suffix
+        name = ("" if layer is None else f"blk.{layer}.") + key + (".bias" if key == "exp_probs_b" else ".weight")
         if key in EXPERT_TENSORS.values():
             writer.add_tensor(name, blocks(shape, 17, [120]), raw_dtype=kind.MXFP4)
         elif dtype == "F8_E4M3":
@@ -139,10 +135,10 @@ def write_gguf(directory: Path, path: Path) -> None:
     tensors = listed_tensors(directory)
     for name, key in TOP_TENSORS.items():
         add(key, None, *tensors[name])
-    for layer in range(layers):
+    for layer in range(config["num_hidden_layers"]):
         for name, key in LAYER_TENSORS.items():
             dtype, shape = tensors.get(f"layers.{layer}.{name}", (None, None))
-            if dtype is None or (key == "FFN_EXP_PROBS_B" and layer < config["num_hash_layers"]):
+            if dtype is None or (key == "exp_probs_b" and layer < config["num_hash_layers"]):
                 continue
             add(key, layer, dtype, shape)
         for which, key in EXPERT_TENSORS.items():
@@ -224,21 +220,22 @@ class Side:
         return sum(float(self.ask(f"run {min(CHUNK, count - done)}")) for done in range(0, count, CHUNK))
 
 
-def measure(sides: dict, repetitions: int) -> dict:
+def measure(sides: dict, repetitions: int, lengths: list) -> dict:
     """Seconds by task and side."""
     times: dict = {}
 
     def add(task: str, count: int) -> None:
         for name, side in sides.items():
+            time.sleep(PAUSE)
             times.setdefault(task, {}).setdefault(name, []).append(side.run(count))
 
-    for length in (128, 512, 2048):
+    for length in lengths:
         for repetition in range(-1, 3 if length < 2048 else 1):  # the first maps the pages
             for side in sides.values():
                 side.reset()
-            if repetition >= 0 or length == 128:
+            if repetition >= 0 or length == lengths[0]:
                 add(f"prompt of {length}" if repetition >= 0 else "warmup", length)
-    for task, count in (("one token after 2,048", 1), ("two tokens after 2,048", 2)):
+    for task, count in ((f"one token after {lengths[-1]}", 1), (f"two tokens after {lengths[-1]}", 2)):
         for _ in range(repetitions):
             add(task, count)
     for side in sides.values():
@@ -265,6 +262,8 @@ def main() -> None:
     parser.add_argument("--gguf", type=Path, default=ROOT / "build" / "bench" / "forward.gguf", help="llama.cpp's model")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--prompts", type=lambda text: [int(n) for n in text.split(",")], default=[128, 512, 2048],
+                        help="lengths of prompts, ascending; default: 128,512,2048")
     parser.add_argument("--json", action="store_true", help="print all times as JSON")
     parser.add_argument("--write-gguf", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--llama", action="store_true", help=argparse.SUPPRESS)
@@ -282,7 +281,7 @@ def main() -> None:
     if not arguments.gguf.exists():
         subprocess.run([python, *own, "--write-gguf"], check=True)
     sides["llama.cpp"] = Side([python, *own, "--threads", str(arguments.threads), "--llama"])
-    times = measure(sides, arguments.repetitions)
+    times = measure(sides, arguments.repetitions, arguments.prompts)
     if arguments.json:
         return print(json.dumps(times))
     print(f"{'medians, ms':24}{'Outrider':>12}{'llama.cpp':>12}{'speed':>10}   tokens/s")
