@@ -32,6 +32,10 @@ class Linear {
   // The order that tokens must have to be multiplied with stored() rows; null: as they are.
   const LaneOrder* takes_order(const Kernels& kernels) const;
 
+  // Whether it can be multiplied with BF16 tokens (Bf16Kernels).
+  bool takes_bf16(const Kernels& kernels) const;
+  RowCodes codes() const { return codes_; }
+
   // Decodes one row to padded(cols) floats. `scratch` is reused between calls.
   void decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const;
 

@@ -181,7 +181,7 @@ std::vector<KernelResult> run_kernel_benchmark(
       const double read = 1e9 * plain_read_speed({memory.data(), matrices.bytes}, pool, options.repetitions);
       for (const Kernels* kernels : all_kernels) {
         const double peak = peak_products(*kernels, pool, options.repetitions);
-        CpuBackend backend(NumericMode::kExact, threads, *kernels);
+        CpuBackend backend(NumericMode::kOfficial, threads, *kernels);
         for (const std::size_t tokens : options.tokens) {
           progress(out.size(), total);
           Rows x(tokens, kCols);
@@ -210,14 +210,14 @@ std::string kernel_report_text(std::span<const KernelResult> results) {
   for (std::size_t i = 0; i < results.size(); ++i) {
     const KernelResult& r = results[i];
     if (i == 0) {
-      out += fmt::format("{:<7}{:>8}{:>9}{:>7}{:>7}", "form", "threads", "kernels", "read", "peak");
+      out += fmt::format("{:<7}{:>8}{:>12}{:>7}{:>7}", "form", "threads", "kernels", "read", "peak");
       for (const KernelResult& other : results) {
         if (line_of(other) != line_of(r)) break;
         out += fmt::format("{:>18}", fmt::format("{} token{}", other.tokens, other.tokens == 1 ? "" : "s"));
       }
     }
     if (i == 0 || line_of(results[i - 1]) != line_of(r)) {
-      out += fmt::format("\n{:<7}{:>8}{:>9}{:>7.1f}{:>7.1f}", r.form, r.threads, r.kernels,
+      out += fmt::format("\n{:<7}{:>8}{:>12}{:>7.1f}{:>7.1f}", r.form, r.threads, r.kernels,
                          1e-9 * r.read_bytes_per_second, 1e-9 * r.peak_products_per_second);
     }
     out += fmt::format("{:>8.2f}{:>5.0f}{:>5.0f}", 1e-9 * r.bytes_per_second, 100 * r.share_of_read(),

@@ -36,6 +36,9 @@ std::vector<const Kernels*> detect() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq")) {
       found.push_back(&avx512_kernels());
+      if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi")) {
+        found.push_back(&avx512_bf16_kernels());
+      }
     }
   }
 #endif

@@ -281,6 +281,97 @@ TEST_P(KernelsTest, DotStoredIsBitIdenticalToDecodingAndDotRows) {
   }
 }
 
+// Within the rounding of float sums; and bit-identical whatever other rows and tokens are computed at the same time.
+TEST_P(KernelsTest, Bf16ProductsAreRightAndIndependentOfTheBatch) {
+  const Bf16Kernels* const products = kernels_.bf16_products;
+  if (products == nullptr) GTEST_SKIP() << kernels_.name << " has no products of BF16 values";
+  constexpr std::size_t kTokens = 70;
+  std::size_t forms = 0;
+  for (const StoredCase& form : kStoredCases) {
+    for (const std::size_t size : {64U, 128U, 320U, 1024U, 2112U}) {
+      if (!products->takes(form.form, form.group, form.offsets, size)) continue;
+      if (form.group != 0 && size % form.group != 0) continue;
+      forms += size == 1024 ? 1 : 0;
+      const Stored stored(form, size);
+      const std::vector<float> decoded = stored.decoded(scalar_kernels());
+      const std::size_t stride = size + 32;
+      std::vector<float> tokens = some_values(kTokens * size, 2);
+      for (float& v : tokens) v = round_to_bf16(v);
+      std::vector<std::uint16_t> given(kTokens * stride);
+      for (std::size_t t = 0; t < kTokens; ++t) {
+        products->convert(form.form, tokens.data() + t * size, size, given.data() + t * stride);
+      }
+      std::vector<float> alone(kStoredRows * kTokens);
+      for (std::size_t r = 0; r < kStoredRows; ++r) {
+        StoredRows row = stored.rows;
+        row.codes += r * row.row_bytes;
+        if (row.scales != nullptr) row.scales += r * row.scale_step;
+        for (std::size_t t = 0; t < kTokens; ++t) {
+          float& out = alone[t * kStoredRows + r];
+          products->dot(row, 1, given.data() + t * stride, 1, stride, size, &out, 1, 1);
+          double sum = 0;
+          double magnitudes = 0;
+          for (std::size_t k = 0; k < size; ++k) {
+            const double product = static_cast<double>(decoded[r * size + k]) * tokens[t * size + k];
+            sum += product;
+            magnitudes += std::fabs(product);
+          }
+          ASSERT_NEAR(out, sum, 2e-6 * magnitudes) << form.name << " " << size;
+        }
+      }
+      for (const std::size_t row_count : {1U, 2U, 3U, 4U, 5U, 7U, 16U}) {
+        for (const std::size_t token_count : {1U, 2U, 3U, 4U, 5U, 8U, 9U, 10U, 11U, 48U, 49U, 56U, 70U}) {
+          std::vector<float> out(kStoredRows * kTokens, -7.0F);
+          products->dot(stored.rows, row_count, given.data(), token_count, stride, size, out.data(), 1, kStoredRows);
+          for (std::size_t r = 0; r < kStoredRows; ++r) {
+            for (std::size_t t = 0; t < kTokens; ++t) {
+              const bool computed = r < row_count && t < token_count;
+              ASSERT_EQ(out[t * kStoredRows + r], computed ? alone[t * kStoredRows + r] : -7.0F)
+                  << form.name << " " << size << ": row " << r << " of " << row_count << ", token " << t << " of "
+                  << token_count;
+            }
+          }
+        }
+      }
+    }
+  }
+  EXPECT_EQ(forms, 5U);  // BF16, E4M3 by 128, nibbles by 16, 32 and 128
+  Stored stored(kStoredCases[3], 128);
+  ASSERT_EQ(stored.rows.form, RowCodes::kE4m3);
+  stored.code(77) = std::byte{0xff};
+  std::vector<std::uint16_t> token(128, 0x3f80);
+  float out = 0;
+  products->dot(stored.rows, 1, token.data(), 1, 128, 128, &out, 1, 1);
+  EXPECT_TRUE(std::isnan(out));
+}
+
+// All codes, subnormal ones too.
+TEST_P(KernelsTest, Bf16ProductsOfEveryE4m3Code) {
+  const Bf16Kernels* const products = kernels_.bf16_products;
+  if (products == nullptr) GTEST_SKIP() << kernels_.name << " has no products of BF16 values";
+  std::vector<std::byte> codes(64);
+  const float scale = 1;
+  StoredRows rows{.form = RowCodes::kE4m3, .codes = codes.data(), .row_bytes = 64, .scales = &scale, .group = 64};
+  for (unsigned code = 0; code < 256; ++code) {
+    for (const std::size_t at : {0UL, 7UL, 8UL, 31UL, 63UL}) {
+      std::ranges::fill(codes, std::byte{0});
+      codes[at] = static_cast<std::byte>(code);
+      std::vector<float> x(64);
+      x[at] = -3;
+      std::vector<std::uint16_t> token(64);
+      products->convert(RowCodes::kE4m3, x.data(), 64, token.data());
+      float out = 0;
+      products->dot(rows, 1, token.data(), 1, 64, 64, &out, 1, 1);
+      const float expected = -3 * e4m3_to_float(static_cast<std::uint8_t>(code));
+      if (std::isnan(expected)) {
+        EXPECT_TRUE(std::isnan(out)) << code;
+      } else {
+        EXPECT_EQ(out, expected) << code << " at " << at;
+      }
+    }
+  }
+}
+
 TEST_P(KernelsTest, DotStoredRefusesUnsupportedRows) {
   if (kernels_.dot_stored == nullptr) GTEST_SKIP() << kernels_.name << " has no dot_stored";
   constexpr std::size_t kSize = 256;

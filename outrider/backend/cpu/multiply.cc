@@ -33,6 +33,7 @@ struct Prepared {
   std::size_t x_stride = 0;
   float* y = nullptr;
   std::size_t y_stride = 0;
+  bool bf16 = false;    // whether x is BF16 values (Bf16Kernels), x_stride of them apart
   bool rounds = false;  // whether the output is rounded
   std::size_t row_cost = 0;
 };
@@ -76,6 +77,16 @@ void multiply_stored(const Kernels& kernels, const Prepared& p, const Part& part
   }
 }
 
+void multiply_bf16(const Kernels& kernels, const Prepared& p, const Part& part, Buffers& buffers) {
+  const auto* const x = reinterpret_cast<const std::uint16_t*>(p.x) + part.token * p.x_stride;
+  for (std::size_t r = part.begin; r < part.end; r += kStoredRows) {
+    const std::size_t count = std::min(kStoredRows, part.end - r);
+    const StoredRows rows = p.weight->stored(kernels, p.first + r, count, buffers.scales);
+    kernels.bf16_products->dot(rows, count, x, part.tokens, p.x_stride, p.weight->cols(),
+                               p.y + part.token * p.y_stride + r, 1, p.y_stride);
+  }
+}
+
 void multiply_part(const Compute& compute, const Prepared& p, std::size_t begin, std::size_t end) {
   thread_local Buffers buffers;
   const std::size_t size = padded(p.weight->cols());
@@ -83,10 +94,15 @@ void multiply_part(const Compute& compute, const Prepared& p, std::size_t begin,
   const bool stored = compute.kernels.dot_stored != nullptr && size == p.weight->cols();
   for (std::size_t t = 0; t < p.tokens; t += block) {
     const Part part{begin, end, t, std::min(block, p.tokens - t)};
-    (stored ? multiply_stored : multiply_decoded)(compute.kernels, p, part, buffers);
+    (p.bf16 ? multiply_bf16 : stored ? multiply_stored : multiply_decoded)(compute.kernels, p, part, buffers);
   }
   if (!p.rounds) return;
   for (std::size_t t = 0; t < p.tokens; ++t) compute.round({p.y + t * p.y_stride + begin, end - begin});
+}
+
+// Floats from one token to the next, half as many if they hold BF16 values.
+std::size_t token_floats(std::size_t cols, bool bf16) {
+  return bf16 ? token_step(cols / 2) : token_step(cols);
 }
 
 // Converts inputs to the layouts that weights need (rounded through FP8, in the order that kernels decode, padded with
@@ -100,18 +116,21 @@ class Inputs {
     const std::size_t cols = product.weight.cols();
     const bool rounded =
         compute_.official() && product.kind == ProductKind::kLinear && product.weight.rounds_activations();
-    const LaneOrder* order = product.weight.takes_order(compute_.kernels);
+    p.bf16 = compute_.official() && product.weight.takes_bf16(compute_.kernels);
+    const LaneOrder* order = p.bf16 ? nullptr : product.weight.takes_order(compute_.kernels);
     const bool in_whole_lanes =
         cols % kLanes == 0 || (product.x_col % kLanes == 0 && product.x_col + cols == product.x.cols());
-    if (!rounded && order == nullptr && in_whole_lanes && product.x_rows.empty() && p.tokens <= kTokensOfAnyStep) {
+    if (!p.bf16 && !rounded && order == nullptr && in_whole_lanes && product.x_rows.empty() &&
+        p.tokens <= kTokensOfAnyStep) {
       p.x_stride = product.x.stride();
       p.x = product.x.data() + product.x_row * p.x_stride + product.x_col;
       return;
     }
-    p.x_stride = token_step(cols);
-    p.x_offset =
-        offset({&product.x, product.x_rows.data(), product.x_rows.size(), product.x_col, cols, rounded, order}) +
-        (product.x_rows.empty() ? product.x_row * p.x_stride : 0);
+    const std::size_t step = token_floats(cols, p.bf16);
+    p.x_stride = p.bf16 ? 2 * step : step;
+    p.x_offset = offset({&product.x, product.x_rows.data(), product.x_rows.size(), product.x_col, cols, rounded, order,
+                         p.bf16, product.weight.codes()}) +
+                 (product.x_rows.empty() ? product.x_row * step : 0);
   }
 
   void convert(std::span<Prepared> products) {
@@ -135,7 +154,13 @@ class Inputs {
     std::size_t cols;
     bool rounded;
     const LaneOrder* order;
-    bool operator==(const Layout&) const = default;
+    bool bf16;
+    RowCodes codes;  // whose order BF16 values have
+    bool operator==(const Layout& other) const {
+      return x == other.x && rows == other.rows && row_count == other.row_count && x_col == other.x_col &&
+             cols == other.cols && rounded == other.rounded && order == other.order && bf16 == other.bf16 &&
+             (!bf16 || codes == other.codes);
+    }
   };
   struct Wanted {
     Layout layout;
@@ -147,19 +172,19 @@ class Inputs {
     if (found != wanted_.end()) return found->offset;
     wanted_.push_back({layout, size_});
     const std::size_t rows = layout.rows == nullptr ? layout.x->rows() : layout.row_count;
-    size_ += rows * token_step(layout.cols);
+    size_ += rows * token_floats(layout.cols, layout.bf16);
     return wanted_.back().offset;
   }
 
   void convert(const Wanted& wanted) {
     const Layout& l = wanted.layout;
-    const std::size_t stride = token_step(l.cols);
+    const std::size_t stride = token_floats(l.cols, l.bf16);
     const std::size_t count = l.rows == nullptr ? l.x->rows() : l.row_count;
-    if (l.order != nullptr) memory_.row.resize(std::max(memory_.row.size(), l.cols));
+    if (l.order != nullptr || l.bf16) memory_.row.resize(std::max(memory_.row.size(), l.cols));
     for (std::size_t t = 0; t < count; ++t) {
       const float* from = (*l.x)[l.rows == nullptr ? t : l.rows[t]].data() + l.x_col;
       float* to = memory_.values.data() + wanted.offset + t * stride;
-      if (l.order == nullptr) {
+      if (l.order == nullptr && !l.bf16) {
         std::copy_n(from, l.cols, to);
         std::fill(to + l.cols, to + stride, 0.0F);
         if (l.rounded) compute_.kernels.round_fp8(to, l.cols, kActivationBlock);
@@ -170,7 +195,11 @@ class Inputs {
         compute_.kernels.round_fp8(memory_.row.data(), l.cols, kActivationBlock);
         from = memory_.row.data();
       }
-      reorder(*l.order, from, l.cols, to);
+      if (l.bf16) {
+        compute_.kernels.bf16_products->convert(l.codes, from, l.cols, reinterpret_cast<std::uint16_t*>(to));
+      } else {
+        reorder(*l.order, from, l.cols, to);
+      }
     }
   }
 

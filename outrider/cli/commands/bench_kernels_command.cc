@@ -55,7 +55,8 @@ void add_bench_kernels_command(CLI::App& bench, int& status) {
   command->add_option("--form", options.forms, "Storage forms, separated by commas; default: all")
       ->delimiter(',')
       ->check(CLI::IsMember(kernel_benchmark_forms()));
-  command->add_option("--kernels", options.kernels, "Kernels (avx2, avx512, scalar); default: all but scalar")
+  command
+      ->add_option("--kernels", options.kernels, "Kernels (avx2, avx512, avx512bf16, scalar); default: all but scalar")
       ->delimiter(',');
   command->add_option("--tokens", options.tokens, "Numbers of tokens, separated by commas")
       ->delimiter(',')

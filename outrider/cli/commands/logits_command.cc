@@ -160,7 +160,7 @@ void add_logits_command(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("logits", "Run a checkpoint on given tokens and print the logits");
   command->footer(
       "Prints the ten most likely next tokens; --json and --npy give all logits. Speed is printed to standard error.\n"
-      "The environment variable OUTRIDER_KERNELS selects scalar, avx2 or avx512 kernels.\n"
+      "The environment variable OUTRIDER_KERNELS selects scalar, avx2, avx512 or avx512bf16 kernels.\n"
       "Exit status: 0; 2 the checkpoint is incomplete or cannot be read; every error is listed.");
   command
       ->add_option("MODEL", arguments->path, "Checkpoint directory, .safetensors file or model.safetensors.index.json")

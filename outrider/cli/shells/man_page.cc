@@ -57,7 +57,7 @@ The key that \fBoutrider serve\fR asks for, where \-\-api\-key gives none.
 The key that \fBoutrider bench serve\fR sends, where \-\-api\-key gives none.
 .TP
 \fBOUTRIDER_KERNELS\fR
-Run with scalar, avx2 or avx512 kernels, instead of the best that the processor has.
+Run with scalar, avx2, avx512 or avx512bf16 kernels, instead of the best that the processor has.
 .TP
 \fBNO_COLOR\fR
 Where it is set, nothing is printed in colour.
