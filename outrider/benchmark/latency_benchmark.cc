@@ -33,7 +33,7 @@ double elapsed(Clock::duration duration) {
 
 // The decoder of one setting, and what its drafter took so far.
 struct Setting {
-  Setting(const Model& model, const LatencyBenchmarkOptions& options, SpeculativeConfig config)
+  Setting(const Model& model, const LatencyBenchmarkOptions& options, const SpeculativeConfig& config)
       : decoder(model, drafter(model, options, config), config.num_speculative_tokens, options.chunk,
                 config.automatic) {}
 

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,10 +18,11 @@ TEST(MakeModel, WritesACompleteModelThatRuns) {
   const testing::TempDir dir;
   for (const std::string form : {"official", "w4a16", "huggingface"}) {
     const std::string out = (dir / form).string();
-    const ProcessResult made = run(kBinary + " make-model '" + out + "' --like tiny --layers 4 --form " + form);
+    const ProcessResult made =
+        run(fmt::format("{} make-model '{}' --like tiny --layers 4 --form {}", kBinary, out, form));
     EXPECT_EQ(made.exit_status, 0) << made.output;
     EXPECT_THAT(made.output, HasSubstr("tensors in 1 file, "));
-    const ProcessResult checked = run(kBinary + " check --data '" + out + "'");
+    const ProcessResult checked = run(fmt::format("{} check --data '{}'", kBinary, out));
     EXPECT_EQ(checked.exit_status, 0) << checked.output;
   }
   const ProcessResult timed = run(kBinary + " bench latency '" + (dir / "official").string() +
