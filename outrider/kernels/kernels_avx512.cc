@@ -201,7 +201,7 @@ constexpr LaneOrder kEvenOdd = {{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 
                                  1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31}};
 
 struct Avx512 {
-  static constexpr std::size_t rows_at_once(std::size_t tokens) { return tokens <= 2 ? 4 : 2; }
+  static constexpr std::size_t rows_at_once(std::size_t tokens) { return tokens == 1 ? 1 : tokens == 2 ? 4 : 2; }
   static constexpr std::size_t kFewTokens = 4;
   static constexpr std::size_t kPanelFrom = 9;
   static constexpr std::size_t kWidth = 16;
