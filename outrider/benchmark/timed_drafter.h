@@ -28,6 +28,7 @@ class TimedDrafter : public Drafter {
     return drafter_->new_state(limits);
   }
   std::uint64_t state_bytes(const SequenceLimits& limits) const override { return drafter_->state_bytes(limits); }
+  std::uint64_t weight_bytes() const override { return drafter_->weight_bytes(); }
   void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const override;
   std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override;
 

@@ -49,7 +49,8 @@ class StreamCapture {
 struct Decoder::Running {
   Generation& generation;
   std::size_t prompt_tokens;
-  bool fixed;  // the number of its drafts must not depend on times
+  bool prompting;  // processes a part of its prompt
+  bool fixed;      // the number of its drafts must not depend on times
   std::vector<DraftToken> drafts;
 };
 
@@ -107,6 +108,7 @@ void Decoder::step(std::span<const StepItem> items) const {
     const GenerationParams& params = item.generation->params();
     running.push_back({*item.generation,
                        item.prompt_tokens,
+                       item.generation->prompt_tokens_left() != 0,
                        policy_ != nullptr && params.reproducible && !params.sampling.greedy(),
                        {}});
   }
@@ -122,9 +124,8 @@ void Decoder::step(std::span<const StepItem> items) const {
   }
   const std::size_t wanted = policy_->choose(running.size(), backlog);
   // Only such steps can be compared.
-  const bool alike = std::ranges::all_of(running, [&](const Running& r) {
-    return !r.fixed && r.generation.prompt_tokens_left() == 0 && r.generation.max_draft_tokens() >= wanted;
-  });
+  const bool alike = std::ranges::all_of(
+      running, [&](const Running& r) { return !r.fixed && !r.prompting && r.generation.max_draft_tokens() >= wanted; });
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   draft(running, wanted);
@@ -156,7 +157,6 @@ void Decoder::draft(std::span<Running> running, std::size_t wanted) const {
 void Decoder::verify(std::span<Running> running) const {
   std::vector<std::vector<std::uint32_t>> tokens;
   std::vector<char> reaches_end;
-  std::vector<char> prompting;
   std::vector<ForwardItem> items;
   for (const Running& r : running) {
     const std::span<const std::uint32_t> unprocessed = r.generation.unprocessed();
@@ -167,7 +167,6 @@ void Decoder::verify(std::span<Running> running) const {
   }
   for (std::size_t i = 0; i < running.size(); ++i) {
     Generation& g = running[i].generation;
-    prompting.push_back(g.prompt_tokens_left() != 0);
     const LogitsWanted wanted = !running[i].drafts.empty() || g.wants_prompt_logprobs() ? LogitsWanted::kAll
                                 : reaches_end[i] != 0                                   ? LogitsWanted::kLast
                                                                                         : LogitsWanted::kNone;
@@ -196,7 +195,7 @@ void Decoder::verify(std::span<Running> running) const {
     }
     g.processed().keep(std::span(tokens[i]).first(kept));
     observed.push_back(
-        {g.processed().drafter_state(), g.tokens(), row, kept, prompting[i] != 0 && !g.finished().has_value()});
+        {g.processed().drafter_state(), g.tokens(), row, kept, running[i].prompting && !g.finished().has_value()});
     row += tokens[i].size();
   }
   if (drafter_ != nullptr) drafter_->observe(observed, streams);

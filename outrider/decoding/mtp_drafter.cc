@@ -12,6 +12,10 @@ namespace outrider {
 struct MtpState : DrafterState {
   explicit MtpState(Sequence empty) : cache(std::move(empty)) {}
 
+  // Copies the first `count` pending streams to rows of `to` from `row` on.
+  void copy_pending(std::size_t count, Rows& to, std::size_t row) const {
+    for (std::size_t r = 0; r < count; ++r) std::ranges::copy(pending[r], to[row + r].begin());
+  }
   std::uint64_t first_pending() const { return observed - pending.size(); }
 
   std::size_t backlog() const override { return pending.size(); }
@@ -78,7 +82,7 @@ void MtpDrafter::catch_up(MtpState& state, std::span<const std::uint32_t> tokens
   while (state.pending.size() > left) {
     const std::size_t rows = std::min(state.pending.size() - left, kCatchUpRows);
     Rows streams(rows, state.pending.front().size());
-    for (std::size_t r = 0; r < rows; ++r) std::ranges::copy(state.pending[r], streams[r].begin());
+    state.copy_pending(rows, streams, 0);
     const auto next = tokens.subspan(static_cast<std::size_t>(state.cache.length()) + 1, rows);
     run_mtp(model_, std::vector<MtpItem>{{&state.cache, next, 0, LogitsWanted::kNone}}, streams);
     state.pending.erase(state.pending.begin(), state.pending.begin() + static_cast<std::ptrdiff_t>(rows));
@@ -115,7 +119,7 @@ void MtpDrafter::observe(std::span<const ObservedItem> items, std::span<const Ro
   std::vector<MtpItem> batch;
   rows = 0;
   for (const CatchingUp& each : catching_up) {
-    for (std::size_t r = 0; r < each.rows; ++r) std::ranges::copy(each.state->pending[r], input[rows + r].begin());
+    each.state->copy_pending(each.rows, input, rows);
     const auto next = each.tokens.subspan(static_cast<std::size_t>(each.state->cache.length()) + 1, each.rows);
     batch.push_back({&each.state->cache, next, rows, LogitsWanted::kNone});
     rows += each.rows;
@@ -144,11 +148,7 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
     rows += state.pending.size();
   }
   Rows streams(rows, model_.config().hc_mult * model_.config().hidden_size);
-  for (const Drafting& d : drafting) {
-    for (std::size_t r = 0; r < d.state->pending.size(); ++r) {
-      std::ranges::copy(d.state->pending[r], streams[d.first_row + r].begin());
-    }
-  }
+  for (const Drafting& d : drafting) d.state->copy_pending(d.state->pending.size(), streams, d.first_row);
   std::vector<std::vector<DraftToken>> drafts(items.size());
   while (!drafting.empty()) {
     std::vector<MtpItem> batch;

@@ -49,11 +49,11 @@ std::string method_of(const nlohmann::json& method) {
   throw Error(fmt::format("{}: unknown method {}; use \"mtp\" or \"ngram\".", kWhere, text_of(method)));
 }
 
-// An integer from 1 to `most`.
-std::size_t count_of(const std::string& field, const nlohmann::json& value, std::size_t most) {
+// An integer from 1 to `most`. `otherwise`: what else the field may be, for messages.
+std::size_t count_of(const std::string& field, const nlohmann::json& value, std::size_t most,
+                     std::string_view otherwise = "") {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 || value.get<std::uint64_t>() > most) {
-    throw Error(fmt::format("{}: {} must be an integer from 1 to {}{}.", kWhere, field, most,
-                            field == "num_speculative_tokens" ? ", or \"auto\"" : ""));
+    throw Error(fmt::format("{}: {} must be an integer from 1 to {}{}.", kWhere, field, most, otherwise));
   }
   return value.get<std::size_t>();
 }
@@ -157,7 +157,7 @@ SpeculativeConfig parse_speculative_config(std::string_view json, std::string_vi
     if (key == "num_speculative_tokens") {
       if (value == "auto") continue;
       out.automatic = false;
-      out.num_speculative_tokens = count_of(key, value, kMaxSpeculativeTokens);
+      out.num_speculative_tokens = count_of(key, value, kMaxSpeculativeTokens, ", or \"auto\"");
       continue;
     }
     if (key == "model") {

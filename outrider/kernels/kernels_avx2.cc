@@ -30,7 +30,7 @@ void tile(const float* rows, const float* token, std::size_t size, float* out, s
   }
   for (std::size_t k = 0; k < size; k += kLanes) {
     for (std::size_t v = 0; v < kVectors; ++v) {
-      const std::size_t at = k + static_cast<std::size_t>(v) * 8;
+      const std::size_t at = k + v * 8;
       const __m256 x = _mm256_loadu_ps(token + at);
       for (int r = 0; r < kRows; ++r) {
         const __m256 w = _mm256_loadu_ps(rows + static_cast<std::size_t>(r) * size + at);

@@ -64,8 +64,6 @@ struct PlainRow {
     __builtin_prefetch(at + ahead + 64);
     return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + 64)};
   }
-  std::size_t span() const { return 1; }
-  __m512 scale(std::size_t) const { return _mm512_set1_ps(1); }
 
   const std::byte* codes;
   std::size_t ahead;
@@ -183,6 +181,13 @@ struct NibbleRow {
   std::size_t chunks;
 };
 
+// The rows from row r on.
+StoredRows rows_from(StoredRows rows, std::size_t r) {
+  rows.codes += r * rows.row_bytes;
+  if (rows.scales != nullptr) rows.scales += r * rows.scale_step;
+  return rows;
+}
+
 struct Output {
   float* at;
   std::size_t row_step;
@@ -248,10 +253,7 @@ void few_tokens(const StoredRows& stored, std::size_t row_count, const std::uint
     }
   }
   if constexpr (kRows > 1) {
-    StoredRows rest = stored;
-    rest.codes += r * rest.row_bytes;
-    if (rest.scales != nullptr) rest.scales += r * rest.scale_step;
-    few_tokens<Row, kRows / 2, kTokens>(rest, row_count - r, x, stride, chunks,
+    few_tokens<Row, kRows / 2, kTokens>(rows_from(stored, r), row_count - r, x, stride, chunks,
                                         {out.at + r * out.row_step, out.row_step, out.token_step});
   }
 }
@@ -337,9 +339,7 @@ void dot(const StoredRows& stored, std::size_t row_count, const std::uint16_t* x
       }
     }
     if (r < row_count) {
-      StoredRows rest = stored;
-      rest.codes += r * rest.row_bytes;
-      if (rest.scales != nullptr) rest.scales += r * rest.scale_step;
+      const StoredRows rest = rows_from(stored, r);
       for (std::size_t t = 0; t < taken; t += kFewTokens) {
         const std::size_t count = taken - t < kFewTokens ? taken - t : kFewTokens;
         up_to<Row, kFewTokens>(rest, row_count - r, x + t * stride, count, stride, chunks,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "outrider/checkpoint/tensor_info.h"
 #include "outrider/kernels/kernels.h"
 #include "outrider/math/top_k.h"
 #include "outrider/storage_forms/encode.h"
@@ -24,9 +25,7 @@ NarrowHead::NarrowHead(const Linear& head) : head_(head) {
   const std::vector<EncodedTensor> described = encoded_tensors(target, head.rows(), head.cols(), "the head");
   MatrixTensors parts;
   for (const EncodedTensor& tensor : described) {
-    std::uint64_t bytes = dtype_bits(tensor.dtype) / 8;
-    for (const std::uint64_t dim : tensor.shape) bytes *= dim;
-    tensors_.emplace_back(bytes);
+    tensors_.emplace_back(tensor_bytes(tensor.dtype, tensor.shape).value());
     parts[tensor.component] = {tensors_.back(), tensor.dtype};
   }
   ThreadPool pool(usable_processors());

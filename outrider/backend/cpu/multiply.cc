@@ -1,6 +1,7 @@
 #include "outrider/backend/cpu/multiply.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -129,7 +130,7 @@ class Inputs {
     const std::size_t step = token_floats(cols, p.bf16);
     p.x_stride = p.bf16 ? 2 * step : step;
     p.x_offset = offset({&product.x, product.x_rows.data(), product.x_rows.size(), product.x_col, cols, rounded, order,
-                         p.bf16, product.weight.codes()}) +
+                         p.bf16 ? std::optional(product.weight.codes()) : std::nullopt}) +
                  (product.x_rows.empty() ? product.x_row * step : 0);
   }
 
@@ -154,13 +155,8 @@ class Inputs {
     std::size_t cols;
     bool rounded;
     const LaneOrder* order;
-    bool bf16;
-    RowCodes codes;  // whose order BF16 values have
-    bool operator==(const Layout& other) const {
-      return x == other.x && rows == other.rows && row_count == other.row_count && x_col == other.x_col &&
-             cols == other.cols && rounded == other.rounded && order == other.order && bf16 == other.bf16 &&
-             (!bf16 || codes == other.codes);
-    }
+    std::optional<RowCodes> bf16;  // the coding whose order BF16 values have; none: floats
+    bool operator==(const Layout&) const = default;
   };
   struct Wanted {
     Layout layout;
@@ -172,13 +168,13 @@ class Inputs {
     if (found != wanted_.end()) return found->offset;
     wanted_.push_back({layout, size_});
     const std::size_t rows = layout.rows == nullptr ? layout.x->rows() : layout.row_count;
-    size_ += rows * token_floats(layout.cols, layout.bf16);
+    size_ += rows * token_floats(layout.cols, layout.bf16.has_value());
     return wanted_.back().offset;
   }
 
   void convert(const Wanted& wanted) {
     const Layout& l = wanted.layout;
-    const std::size_t stride = token_floats(l.cols, l.bf16);
+    const std::size_t stride = token_floats(l.cols, l.bf16.has_value());
     const std::size_t count = l.rows == nullptr ? l.x->rows() : l.row_count;
     if (l.order != nullptr || l.bf16) memory_.row.resize(std::max(memory_.row.size(), l.cols));
     for (std::size_t t = 0; t < count; ++t) {
@@ -196,7 +192,7 @@ class Inputs {
         from = memory_.row.data();
       }
       if (l.bf16) {
-        compute_.kernels.bf16_products->convert(l.codes, from, l.cols, reinterpret_cast<std::uint16_t*>(to));
+        compute_.kernels.bf16_products->convert(*l.bf16, from, l.cols, reinterpret_cast<std::uint16_t*>(to));
       } else {
         reorder(*l.order, from, l.cols, to);
       }
