@@ -3,8 +3,8 @@
 
 Three layers, one of each kind, with 64 experts each, and the head. bench_forward writes Outrider's model; this script
 writes one of the same shapes for llama.cpp, in the forms that its own converter chooses: experts in MXFP4, FP8 weights as
-Q8_0, the rest in BF16 or F32. llama-cpp-python and gguf are installed from PyPI in build/llama-venv, which compiles
-llama.cpp for this machine (half an hour on two cores).
+Q8_0, the rest in BF16 or F32. llama-cpp-python and gguf are installed from PyPI under build/, which compiles llama.cpp
+(half an hour on two cores).
 """
 
 import argparse
@@ -18,7 +18,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / "build" / "llama-venv"
+# A virtual environment for each, and how llama.cpp is compiled in it.
+INSTRUCTIONS = {
+    "native": ("llama-venv", {}),
+    "avx2": ("llama-venv-avx2", {
+        "CMAKE_ARGS": "-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON",
+    }),
+}
 REQUIREMENTS = ["llama-cpp-python==0.3.36", "gguf", "numpy"]
 CONTEXT = 4096
 PAUSE = 0.05  # seconds before a pass: the other side's threads may wait for work without sleeping
@@ -248,11 +254,15 @@ def measure(sides: dict, repetitions: int, lengths: list) -> dict:
     return times
 
 
-def ensure_python() -> Path:
-    python = VENV / "bin" / "python"
+def ensure_python(instructions: str) -> Path:
+    directory, variables = INSTRUCTIONS[instructions]
+    venv = ROOT / "build" / directory
+    python = venv / "bin" / "python"
     if not python.exists() or subprocess.run([python, "-c", "import llama_cpp, gguf"], capture_output=True).returncode != 0:
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([VENV / "bin" / "pip", "install", "--quiet", *REQUIREMENTS], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        # pip's cache may hold a llama.cpp that was compiled for other instructions.
+        subprocess.run([venv / "bin" / "pip", "install", "--quiet", "--no-cache-dir", *REQUIREMENTS],
+                       env=os.environ | variables, check=True)
     return python
 
 
@@ -261,6 +271,9 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=ROOT / "build" / "bench" / "forward", help="Outrider's model")
     parser.add_argument("--gguf", type=Path, default=ROOT / "build" / "bench" / "forward.gguf", help="llama.cpp's model")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--instructions", choices=INSTRUCTIONS, default="native",
+                        help="avx2: both sides as on a machine without AVX-512")
+    parser.add_argument("--mode", choices=["official", "fast", "exact"], default="official", help="Outrider's numerics")
     parser.add_argument("--repetitions", type=int, default=9)
     parser.add_argument("--prompts", type=lambda text: [int(n) for n in text.split(",")], default=[128, 512, 2048],
                         help="lengths of prompts, ascending; default: 128,512,2048")
@@ -273,11 +286,13 @@ def main() -> None:
     if arguments.llama:
         return run_llama(str(arguments.gguf), arguments.threads)
 
-    python = str(ensure_python())
+    python = str(ensure_python(arguments.instructions))
+    if arguments.instructions == "avx2":
+        os.environ["OUTRIDER_KERNELS"] = "avx2"
     own = [str(Path(__file__)), "--directory", str(arguments.directory), "--gguf", str(arguments.gguf)]
     forward = str(ROOT / "build" / "release" / "bench" / "bench_forward")
     sides = {"Outrider": Side([forward, "--directory", str(arguments.directory), "--threads", str(arguments.threads),
-                               "--interactive"])}
+                               "--mode", arguments.mode, "--interactive"])}
     if not arguments.gguf.exists():
         subprocess.run([python, *own, "--write-gguf"], check=True)
     sides["llama.cpp"] = Side([python, *own, "--threads", str(arguments.threads), "--llama"])

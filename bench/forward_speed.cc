@@ -145,7 +145,7 @@ void answer_lines(const Model& model) {
 }
 
 void run(const std::filesystem::path& directory, unsigned experts, unsigned threads, std::size_t passes,
-         std::size_t prefill, bool interactive) {
+         std::size_t prefill, NumericMode mode, bool interactive) {
   const std::string config = small_config(experts);
   if (!std::filesystem::exists(directory / "model.safetensors.index.json")) {
     fmt::print(stderr, "Writing {} (random weights; some minutes)\n", directory.string());
@@ -154,6 +154,7 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
   const ModelConfig whole = read_config(synthetic::config_json("flash", synthetic::Family::kOfficial)).config;
   ModelOptions options;
   options.threads = threads;
+  options.mode = mode;
   const auto weights = std::make_shared<const Weights>(open_plan(directory));
   const auto made = make_model(weights, options);
   const Model& model = *made;
@@ -246,11 +247,15 @@ int main(int argc, char** argv) {
   app.add_option("--threads", threads)->check(CLI::Range(1, 256));
   app.add_option("--passes", passes)->check(CLI::Range(1, 100))->capture_default_str();
   app.add_option("--prefill", prefill, "Number of prompt tokens")->check(CLI::Range(1, 2048))->capture_default_str();
+  std::string mode = "official";
+  app.add_option("--mode", mode)
+      ->check(CLI::IsMember(std::vector<std::string>(outrider::kModeNames.begin(), outrider::kModeNames.end())))
+      ->capture_default_str();
   bool interactive = false;
   app.add_flag("--interactive", interactive, "Run the passes that standard input asks for")->group("");
   CLI11_PARSE(app, argc, argv);
   try {
-    outrider::run(directory, experts, threads, passes, prefill, interactive);
+    outrider::run(directory, experts, threads, passes, prefill, outrider::numeric_mode(mode), interactive);
   } catch (const std::exception& e) {
     fmt::print(stderr, "bench_forward: {}\n", e.what());
     return 1;

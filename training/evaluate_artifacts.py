@@ -69,13 +69,14 @@ def parameters(directory: Path) -> dict[str, torch.Tensor]:
     return out
 
 
-def acceptance(program: Path, directory: Path, prompt_tokens: int, tokens: int) -> tuple[int, int]:
+def acceptance(program: Path, directory: Path, prompt_tokens: int, tokens: int, mode: str = "exact") -> tuple[int, int]:
     accepted = made = 0
     for ids in held_out(prompt_tokens):
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as prompt:
             prompt.write(tokenizer().decode(ids, skip_special_tokens=False))
             prompt.flush()
-            command = [program, "generate", directory, "-f", prompt.name, "-n", str(tokens), "--mode", "exact"]
+            command = [program, "generate", directory, "-f", prompt.name, "-n", str(tokens), "--mode", mode,
+                       "--speculative-config", '{"method": "mtp", "num_speculative_tokens": 1}']
             shown = subprocess.run(command, check=True, capture_output=True, text=True)
         match = re.search(r"\(([\d,]+) of ([\d,]+)\)", shown.stderr + shown.stdout)
         accepted += int(match[1].replace(",", ""))

@@ -18,7 +18,8 @@ void require_finite(std::span<const float> logits) {
 
 std::unique_ptr<Model> make_model(std::shared_ptr<const Weights> weights, ModelOptions options) {
   const Kernels& kernels = options.kernels != nullptr ? *options.kernels : default_kernels();
-  std::unique_ptr<Backend> backend = std::make_unique<CpuBackend>(options.mode, options.threads, kernels);
+  std::unique_ptr<Backend> backend =
+      std::make_unique<CpuBackend>(options.mode, options.threads, kernels, options.pinning);
   if (options.times != nullptr) backend = std::make_unique<TimedBackend>(std::move(backend), *options.times);
   return make_model(std::move(weights), std::move(backend));
 }

@@ -13,6 +13,7 @@
 #include "outrider/binding/weights.h"
 #include "outrider/kernels/kernels.h"
 #include "outrider/math/rounding.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
@@ -21,6 +22,7 @@ class OperationTimes;
 struct ModelOptions {
   NumericMode mode = NumericMode::kOfficial;
   unsigned threads = 2;
+  ThreadPool::Pinning pinning = ThreadPool::Pinning::kNone;
   const Kernels* kernels = nullptr;  // default_kernels()
   // Where the time of each operation is added (backend/timed_backend.h); null: not measured. Must outlive the model.
   OperationTimes* times = nullptr;

@@ -46,9 +46,8 @@ const LaneOrder* Linear::takes_order(const Kernels& kernels) const {
   return lane_order(kernels, codes_);
 }
 
-bool Linear::takes_bf16(const Kernels& kernels) const {
-  return kernels.bf16_products != nullptr &&
-         kernels.bf16_products->takes(codes_, group(), m_.zero_points != nullptr, m_.cols);
+bool Linear::taken_by(const ConvertedProducts* products) const {
+  return products != nullptr && products->takes(codes_, group(), m_.zero_points != nullptr, m_.cols);
 }
 
 void Linear::decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const {

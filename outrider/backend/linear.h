@@ -32,9 +32,11 @@ class Linear {
   // The order that tokens must have to be multiplied with stored() rows; null: as they are.
   const LaneOrder* takes_order(const Kernels& kernels) const;
 
-  // Whether it can be multiplied with BF16 tokens (Bf16Kernels).
-  bool takes_bf16(const Kernels& kernels) const;
+  // Whether these products support it. Null: none do.
+  bool taken_by(const ConvertedProducts* products) const;
   RowCodes codes() const { return codes_; }
+  // Columns that share a scale (1: each has its own).
+  std::size_t group() const { return m_.groups.empty() ? m_.block_cols : 1; }
 
   // Decodes one row to padded(cols) floats. `scratch` is reused between calls.
   void decode(const Kernels& kernels, std::size_t row, float* out, std::vector<float>& scratch) const;
@@ -48,7 +50,6 @@ class Linear {
   void decode_scales(const Kernels& kernels, std::size_t first, std::span<float> scales) const;  // in stored order
   void decode_offsets(std::size_t row, float* offsets) const;
   std::size_t scale_count() const { return m_.groups.empty() ? m_.scale_cols() : m_.cols; }
-  std::size_t group() const { return m_.groups.empty() ? m_.block_cols : 1; }
 
   StoredMatrix m_;
   RowCodes codes_ = RowCodes::kF32;

@@ -181,7 +181,7 @@ std::vector<KernelResult> run_kernel_benchmark(
       const double read = 1e9 * plain_read_speed({memory.data(), matrices.bytes}, pool, options.repetitions);
       for (const Kernels* kernels : all_kernels) {
         const double peak = peak_products(*kernels, pool, options.repetitions);
-        CpuBackend backend(NumericMode::kOfficial, threads, *kernels);
+        CpuBackend backend(options.mode, threads, *kernels);
         for (const std::size_t tokens : options.tokens) {
           progress(out.size(), total);
           Rows x(tokens, kCols);

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "outrider/math/rounding.h"
+
 namespace outrider {
 
 struct KernelBenchmarkOptions {
@@ -17,6 +19,7 @@ struct KernelBenchmarkOptions {
   std::vector<std::string> kernels;  // of available_kernels(); empty: all but the scalar ones, if there are others
   std::vector<std::size_t> tokens;   // per product
   std::vector<unsigned> threads;
+  NumericMode mode = NumericMode::kOfficial;
   unsigned repetitions = 3;  // the fastest counts
 };
 

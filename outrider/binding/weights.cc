@@ -19,7 +19,7 @@ Weights::Weights(std::shared_ptr<const CompletePlan> plan) : plan_(std::move(pla
   for (std::size_t f = 0; f < files_.size(); ++f) {
     if (!needed[f]) continue;
     const ShardFile& file = checkpoint.files()[f];
-    files_[f] = MappedFile(file.path);
+    files_[f] = MappedFile(file.path, MappedFile::Pages::kHuge);
     if (files_[f].bytes().size() != file.file_bytes) {
       throw Error(
           fmt::format("{}: changed while it was being loaded ({} bytes when checked, {} now). Start again when "

@@ -15,7 +15,7 @@
 
 namespace outrider {
 
-MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+MappedFile::MappedFile(const std::filesystem::path& path, Pages pages) : path_(path) {
   const FileReader file(path);
   size_ = file.size();
   if (size_ == 0) return;
@@ -25,6 +25,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
                             std::strerror(errno)));
   }
   data_ = static_cast<const std::byte*>(at);
+  if (pages == Pages::kHuge) madvise(at, size_, MADV_HUGEPAGE);
 }
 
 MappedFile::~MappedFile() {

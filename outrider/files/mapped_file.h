@@ -11,8 +11,15 @@ namespace outrider {
 // shrinks while it is mapped fault: map only files whose size was checked, and do not write to a mapped checkpoint.
 class MappedFile {
  public:
+  enum class Pages {
+    kUsual,
+    // Pages of 2 MiB where the kernel and the file system have them for files (transparent huge pages are "madvise" or
+    // "always"; Linux 6.18 with ext4, say). What is in memory already keeps its pages.
+    kHuge,
+  };
+
   MappedFile() = default;
-  explicit MappedFile(const std::filesystem::path& path);
+  explicit MappedFile(const std::filesystem::path& path, Pages pages = Pages::kUsual);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

@@ -36,14 +36,14 @@ struct StoredRows {
   std::size_t group = 0;
 };
 
-// Products with tokens that are BF16 values, as all are in official numerics: several times as fast as in float, and
-// not bit-identical to these. A result does not depend on others computed in the same call.
-struct Bf16Kernels {
+// Products with tokens converted to a smaller type: several times as fast as in float, and not bit-identical to these.
+// A result does not depend on others computed in the same call.
+struct ConvertedProducts {
   // Whether rows of this coding are supported. `group`: as in StoredRows; `offsets`: whether they have any.
   bool (*takes)(RowCodes form, std::size_t group, bool offsets, std::size_t size);
-  // Converts a token to the order in which rows of this coding are decoded. Exact for BF16 values.
-  void (*convert)(RowCodes form, const float* x, std::size_t size, std::uint16_t* out);
-  // As Kernels::dot_stored. `token_stride` in elements. A NaN code gives NaN.
+  // Converts a token for rows of this coding, to at most two bytes an element.
+  void (*convert)(RowCodes form, std::size_t group, const float* x, std::size_t size, std::uint16_t* out);
+  // As Kernels::dot_stored. `token_stride`: in elements of two bytes. A NaN code gives NaN.
   void (*dot)(const StoredRows& rows, std::size_t row_count, const std::uint16_t* tokens, std::size_t token_count,
               std::size_t token_stride, std::size_t size, float* out, std::size_t row_step, std::size_t token_step);
 };
@@ -101,7 +101,9 @@ struct Kernels {
   void (*nibbles)(const std::byte* codes, const float* values, const float* scales, const float* offsets,
                   std::size_t group, std::size_t size, float* out);
 
-  const Bf16Kernels* bf16_products = nullptr;  // null: none
+  // Null: none.
+  const ConvertedProducts* bf16_products = nullptr;  // exact for tokens that are BF16 values, as in official numerics
+  const ConvertedProducts* int8_products = nullptr;  // rounds tokens to 8 bits; of 4-bit weights only
 };
 
 inline constexpr std::size_t padded(std::size_t size) {
@@ -123,7 +125,7 @@ const Kernels& scalar_kernels();
 // The paths that this machine supports, slowest (scalar) first.
 std::span<const Kernels* const> available_kernels();
 // The fastest path, or the one that the environment variable OUTRIDER_KERNELS names ("scalar", "avx2", "avx512").
-// "avx512bf16": AVX-512 with Bf16Kernels. Throws Error if it names a path that this machine does not support.
+// "avx512bf16": AVX-512 with bf16_products. Throws Error if it names a path that this machine does not support.
 const Kernels& default_kernels();
 
 }  // namespace outrider

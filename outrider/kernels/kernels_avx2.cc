@@ -4,6 +4,7 @@
 
 #include "outrider/kernels/dot_stored.h"
 #include "outrider/kernels/elementwise.h"
+#include "outrider/kernels/int8_products.h"
 #include "outrider/kernels/kernels_simd.h"
 
 // Compiled for AVX2, FMA and F16C, whatever the target of the other files: see kernels_avx512.cc.
@@ -349,7 +350,9 @@ const Kernels& avx2_kernels() {
                                        f16,
                                        e4m3,
                                        e8m0,
-                                       nibbles};
+                                       nibbles,
+                                       nullptr,
+                                       &int8::kProducts};
   return kKernels;
 }
 

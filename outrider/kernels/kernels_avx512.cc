@@ -4,6 +4,7 @@
 
 #include "outrider/kernels/dot_stored.h"
 #include "outrider/kernels/elementwise.h"
+#include "outrider/kernels/int8_products.h"
 #include "outrider/kernels/kernels_simd.h"
 
 // Compiled for AVX-512 (F, BW, VL, DQ), whatever the target of the other files: nothing here may run, or be inlined
@@ -357,7 +358,9 @@ const Kernels& avx512_kernels() {
                                        f16,
                                        e4m3,
                                        e8m0,
-                                       nibbles};
+                                       nibbles,
+                                       nullptr,
+                                       &int8::kProducts};
   return kKernels;
 }
 

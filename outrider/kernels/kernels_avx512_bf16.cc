@@ -390,7 +390,7 @@ ChunkOrder order_of(RowCodes form) {
   return order;
 }
 
-void to_bf16(RowCodes form, const float* x, std::size_t size, std::uint16_t* out) {
+void to_bf16(RowCodes form, std::size_t, const float* x, std::size_t size, std::uint16_t* out) {
   const ChunkOrder order = order_of(form);
   const __m512i first = _mm512_load_si512(order.places);
   const __m512i second = _mm512_load_si512(order.places + 32);
@@ -419,7 +419,7 @@ std::size_t multiply_in_registers(std::size_t rounds) {
   return rounds * kSums * 32;
 }
 
-constexpr Bf16Kernels kBf16Kernels = {takes_bf16, to_bf16, dot_bf16};
+constexpr ConvertedProducts kBf16Products = {takes_bf16, to_bf16, dot_bf16};
 
 }  // namespace
 
@@ -428,7 +428,8 @@ const Kernels& avx512_bf16_kernels() {
     Kernels copy = avx512_kernels();
     copy.name = "avx512bf16";
     copy.multiply_in_registers = multiply_in_registers;
-    copy.bf16_products = &kBf16Kernels;
+    copy.bf16_products = &kBf16Products;
+    copy.int8_products = nullptr;  // no faster than those of BF16
     return copy;
   }();
   return kernels;

@@ -281,10 +281,10 @@ TEST_P(KernelsTest, DotStoredIsBitIdenticalToDecodingAndDotRows) {
   }
 }
 
-// Within the rounding of float sums; and bit-identical whatever other rows and tokens are computed at the same time.
-TEST_P(KernelsTest, Bf16ProductsAreRightAndIndependentOfTheBatch) {
-  const Bf16Kernels* const products = kernels_.bf16_products;
-  if (products == nullptr) GTEST_SKIP() << kernels_.name << " has no products of BF16 values";
+// Whether products with tokens that `round` rounds are right, within the rounding of float sums; and bit-identical
+// whatever other rows and tokens are computed at the same time. `count`: forms that they support.
+void expect_right_and_independent(const ConvertedProducts* products, void (*round)(std::span<float>),
+                                  std::size_t count) {
   constexpr std::size_t kTokens = 70;
   std::size_t forms = 0;
   for (const StoredCase& form : kStoredCases) {
@@ -296,16 +296,18 @@ TEST_P(KernelsTest, Bf16ProductsAreRightAndIndependentOfTheBatch) {
       const std::vector<float> decoded = stored.decoded(scalar_kernels());
       const std::size_t stride = size + 32;
       std::vector<float> tokens = some_values(kTokens * size, 2);
-      for (float& v : tokens) v = round_to_bf16(v);
+      std::ranges::fill(std::span(tokens).subspan(size, 32), 0.0F);  // a block of zeros
       std::vector<std::uint16_t> given(kTokens * stride);
       for (std::size_t t = 0; t < kTokens; ++t) {
-        products->convert(form.form, tokens.data() + t * size, size, given.data() + t * stride);
+        products->convert(form.form, form.group, tokens.data() + t * size, size, given.data() + t * stride);
+        round({tokens.data() + t * size, size});
       }
       std::vector<float> alone(kStoredRows * kTokens);
       for (std::size_t r = 0; r < kStoredRows; ++r) {
         StoredRows row = stored.rows;
         row.codes += r * row.row_bytes;
         if (row.scales != nullptr) row.scales += r * row.scale_step;
+        if (row.offsets != nullptr) row.offsets += r * row.scale_step;
         for (std::size_t t = 0; t < kTokens; ++t) {
           float& out = alone[t * kStoredRows + r];
           products->dot(row, 1, given.data() + t * stride, 1, stride, size, &out, 1, 1);
@@ -335,7 +337,16 @@ TEST_P(KernelsTest, Bf16ProductsAreRightAndIndependentOfTheBatch) {
       }
     }
   }
-  EXPECT_EQ(forms, 5U);  // BF16, E4M3 by 128, nibbles by 16, 32 and 128
+  EXPECT_EQ(forms, count);
+}
+
+TEST_P(KernelsTest, Bf16ProductsAreRightAndIndependentOfTheBatch) {
+  const ConvertedProducts* const products = kernels_.bf16_products;
+  if (products == nullptr) GTEST_SKIP() << kernels_.name << " has no products of BF16 values";
+  const auto round = [](std::span<float> x) {
+    for (float& v : x) v = round_to_bf16(v);
+  };
+  expect_right_and_independent(products, round, 5);  // BF16, E4M3 by 128, nibbles by 16, 32 and 128
   Stored stored(kStoredCases[3], 128);
   ASSERT_EQ(stored.rows.form, RowCodes::kE4m3);
   stored.code(77) = std::byte{0xff};
@@ -345,9 +356,34 @@ TEST_P(KernelsTest, Bf16ProductsAreRightAndIndependentOfTheBatch) {
   EXPECT_TRUE(std::isnan(out));
 }
 
+TEST_P(KernelsTest, Int8ProductsAreRightAndIndependentOfTheBatch) {
+  const ConvertedProducts* const products = kernels_.int8_products;
+  if (products == nullptr) GTEST_SKIP() << kernels_.name << " has no products with 8-bit tokens";
+  const auto round = [](std::span<float> x) {
+    for (std::size_t k = 0; k < x.size(); k += 32) {
+      float largest = 0;
+      for (const float v : x.subspan(k, 32)) largest = std::max(largest, std::fabs(v));
+      const float scale = largest / 127;
+      for (float& v : x.subspan(k, 32)) v = scale == 0 ? 0 : scale * std::nearbyint(v * (1 / scale));
+    }
+  };
+  expect_right_and_independent(products, round, 6);  // nibbles by 16, 32 and 128, and those with offsets
+  const Stored stored(kStoredCases[5], 128);
+  ASSERT_EQ(stored.rows.form, RowCodes::kNibbles);
+  for (const float odd : {NAN, INFINITY, -INFINITY}) {
+    std::vector<float> x(128, 1.0F);
+    x[77] = odd;
+    std::vector<std::uint16_t> token(128);
+    products->convert(RowCodes::kNibbles, stored.rows.group, x.data(), 128, token.data());
+    float out = 0;
+    products->dot(stored.rows, 1, token.data(), 1, 128, 128, &out, 1, 1);
+    EXPECT_FALSE(std::isfinite(out)) << odd;
+  }
+}
+
 // All codes, subnormal ones too.
 TEST_P(KernelsTest, Bf16ProductsOfEveryE4m3Code) {
-  const Bf16Kernels* const products = kernels_.bf16_products;
+  const ConvertedProducts* const products = kernels_.bf16_products;
   if (products == nullptr) GTEST_SKIP() << kernels_.name << " has no products of BF16 values";
   std::vector<std::byte> codes(64);
   const float scale = 1;
@@ -359,7 +395,7 @@ TEST_P(KernelsTest, Bf16ProductsOfEveryE4m3Code) {
       std::vector<float> x(64);
       x[at] = -3;
       std::vector<std::uint16_t> token(64);
-      products->convert(RowCodes::kE4m3, x.data(), 64, token.data());
+      products->convert(RowCodes::kE4m3, 64, x.data(), 64, token.data());
       float out = 0;
       products->dot(rows, 1, token.data(), 1, 64, 64, &out, 1, 1);
       const float expected = -3 * e4m3_to_float(static_cast<std::uint8_t>(code));

@@ -10,6 +10,8 @@
 #include <optional>
 #include <string>
 
+#include "outrider/util/control_groups.h"
+
 namespace outrider {
 namespace {
 
@@ -32,30 +34,21 @@ std::uint64_t available_in_system() {
   return kUnlimited;
 }
 
-// The limit of control groups, version 2: every group from this process's up may have one.
 std::uint64_t available_in_groups() {
-  std::ifstream in("/proc/self/cgroup");
-  std::string line;
   std::uint64_t least = kUnlimited;
-  while (std::getline(in, line)) {
-    if (!line.starts_with("0::")) continue;
-    for (std::string group = line.substr(3);; group.resize(group.rfind('/'))) {
-      const std::string directory = "/sys/fs/cgroup" + group;
-      const auto max = number_in(directory + "/memory.max");
-      const auto current = number_in(directory + "/memory.current");
-      if (max && current) {
-        // Page cache counts as used but can be reclaimed.
-        std::ifstream stat(directory + "/memory.stat");
-        std::string key;
-        std::uint64_t bytes = 0;
-        std::uint64_t cache = 0;
-        while (stat >> key >> bytes) {
-          if (key == "inactive_file" || key == "active_file") cache += bytes;
-        }
-        least = std::min(least, *max - std::min(*max, *current - std::min(*current, cache)));
-      }
-      if (group.find('/') == std::string::npos) break;
+  for (const std::string& directory : control_groups()) {
+    const auto max = number_in(directory + "/memory.max");
+    const auto current = number_in(directory + "/memory.current");
+    if (!max || !current) continue;
+    // Page cache counts as used but can be reclaimed.
+    std::ifstream stat(directory + "/memory.stat");
+    std::string key;
+    std::uint64_t bytes = 0;
+    std::uint64_t cache = 0;
+    while (stat >> key >> bytes) {
+      if (key == "inactive_file" || key == "active_file") cache += bytes;
     }
+    least = std::min(least, *max - std::min(*max, *current - std::min(*current, cache)));
   }
   return least;
 }

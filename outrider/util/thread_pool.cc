@@ -6,9 +6,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <exception>
+#include <fstream>
+#include <string>
 #include <utility>
 
+#include "outrider/util/control_groups.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -34,9 +38,9 @@ cpu_set_t usable_set() {
 }
 
 // Puts a thread that was just started on a processor of its own, the `nth` after the caller's; from there the kernel
-// may move it as it likes. Left alone, Linux may keep a new thread waiting behind its creator for several milliseconds,
-// although another processor is idle.
-void spread_out(std::thread::native_handle_type thread, std::size_t nth) {
+// may move it as it likes, unless it `stays`. Left alone, Linux may keep a new thread waiting behind its creator for
+// several milliseconds, although another processor is idle.
+void spread_out(std::thread::native_handle_type thread, std::size_t nth, bool stays) {
   const cpu_set_t usable = usable_set();
   const int here = sched_getcpu();
   // A hint: where it cannot be given, nothing is lost.
@@ -50,15 +54,29 @@ void spread_out(std::thread::native_handle_type thread, std::size_t nth) {
   cpu_set_t one;
   CPU_ZERO(&one);
   CPU_SET(cpu, &one);
-  if (pthread_setaffinity_np(thread, sizeof(one), &one) == 0) pthread_setaffinity_np(thread, sizeof(usable), &usable);
+  if (pthread_setaffinity_np(thread, sizeof(one), &one) == 0 && !stays) {
+    pthread_setaffinity_np(thread, sizeof(usable), &usable);
+  }
+}
+
+unsigned processors_in_set() {
+  const cpu_set_t usable = usable_set();
+  const int count = CPU_COUNT(&usable);
+  return count > 0 ? static_cast<unsigned>(count) : std::max(std::thread::hardware_concurrency(), 1U);
 }
 
 }  // namespace
 
 unsigned usable_processors() {
-  const cpu_set_t usable = usable_set();
-  const int count = CPU_COUNT(&usable);
-  return count > 0 ? static_cast<unsigned>(count) : std::max(std::thread::hardware_concurrency(), 1U);
+  unsigned count = processors_in_set();
+  for (const std::string& group : control_groups()) {
+    double microseconds = 0;
+    double period = 0;
+    if (std::ifstream(group + "/cpu.max") >> microseconds >> period && period > 0) {
+      count = std::min(count, static_cast<unsigned>(std::max(std::ceil(microseconds / period), 1.0)));
+    }
+  }
+  return count;
 }
 
 ThreadPool& calling_thread() {
@@ -66,15 +84,16 @@ ThreadPool& calling_thread() {
   return pool;
 }
 
-ThreadPool::ThreadPool(unsigned threads)
+ThreadPool::ThreadPool(unsigned threads, Pinning pinning)
     : spins_(threads <= usable_processors()), open_(std::size_t{threads} * kPartsOfAThread) {
   if (open_.size() > kPartsMask) {
     throw Error(
         fmt::format("the number of threads is {}; it must be at most {}.", threads, kPartsMask / kPartsOfAThread));
   }
+  const bool stay = pinning == Pinning::kOwnProcessor && threads == processors_in_set();
   for (unsigned i = 1; i < threads; ++i) {
     workers_.emplace_back([this, i] { serve(i); });
-    spread_out(workers_.back().native_handle(), i);
+    spread_out(workers_.back().native_handle(), i, stay);
   }
 }
 

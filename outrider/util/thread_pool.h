@@ -11,7 +11,7 @@
 
 namespace outrider {
 
-// Processors that this process may run on (taskset, cpusets), at least 1.
+// Processors that this process may use (taskset, cpusets, a control group's limit on their time), at least 1.
 unsigned usable_processors();
 
 // Threads that wait for work, for loops too short to start threads for. One caller at a time has them; a call within or
@@ -23,8 +23,15 @@ unsigned usable_processors();
 // than processors they sleep at once.
 class ThreadPool {
  public:
+  enum class Pinning {
+    kNone,
+    // Each thread but the caller stays on a processor of its own, if there is one for each and no more: beside idle
+    // ones, another process may need the processors that were chosen.
+    kOwnProcessor,
+  };
+
   // `threads` counts the caller: 1 starts none.
-  explicit ThreadPool(unsigned threads);
+  explicit ThreadPool(unsigned threads, Pinning pinning = Pinning::kNone);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

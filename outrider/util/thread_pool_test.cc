@@ -49,6 +49,27 @@ TEST(ThreadPool, WakesThreadsThatFellAsleep) {
   }
 }
 
+TEST(ThreadPool, PinnedThreadsHaveAProcessorOfTheirOwn) {
+  cpu_set_t usable;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(usable), &usable), 0);
+  const auto processors = static_cast<unsigned>(CPU_COUNT(&usable));
+  for (const unsigned threads : {processors, processors + 1}) {
+    ThreadPool pool(threads, ThreadPool::Pinning::kOwnProcessor);
+    const std::thread::id caller = std::this_thread::get_id();
+    std::atomic<unsigned> pinned = 0;
+    std::atomic<unsigned> free = 0;
+    pool.ranges(std::size_t{threads} * 50, 1, [&](std::size_t, std::size_t) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      cpu_set_t here;
+      if (std::this_thread::get_id() == caller || sched_getaffinity(0, sizeof(here), &here) != 0) return;
+      ++(CPU_COUNT(&here) == 1 ? pinned : free);
+    });
+    if (processors == 1) continue;
+    EXPECT_EQ(pinned > 0, threads == processors);
+    EXPECT_EQ(free > 0, threads != processors);
+  }
+}
+
 TEST(ThreadPool, CallsWithinAndBesideACallDoTheirOwnWork) {
   ThreadPool pool(3);
   std::atomic<std::size_t> sum = 0;

@@ -160,7 +160,7 @@ TEST_P(Independence, OfTheInstructionSet) {
   const Everything usual = whole();
   std::optional<Everything> expected;
   for (const Kernels* kernels : available_kernels()) {
-    const auto other = load_model(variant_, {GetParam(), 2, kernels});
+    const auto other = load_model(variant_, {.mode = GetParam(), .threads = 2, .kernels = kernels});
     SequenceWithMtp sequence(*other, {kLength, 0});
     const Everything got = run(*other, sequence, tokens_, kLength);
     const double distance = testing::relative_distance(got.logits, usual.logits);
@@ -175,10 +175,9 @@ TEST_P(Independence, OfTheInstructionSet) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, Independence, ::testing::Values(NumericMode::kOfficial, NumericMode::kExact),
-                         [](const auto& test) {
-                           return std::string(test.param == NumericMode::kOfficial ? "official" : "exact");
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, Independence,
+                         ::testing::Values(NumericMode::kOfficial, NumericMode::kFast, NumericMode::kExact),
+                         [](const auto& test) { return std::string(mode_name(test.param)); });
 
 }  // namespace
 }  // namespace outrider

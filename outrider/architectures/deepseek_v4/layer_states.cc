@@ -36,7 +36,7 @@ struct LayerShapes {
 LayerShapes layer_shapes(const ModelConfig& config, const LayerAttention& attention, NumericMode mode,
                          const SequenceLimits& limits) {
   // In official numerics these values are already rounded to BF16.
-  const bool as_bf16 = mode == NumericMode::kOfficial;
+  const bool as_bf16 = mode != NumericMode::kExact;
   LayerShapes shapes;
   shapes.window = {std::min(config.sliding_window, limits.max_length) + limits.max_rollback, config.head_dim, as_bf16};
   if (!attention.compressed()) return shapes;

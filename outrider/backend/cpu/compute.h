@@ -17,10 +17,9 @@ struct Compute {
   NumericMode mode;
   std::uint64_t* weight_bytes = nullptr;  // counts the bytes of weights that products read
 
-  bool official() const { return mode == NumericMode::kOfficial; }
-  // Rounds to BF16 if the mode rounds between operations.
+  bool rounds() const { return mode != NumericMode::kExact; }  // values between operations, to BF16
   void round(std::span<float> x) const {
-    if (official()) kernels.round_bf16(x.data(), x.size());
+    if (rounds()) kernels.round_bf16(x.data(), x.size());
   }
   float dot(const float* a, const float* b, std::size_t padded_size) const {
     float out = 0;

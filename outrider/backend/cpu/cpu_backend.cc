@@ -27,8 +27,8 @@ void each_row(ThreadPool& pool, const Rows& x, const Work& work) {
 
 }  // namespace
 
-CpuBackend::CpuBackend(NumericMode mode, unsigned threads, const Kernels& kernels)
-    : pool_(threads), compute_{kernels, pool_, mode, &weight_bytes_} {}
+CpuBackend::CpuBackend(NumericMode mode, unsigned threads, const Kernels& kernels, ThreadPool::Pinning pinning)
+    : pool_(threads, pinning), compute_{kernels, pool_, mode, &weight_bytes_} {}
 
 std::uint64_t CpuBackend::scratch_bytes(std::uint64_t input_values) const {
   return input_values * sizeof(float) + pool_.threads() * kThreadBytes;
@@ -97,7 +97,7 @@ void CpuBackend::head_norm(float eps, Rows& x) {
     const std::span<float> head = x[r];
     const auto size = static_cast<float>(head.size());
     float mean = 0.0F;
-    if (compute_.official()) {
+    if (compute_.rounds()) {
       // The release computes this norm in BF16, step by step.
       float sum = 0.0F;
       for (const float v : head) sum += round_to_bf16(v * v);

@@ -8,6 +8,7 @@
 #include "outrider/backend/backend.h"
 #include "outrider/backend/cpu/compute.h"
 #include "outrider/backend/cpu/multiply.h"
+#include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
@@ -17,7 +18,8 @@ namespace outrider {
 // products of BF16 values where the kernels have them (Bf16Kernels), which differ in the last bits.
 class CpuBackend : public Backend {
  public:
-  CpuBackend(NumericMode mode, unsigned threads, const Kernels& kernels);
+  CpuBackend(NumericMode mode, unsigned threads, const Kernels& kernels,
+             ThreadPool::Pinning pinning = ThreadPool::Pinning::kNone);
 
   std::string_view name() const override { return compute_.kernels.name; }
   NumericMode mode() const override { return compute_.mode; }

@@ -10,7 +10,7 @@ namespace outrider {
 
 // Rounds one vector like keys in official numerics; a no-op in exact numerics. The last `rotated` values are rotated.
 inline void round_key(const Compute& compute, KeyRounding rounding, std::size_t rotated, std::span<float> x) {
-  if (!compute.official()) return;
+  if (!compute.rounds()) return;
   if (rounding == KeyRounding::kFp4) {
     hadamard(x);
     compute.round(x);

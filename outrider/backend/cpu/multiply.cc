@@ -1,7 +1,6 @@
 #include "outrider/backend/cpu/multiply.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -34,8 +33,8 @@ struct Prepared {
   std::size_t x_stride = 0;
   float* y = nullptr;
   std::size_t y_stride = 0;
-  bool bf16 = false;    // whether x is BF16 values (Bf16Kernels), x_stride of them apart
-  bool rounds = false;  // whether the output is rounded
+  const ConvertedProducts* converted = nullptr;  // null: x is floats; otherwise what they convert tokens to
+  bool rounds = false;                           // whether the output is rounded
   std::size_t row_cost = 0;
 };
 
@@ -78,13 +77,13 @@ void multiply_stored(const Kernels& kernels, const Prepared& p, const Part& part
   }
 }
 
-void multiply_bf16(const Kernels& kernels, const Prepared& p, const Part& part, Buffers& buffers) {
+void multiply_converted(const Kernels& kernels, const Prepared& p, const Part& part, Buffers& buffers) {
   const auto* const x = reinterpret_cast<const std::uint16_t*>(p.x) + part.token * p.x_stride;
   for (std::size_t r = part.begin; r < part.end; r += kStoredRows) {
     const std::size_t count = std::min(kStoredRows, part.end - r);
     const StoredRows rows = p.weight->stored(kernels, p.first + r, count, buffers.scales);
-    kernels.bf16_products->dot(rows, count, x, part.tokens, p.x_stride, p.weight->cols(),
-                               p.y + part.token * p.y_stride + r, 1, p.y_stride);
+    p.converted->dot(rows, count, x, part.tokens, p.x_stride, p.weight->cols(), p.y + part.token * p.y_stride + r, 1,
+                     p.y_stride);
   }
 }
 
@@ -95,15 +94,26 @@ void multiply_part(const Compute& compute, const Prepared& p, std::size_t begin,
   const bool stored = compute.kernels.dot_stored != nullptr && size == p.weight->cols();
   for (std::size_t t = 0; t < p.tokens; t += block) {
     const Part part{begin, end, t, std::min(block, p.tokens - t)};
-    (p.bf16 ? multiply_bf16 : stored ? multiply_stored : multiply_decoded)(compute.kernels, p, part, buffers);
+    (p.converted != nullptr ? multiply_converted
+     : stored               ? multiply_stored
+                            : multiply_decoded)(compute.kernels, p, part, buffers);
   }
   if (!p.rounds) return;
   for (std::size_t t = 0; t < p.tokens; ++t) compute.round({p.y + t * p.y_stride + begin, end - begin});
 }
 
-// Floats from one token to the next, half as many if they hold BF16 values.
-std::size_t token_floats(std::size_t cols, bool bf16) {
-  return bf16 ? token_step(cols / 2) : token_step(cols);
+// The products that this mode and weight allow; null: those of floats.
+const ConvertedProducts* converted_products(const Compute& compute, const Linear& weight) {
+  if (compute.mode == NumericMode::kExact) return nullptr;
+  if (compute.mode == NumericMode::kFast && weight.taken_by(compute.kernels.int8_products)) {
+    return compute.kernels.int8_products;
+  }
+  return weight.taken_by(compute.kernels.bf16_products) ? compute.kernels.bf16_products : nullptr;
+}
+
+// Floats from one token to the next, half as many if it is converted.
+std::size_t token_floats(std::size_t cols, bool converted) {
+  return converted ? token_step(cols / 2) : token_step(cols);
 }
 
 // Converts inputs to the layouts that weights need (rounded through FP8, in the order that kernels decode, padded with
@@ -115,22 +125,24 @@ class Inputs {
   // Sets p's input, or records the conversion it needs.
   void add(const Product& product, Prepared& p) {
     const std::size_t cols = product.weight.cols();
-    const bool rounded =
-        compute_.official() && product.kind == ProductKind::kLinear && product.weight.rounds_activations();
-    p.bf16 = compute_.official() && product.weight.takes_bf16(compute_.kernels);
-    const LaneOrder* order = p.bf16 ? nullptr : product.weight.takes_order(compute_.kernels);
+    p.converted = converted_products(compute_, product.weight);
+    const bool is_converted = p.converted != nullptr;
+    const bool rounded = compute_.rounds() && product.kind == ProductKind::kLinear &&
+                         product.weight.rounds_activations() &&
+                         !(is_converted && p.converted == compute_.kernels.int8_products);
+    const LaneOrder* order = is_converted ? nullptr : product.weight.takes_order(compute_.kernels);
     const bool in_whole_lanes =
         cols % kLanes == 0 || (product.x_col % kLanes == 0 && product.x_col + cols == product.x.cols());
-    if (!p.bf16 && !rounded && order == nullptr && in_whole_lanes && product.x_rows.empty() &&
+    if (!is_converted && !rounded && order == nullptr && in_whole_lanes && product.x_rows.empty() &&
         p.tokens <= kTokensOfAnyStep) {
       p.x_stride = product.x.stride();
       p.x = product.x.data() + product.x_row * p.x_stride + product.x_col;
       return;
     }
-    const std::size_t step = token_floats(cols, p.bf16);
-    p.x_stride = p.bf16 ? 2 * step : step;
+    const std::size_t step = token_floats(cols, is_converted);
+    p.x_stride = is_converted ? 2 * step : step;
     p.x_offset = offset({&product.x, product.x_rows.data(), product.x_rows.size(), product.x_col, cols, rounded, order,
-                         p.bf16 ? std::optional(product.weight.codes()) : std::nullopt}) +
+                         p.converted, product.weight.codes(), product.weight.group()}) +
                  (product.x_rows.empty() ? product.x_row * step : 0);
   }
 
@@ -155,7 +167,9 @@ class Inputs {
     std::size_t cols;
     bool rounded;
     const LaneOrder* order;
-    std::optional<RowCodes> bf16;  // the coding whose order BF16 values have; none: floats
+    const ConvertedProducts* products;  // null: floats, whatever the following
+    RowCodes codes;
+    std::size_t group;
     bool operator==(const Layout&) const = default;
   };
   struct Wanted {
@@ -168,19 +182,19 @@ class Inputs {
     if (found != wanted_.end()) return found->offset;
     wanted_.push_back({layout, size_});
     const std::size_t rows = layout.rows == nullptr ? layout.x->rows() : layout.row_count;
-    size_ += rows * token_floats(layout.cols, layout.bf16.has_value());
+    size_ += rows * token_floats(layout.cols, layout.products != nullptr);
     return wanted_.back().offset;
   }
 
   void convert(const Wanted& wanted) {
     const Layout& l = wanted.layout;
-    const std::size_t stride = token_floats(l.cols, l.bf16.has_value());
+    const std::size_t stride = token_floats(l.cols, l.products != nullptr);
     const std::size_t count = l.rows == nullptr ? l.x->rows() : l.row_count;
-    if (l.order != nullptr || l.bf16) memory_.row.resize(std::max(memory_.row.size(), l.cols));
+    if (l.order != nullptr || l.products != nullptr) memory_.row.resize(std::max(memory_.row.size(), l.cols));
     for (std::size_t t = 0; t < count; ++t) {
       const float* from = (*l.x)[l.rows == nullptr ? t : l.rows[t]].data() + l.x_col;
       float* to = memory_.values.data() + wanted.offset + t * stride;
-      if (l.order == nullptr && !l.bf16) {
+      if (l.order == nullptr && l.products == nullptr) {
         std::copy_n(from, l.cols, to);
         std::fill(to + l.cols, to + stride, 0.0F);
         if (l.rounded) compute_.kernels.round_fp8(to, l.cols, kActivationBlock);
@@ -191,8 +205,8 @@ class Inputs {
         compute_.kernels.round_fp8(memory_.row.data(), l.cols, kActivationBlock);
         from = memory_.row.data();
       }
-      if (l.bf16) {
-        compute_.kernels.bf16_products->convert(*l.bf16, from, l.cols, reinterpret_cast<std::uint16_t*>(to));
+      if (l.products != nullptr) {
+        l.products->convert(l.codes, l.group, from, l.cols, reinterpret_cast<std::uint16_t*>(to));
       } else {
         reorder(*l.order, from, l.cols, to);
       }
@@ -221,7 +235,7 @@ void multiply(const Compute& compute, std::span<const Product> products, Convert
     inputs.add(product, p);
     p.y_stride = product.y.stride();
     p.y = product.y.data() + product.y_row * p.y_stride + product.y_col;
-    p.rounds = product.kind != ProductKind::kFloat && compute.official();
+    p.rounds = product.kind != ProductKind::kFloat && compute.rounds();
     p.row_cost = std::max(kMultiplicationsOfAByte * p.weight->row_bytes(),
                           padded(p.weight->cols()) * std::max(p.tokens, kMultiplicationsOfAnElement));
     cost += p.rows * p.row_cost;

@@ -5,6 +5,7 @@
 
 #include "outrider/benchmark/kernel_benchmark.h"
 #include "outrider/cli/commands/bench_command.h"
+#include "outrider/cli/options/model_options.h"
 #include "outrider/cli/terminal/progress_bar.h"
 #include "outrider/cli/terminal/write_json.h"
 #include "outrider/util/thread_pool.h"
@@ -15,6 +16,7 @@ namespace {
 struct BenchKernelsArguments {
   KernelBenchmarkOptions benchmark;
   double gib = 1;
+  std::string mode = "official";
   std::string output_json;
   bool quiet = false;
 };
@@ -22,6 +24,7 @@ struct BenchKernelsArguments {
 int run_bench_kernels(BenchKernelsArguments& arguments) {
   KernelBenchmarkOptions& options = arguments.benchmark;
   options.bytes = static_cast<std::uint64_t>(arguments.gib * 0x1p30);
+  options.mode = numeric_mode(arguments.mode);
   ProgressBar bar("measuring", ProgressUnit::kItems);
   const auto results = run_kernel_benchmark(options, [&](std::size_t done, std::size_t total) {
     if (!arguments.quiet) bar.show(done, total);
@@ -66,6 +69,7 @@ void add_bench_kernels_command(CLI::App& bench, int& status) {
       ->delimiter(',')
       ->check(CLI::Range(1U, 1024U))
       ->capture_default_str();
+  add_mode_option(*command, arguments->mode);
   command->add_option("--gib", arguments->gib, "Size of the weights of each form, in GiB")
       ->check(CLI::Range(0.05, 1024.0))
       ->capture_default_str();

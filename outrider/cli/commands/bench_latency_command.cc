@@ -93,9 +93,8 @@ int run_bench_latency(BenchLatencyArguments& arguments) {
   choose_speculation(arguments, *plan, arguments.benchmark);
   const auto prompts = make_prompts(arguments, *plan);
   OperationTimes times;
-  ModelOptions options = arguments.model.options();
-  if (arguments.breakdown) arguments.benchmark.times = options.times = &times;
-  const auto loaded = load_model(plan, options);
+  if (arguments.breakdown) arguments.benchmark.times = &times;
+  const auto loaded = load_model(plan, arguments.model, arguments.breakdown ? &times : nullptr);
   const Model& model = *loaded;
 
   ProgressBar bar("measuring", ProgressUnit::kItems);

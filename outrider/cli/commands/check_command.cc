@@ -87,7 +87,7 @@ void probe(const CheckArguments& arguments, const CheckOptions& options, CheckRe
   const Tokenizer tokenizer = Tokenizer::open(report.checkpoint->root());
   std::vector<std::vector<TokenId>> prompts;
   for (const std::string_view text : kProbePrompts) prompts.push_back(text_prompt_ids(tokenizer, text));
-  const auto model = load_model(report.plan, ModelArguments().options());
+  const auto model = load_model(report.plan, ModelArguments());
   const auto begin = std::chrono::steady_clock::now();
   const AcceptanceProbe result = probe_acceptance(*model, method->name, prompts, kTokens);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;

@@ -112,7 +112,7 @@ class Generator {
         plan_(open_plan(arguments.path, arguments.speculation.drafter(arguments.path))),
         decoder_options_{speculation_of(arguments, *plan_), arguments.model.chunk},
         tokenizer_(Tokenizer::open(plan_->checkpoint().root())),
-        model_(load_model(plan_, arguments.model.options())),
+        model_(load_model(plan_, arguments.model)),
         decoder_(*model_, decoder_options_),
         watch_(plan_, arguments.expect_acceptance) {
     params_.sampling = arguments.sampling;

@@ -35,8 +35,7 @@ std::string generation_statistics(const Generation& generation, const Model& mod
                         100 * counts.acceptance_rate(), counts.accepted_tokens, counts.draft_tokens,
                         counts.acceptance_length(), per_position.empty() ? "-" : per_position);
   }
-  text += fmt::format("kernels   {}, {} numerics\n", model.backend().name(),
-                      model.mode() == NumericMode::kOfficial ? "official" : "exact");
+  text += fmt::format("kernels   {}, {} numerics\n", model.backend().name(), mode_name(model.mode()));
   return text;
 }
 

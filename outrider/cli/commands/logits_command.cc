@@ -120,18 +120,17 @@ void print_best(const char* title, const std::vector<float>& row) {
 }
 
 int run_logits(const LogitsArguments& arguments) {
-  const ModelOptions options = arguments.model.options();
   const std::vector<std::uint32_t> tokens = token_ids(arguments.tokens);
   const auto plan = open_plan(arguments.path, arguments.mtp ? DrafterLoading::kLoad : DrafterLoading::kSkip);
   if (arguments.mtp && plan->manifest().drafter() != DrafterKind::kMtp) {
     throw Error(fmt::format("{}: the checkpoint has no MTP block. Leave --mtp out.", arguments.path));
   }
-  const auto loaded = load_model(plan, options);
+  const auto loaded = load_model(plan, arguments.model);
   const Model& model = *loaded;
   const Logits logits = compute(model, arguments, tokens);
   tell("{} tokens in {:.3f} s ({:.1f} tokens/s), {} numerics, {} kernels, {} threads\n", tokens.size(), logits.seconds,
        static_cast<double>(tokens.size()) / logits.seconds, arguments.model.mode, model.backend().name(),
-       options.threads);
+       arguments.model.options().threads);
   if (!arguments.npy.empty()) {
     write_npy(arguments.npy, logits.rows);
   } else if (arguments.json) {

@@ -72,7 +72,7 @@ TEST_F(LogitsCommand, RejectsInvalidTokensAndOptions) {
   }
   EXPECT_EQ(run("").exit_status, 2);
   EXPECT_EQ(run("--tokens 1 --chunk 0").exit_status, 2);
-  EXPECT_EQ(run("--tokens 1 --mode fast").exit_status, 2);
+  EXPECT_EQ(run("--tokens 1 --mode quick").exit_status, 2);
 }
 
 TEST_F(LogitsCommand, ListsEveryMissingTensor) {

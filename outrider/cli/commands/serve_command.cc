@@ -115,7 +115,7 @@ int run_serve(ServeArguments& arguments) {
       *plan, arguments.path, [&log](const std::string& note) { log.warning(note); });
   fit_batched_tokens(arguments.batched_tokens_given, options.engine, log);
   const Tokenizer tokenizer = Tokenizer::open(plan->checkpoint().root());
-  const std::unique_ptr<const Model> loaded = load_model(plan, arguments.model.options());
+  const std::unique_ptr<const Model> loaded = load_model(plan, arguments.model);
   const Model& model = *loaded;
   const MemoryPlan memory = plan_memory(model, options.engine, arguments.max_model_len, available_memory());
   options.engine.max_model_len = memory.max_model_len;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "outrider/cli/terminal/progress_bar.h"
@@ -11,25 +12,40 @@
 #include "outrider/decoding/drafter_methods.h"
 #include "outrider/util/error.h"
 #include "outrider/util/memory.h"
+#include "outrider/util/memory_nodes.h"
 #include "outrider/util/thread_pool.h"
 
 namespace outrider {
 
 ModelOptions ModelArguments::options() const {
   ModelOptions options;
-  options.mode = mode == "exact" ? NumericMode::kExact : NumericMode::kOfficial;
+  options.mode = numeric_mode(mode);
   options.threads = threads != 0 ? threads : std::min(usable_processors(), 256U);
+  options.pinning = no_pinning ? ThreadPool::Pinning::kNone : ThreadPool::Pinning::kOwnProcessor;
   return options;
 }
 
-void add_model_options(CLI::App& command, ModelArguments& arguments) {
+void add_mode_option(CLI::App& command, std::string& mode) {
   command
-      .add_option("--mode", arguments.mode,
-                  "Numeric mode: official (rounds as the release's code does) or exact (float, no rounding)")
-      ->check(CLI::IsMember({"official", "exact"}))
+      .add_option(
+          "--mode", mode,
+          "Numeric mode: official (rounds as the release's code does), fast (rounds activations of 4-bit weights "
+          "to 8 bits) or exact (float, no rounding)")
+      ->check(CLI::IsMember(std::vector<std::string>(kModeNames.begin(), kModeNames.end())))
       ->capture_default_str();
+}
+
+void add_model_options(CLI::App& command, ModelArguments& arguments) {
+  add_mode_option(command, arguments.mode);
   command.add_option("--threads", arguments.threads, "Number of threads; default: all of the machine's")
       ->check(CLI::Range(1U, 256U));
+  command.add_flag("--no-thread-pinning", arguments.no_pinning,
+                   "Let the system move threads; by default, one for each processor stays on it");
+  command
+      .add_option("--numa", arguments.numa,
+                  "Where a machine has several memory nodes: interleave (spread the weights over all) or off")
+      ->check(CLI::IsMember({"interleave", "off"}))
+      ->capture_default_str();
 }
 
 void add_chunk_option(CLI::App& command, std::size_t& chunk) {
@@ -81,8 +97,20 @@ void add_speculation_options(CLI::App& command, SpeculationArguments& arguments)
       ->excludes(config);
 }
 
-std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options) {
+std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelArguments& arguments,
+                                        OperationTimes* times) {
   auto weights = std::make_shared<const Weights>(std::move(plan));
+  std::optional<InterleavedMemory> interleaved;
+  if (arguments.numa == "interleave" && memory_nodes().size() > 1) {
+    interleaved.emplace();
+    if (!interleaved->failure().empty()) {
+      tell(
+          "outrider: warning: the weights cannot be spread over this machine's {} memory nodes ({}). This will be "
+          "slow. "
+          "In a container, allow it (Docker: --cap-add SYS_NICE), or set --numa off.\n",
+          memory_nodes().size(), interleaved->failure());
+    }
+  }
   const std::uint64_t available = available_memory();
   if (weights->mapped_bytes() <= available) {
     ProgressBar bar("loading");
@@ -94,6 +122,8 @@ std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan
         "from disk again and again. This will be slow.\n",
         static_cast<double>(weights->mapped_bytes()) / kGib, static_cast<double>(available) / kGib);
   }
+  ModelOptions options = arguments.options();
+  options.times = times;
   return make_model(std::move(weights), options);
 }
 

@@ -17,11 +17,15 @@ struct ModelArguments {
   std::string mode = "official";
   std::size_t chunk = 512;
   unsigned threads = 0;  // 0: all of the machine's
+  bool no_pinning = false;
+  std::string numa = "interleave";
 
   ModelOptions options() const;
 };
 
-// Adds --mode and --threads, which set `arguments`.
+// Adds --mode, which sets `mode` to one of kModeNames.
+void add_mode_option(CLI::App& command, std::string& mode);
+// Adds --mode, --threads, --no-thread-pinning and --numa, which set `arguments`.
 void add_model_options(CLI::App& command, ModelArguments& arguments);
 // Adds --chunk, which sets `chunk`.
 void add_chunk_option(CLI::App& command, std::size_t& chunk);
@@ -46,7 +50,8 @@ struct SpeculationArguments {
 void add_speculation_options(CLI::App& command, SpeculationArguments& arguments);
 
 // Reads the weights into memory, with a progress bar if that takes long, and creates the model. Weights larger than the
-// available memory are left on disk, with a warning. Throws Error as Weights and Model do.
-std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelOptions& options);
+// available memory are left on disk, with a warning. `times` as in ModelOptions. Throws Error as Weights and Model do.
+std::unique_ptr<const Model> load_model(std::shared_ptr<const CompletePlan> plan, const ModelArguments& arguments,
+                                        OperationTimes* times = nullptr);
 
 }  // namespace outrider
