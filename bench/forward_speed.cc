@@ -120,10 +120,10 @@ Tokens some_tokens(std::size_t count, std::uint64_t vocab_size, std::uint32_t& s
   return tokens;
 }
 
-// Answers lines of standard input, for compare_llama_cpp.py: "run N" runs a pass over N tokens, and prints its seconds;
-// "reset" begins a new sequence.
-void answer_lines(const Model& model) {
-  Sequence sequence = model.new_sequence({4096, 16});
+// Answers lines of standard input, for compare_llama_cpp.py and plot_context.py: "run N" runs a pass over N tokens, and
+// prints its seconds; "reset" begins a new sequence.
+void answer_lines(const Model& model, std::size_t context) {
+  Sequence sequence = model.new_sequence({context, 16});
   std::uint32_t state = 1;
   fmt::print("ready\n");
   std::fflush(stdout);
@@ -145,7 +145,7 @@ void answer_lines(const Model& model) {
 }
 
 void run(const std::filesystem::path& directory, unsigned experts, unsigned threads, std::size_t passes,
-         std::size_t prefill, NumericMode mode, bool interactive) {
+         std::size_t prefill, NumericMode mode, std::size_t interactive_context) {
   const std::string config = small_config(experts);
   if (!std::filesystem::exists(directory / "model.safetensors.index.json")) {
     fmt::print(stderr, "Writing {} (random weights; some minutes)\n", directory.string());
@@ -162,7 +162,7 @@ void run(const std::filesystem::path& directory, unsigned experts, unsigned thre
   if (here.hidden_size != whole.hidden_size || here.layers.size() != 3) {
     throw Error(fmt::format("{} is not a checkpoint written by this program; remove it.", directory.string()));
   }
-  if (interactive) return answer_lines(model);
+  if (interactive_context != 0) return answer_lines(model, interactive_context);
   Sequence sequence = model.new_sequence({4096, 16});
   Sequence mtp = new_mtp_cache(model, {4096, 16});
   std::uint32_t state = 1;
@@ -253,9 +253,12 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   bool interactive = false;
   app.add_flag("--interactive", interactive, "Run the passes that standard input asks for")->group("");
+  std::size_t context = 4096;
+  app.add_option("--context", context, "Most tokens of these passes together")->group("");
   CLI11_PARSE(app, argc, argv);
   try {
-    outrider::run(directory, experts, threads, passes, prefill, outrider::numeric_mode(mode), interactive);
+    outrider::run(directory, experts, threads, passes, prefill, outrider::numeric_mode(mode),
+                  interactive ? context : 0);
   } catch (const std::exception& e) {
     fmt::print(stderr, "bench_forward: {}\n", e.what());
     return 1;
