@@ -43,11 +43,11 @@ class Muon(torch.optim.Optimizer):
 
 def adam_rate(name: str) -> float | None:
     """Adam's learning rate for a parameter by its name; None where Muon takes it."""
-    if name in ("embed.weight", "head.weight"):
+    if name in ("embed.weight", "head.weight") or "markov_head." in name:
         return 3e-3
     if name.endswith("ffn.gate.weight"):
         return 2e-3
-    if name.endswith(".fn"):
+    if name.endswith(".fn") or "confidence_head." in name:
         return 1e-3
     if name.endswith((".ape", ".base", ".scale", ".attn_sink")) or name.split(".")[-2].endswith("norm"):
         return 3e-3

@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["exact", "official"], help="leave the other's data as they are")
     parser.add_argument("names", nargs="*", help="deepseek-v4-kjv, random-SHAPE; default: all that model.py can be")
     args = parser.parse_args()
-    shapes = [shape for shape in random_models.SHAPES if shape != "hash-routed-last"]
+    shapes = [s for s in random_models.SHAPES if s != "hash-routed-last" and not s.startswith("dspark-")]
     names = args.names or ["deepseek-v4-kjv", *(f"random-{shape}" for shape in shapes)]
     maker = Maker(ROOT / "models" / "deepseek-v4-kjv")
     for name in names:

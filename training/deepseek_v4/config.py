@@ -22,7 +22,7 @@ class Config:
     o_groups: int = 2
     o_lora_rank: int = 64
     sliding_window: int = 128
-    # One entry a layer, then one for each MTP block: 0 window, 4 CSA, 128 HCA.
+    # One entry a layer, then one for each MTP block or DSpark stage: 0 window, 4 CSA, 128 HCA.
     compress_ratios: list[int] = field(default_factory=lambda: [0, 0, 4, 128, 4, 128, 0])
     index_n_heads: int = 4
     index_head_dim: int = 64
@@ -50,6 +50,15 @@ class Config:
     max_position_embeddings: int = 1048576
     bos_token_id: int = 0
     eos_token_id: int = 1
+    # DSpark in place of MTP blocks where dspark_block_size is not 0; num_nextn_predict_layers is then without meaning.
+    dspark_block_size: int = 0
+    dspark_noise_token_id: int = 0
+    dspark_target_layer_ids: list[int] = field(default_factory=list)
+    dspark_markov_rank: int = 256
+
+    @property
+    def dspark_stages(self) -> int:
+        return len(self.compress_ratios) - self.num_hidden_layers if self.dspark_block_size else 0
 
     def ratio(self, layer: int) -> int:
         """The compression ratio of a layer; MTP block i is layer num_hidden_layers + i."""
@@ -57,6 +66,8 @@ class Config:
 
     def to_json(self) -> dict:
         fields = {k: v for k, v in dataclasses.asdict(self).items() if not k.startswith("rope_") or k == "rope_theta"}
+        if not self.dspark_block_size:
+            fields = {k: v for k, v in fields.items() if not k.startswith("dspark_")}
         return {
             "architectures": ["DeepseekV4ForCausalLM"],
             "model_type": "deepseek_v4",

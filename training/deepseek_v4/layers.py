@@ -188,17 +188,33 @@ class Attention(nn.Module):
         self.index_loss = None
         self.register_buffer("inverse", rope.inverse_frequencies(c, ratio != WINDOW), persistent=False)
 
+    def queries(self, x, cos, sin):
+        """x [B,T,D] -> q [B,T,H,head_dim], and the low-rank queries that the indexer takes."""
+        c = self.config
+        qr = self.q_norm(self.wq_a(x))
+        q = rms_norm(self.wq_b(qr).unflatten(-1, (c.num_attention_heads, c.head_dim)), c.rms_norm_eps)
+        return rope.rotate(q, cos[..., None, :], sin[..., None, :]), qr
+
+    def keys(self, x, cos, sin):
+        """x [B,T,D] -> the keys, which are also the values, [B,T,head_dim]."""
+        kv = rope.rotate(self.kv_norm(self.wkv(x)), cos, sin)
+        return round_non_rope(kv, self.config.qk_rope_head_dim) if self.official else kv
+
+    def output(self, out, cos, sin):
+        """What the heads read [B,T,H,head_dim] -> [B,T,D]."""
+        c = self.config
+        out = rope.rotate(out, cos[..., None, :], -sin[..., None, :])
+        grouped = out.flatten(-2).unflatten(-1, (c.o_groups, -1))
+        wo_a = self.wo_a.stored_weight().unflatten(0, (c.o_groups, c.o_lora_rank))
+        return self.wo_b(torch.einsum("btgi,goi->btgo", grouped, wo_a).flatten(-2))
+
     def forward(self, x):
         c = self.config
         batch, tokens, _ = x.shape
         positions = torch.arange(tokens, device=x.device)
         cos, sin = rope.rotations(self.inverse, positions)
-        qr = self.q_norm(self.wq_a(x))
-        q = rms_norm(self.wq_b(qr).unflatten(-1, (c.num_attention_heads, c.head_dim)), c.rms_norm_eps)
-        q = rope.rotate(q, cos[:, None], sin[:, None])
-        kv = rope.rotate(self.kv_norm(self.wkv(x)), cos, sin)
-        if self.official:
-            kv = round_non_rope(kv, c.qk_rope_head_dim)
+        q, qr = self.queries(x, cos, sin)
+        kv = self.keys(x, cos, sin)
 
         # Queries go in blocks of one window: a block sees its own keys and those of the block before.
         w = c.sliding_window
@@ -239,11 +255,7 @@ class Attention(nn.Module):
             out = out + torch.einsum("bnhqk,bkd->bnqhd", far, entries)
             if self.training and index_scores is not None:
                 self.index_loss = self._index_loss(far, index_scores, allowed, tokens)
-        out = rope.rotate(out.flatten(1, 2)[:, :tokens], cos[:, None], -sin[:, None])
-
-        grouped = out.flatten(-2).unflatten(-1, (c.o_groups, -1))
-        wo_a = self.wo_a.stored_weight().unflatten(0, (c.o_groups, c.o_lora_rank))
-        return self.wo_b(torch.einsum("btgi,goi->btgo", grouped, wo_a).flatten(-2))
+        return self.output(out.flatten(1, 2)[:, :tokens], cos, sin)
 
     @staticmethod
     def _index_loss(far, index_scores, allowed, tokens):
@@ -325,3 +337,22 @@ class MoE(nn.Module):
         routed = torch.cat([expert(part, weight[:, None]) for expert, part, weight in parts if len(part)])
         out = self.shared_experts(x).index_add(0, rows, routed)
         return out.view(shape)
+
+
+class Block(nn.Module):
+    attention_class = Attention
+
+    def __init__(self, config: Config, ratio: int, hashes: bool):
+        super().__init__()
+        self.attn_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.ffn_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.attn = self.attention_class(config, ratio)
+        self.ffn = MoE(config, hashes)
+        self.hc_attn = HyperConnection(config)
+        self.hc_ffn = HyperConnection(config)
+
+    def forward(self, h, tokens, *context):
+        x, post, comb = self.hc_attn.pre(h)
+        h = HyperConnection.merge(self.attn(self.attn_norm(x), *context), h, post, comb)
+        x, post, comb = self.hc_ffn.pre(h)
+        return HyperConnection.merge(self.ffn(self.ffn_norm(x), tokens), h, post, comb)

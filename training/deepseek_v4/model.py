@@ -1,27 +1,11 @@
-"""DeepSeek-V4 with its MTP block. Module names are the official parameter names, up to mHC's (see checkpoint.py)."""
+"""DeepSeek-V4 with its MTP block or DSpark. Modules have the official parameter names, up to mHC's (checkpoint.py)."""
 
 import torch
 from torch import nn
 
 from .config import WINDOW, Config
-from .layers import Attention, Compressor, Gate, HyperConnection, HyperHead, Indexer, Linear, MoE, RMSNorm
-
-
-class Block(nn.Module):
-    def __init__(self, config: Config, ratio: int, hashes: bool):
-        super().__init__()
-        self.attn_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.ffn_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attn = Attention(config, ratio)
-        self.ffn = MoE(config, hashes)
-        self.hc_attn = HyperConnection(config)
-        self.hc_ffn = HyperConnection(config)
-
-    def forward(self, h, tokens):
-        x, post, comb = self.hc_attn.pre(h)
-        h = HyperConnection.merge(self.attn(self.attn_norm(x)), h, post, comb)
-        x, post, comb = self.hc_ffn.pre(h)
-        return HyperConnection.merge(self.ffn(self.ffn_norm(x), tokens), h, post, comb)
+from .dspark import DSpark
+from .layers import Attention, Block, Compressor, Gate, HyperConnection, HyperHead, Indexer, Linear, RMSNorm
 
 
 class MtpBlock(Block):
@@ -53,7 +37,10 @@ class Model(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.hc_head = HyperHead(config)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.mtp = nn.ModuleList(MtpBlock(config) for _ in range(config.num_nextn_predict_layers))
+        if config.dspark_block_size:
+            self.mtp = DSpark(config)
+        else:
+            self.mtp = nn.ModuleList(MtpBlock(config) for _ in range(config.num_nextn_predict_layers))
 
     def set_official(self, official: bool) -> None:
         for module in self.modules():

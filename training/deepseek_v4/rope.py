@@ -27,8 +27,8 @@ def inverse_frequencies(config: Config, compressed: bool) -> torch.Tensor:
 
 
 def rotations(inverse: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin, [positions, pairs]."""
-    angles = positions.float()[:, None] * inverse[None, :]
+    """positions [...] -> cos and sin, [..., pairs]."""
+    angles = positions.float()[..., None] * inverse
     return angles.cos(), angles.sin()
 
 

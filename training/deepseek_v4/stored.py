@@ -13,7 +13,7 @@ from .checkpoint import FLOAT32
 
 FP4 = re.compile(r"\.experts\.\d+\.w[123]\.weight$")
 FP8 = re.compile(
-    r"(\.attn\.(wq_a|wq_b|wkv|wo_a|wo_b|indexer\.wq_b)|\.shared_experts\.w[123]|^mtp\.\d+\.[eh]_proj)\.weight$"
+    r"(\.attn\.(wq_a|wq_b|wkv|wo_a|wo_b|indexer\.wq_b)|\.shared_experts\.w[123]|^mtp\.\d+\.([eh]|main)_proj)\.weight$"
 )
 
 

@@ -2,8 +2,7 @@
 
 Written from what kernel.py beside the release's model.py defines: same arguments, same rounding, same order of blocks.
 Two things are left to the hardware there and are float32 here: the order of sums inside a block of a product, and
-exp. `Sums` can take the sums in float64, where their order does not matter. One thing differs on purpose: see
-`act_quant`.
+exp. `Sums` can take the sums in float64, where their order does not matter. `act_quant` is the later revision's.
 """
 
 import torch
@@ -28,9 +27,8 @@ def _quantize(x: torch.Tensor, block: int, round_scale: bool) -> tuple[torch.Ten
 def act_quant(x, block_size=128, scale_fmt=None, scale_dtype=torch.float32, inplace=False):
     """FP8 codes and scales of x; in place, x rounded through FP8.
 
-    In kernel.py as released, the in-place form casts x / scale to its *output* type, BF16, where the name and the
-    comments say FP8, so that keys and values pass unrounded. Here they are rounded through FP8, as during the model's
-    training and as the engines that store them in FP8 do. training/README.md has the numbers.
+    In the first kernel.py the in-place form cast x / scale to its output type, BF16, so that keys and values passed
+    unrounded. Here they are rounded through FP8, as in later ones: see training/README.md.
     """
     values, scale = _quantize(x, block_size, scale_fmt is not None)
     if inplace:

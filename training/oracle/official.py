@@ -57,6 +57,16 @@ FIELDS = {
 }
 
 
+# Of a model with DSpark; only model.py of V4-Flash-0731 and later has them.
+DSPARK_FIELDS = {
+    "n_mtp_layers": "dspark_stages",
+    "dspark_block_size": "dspark_block_size",
+    "dspark_noise_token_id": "dspark_noise_token_id",
+    "dspark_target_layer_ids": "dspark_target_layer_ids",
+    "dspark_markov_rank": "dspark_markov_rank",
+}
+
+
 class _Torch:
     """torch as it computes on a GPU, where that is not what it computes on a CPU."""
 
@@ -109,6 +119,9 @@ class OfficialModel:
             tensors = widened(tensors)
             _leave_unrounded(self._module)
         quantized = any(name.endswith(".scale") for name in tensors)
+        fields = {theirs: getattr(config, ours) for theirs, ours in FIELDS.items()}
+        if config.dspark_block_size:
+            fields |= {theirs: getattr(config, ours) for theirs, ours in DSPARK_FIELDS.items()} | {"temperature": 0}
         args = self._module.ModelArgs(
             max_batch_size=1,
             max_seq_len=max_seq_len,
@@ -116,7 +129,7 @@ class OfficialModel:
             expert_dtype="fp4" if quantized else None,
             scale_fmt="ue8m0",
             scale_dtype="fp8",
-            **{theirs: getattr(config, ours) for theirs, ours in FIELDS.items()},
+            **fields,
         )
         self.model = self._with_dtype(self._module.Transformer, args).eval()
         if exact:
