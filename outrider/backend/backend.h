@@ -49,6 +49,9 @@ struct Attention {
   std::size_t ratio = 0;                // tokens per compressed entry; 0: no compressed entries
   std::span<const float> sink;          // [H]
   const IndexRows* selected = nullptr;  // the entries that each row attends to; null: all visible ones
+  // Every row of a chunk sees the same: the window that ends before the chunk, and all of its rows, later ones
+  // included.
+  bool bidirectional = false;
 };
 
 enum class ScoringFunction { kSqrtSoftplus, kSigmoid, kSoftmax };

@@ -163,14 +163,10 @@ BindingReport bind_all(std::shared_ptr<const Checkpoint> checkpoint, std::shared
   }
   std::stable_sort(claim_faults.begin(), claim_faults.end(),
                    [](const BindingFault& a, const BindingFault& b) { return *a.tensor < *b.tensor; });
-  for (BindingFault& fault : claim_faults) {
-    const bool of_dspark = (*out.manifest)[fault.parameter].block.kind == BlockKind::kDspark;
-    (of_dspark ? out.drafter_faults : out.faults).push_back(std::move(fault));
-  }
+  std::move(claim_faults.begin(), claim_faults.end(), std::back_inserter(out.faults));
   for (Binder& binder : binders) {
     Resolver& resolver = binder.resolver();
     std::move(resolver.faults.begin(), resolver.faults.end(), std::back_inserter(out.faults));
-    std::move(resolver.drafter_faults.begin(), resolver.drafter_faults.end(), std::back_inserter(out.drafter_faults));
   }
   fall_back(out);
   for (TensorUse& use : out.uses) {
@@ -213,7 +209,6 @@ class Proof {
     const Manifest& manifest = *report_.manifest;
     const std::vector<TensorInfo>& tensors = report_.checkpoint->tensors();
     const Binding& b = report_.bindings[p];
-    if (manifest[p].block.kind == BlockKind::kDspark) return;
     if (!b.bound) {
       // One fault for a stack of experts stands for all its slices, one for a shared tensor for all who share it.
       const bool elsewhere = b.part != ExpertPart::kNone || manifest[p].falls_back_to;
@@ -249,22 +244,12 @@ class Proof {
   std::vector<std::uint64_t> claimed_;  // bytes, by tensor
 };
 
-// A DSpark drafter is known and checked, but its tensors serve nothing that Outrider runs.
-void release_dspark(BindingReport& report) {
-  for (TensorId t = 0; t < report.uses.size(); ++t) {
-    const TensorName& name = report.names[t];
-    const bool dspark = name.kind == TensorName::Kind::kParameter && name.block.kind == BlockKind::kDspark;
-    if (dspark && report.uses[t] == TensorUse::kUsed) report.uses[t] = TensorUse::kUnusedDspark;
-  }
-}
-
 }  // namespace
 
 BindResult bind(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Manifest> manifest,
                 ThreadPool& pool, ParsedNames parsed) {
   BindingReport report = bind_all(std::move(checkpoint), std::move(manifest), pool, std::move(parsed));
   if (report.names_only) return report;
-  release_dspark(report);
   Proof(report).run();
   if (!report.faults.empty()) return report;
   return CompletePlan(std::move(report));

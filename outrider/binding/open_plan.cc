@@ -20,7 +20,8 @@ constexpr std::string_view kRunsWithoutDrafter =
 
 bool lacks_only_its_drafter(const BindingReport& report) {
   return !report.faults.empty() && std::ranges::all_of(report.faults, [&](const BindingFault& fault) {
-    return (*report.manifest)[fault.parameter].block.kind == BlockKind::kMtp;
+    const BlockKind kind = (*report.manifest)[fault.parameter].block.kind;
+    return kind == BlockKind::kMtp || kind == BlockKind::kDspark;
   });
 }
 

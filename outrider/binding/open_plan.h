@@ -10,7 +10,7 @@ namespace outrider {
 // kSkip: loads only the model, whatever the state of its drafter; the drafter's tensors are unused.
 enum class DrafterLoading { kLoad, kSkip };
 
-// Whether everything that is missing belongs to MTP blocks.
+// Whether everything that is missing belongs to the drafter.
 bool lacks_only_its_drafter(const BindingReport& report);
 
 // Reads a checkpoint and proves it complete. Otherwise throws Error: the message lists what is missing or wrong in

@@ -20,8 +20,6 @@ std::string_view tensor_use_reason(TensorUse use) {
       return "used";
     case TensorUse::kUnusedActivationScale:
       return "activation scale; activations are scaled at run time";
-    case TensorUse::kUnusedDspark:
-      return "belongs to a DSpark drafter, which is not an MTP block";
     case TensorUse::kUnusedNoDrafter:
       return "a drafting block that is not loaded";
     case TensorUse::kUnusedVision:

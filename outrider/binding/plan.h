@@ -60,7 +60,6 @@ enum class TensorUse : std::uint8_t {
   kUndecided,
   kUsed,
   kUnusedActivationScale,  // input_scale: activations are scaled at run time
-  kUnusedDspark,           // of a DSpark drafter
   kUnusedNoDrafter,        // mtp.* beyond what num_nextn_predict_layers announces
   kUnusedVision,
   kUnusedEngram,
@@ -92,8 +91,6 @@ struct BindingReport {
   std::vector<TensorUse> uses;    // by TensorId
   std::vector<TensorName> names;  // by TensorId
   std::vector<BindingFault> faults;
-  // Faults of a DSpark drafter, which Outrider does not run: they do not keep the model from running.
-  std::vector<BindingFault> drafter_faults;
   bool names_only = false;  // dtypes and shapes could not be verified
 
   const TensorInfo& tensor(TensorId id) const { return checkpoint->tensors()[id]; }

@@ -60,7 +60,7 @@ Resolver::Resolver(BindingReport& report) : report_(report), fp8_block_(report.m
 
 void Resolver::fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, std::string detail,
                      std::optional<Component> companion) {
-  faults_of(p).push_back({kind, p, t, std::move(detail), companion, false});
+  faults.push_back({kind, p, t, std::move(detail), companion, false});
 }
 
 void Resolver::release(Binding& b, const ComponentSet& keep, TensorUse reason, ParameterId p, bool is_fault) {
@@ -104,7 +104,7 @@ void Resolver::resolve(ParameterId p) {
   }
   b.bound = true;
   if (report_.names_only) return resolve_names(p, b);
-  const std::size_t before = faults.size() + drafter_faults.size();
+  const std::size_t before = faults.size();
   const bool linear = spec.storage == Storage::kLinear || spec.storage == Storage::kLinearNative;
   if (b.part != ExpertPart::kNone) {
     resolve_stacked(p, b);
@@ -114,7 +114,7 @@ void Resolver::resolve(ParameterId p) {
     resolve_linear(p, b);
   }
   if (any_truncated_) check_truncation(p, b);
-  if (faults.size() + drafter_faults.size() != before) b.bound = false;
+  if (faults.size() != before) b.bound = false;
 }
 
 void Resolver::resolve_names(ParameterId p, Binding& b) {
@@ -155,7 +155,7 @@ std::string Resolver::companion_name(ParameterId p, const Binding& b, Component 
 
 void Resolver::transposed_fault(ParameterId p, TensorId t, std::string detail) {
   fault(FaultKind::kWrongShape, p, t, std::move(detail));
-  faults_of(p).back().transposed = true;
+  faults.back().transposed = true;
 }
 
 bool Resolver::expect_parameter_shape(ParameterId p, TensorId t) {
@@ -209,7 +209,7 @@ void Resolver::resolve_stacked(ParameterId p, Binding& b) {
     b.bound = false;
     // One fault for the stack, not one for each expert's slice.
     const bool first = parameter(p).expert == 0 && parameter(p).slot != Slot::kExpertW3;
-    if (first) faults_of(p).push_back(std::move(*fault));
+    if (first) faults.push_back(std::move(*fault));
   }
   const bool quantised = storage_form(b.form).quantised();
   release(b, set_of({Component::kWeight, quantised ? Component::kWeightScaleInv : Component::kWeight}),

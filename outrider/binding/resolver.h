@@ -21,7 +21,6 @@ class Resolver {
   void resolve(ParameterId p);
 
   std::vector<BindingFault> faults;
-  std::vector<BindingFault> drafter_faults;  // of a DSpark drafter's parameters
 
  private:
   using FaultKind = BindingFault::Kind;
@@ -29,9 +28,6 @@ class Resolver {
   const TensorInfo& tensor(TensorId t) const { return report_.checkpoint->tensors()[t]; }
   const Parameter& parameter(ParameterId p) const { return (*report_.manifest)[p]; }
   void use(TensorId t, TensorUse how) { report_.uses[t] = how; }
-  std::vector<BindingFault>& faults_of(ParameterId p) {
-    return parameter(p).block.kind == BlockKind::kDspark ? drafter_faults : faults;
-  }
   void fault(FaultKind kind, ParameterId p, std::optional<TensorId> t, std::string detail,
              std::optional<Component> companion = std::nullopt);
   bool has(const Binding& b, Component c) const { return b.tensors[static_cast<std::size_t>(c)] >= 0; }

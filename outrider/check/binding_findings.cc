@@ -67,7 +67,7 @@ std::optional<std::string> weight_name(const BindingReport& binding, ParameterId
 
 void check_faults(CheckContext& context) {
   const BindingReport& binding = context.binding();
-  if (binding.faults.empty() && binding.drafter_faults.empty()) return;
+  if (binding.faults.empty()) return;
   const Manifest& manifest = *binding.manifest;
   const Spelling spelling(binding);
   // Experts with one part missing and another present (rows of a fused parameter).
@@ -114,9 +114,6 @@ void check_faults(CheckContext& context) {
       code = Code::kFusedPartMissing;
     }
     gather(fault, code);
-  }
-  for (const BindingFault& fault : binding.drafter_faults) {
-    if (!context.unread->explain(fault)) gather(fault, Code::kDrafterIncomplete);
   }
   add_all(context, gathered);
 }

@@ -133,8 +133,8 @@ void check_drafter(CheckContext& context) {
   if (context.drafter.kind == DrafterKind::kDspark) {
     context.add(
         Code::kDsparkDrafter,
-        fmt::format("{} in {} (main_proj, markov_head, confidence_head): a DSpark drafter. The model runs without "
-                    "speculation; num_nextn_predict_layers {} does not count its stages",
+        fmt::format("{} in {} (main_proj, markov_head, confidence_head): a DSpark drafter. "
+                    "num_nextn_predict_layers {} does not count its stages",
                     count_text(summary.tensors, "tensor"), count_text(summary.blocks, "stage"), summary.announced));
   } else if (context.drafter.kind == DrafterKind::kNone && (summary.announced != 0 || config.dspark) &&
              every_file_was_read(context.checkpoint())) {

@@ -166,7 +166,7 @@ constexpr FindingKind kKinds[] = {
      "SOURCE`."},
     {Code::kDsparkDrafter, "OUT052", "dspark-drafter", kNote, false, "mtp.* holds a DSpark drafter, not an MTP block",
      "Engines that go only by the prefix load a part of it as an MTP block: every draft is rejected.",
-     "Run without MTP speculation, or with an engine that supports DSpark."},
+     "Use an engine that drafts with DSpark, or run without speculation."},
     {Code::kMtpQuantised, "OUT053", "mtp-quantised", kWarning, false, "the MTP block was quantised",
      "Acceptance drops, and with it the speedup of speculation.",
      "Quantise again with the MTP block ignored, and check the result: some save paths look at targets only. Or: "
@@ -191,8 +191,6 @@ constexpr FindingKind kKinds[] = {
      "An engine whose drafter proposes greedily accepts about 10% at temperature 1 where sampled drafts give 49%. That "
      "is not a fault of the weights.",
      "Compare acceptance at temperature 0 first; use an engine that samples its drafts."},
-    {Code::kDrafterIncomplete, "OUT059", "drafter-incomplete", kWarning, false, "the DSpark drafter is incomplete",
-     "An engine that runs it drafts from random weights.", "Take the mtp.* tensors from the source."},
 
     {Code::kFp32Downcast, "OUT060", "fp32-downcast", kWarning, false, "FP32 parameters were saved with less precision",
      "Hyper-connections, router biases, sinks and position biases lose bits that the model was trained with; quality "

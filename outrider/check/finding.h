@@ -70,7 +70,6 @@ enum class Code {
   kMtpNotAsReleased,
   kMtpChained,
   kSampledByDefault,
-  kDrafterIncomplete,
   // precision and form
   kFp32Downcast,
   kQuantisedWhereNative,

@@ -445,7 +445,7 @@ TEST(Findings, DsparkDrafter) {
   ASSERT_NE(report.plan, nullptr);
   EXPECT_EQ(report.plan->manifest().drafter(), DrafterKind::kDspark);
   a.remove("mtp.2.markov_head.markov_w1.weight");
-  expect(a.check(), Code::kDrafterIncomplete, 0, "mtp.2.markov_head.markov_w1.weight");
+  expect(a.check(), Code::kParameterMissing, 1, "mtp.2.markov_head.markov_w1.weight");
   Artifact both = artifact(Family::kDspark);
   both.tensors.push_back({"mtp.0.enorm.weight", Dtype::kBF16, {256}});
   expect(both.check(), Code::kConfigContradiction, 1);
@@ -529,7 +529,7 @@ TEST(Findings, DsparkDrafterWithItsOwnHead) {
     a.write(dir.path());
     const CheckReport report = check_path(dir.path());
     EXPECT_EQ(report.exit_status(), 0) << all(report);
-    for (const Code code : {Code::kOutsideModel, Code::kUnknownTensor, Code::kDrafterIncomplete})
+    for (const Code code : {Code::kOutsideModel, Code::kUnknownTensor, Code::kWrongShape})
       EXPECT_FALSE(report.has(code)) << all(report);
     EXPECT_THAT(report_text(report, 200, false, false), HasSubstr("own embedding, own head"));
     // Random numbers are not trained values.
@@ -541,10 +541,10 @@ TEST(Findings, DsparkDrafterWithItsOwnHead) {
     expect(check_data(dir.path()), Code::kDrafterOwnHead, 0, head);
     EXPECT_THAT(parameter_map(report), HasSubstr(std::string(head) + "\tF32\n"));
     a.tensors.back().shape = {127, 256};
-    expect(a.check(), Code::kDrafterIncomplete, 0, head);
+    expect(a.check(), Code::kWrongShape, 1, head);
     a.tensors.back().shape = {128, 256};
     a.tensors.back().dtype = Dtype::kI64;
-    expect(a.check(), Code::kDrafterIncomplete, 0, head);
+    expect(a.check(), Code::kWrongDtype, 1, head);
   }
   // Without its own, it shares the model's: nothing is missing, and the map has no line for it.
   const CheckReport shared = artifact(Family::kDspark).check();

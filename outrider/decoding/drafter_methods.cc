@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "outrider/decoding/dspark_drafter.h"
 #include "outrider/decoding/mtp_drafter.h"
 #include "outrider/decoding/ngram_drafter.h"
 #include "outrider/util/error.h"
@@ -15,6 +16,10 @@ constexpr DrafterMethod kMethods[] = {
     {"mtp", DrafterKind::kMtp,
      [](const Model& model, const SpeculativeConfig&) -> std::unique_ptr<const Drafter> {
        return std::make_unique<MtpDrafter>(model);
+     }},
+    {"dspark", DrafterKind::kDspark,
+     [](const Model& model, const SpeculativeConfig&) -> std::unique_ptr<const Drafter> {
+       return std::make_unique<DsparkDrafter>(model, MtpDrafter::kNarrowHeadFrom);
      }},
     {"ngram", DrafterKind::kNone,
      [](const Model&, const SpeculativeConfig& config) -> std::unique_ptr<const Drafter> {

@@ -28,25 +28,18 @@ std::string method_of(const nlohmann::json& method) {
   if (method == "deepseek_mtp") return "mtp";
   if (method == "[ngram]") return "ngram";
   if (method.is_string() && find_drafter_method(method.get<std::string>()) != nullptr) return method;
-  constexpr std::string_view kNotRun[] = {"dspark",
-                                          "dflash",
-                                          "ngram_gpu",
-                                          "suffix",
-                                          "eagle",
-                                          "eagle3",
-                                          "draft_model",
-                                          "medusa",
-                                          "mlp_speculator",
-                                          "custom_class",
-                                          "extract_hidden_states"};
+  constexpr std::string_view kNotRun[] = {
+      "dflash",      "ngram_gpu", "suffix",         "eagle",        "eagle3",
+      "draft_model", "medusa",    "mlp_speculator", "custom_class", "extract_hidden_states"};
   if (method.is_string() && std::ranges::find(kNotRun, method.get<std::string>()) != std::end(kNotRun)) {
-    throw Error(fmt::format(
-        "{}: the method {} is not supported: draft tokens come from an MTP block, {{\"method\": \"mtp\"}}, or "
-        "from the sequence itself, {{\"method\": \"ngram\"}}. Use --no-speculation to disable speculative "
-        "decoding.",
-        kWhere, text_of(method)));
+    throw Error(
+        fmt::format("{}: the method {} is not supported: draft tokens come from the checkpoint's own drafter, \"mtp\" "
+                    "or \"dspark\", or "
+                    "from the sequence itself, {{\"method\": \"ngram\"}}. Use --no-speculation to disable speculative "
+                    "decoding.",
+                    kWhere, text_of(method)));
   }
-  throw Error(fmt::format("{}: unknown method {}; use \"mtp\" or \"ngram\".", kWhere, text_of(method)));
+  throw Error(fmt::format("{}: unknown method {}; use \"mtp\", \"dspark\" or \"ngram\".", kWhere, text_of(method)));
 }
 
 // An integer from 1 to `most`. `otherwise`: what else the field may be, for messages.

@@ -80,8 +80,8 @@ TEST(SpeculativeConfig, AcceptsFieldsThatDescribeItsBehaviour) {
 }
 
 TEST(SpeculativeConfig, RefusesUnsupportedBehaviour) {
-  EXPECT_THAT(refusal(R"({"method": "dspark", "num_speculative_tokens": 5, "draft_sample_method": "probabilistic"})"),
-              ::testing::AllOf(HasSubstr("\"dspark\" is not supported"), HasSubstr("--no-speculation")));
+  EXPECT_THAT(refusal(R"({"method": "dflash", "num_speculative_tokens": 5, "draft_sample_method": "probabilistic"})"),
+              ::testing::AllOf(HasSubstr("\"dflash\" is not supported"), HasSubstr("--no-speculation")));
   EXPECT_THAT(refusal(R"({"method": "suffix"})"), HasSubstr("\"suffix\" is not supported"));
   EXPECT_THAT(refusal(R"({"rejection_sample_method": "synthetic"})"), HasSubstr("cannot be \"synthetic\""));
   EXPECT_THAT(refusal(R"({"rejection_sample_method": "block"})"), HasSubstr("cannot be \"block\""));

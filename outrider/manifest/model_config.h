@@ -38,9 +38,10 @@ struct YarnScaling {
 
 // The fields by which a release declares a DSpark drafter (V4-Flash-0731) instead of an MTP block.
 struct DsparkConfig {
-  std::uint64_t block_size = 0;
+  std::uint64_t block_size = 0;   // rows of a round
+  std::uint64_t noise_token = 0;  // of all rows but the first
   std::uint64_t markov_rank = 0;
-  std::vector<std::uint64_t> target_layer_ids;
+  std::vector<std::uint64_t> target_layer_ids;  // layers whose output streams it reads
 };
 
 // A model's configuration under its Hugging Face names, whichever spelling it was read from.

@@ -8,7 +8,12 @@
 namespace outrider::testing {
 
 // The methods that tests of speculation run over.
-inline constexpr const char* kEveryDrafter[] = {"mtp", "ngram"};
+inline constexpr const char* kEveryDrafter[] = {"mtp", "dspark", "ngram"};
+
+// The variant whose model a method drafts for (tests/model/golden.h).
+inline std::string model_of(const std::string& method) {
+  return method == "dspark" ? "dspark" : "official";
+}
 
 // N-grams are short, so that they are found often.
 inline SpeculativeConfig speculative_config(const std::string& method, std::size_t num_speculative_tokens) {

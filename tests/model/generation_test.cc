@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "outrider/decoding/decoder.h"
+#include "outrider/decoding/drafter_methods.h"
+#include "outrider/decoding/dspark_drafter.h"
 #include "outrider/decoding/mtp_drafter.h"
 #include "outrider/testing/every_drafter.h"
 #include "outrider/testing/sanitized.h"
@@ -95,8 +97,10 @@ TEST_P(EveryForm, GreedyOutputIsTheSameWithAndWithoutSpeculation) {
   const std::vector<std::size_t> one_k = {4};
   const std::vector<std::size_t> batches = few ? std::vector<std::size_t>{8} : std::vector<std::size_t>{1, 8};
   for (const std::string method : kEveryDrafter) {
+    const DrafterMethod& needs = *find_drafter_method(method);
+    if (needs.weights != DrafterKind::kNone && needs.weights != model->manifest().drafter()) continue;
     for (const std::size_t batch : batches) {
-      for (const std::size_t k : all || method == "mtp" ? all_k : one_k) {
+      for (const std::size_t k : all || needs.weights != DrafterKind::kNone ? all_k : one_k) {
         const Written drafted = write(start, greedy(length), make_decoder(*model, method, k, 50), batch);
         EXPECT_EQ(drafted.texts, plain.texts) << method << " " << k << " " << batch;
         if (all) {
@@ -110,7 +114,7 @@ TEST_P(EveryForm, GreedyOutputIsTheSameWithAndWithoutSpeculation) {
 
 INSTANTIATE_TEST_SUITE_P(All, EveryForm,
                          ::testing::Values("official", "bf16", "float32", "v3-names", "w4a16", "w4a16-aliases", "nvfp4",
-                                           "nvfp4-modelopt", "fp8", "random-pro-like"),
+                                           "nvfp4-modelopt", "fp8", "random-pro-like", "dspark"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -122,6 +126,15 @@ TEST(Generation, DraftsOfTheBundledModelAreAccepted) {
   const Written written = write(prompts(16), greedy(64), make_decoder(*model, "mtp", 1), 8);
   EXPECT_GT(written.counts.draft_tokens, 400U);
   EXPECT_GT(written.counts.acceptance_rate(), 0.6);
+}
+
+TEST(Generation, DraftsOfDsparkAreAcceptedAndThoseAfterTheFirstToo) {
+  const auto model = load_model("dspark", {});
+  const Written first = write(prompts(16), greedy(64), make_decoder(*model, "dspark", 1), 8);
+  EXPECT_GT(first.counts.acceptance_rate(), 0.5);
+  const Written block = write(prompts(16), greedy(64), make_decoder(*model, "dspark", 5), 8);
+  EXPECT_EQ(block.texts, first.texts);
+  EXPECT_GT(10 * block.counts.accepted_tokens, 8 * block.counts.drafts);
 }
 
 TEST(Generation, ANarrowHeadChangesNeitherOutputNorAcceptance) {
@@ -136,52 +149,55 @@ TEST(Generation, ANarrowHeadChangesNeitherOutputNorAcceptance) {
   EXPECT_NEAR(narrow.counts.acceptance_rate(), own.counts.acceptance_rate(), 0.01);
 }
 
-// Drafts with an MTP block, but not while the sequence is shorter than `from`; records the drafts by position.
+// Drafts with `drafter`, but not while the sequence is shorter than `from`; records the drafts by position.
 class LateDrafter : public Drafter {
  public:
-  LateDrafter(const Model& model, std::size_t from, std::map<std::size_t, std::uint32_t>& drafts)
-      : mtp_(model), from_(from), drafts_(drafts) {}
+  LateDrafter(std::unique_ptr<const Drafter> drafter, std::size_t from, std::map<std::size_t, std::uint32_t>& drafts)
+      : drafter_(std::move(drafter)), from_(from), drafts_(drafts) {}
 
-  std::span<const std::size_t> target_layers() const override { return mtp_.target_layers(); }
+  std::span<const std::size_t> target_layers() const override { return drafter_->target_layers(); }
   std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override {
-    return mtp_.new_state(limits);
+    return drafter_->new_state(limits);
   }
-  std::uint64_t state_bytes(const SequenceLimits& limits) const override { return mtp_.state_bytes(limits); }
+  std::uint64_t state_bytes(const SequenceLimits& limits) const override { return drafter_->state_bytes(limits); }
   void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const override {
-    mtp_.observe(items, streams);
+    drafter_->observe(items, streams);
   }
   std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override {
     if (items[0].tokens.size() < from_) return std::vector<std::vector<DraftToken>>(items.size());
-    auto drafts = mtp_.draft(items);
+    auto drafts = drafter_->draft(items);
     drafts_[items[0].tokens.size()] = drafts[0][0].id;
     return drafts;
   }
 
  private:
-  MtpDrafter mtp_;
+  std::unique_ptr<const Drafter> drafter_;
   std::size_t from_;
   std::map<std::size_t, std::uint32_t>& drafts_;
 };
 
 TEST(Generation, DraftsAreTheSameAfterALongTimeWithoutDrafts) {
-  const auto model = load_model("official", {});
-  ASSERT_EQ(model->config().sliding_window, 128U);
-  const std::vector<Tokens> start = {prompts(4)[3]};
-  const auto drafts = [&](std::size_t tokens_without) {
-    std::map<std::size_t, std::uint32_t> by_position;
-    auto drafter = std::make_unique<LateDrafter>(*model, start[0].size() + tokens_without, by_position);
-    write(start, greedy(260), Decoder(*model, std::move(drafter), 1, 512), 1);
-    return by_position;
-  };
-  const std::map<std::size_t, std::uint32_t> always = drafts(0);
-  for (const std::size_t without : {3, 70, 220}) {  // within the window, in several passes, and beyond it
-    std::size_t compared = 0;
-    for (const auto& [position, token] : drafts(without)) {
-      if (!always.contains(position)) continue;
-      EXPECT_EQ(token, always.at(position)) << without << " " << position;
-      ++compared;
+  for (const std::string method : {"mtp", "dspark"}) {
+    const auto model = load_model(testing::model_of(method), {});
+    ASSERT_EQ(model->config().sliding_window, 128U);
+    const std::vector<Tokens> start = {prompts(4)[3]};
+    const auto drafts = [&](std::size_t tokens_without) {
+      std::map<std::size_t, std::uint32_t> by_position;
+      auto drafter = std::make_unique<LateDrafter>(make_drafter(*model, testing::speculative_config(method, 1)),
+                                                   start[0].size() + tokens_without, by_position);
+      write(start, greedy(260), Decoder(*model, std::move(drafter), 1, 512), 1);
+      return by_position;
+    };
+    const std::map<std::size_t, std::uint32_t> always = drafts(0);
+    for (const std::size_t without : {3, 70, 220}) {  // within the window, in several passes, and beyond it
+      std::size_t compared = 0;
+      for (const auto& [position, token] : drafts(without)) {
+        if (!always.contains(position)) continue;
+        EXPECT_EQ(token, always.at(position)) << method << " " << without << " " << position;
+        ++compared;
+      }
+      EXPECT_GT(compared, 5U);
     }
-    EXPECT_GT(compared, 5U);
   }
 }
 
@@ -234,7 +250,7 @@ INSTANTIATE_TEST_SUITE_P(All, EveryDrafter, ::testing::ValuesIn(kEveryDrafter),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST_P(EveryDrafter, ChunkingOfPromptsDoesNotChangeDrafts) {
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   const std::vector<Tokens> start = prompts(6);
   const Written whole = write(start, greedy(40), decoder(*model, 3), 1);
   for (const std::size_t chunk : {1, 7, 50}) {
@@ -247,7 +263,7 @@ TEST_P(EveryDrafter, ChunkingOfPromptsDoesNotChangeDrafts) {
 }
 
 TEST_P(EveryDrafter, PenaltiesApplyToDrafterAndVerifier) {
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   GenerationParams params = greedy(48);
   params.sampling.repetition_penalty = 1.3;
   params.sampling.presence_penalty = 0.4;
@@ -261,7 +277,7 @@ TEST_P(EveryDrafter, PenaltiesApplyToDrafterAndVerifier) {
 
 TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
   // The distribution of the second token after one prompt over many seeds, with and without drafts.
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   // The prompt ends as it begins, so that n-gram lookup finds a match.
   Tokens begin = prompts(3)[2];
   begin.resize(16);
@@ -314,7 +330,7 @@ TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
 }
 
 TEST_P(EveryDrafter, StopsAtAStopTokenDraftedOrNot) {
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   const Tokens prompt = prompts(2)[1];
   const Tokens text = write({prompt}, greedy(30), decoder(*model, 0), 1).texts[0];
   GenerationParams params = greedy(30);
@@ -336,7 +352,9 @@ Tokens finish(const Decoder& decoder, Generation& generation) {
 }
 
 TEST_P(EveryDrafter, AConversationReusesItsSequence) {
-  for (const char* name : {"official", "random-pro-like"}) {
+  const bool dspark = std::string(GetParam()) == "dspark";
+  for (const std::string& name :
+       {testing::model_of(GetParam()), std::string(dspark ? "random-dspark-pro-like" : "random-pro-like")}) {
     const auto model = load_model(name, {});
     const std::vector<Tokens> turns = prompts(4, model->config().vocab_size);
     for (const std::size_t k : {0, 1, 3}) {
@@ -363,7 +381,7 @@ TEST_P(EveryDrafter, AConversationReusesItsSequence) {
 }
 
 TEST_P(EveryDrafter, ReusesSequencesThatDifferInTheirLastTokens) {
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   const Tokens prompt = prompts(6)[5];
   for (const std::size_t k : {0, 1, 3}) {
     const Decoder with_drafts = decoder(*model, k, 64);
@@ -392,7 +410,7 @@ TEST_P(EveryDrafter, ReusesSequencesThatDifferInTheirLastTokens) {
 }
 
 TEST_P(EveryDrafter, ACancelledPromptIsReused) {
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   const Tokens prompt = prompts(6)[5];
   const Decoder by_tens = decoder(*model, 1, 10);
   Generation cancelled = by_tens.start(prompt, greedy(8));
@@ -428,7 +446,7 @@ class ByRemainder : public TokenMask {
 };
 
 TEST_P(EveryDrafter, AMaskAppliesToDrafterAndVerifier) {
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   for (const double temperature : {0.0, 0.8}) {
     Tokens plain;
     for (const std::size_t k : {0, 1, 3}) {
@@ -451,7 +469,7 @@ TEST_P(EveryDrafter, AMaskAppliesToDrafterAndVerifier) {
 }
 
 TEST_P(EveryDrafter, LogprobsEqualTheModels) {
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   const Tokens prompt = prompts(4)[3];
   GenerationParams params = greedy(24);
   params.logprobs = 3;
@@ -486,7 +504,7 @@ TEST_P(EveryDrafter, LogprobsEqualTheModels) {
 }
 
 TEST_P(EveryDrafter, LogitBiasAffectsSingleTokens) {
-  const auto model = load_model("official", {});
+  const auto model = load_model(testing::model_of(GetParam()), {});
   const Tokens prompt = prompts(4)[3];
   const Tokens plain = write({prompt}, greedy(12), decoder(*model, 1), 1).texts[0];
   GenerationParams params = greedy(12);

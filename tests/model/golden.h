@@ -35,6 +35,10 @@ class Golden {
     std::ranges::transform(stored, out.begin(), bf16_to_float);
     return out;
   }
+  std::vector<float> integers(const std::string& tensor) const {
+    const std::vector<std::int32_t> stored = values<std::int32_t>(tensor);
+    return {stored.begin(), stored.end()};
+  }
   std::vector<std::uint32_t> tokens() const { return values<std::uint32_t>("tokens"); }
 
  private:
@@ -56,8 +60,11 @@ inline std::filesystem::path variant(const std::string& name) {
   return std::filesystem::path(OUTRIDER_VARIANTS) / name;
 }
 
+// A variant, or the bundled model with a DSpark drafter ("dspark").
 inline std::unique_ptr<Model> load_model(const std::string& variant_name, ModelOptions options) {
-  return make_model(std::make_shared<const Weights>(open_plan(variant(variant_name))), options);
+  const std::string path =
+      variant_name == "dspark" ? OUTRIDER_SOURCE_DIR "/models/deepseek-v4-kjv-dspark" : variant(variant_name);
+  return make_model(std::make_shared<const Weights>(open_plan(path)), options);
 }
 
 inline double largest_difference(std::span<const float> a, std::span<const float> b) {

@@ -72,7 +72,7 @@ class StructuredOutput : public ::testing::TestWithParam<const char*> {
     return std::make_shared<MaskTable>(std::make_shared<const Grammar>(std::move(grammar)), trie_);
   }
 
-  std::unique_ptr<Model> model_ = load_model("official", {});
+  std::unique_ptr<Model> model_ = load_model(testing::model_of(GetParam()), {});
   Tokenizer tokenizer_ = Tokenizer::open(OUTRIDER_VARIANTS "/official");
   std::shared_ptr<const TokenTrie> trie_ = std::make_shared<const TokenTrie>(tokenizer_);
 };

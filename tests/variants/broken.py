@@ -272,7 +272,7 @@ def dspark_own_head(base, parameters):
     return out
 
 
-@variant("dspark-own-head-of-another-shape", "OUT059", "mtp.2.lm_head.weight", 0)
+@variant("dspark-own-head-of-another-shape", "OUT032", "mtp.2.lm_head.weight", 1)
 def dspark_own_head_shape(base, parameters):
     out = dspark_drafter(base, parameters)
     out.tensors["mtp.2.lm_head.weight"] = forms.bf16(parameters["head.weight"][:-1])

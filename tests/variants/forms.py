@@ -192,7 +192,7 @@ def read_official(tensors: Tensors) -> dict[str, np.ndarray]:
 
 EXPERT = re.compile(r"\.experts\.\d+\.w[123]\.weight$")
 SHARED = re.compile(r"\.shared_experts\.w[123]\.weight$")
-ATTENTION = re.compile(r"(\.attn\.(wq_a|wq_b|wkv|wo_a|wo_b)|^mtp\.\d+\.[eh]_proj)\.weight$")
+ATTENTION = re.compile(r"(\.attn\.(wq_a|wq_b|wkv|wo_a|wo_b)|^mtp\.\d+\.([eh]|main)_proj)\.weight$")
 INDEXER = re.compile(r"\.attn\.indexer\.wq_b\.weight$")
 COMPRESSOR = re.compile(r"\.attn\.(indexer\.)?(compressor\.(wkv|wgate)|weights_proj)\.weight$")
 FLOAT32 = re.compile(r"(hc_(attn|ffn|head)_(fn|base|scale)|attn_sink|gate\.bias|\.ape)$")

@@ -92,6 +92,30 @@ SHAPES: dict[str, dict] = {
         "compress_ratios": [0, 4, 128, 0],
         "num_hidden_layers": 3,
     },
+    # Models with a DSpark drafter, like V4-Flash-0731's and V4-Pro-0813's.
+    "dspark-flash-like": {
+        "compress_ratios": [0, 4, 128, 4, 0, 0, 0],
+        "dspark_block_size": 5,
+        "dspark_markov_rank": 16,
+        "dspark_noise_token_id": 157,
+        "dspark_target_layer_ids": [1, 2, 3],
+    },
+    "dspark-pro-like": {
+        "compress_ratios": [128, 128, 4, 128, 4, 0, 0],
+        "num_hidden_layers": 5,
+        "num_attention_heads": 8,
+        "o_groups": 4,
+        "o_lora_rank": 32,
+        "q_lora_rank": 256,
+        "n_routed_experts": 12,
+        "num_experts_per_tok": 3,
+        "routed_scaling_factor": 2.5,
+        "hidden_size": 256,
+        "dspark_block_size": 4,
+        "dspark_markov_rank": 32,
+        "dspark_noise_token_id": 2,
+        "dspark_target_layer_ids": [1, 4],
+    },
     "no-mtp": {"num_nextn_predict_layers": 0, "compress_ratios": [0, 4, 128], "num_hidden_layers": 3},
 }
 
@@ -115,12 +139,23 @@ def shapes(config: dict) -> dict[str, tuple[int, ...]]:
     out |= {"norm.weight": (d,), "head.weight": (v, d)}
     head = {"hc_head_fn": (s, s * d), "hc_head_base": (s,), "hc_head_scale": (1,)}
     out |= head
+    if "dspark_block_size" in config:
+        return out | _dspark(config, head)
     for i in range(config["num_nextn_predict_layers"]):
         block = _block(config, config["num_hidden_layers"] + i, False) | head
         block |= {"e_proj.weight": (d, d), "h_proj.weight": (d, d)}
         block |= {f"{norm}.weight": (d,) for norm in ("enorm", "hnorm", "norm")}
         out |= {f"mtp.{i}.{k}": n for k, n in block.items()}
     return out
+
+
+def _dspark(config: dict, head: dict) -> dict[str, tuple[int, ...]]:
+    layers, d, v, rank = (config[k] for k in ("num_hidden_layers", "hidden_size", "vocab_size", "dspark_markov_rank"))
+    stages = [_block(config, i, False) for i in range(layers, len(config["compress_ratios"]))]
+    stages[0] |= {"main_proj.weight": (d, d * len(config["dspark_target_layer_ids"])), "main_norm.weight": (d,)}
+    stages[-1] |= head | {"norm.weight": (d,), "confidence_head.proj.weight": (1, d + rank)}
+    stages[-1] |= {f"markov_head.markov_{w}.weight": (v, rank) for w in ("w1", "w2")}
+    return {f"mtp.{i}.{name}": shape for i, stage in enumerate(stages) for name, shape in stage.items()}
 
 
 def _block(c: dict, layer: int, hashes: bool) -> dict[str, tuple[int, ...]]:
@@ -214,6 +249,8 @@ def parameter(name: str, shape: tuple[int, ...], config: dict) -> np.ndarray:
     # alone would determine the result.
     if leaf == "weight" and name.split(".")[-2] in ("wo_b", "w2"):
         return np.float32(0.25) * u
+    if ".markov_" in name:  # large enough to decide
+        return np.float32(2) * u
     return np.float32(3) * u if name.endswith("gate.weight") else u
 
 

@@ -22,6 +22,7 @@ ModelSizes::ModelSizes(const ModelConfig& config, std::size_t experts)
       K(config.num_experts_per_tok),
       width(config.moe_intermediate_size),
       s_width(config.n_shared_experts * width),
+      targets(config.dspark ? config.dspark->target_layer_ids.size() : 0),
       hc_D(hc * D),
       hc_hc(hc * hc),
       H_hd(H * hd),
@@ -70,6 +71,7 @@ std::uint64_t Activations::product_inputs(const PassSize& pass) const {
       token_step(H_hd) + H * kLanes,                        // wo_a, by group
       token_step(o_rank),                                   // wo_b
       3 * token_step(q_rank),                               // wq_b of attention and of the indexer
+      token_step(targets * D),                              // main_proj of a DSpark drafter
       std::max(token_step(hc_D), (1 + hc) * token_step(D))  // mHC; e_proj and h_proj of an MTP block
   });
   const std::uint64_t a_row_of_logits = std::max(token_step(hc_D), token_step(D));

@@ -29,6 +29,7 @@ struct ModelSizes {
   std::size_t K;        // routed experts per token
   std::size_t width;    // intermediate size of a routed expert
   std::size_t s_width;  // intermediate size of the shared expert
+  std::size_t targets;  // layers that a DSpark drafter reads
 
   // Products of these.
   std::size_t hc_D;
@@ -127,6 +128,9 @@ class Activations : private ModelSizes {
   Rows& shared_gate = by_token(1, s_width);
   Rows& shared_up = by_token(1, s_width);
   Rows& shared_out = by_token(1, D);
+
+  // Input of a DSpark drafter.
+  Rows& target_means = by_token(1, targets* D);
 
   // Input of an MTP block.
   Rows& hidden = by_token(mtp_ * hc, D);        // hnorm(h), one stream per row

@@ -71,7 +71,15 @@ void multiply_by_group(const ForwardContext& context, const Linear& wo_a) {
 
 }  // namespace
 
-void attention(const ForwardContext& context, const BlockWeights& weights, const Batch& batch, const LayerRope& rope) {
+void finish_keys(const ForwardContext& context, const BlockWeights& weights, const LayerRope& rope) {
+  const auto& [config, backend, a] = context;
+  backend.rms_norm(weights.kv_norm, static_cast<float>(config.rms_norm_eps), a.kv);
+  backend.rope(rope.cos_sin, false, a.kv);
+  backend.round_keys(KeyRounding::kFp8, config.qk_rope_head_dim, a.kv);
+}
+
+void attention(const ForwardContext& context, const BlockWeights& weights, const Batch& batch, const LayerRope& rope,
+               Visibility visibility) {
   const auto& [config, backend, a] = context;
   const auto eps = static_cast<float>(config.rms_norm_eps);
   project(weights, context);
@@ -86,17 +94,15 @@ void attention(const ForwardContext& context, const BlockWeights& weights, const
   backend.head_norm(eps, a.q);
   backend.rope(rope.cos_sin, false, a.q);
 
-  backend.rms_norm(weights.kv_norm, eps, a.kv);
-  backend.rope(rope.cos_sin, false, a.kv);
-  backend.round_keys(KeyRounding::kFp8, config.qk_rope_head_dim, a.kv);
-
+  finish_keys(context, weights, rope);
   compress(context, weights, batch, rope);
   backend.attend({.window = config.sliding_window,
                   .ratio = weights.attention.compress_ratio,
                   .sink = weights.attn_sink,
-                  .selected = weights.indexer ? &a.selected : nullptr},
+                  .selected = weights.indexer ? &a.selected : nullptr,
+                  .bidirectional = visibility == Visibility::kWholeChunk},
                  batch, a.q, a.kv, a.o);
-  backend.store_keys(batch, a.kv);
+  if (visibility == Visibility::kCausal) backend.store_keys(batch, a.kv);
 
   backend.rope(rope.cos_sin, true, a.o);
   backend.merge_heads(a.o, a.flat);

@@ -13,13 +13,13 @@ HyperConnection hyper_connection(const ModelConfig& config, const HyperConnectio
 }
 
 void run_block(const ForwardContext& context, const BlockWeights& weights, const Batch& batch, const LayerRope& rope,
-               Rows& h) {
+               Rows& h, Visibility visibility) {
   const auto& [config, backend, a] = context;
   const auto eps = static_cast<float>(config.rms_norm_eps);
 
   backend.hc_pre(hyper_connection(config, weights.hc_attn), h, a.hc_scores, a.post, a.comb, a.x);
   backend.rms_norm(weights.attn_norm, eps, a.x);
-  attention(context, weights, batch, rope);
+  attention(context, weights, batch, rope, visibility);
   backend.hc_post(a.y, a.post, a.comb, h);
 
   backend.hc_pre(hyper_connection(config, weights.hc_ffn), h, a.hc_scores, a.post, a.comb, a.x);

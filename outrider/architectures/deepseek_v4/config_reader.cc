@@ -145,6 +145,9 @@ void ConfigReader::read_dspark() {
   if (!has("dspark_block_size") && !has("dspark_markov_rank") && !has("dspark_target_layer_ids")) return;
   DsparkConfig d;
   if (has("dspark_block_size")) to_uint(root_["dspark_block_size"], "dspark_block_size", 1, 4096, d.block_size);
+  if (has("dspark_noise_token_id")) {
+    to_uint(root_["dspark_noise_token_id"], "dspark_noise_token_id", 0, kMaxDimension, d.noise_token);
+  }
   if (has("dspark_markov_rank")) {
     to_uint(root_["dspark_markov_rank"], "dspark_markov_rank", 1, kMaxDimension, d.markov_rank);
   }

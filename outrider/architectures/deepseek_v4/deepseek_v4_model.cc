@@ -42,6 +42,20 @@ void check_shapes(const ModelConfig& c, NumericMode mode) {
                       c.index_head_dim));
 }
 
+void check_dspark(const ModelConfig& c) {
+  const DsparkConfig& d = *c.dspark;
+  const std::string without = " Run the model with --no-speculation.";
+  require(d.block_size != 0, "config.json: dspark_block_size is missing." + without);
+  require(d.noise_token < c.vocab_size,
+          fmt::format("config.json: dspark_noise_token_id {} is not a token (vocab_size {}).{}", d.noise_token,
+                      c.vocab_size, without));
+  for (std::size_t i = 0; i < d.target_layer_ids.size(); ++i) {
+    require(d.target_layer_ids[i] < c.layers.size() && (i == 0 || d.target_layer_ids[i - 1] < d.target_layer_ids[i]),
+            fmt::format("config.json: dspark_target_layer_ids must be ascending numbers of the model's {} layers.{}",
+                        c.layers.size(), without));
+  }
+}
+
 }  // namespace
 
 DeepseekV4Model::DeepseekV4Model(std::shared_ptr<const Weights> weights, std::unique_ptr<Backend> backend)
@@ -58,14 +72,24 @@ DeepseekV4Model::DeepseekV4Model(std::shared_ptr<const Weights> weights, std::un
                         mtp.block.experts.size(), config().num_experts_per_tok));
     experts = std::max(experts, mtp.block.experts.size());
   }
+  if (weights_.dspark) {
+    for (const BlockWeights& stage : weights_.dspark->stages) {
+      require(config().num_experts_per_tok <= stage.experts.size(),
+              fmt::format("A stage of the DSpark drafter has {} experts, fewer than num_experts_per_tok {} of "
+                          "config.json. Run the model with --no-speculation.",
+                          stage.experts.size(), config().num_experts_per_tok));
+      experts = std::max(experts, stage.experts.size());
+    }
+    check_dspark(config());
+  }
   activations_ = std::make_unique<Activations>(config(), experts, !weights_.mtp.empty());
 }
 
 DeepseekV4Model::~DeepseekV4Model() = default;
 
 void DeepseekV4Model::prepare_narrow_head(std::uint64_t min_bytes) const {
-  if (narrow_head_ || weights_.mtp.empty()) return;
-  const Linear& head = weights_.mtp.front().head;
+  if (narrow_head_ || (weights_.mtp.empty() && !weights_.dspark)) return;
+  const Linear& head = weights_.dspark ? weights_.dspark->head : weights_.mtp.front().head;
   if (head.bytes(head.rows()) >= min_bytes && NarrowHead::possible(head)) narrow_head_.emplace(head);
 }
 

@@ -31,8 +31,8 @@ class DeepseekV4Model final : public Model {
   const ModelWeights& weights() const { return weights_; }
   const Rope& window_rope() const { return window_rope_; }
 
-  // The copy of the first MTP block's head for drafts; null if there is none. Made once, unless the head has fewer than
-  // `min_bytes` or would not become narrower.
+  // The copy of the drafter's head (the first MTP block's) for drafts; null if there is none. Made once, unless the
+  // head has fewer than `min_bytes` or would not become narrower.
   const NarrowHead* narrow_head() const { return narrow_head_ ? &*narrow_head_ : nullptr; }
   void prepare_narrow_head(std::uint64_t min_bytes) const;
 

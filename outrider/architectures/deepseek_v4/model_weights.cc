@@ -24,12 +24,11 @@ class Loader {
     return *found;
   }
 
-  // Throws Error if the registry has a parameter that was not taken: the forward pass would ignore it. DSpark stages
-  // are exempt, as they are never run.
+  // Throws Error if the registry has a parameter that was not taken: the forward pass would ignore it.
   void require_all_taken() const {
     for (ParameterId p = 0; p < taken_.size(); ++p) {
       const Parameter& parameter = manifest()[p];
-      if (taken_[p] || parameter.block.kind == BlockKind::kDspark) continue;
+      if (taken_[p]) continue;
       throw Error(fmt::format("{}: the forward pass does not use this parameter.", parameter.name()));
     }
   }
@@ -169,6 +168,27 @@ ModelWeights::ModelWeights(std::shared_ptr<const Weights> weights) : source(std:
     m.embed = loader.linear(block, Slot::kEmbed);
     m.head = loader.linear(block, Slot::kHead);
     mtp.push_back(std::move(m));
+  }
+  if (manifest.drafter() == DrafterKind::kDspark) {
+    DsparkWeights& d = dspark.emplace();
+    const std::uint32_t stages = manifest.drafter_blocks();
+    for (std::uint32_t i = 0; i < stages; ++i) {
+      const Block stage{BlockKind::kDspark, i};
+      d.stages.push_back(loader.block(stage, LayerAttention{}));
+      // Any stage may have its own.
+      const Linear embed_of_stage = loader.linear(stage, Slot::kEmbed);
+      d.head = loader.linear(stage, Slot::kHead);
+      if (i == 0) d.embed = embed_of_stage;
+    }
+    const Block first{BlockKind::kDspark, 0};
+    const Block last{BlockKind::kDspark, stages - 1};
+    d.main_proj = loader.linear(first, Slot::kMainProj);
+    d.main_norm = loader.floats(first, Slot::kMainNorm);
+    d.norm = loader.floats(last, Slot::kFinalNorm);
+    d.hc_head = loader.hyper_head(last);
+    d.markov_w1 = loader.linear(last, Slot::kMarkovW1);
+    d.markov_w2 = loader.linear(last, Slot::kMarkovW2);
+    d.confidence = loader.linear(last, Slot::kConfidenceProj);
   }
   loader.require_all_taken();
   copied_bytes = loader.copied_bytes();

@@ -36,7 +36,7 @@ struct IndexerWeights {
   CompressorWeights compressor;
 };
 
-// Attention and mixture of experts of one layer or MTP block.
+// Attention and mixture of experts of one layer, MTP block or DSpark stage.
 struct BlockWeights {
   LayerAttention attention;
   std::vector<float> attn_norm;  // [D]
@@ -72,6 +72,20 @@ struct MtpWeights {
   Linear head;
 };
 
+// A DSpark drafter. V vocabulary, r rank of the Markov head, n number of target layers.
+struct DsparkWeights {
+  std::vector<BlockWeights> stages;
+  Linear main_proj;              // [D, n*D]
+  std::vector<float> main_norm;  // [D]
+  std::vector<float> norm;       // [D]
+  HyperConnectionWeights hc_head;
+  Linear markov_w1;   // [V, r]
+  Linear markov_w2;   // [V, r]
+  Linear confidence;  // [1, D+r]
+  Linear embed;       // the first stage's own or the model's
+  Linear head;        // the last stage's own or the model's
+};
+
 struct ModelWeights {
   // Throws Error if a table holds an index that is out of range (an expert in tid2eid, a group in weight_g_idx).
   explicit ModelWeights(std::shared_ptr<const Weights> weights);
@@ -85,6 +99,7 @@ struct ModelWeights {
   HyperConnectionWeights hc_head;
   std::vector<BlockWeights> layers;
   std::vector<MtpWeights> mtp;
+  std::optional<DsparkWeights> dspark;
   std::uint64_t copied_bytes = 0;  // bytes held in memory beside the mapped files
 };
 

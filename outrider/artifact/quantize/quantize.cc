@@ -66,11 +66,10 @@ class Planner {
   std::vector<Shard> run() {
     for (ParameterId p = 0; p < manifest_.parameters().size(); ++p) {
       const Parameter& parameter = manifest_[p];
-      // A DSpark drafter is left out: it is unknown how far its weights may be rounded.
-      if (parameter.block.kind == BlockKind::kDspark) continue;
       const Binding& b = plan_.binding(p);
       if (parameter.falls_back_to) {
-        if (b.shared && !options_.recipe.aliases) continue;
+        // Aliases are for loaders of MTP blocks.
+        if (b.shared && (!options_.recipe.aliases || parameter.block.kind == BlockKind::kDspark)) continue;
         add(alias(p));
       } else {
         add(job(p));

@@ -148,7 +148,7 @@ bool holds_beside(const CheckReport& reference, Code code, const CheckReport& af
   for (ParameterId q = 0; q < theirs.bindings.size(); ++q) {
     const Parameter& parameter = (*theirs.manifest)[q];
     const Binding& source = theirs.bindings[q];
-    if (!source.bound || source.shared || parameter.block.kind == BlockKind::kDspark) continue;
+    if (!source.bound || source.shared) continue;
     const auto p = ours.manifest->find(parameter.block, parameter.slot, parameter.expert);
     const bool pruned = parameter.expert >= 0 && ours.manifest->has_block(parameter.block) &&
                         ours.manifest->experts(parameter.block) != theirs.manifest->experts(parameter.block);

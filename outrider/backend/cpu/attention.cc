@@ -16,6 +16,7 @@ constexpr std::size_t kAttentionWorkOfAThread = 1 << 14;
 struct Visible {
   std::uint64_t first_position = 0;
   std::size_t positions = 0;
+  std::size_t slots = 0;  // of the window, used or not
   std::size_t entries = 0;
   const std::uint32_t* selected = nullptr;  // entry numbers; null: the first `entries`
 };
@@ -36,7 +37,7 @@ class RowAttention {
   void run(const Chunk& chunk, std::size_t row, const Visible& visible, std::size_t first_head, std::size_t end_head,
            Rows& out) {
     const std::size_t heads = end_head - first_head;
-    const std::size_t window = attention_.window;
+    const std::size_t window = visible.slots;
     max_.assign(heads, -INFINITY);
     sum_.assign(heads, 0.0F);
     first_query_ = row * attention_.sink.size() + first_head;
@@ -118,8 +119,16 @@ void CpuBackend::attend(const Attention& attention, const Batch& batch, const Ro
       const std::size_t stop = std::min(end, (row + 1) * heads);
       const std::uint64_t seen = batch.positions[row] + 1;
       Visible visible;
-      visible.positions = std::min<std::uint64_t>(seen, attention.window);
-      visible.first_position = seen - visible.positions;
+      if (attention.bidirectional) {
+        const Chunk& chunk = *chunk_of[row];
+        const auto before = std::min<std::uint64_t>(chunk.start, attention.window);
+        visible.slots = visible.positions = before + chunk.rows;
+        visible.first_position = chunk.start - before;
+      } else {
+        visible.slots = attention.window;
+        visible.positions = std::min<std::uint64_t>(seen, attention.window);
+        visible.first_position = seen - visible.positions;
+      }
       if (attention.ratio != 0) visible.entries = seen / attention.ratio;
       if (attention.selected != nullptr) {
         visible.entries = std::min(visible.entries, attention.selected->cols());

@@ -131,7 +131,8 @@ TEST(Serve, RefusesFlagsThatWouldChangeOutputsOrAccess) {
   expect_refuses(kModel + " --quantization awq", "config.json describes \"fp8\"");
   expect_starts(kModel + " --quantization fp8 --tokenizer " + kModel, "Listening");
   expect_refuses(kModel + " --tokenizer elsewhere", "--tokenizer elsewhere is refused");
-  expect_refuses(kModel + R"( -sc '{"method":"dspark","num_speculative_tokens":5}')", "--no-speculation");
+  expect_refuses(kModel + R"( -sc '{"method":"dspark","num_speculative_tokens":5}')",
+                 "requires a DSpark drafter, but the checkpoint has an MTP block");
   expect_refuses(kModel + " --default-chat-template-kwargs.thinking 3", "--default-chat-template-kwargs");
   expect_refuses(kModel + " --generation-config /nowhere", "--generation-config");
 }
@@ -174,7 +175,7 @@ TEST(Generate, AcceptsSpeculationFlagsAsServeDoes) {
         R"(-sc '{"method":"mtp","draft_sample_method":"greedy","num_speculative_tokens":2}')"}) {
     EXPECT_EQ(run(generate + "-p 'Genesis 1' 2>/dev/null " + speculation).output, plain.output);
   }
-  EXPECT_THAT(run(generate + R"(-p a -sc '{"method":"dspark"}')").output, HasSubstr("--no-speculation"));
+  EXPECT_THAT(run(generate + R"(-p a -sc '{"method":"dspark"}')").output, HasSubstr("has an MTP block"));
   // A value is not mistaken for an option.
   const ProcessResult like_a_flag = run(generate + "-p '--a_b.c=4'");
   EXPECT_EQ(like_a_flag.exit_status, 0) << like_a_flag.output;

@@ -16,6 +16,18 @@
 #include "outrider/util/thread_pool.h"
 
 namespace outrider {
+namespace {
+
+std::string_view name_of(DrafterKind kind) {
+  return kind == DrafterKind::kMtp ? "an MTP block" : kind == DrafterKind::kDspark ? "a DSpark drafter" : "no drafter";
+}
+
+// As many as its block has rows.
+std::size_t drafts_of_dspark(const CompletePlan& plan) {
+  return std::clamp<std::size_t>(plan.manifest().config().dspark->block_size, 1, kMaxSpeculativeTokens);
+}
+
+}  // namespace
 
 ModelOptions ModelArguments::options() const {
   ModelOptions options;
@@ -71,19 +83,24 @@ SpeculativeConfig SpeculationArguments::speculative_config(const CompletePlan& p
   const DrafterKind held = plan.manifest().drafter();
   SpeculativeConfig asked;
   if (own_drafter_method(held) != nullptr) {
-    asked.num_speculative_tokens = kAutomaticTokens;
+    asked.num_speculative_tokens = held == DrafterKind::kDspark ? drafts_of_dspark(plan) : kAutomaticTokens;
     asked.automatic = true;
   }
   if (config.empty()) return asked;
   asked = parse_speculative_config(config, path, note);
   const DrafterMethod* const method = drafter_method(asked, held);
-  if (!drafter_is_trained(asked) || (method != nullptr && method->weights == held)) return asked;
-  throw Error(fmt::format(
-      "{}: --speculative-config requires a drafter, but {}. Leave it out to run the model without "
-      "speculation, or draft from the context with {{\"method\": \"ngram\", \"num_speculative_tokens\": 3}}.",
-      path,
-      held == DrafterKind::kDspark ? "mtp.* holds a DSpark drafter, which is not an MTP block and is not supported"
-                                   : "the checkpoint has no MTP block"));
+  if (drafter_is_trained(asked) && (method == nullptr || method->weights != held)) {
+    throw Error(
+        fmt::format("{}: --speculative-config requires {}, but the checkpoint has {}. Leave it out to run the model "
+                    "{}, or draft from "
+                    "the context with {{\"method\": \"ngram\", \"num_speculative_tokens\": 3}}.",
+                    path, name_of(method == nullptr ? DrafterKind::kNone : method->weights), name_of(held),
+                    held == DrafterKind::kNone ? "without speculation" : "with the drafter that it has"));
+  }
+  if (method != nullptr && method->weights == DrafterKind::kDspark && asked.automatic) {
+    asked.num_speculative_tokens = drafts_of_dspark(plan);
+  }
+  return asked;
 }
 
 void add_speculation_options(CLI::App& command, SpeculationArguments& arguments) {
@@ -91,7 +108,7 @@ void add_speculation_options(CLI::App& command, SpeculationArguments& arguments)
       command
           .add_option(
               "--speculative-config", arguments.config,
-              R"(Speculation settings, JSON: {"method": "mtp" or "ngram", "num_speculative_tokens": 1..8 or "auto"})")
+              R"(Speculation settings, JSON: {"method": "mtp", "dspark" or "ngram", "num_speculative_tokens": 1..8 or "auto"})")
           ->check([](const std::string& json) { return json.empty() ? "an empty string is not JSON" : ""; });
   command.add_flag("--no-speculation", arguments.none, "Disable speculation and do not load the drafter")
       ->excludes(config);
