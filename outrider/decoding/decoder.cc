@@ -50,7 +50,6 @@ struct Decoder::Running {
   Generation& generation;
   std::size_t prompt_tokens;
   bool prompting;  // processes a part of its prompt
-  bool fixed;      // the number of its drafts must not depend on times
   std::vector<DraftToken> drafts;
 };
 
@@ -105,12 +104,7 @@ void Decoder::step(std::span<const StepItem> items) const {
   for (const StepItem& item : items) {
     item.generation->begin_step();
     if (item.generation->finished()) continue;
-    const GenerationParams& params = item.generation->params();
-    running.push_back({*item.generation,
-                       item.prompt_tokens,
-                       item.generation->prompt_tokens_left() != 0,
-                       policy_ != nullptr && params.reproducible && !params.sampling.greedy(),
-                       {}});
+    running.push_back({*item.generation, item.prompt_tokens, item.generation->prompt_tokens_left() != 0, {}});
   }
   if (running.empty()) return;
   if (drafter_ == nullptr) return verify(running);
@@ -125,7 +119,7 @@ void Decoder::step(std::span<const StepItem> items) const {
   const std::size_t wanted = policy_->choose(running.size(), backlog);
   // Only such steps can be compared.
   const bool alike = std::ranges::all_of(
-      running, [&](const Running& r) { return !r.fixed && !r.prompting && r.generation.max_draft_tokens() >= wanted; });
+      running, [&](const Running& r) { return !r.prompting && r.generation.max_draft_tokens() >= wanted; });
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   draft(running, wanted);
@@ -141,7 +135,7 @@ void Decoder::draft(std::span<Running> running, std::size_t wanted) const {
   std::vector<Running*> drafting;
   for (Running& r : running) {
     Generation& g = r.generation;
-    const std::size_t drafts = std::min(r.fixed ? DraftPolicy::kStart : wanted, g.max_draft_tokens());
+    const std::size_t drafts = std::min(wanted, g.max_draft_tokens());
     if (drafts == 0) continue;
     items.push_back({g.processed().drafter_state(), g.tokens(), drafts, &g.sampler()});
     drafting.push_back(&r);

@@ -58,7 +58,7 @@ Generation::Generation(const Model& model, ProcessedSequence from, std::vector<s
     : params_(std::move(params)),
       tokens_(std::move(prompt)),
       prompt_tokens_(tokens_.size()),
-      sampler_(params_.sampling, params_.seed, tokens_),
+      sampler_(params_.sampling, params_.seed, tokens_, params_.reproducible),
       processed_(std::move(from)) {
   check_length(tokens_.size(), params_.max_tokens, processed_.max_length());
   validate(params_.sampling);

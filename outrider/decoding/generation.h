@@ -21,7 +21,7 @@ namespace outrider {
 struct GenerationParams {
   SamplingParams sampling;
   std::uint64_t seed = 0;
-  // Sampled output is to be the same each time: the number of drafts, on which it depends, is not chosen by time.
+  // Sampled output depends on the seed only: it is that without drafts (SequenceSampler's `coupled`).
   bool reproducible = false;
   std::uint64_t max_tokens = 16;              // output tokens, at least 1
   std::vector<std::uint32_t> stop_token_ids;  // the first of them ends the output, as its last token

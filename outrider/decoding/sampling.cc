@@ -95,6 +95,14 @@ Distribution::Distribution(std::span<const float> logits, const SamplingParams& 
   for (float& p : probabilities_) p = static_cast<float>(static_cast<double>(p) / total);
 }
 
+// SplitMix64 (Steele, Lea and Flood 2014).
+std::uint64_t PositionNoise::mixed(std::uint64_t z) {
+  z += 0x9e3779b97f4a7c15;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
 double Distribution::probability(std::uint32_t token) const {
   if (probabilities_.empty()) return token == best_ ? 1 : 0;
   return token < probabilities_.size() ? static_cast<double>(probabilities_[token]) : 0;
@@ -109,6 +117,22 @@ std::uint32_t Distribution::sample(Random& random) const {
     if (left < 0) return i;
   }
   return best_;
+}
+
+std::uint32_t Distribution::sample(const PositionNoise& noise) const {
+  std::uint32_t best = best_;
+  double least = INFINITY;  // -log u / p: the Gumbel noise is -log -log u
+  for (std::uint32_t i = 0; i < probabilities_.size(); ++i) {
+    const auto p = static_cast<double>(probabilities_[i]);
+    if (p == 0) continue;
+    const double u = noise.uniform(i);
+    if (u <= 1 - least * p) continue;  // as -log u >= 1 - u
+    const double arrival = -std::log(u) / p;
+    if (arrival >= least) continue;
+    least = arrival;
+    best = i;
+  }
+  return best;
 }
 
 std::uint32_t Distribution::sample_beyond(const Distribution& other, Random& random) const {

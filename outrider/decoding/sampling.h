@@ -59,6 +59,19 @@ class Random {
   std::mt19937_64 engine_;
 };
 
+// Numbers for one position of a sequence, one for each token, that do not depend on how often or in which order they
+// are asked for: uniform in (0, 1), the same on every machine.
+class PositionNoise {
+ public:
+  PositionNoise(std::uint64_t seed, std::uint64_t position) : key_(mixed(mixed(seed) + position)) {}
+  double uniform(std::uint32_t token) const { return (static_cast<double>(mixed(key_ + token) >> 11) + 0.5) * 0x1p-53; }
+
+ private:
+  static std::uint64_t mixed(std::uint64_t z);
+
+  std::uint64_t key_;
+};
+
 // The distribution of the next token, after temperature and filters.
 class Distribution {
  public:
@@ -69,6 +82,9 @@ class Distribution {
 
   double probability(std::uint32_t token) const;
   std::uint32_t sample(Random& random) const;
+  // Draws the token of the largest log p + Gumbel noise: exactly p over all seeds, and the same token from two
+  // distributions as often as they are alike.
+  std::uint32_t sample(const PositionNoise& noise) const;
   // Draws from the normalised max(p - other, 0). If that is zero everywhere, p equals the other: draws from p.
   std::uint32_t sample_beyond(const Distribution& other, Random& random) const;
 

@@ -83,6 +83,40 @@ TEST(Sampling, TopPOfALargeVocabulary) {
   }
 }
 
+// By seed and by position, and of two tokens at a time: neither follows from the other.
+TEST(Sampling, NoiseOfPositionsGivesTheDistribution) {
+  constexpr std::uint32_t kTokens = 50;
+  std::vector<float> logits(kTokens);
+  for (std::uint32_t i = 0; i < kTokens; ++i) logits[i] = std::log(static_cast<float>(1 + i % 5));
+  const Distribution d(logits, at_temperature(1));
+  constexpr std::size_t kDraws = 200'000;
+  for (const bool by_seed : {false, true}) {
+    std::vector<double> counts(kTokens);
+    std::array<std::array<double, 5>, 5> pairs{};
+    std::uint32_t before = 0;
+    for (std::size_t n = 0; n < kDraws; ++n) {
+      const std::uint32_t token = d.sample(by_seed ? PositionNoise(n, 3) : PositionNoise(3, n));
+      ++counts[token];
+      if (n != 0) ++pairs[before % 5][token % 5];
+      before = token;
+    }
+    double statistic = 0;
+    for (std::uint32_t i = 0; i < kTokens; ++i) {
+      const double expected = d.probability(i) * kDraws;
+      statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
+    }
+    EXPECT_LT(statistic, (kTokens - 1) + 4 * std::sqrt(2.0 * (kTokens - 1))) << by_seed;
+    double of_pairs = 0;
+    for (std::size_t a = 0; a < 5; ++a) {
+      for (std::size_t b = 0; b < 5; ++b) {
+        const double expected = static_cast<double>((a + 1) * (b + 1)) / 225 * (kDraws - 1);
+        of_pairs += (pairs[a][b] - expected) * (pairs[a][b] - expected) / expected;
+      }
+    }
+    EXPECT_LT(of_pairs, 24 + 4 * std::sqrt(48.0)) << by_seed;
+  }
+}
+
 TEST(Sampling, MinPIsRelativeToTheMostLikely) {
   SamplingParams params = at_temperature(1);
   params.min_p = std::exp(-1.5);  // 3 - 2 = 1 passes, 3 - 1 = 2 does not

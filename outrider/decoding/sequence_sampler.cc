@@ -4,8 +4,9 @@
 
 namespace outrider {
 
-SequenceSampler::SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt)
-    : params_(std::move(params)), random_(seed) {
+SequenceSampler::SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt,
+                                 bool coupled)
+    : params_(std::move(params)), seed_(seed), coupled_(coupled), random_(seed) {
   for (const std::uint32_t token : prompt) history_.add_prompt(token);
 }
 
@@ -20,7 +21,7 @@ Distribution SequenceSampler::distribution(std::span<const float> logits) const 
 
 DraftToken SequenceSampler::draft(std::span<const float> logits) {
   Distribution drafter = distribution(logits);
-  const std::uint32_t token = drafter.sample(random_);
+  const std::uint32_t token = coupled_ ? drafter.sample(noise()) : drafter.sample(random_);
   assume(token);
   return {token, std::move(drafter)};
 }
@@ -37,7 +38,16 @@ void SequenceSampler::roll_back() {
   assumed_.clear();
 }
 
+Verdict SequenceSampler::verify(std::span<const DraftToken> drafts, std::span<const Distribution> verifier) {
+  if (!coupled_) return outrider::verify(drafts, verifier, random_);
+  for (std::size_t i = 0;; ++i) {
+    const std::uint32_t own = verifier[i].sample(PositionNoise(seed_, appended_ + i));
+    if (i == drafts.size() || own != drafts[i].id) return {i, own};
+  }
+}
+
 void SequenceSampler::append(std::uint32_t token) {
+  ++appended_;
   history_.add(token);
   if (mask_ != nullptr) mask_->advance(token);
 }

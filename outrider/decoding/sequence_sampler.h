@@ -16,7 +16,10 @@ namespace outrider {
 // Drafter and verifier use the same sampler, so that their distributions are comparable.
 class SequenceSampler {
  public:
-  SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt);
+  // `coupled`: the text depends on the seed only, whatever is drafted. Drafter and verifier draw with the same noise
+  // for a position, and a draft is accepted if both draw the same token; rejection sampling accepts more.
+  SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt,
+                  bool coupled = false);
 
   // Restricts the next tokens to those that `mask` allows.
   void constrain(std::unique_ptr<TokenMask> mask) { mask_ = std::move(mask); }
@@ -31,16 +34,20 @@ class SequenceSampler {
   // Advances by an accepted token. No token may be assumed.
   void append(std::uint32_t token);
 
-  // Rejection sampling (rejection.h), with this sequence's random numbers.
-  Verdict verify(std::span<const DraftToken> drafts, std::span<const Distribution> verifier) {
-    return outrider::verify(drafts, verifier, random_);
-  }
+  // Rejection sampling (rejection.h) with this sequence's random numbers, unless coupled. `verifier`: as there.
+  Verdict verify(std::span<const DraftToken> drafts, std::span<const Distribution> verifier);
 
   // Why the mask allows no further token, if it could not be computed; otherwise empty.
   std::string_view mask_error() const { return mask_ == nullptr ? std::string_view{} : mask_->error(); }
 
  private:
+  // The noise of the next token's position.
+  PositionNoise noise() const { return {seed_, appended_ + assumed_.size()}; }
+
   SamplingParams params_;
+  std::uint64_t seed_;
+  bool coupled_;
+  std::uint64_t appended_ = 0;
   Random random_;
   TokenHistory history_;
   std::unique_ptr<TokenMask> mask_;
