@@ -64,7 +64,8 @@ Decoder::Decoder(const Model& model, std::unique_ptr<const Drafter> drafter, std
     throw Error(fmt::format("num_speculative_tokens is {}; it must be at most {}.", num_speculative_tokens,
                             kMaxSpeculativeTokens));
   }
-  if (automatic && drafter_ != nullptr) policy_ = std::make_unique<DraftPolicy>(num_speculative_tokens);
+  if (automatic && drafter_ != nullptr)
+    policy_ = std::make_unique<DraftPolicy>(num_speculative_tokens, drafter_->drafts_at_once());
 }
 
 ProcessedSequence Decoder::new_sequence(const SequenceLimits& limits) const {

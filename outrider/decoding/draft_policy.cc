@@ -1,6 +1,7 @@
 #include "outrider/decoding/draft_policy.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "outrider/decoding/acceptance_guard.h"
 
@@ -21,12 +22,19 @@ double median(Values values) {
 
 }  // namespace
 
-// A number of sequences that did not occur before begins with what is best for the next smaller one.
+// A number of sequences that did not occur before begins with what is best for the next smaller one, or the next
+// larger.
 DraftPolicy::Choice& DraftPolicy::choice(std::size_t sequences) {
   const auto found = choices_.lower_bound(sequences);
   if (found != choices_.end() && found->first == sequences) return found->second;
   Choice fresh;
-  if (found != choices_.begin()) fresh.k = std::prev(found)->second.k;
+  if (found != choices_.begin()) {
+    fresh.k = std::prev(found)->second.k;
+  } else if (found != choices_.end()) {
+    fresh.k = found->second.k;
+  } else if (at_once_) {
+    fresh.k = most_;
+  }
   return choices_.emplace_hint(found, sequences, fresh)->second;
 }
 
@@ -45,13 +53,18 @@ double DraftPolicy::tokens_per_step(std::size_t k) const {
   return tokens;
 }
 
+std::size_t DraftPolicy::next_trial(Choice& c) const {
+  c.up = c.k == 0 || (c.k < most_ && c.up);
+  const bool up = std::exchange(c.up, !c.up);
+  if (up) return at_once_ && c.k == 0 ? most_ : c.k + 1;
+  return at_once_ && std::exchange(c.none, !c.none) ? 0 : c.k - 1;
+}
+
 std::size_t DraftPolicy::choose(std::size_t sequences, std::size_t backlog) {
   Choice& c = choice(sequences);
   const std::size_t due = backlog <= kSmallBacklog * sequences ? c.interval : kOverdue * c.interval;
   if (c.trial_steps == 0 && c.steps >= due) {
-    c.up = c.k == 0 || (c.k < most_ && c.up);
-    c.trial = c.up ? c.k + 1 : c.k - 1;
-    c.up = !c.up;
+    c.trial = next_trial(c);
     c.trial_steps = 4 * kTrialTurns;
   }
   return c.trial_steps == 0 || c.trial_steps % 4 == 1 || c.trial_steps % 4 == 2 ? c.k : c.trial;

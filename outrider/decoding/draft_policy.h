@@ -13,8 +13,9 @@ namespace outrider {
 
 // Chooses the number of draft tokens, k, that generates most tokens per second: from the acceptance of recent drafts,
 // and from the measured time of a step with k drafts for that number of sequences. Neighbouring numbers are tried now
-// and then, in turn with the present one, less often the longer they have not been better. A drafter that is hardly
-// ever right is used until AcceptanceGuard can say so.
+// and then, in turn with the present one, less often the longer they have not been better. A drafter that computes all
+// drafts at once may lose with one and gain with many: there, none and the most are neighbours too. A drafter that is
+// hardly ever right is used until AcceptanceGuard can say so.
 class DraftPolicy {
  public:
   static constexpr std::size_t kStart = 1;            // k until something is known
@@ -27,8 +28,8 @@ class DraftPolicy {
   static constexpr double kGain = 1.02;        // how much faster another k must be
   static constexpr double kHardlyEver = 0.25;  // acceptance of a drafter that is suspect
 
-  // `most`: at least kStart.
-  explicit DraftPolicy(std::size_t most) : most_(most) {}
+  // `most`: at least kStart. `at_once`: whether a round of drafts costs about the same whatever their number.
+  explicit DraftPolicy(std::size_t most, bool at_once = false) : most_(most), at_once_(at_once) {}
 
   // k for a step of `sequences` sequences, all of which are decoding. `backlog`: the drafter's, for all of them.
   std::size_t choose(std::size_t sequences, std::size_t backlog = 0);
@@ -42,6 +43,7 @@ class DraftPolicy {
     std::size_t steps = 0;  // since the last trial
     std::size_t interval = kFirstInterval;
     bool up = false;              // whether the next trial has more drafts
+    bool none = true;             // if it has fewer, and they are drafted at once: whether it has none
     std::size_t trial = kStart;   // k of the trial under way
     std::size_t trial_steps = 0;  // left of it
     Times trial_seconds{};        // by turn
@@ -57,8 +59,10 @@ class DraftPolicy {
   double acceptance(std::size_t position) const;
   double tokens_per_step(std::size_t k) const;  // of one sequence
   void decide(Choice& choice) const;
+  std::size_t next_trial(Choice& choice) const;
 
   std::size_t most_;
+  bool at_once_;
   std::map<std::size_t, Choice> choices_;  // by number of sequences
   std::array<Acceptance, kMaxSpeculativeTokens> acceptance_;
   std::uint64_t rounds_ = 0;  // with drafts

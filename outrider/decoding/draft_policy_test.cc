@@ -71,6 +71,21 @@ TEST(DraftPolicy, CostsLittleWhereDraftsDoNotPay) {
   }
 }
 
+TEST(DraftPolicy, DraftsMadeAtOnceMayPayThoughOneDoesNot) {
+  const auto drafter = [](double cost) {
+    return SimulatedDrafter{[cost](std::size_t k) { return k == 0 ? 1.0 : 1 + cost + 0.05 * static_cast<double>(k); },
+                            0.8};
+  };
+  for (const std::size_t sequences : {1UL, 8UL}) {
+    DraftPolicy pays(5, true);
+    EXPECT_GT(run(pays, drafter(0.9), sequences, 3000).tokens_per_second, 0.95 * ideal(drafter(0.9), sequences, 5));
+    DraftPolicy does_not(5, true);
+    EXPECT_GT(run(does_not, drafter(4), sequences, 3000).tokens_per_second, 0.97 * ideal(drafter(4), sequences, 0));
+    // Found again after a time in which they did not pay.
+    EXPECT_GT(run(does_not, drafter(0.9), sequences, 20000).tokens_per_second, 0.9 * ideal(drafter(0.9), sequences, 5));
+  }
+}
+
 TEST(DraftPolicy, EachNumberOfSequencesHasItsOwnChoice) {
   DraftPolicy policy(2);
   const SimulatedDrafter pays{[](std::size_t k) { return 1 + 0.2 * static_cast<double>(k); }, 0.8};

@@ -58,6 +58,9 @@ class Drafter {
   // The layers whose output streams the drafter reads, ascending. The decoder keeps no others.
   virtual std::span<const std::size_t> target_layers() const { return {}; }
 
+  // Whether a round costs about the same for any number of drafts.
+  virtual bool drafts_at_once() const { return false; }
+
   // Null if the drafter is stateless. Throws Error if there is not enough memory.
   virtual std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const;
   virtual std::uint64_t state_bytes(const SequenceLimits& limits) const;

@@ -18,6 +18,7 @@ class DsparkDrafter : public Drafter {
   explicit DsparkDrafter(const Model& model, std::uint64_t narrow_head_from);
 
   std::span<const std::size_t> target_layers() const override { return target_layers_; }
+  bool drafts_at_once() const override { return true; }
   std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override;
   std::uint64_t state_bytes(const SequenceLimits& limits) const override;
   std::uint64_t weight_bytes() const override;

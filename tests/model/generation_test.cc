@@ -331,7 +331,7 @@ TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
 
 TEST_P(EveryDrafter, ASeedMeansTheSameTextWhateverIsDrafted) {
   const auto model = load_model(testing::model_of(GetParam()), {});
-  const std::vector<Tokens> start = prompts(testing::kSanitized ? 2 : 16);
+  const std::vector<Tokens> start = prompts(testing::kSanitized ? 2 : 8);
   GenerationParams params = greedy(testing::kSanitized ? 10 : 30);
   params.sampling.temperature = 1;
   params.reproducible = true;

@@ -48,14 +48,16 @@ void target_means(const Model& model, std::span<const Rows> streams, std::size_t
   const std::size_t size = model.config().hidden_size;
   const std::size_t count = model.config().hc_mult;
   for (std::size_t target = 0; target < streams.size(); ++target) {
-    const std::span<const float> h = streams[target][row];
-    for (std::size_t i = 0; i < size; ++i) {
-      float sum = 0;
-      for (std::size_t s = 0; s < count; ++s) sum += h[s * size + i];
-      const float mean = sum / static_cast<float>(count);
-      out[target * size + i] = model.mode() == NumericMode::kExact ? mean : round_to_bf16(mean);
+    const float* const h = streams[target][row].data();
+    float* const mean = out.data() + target * size;
+    std::copy_n(h, size, mean);
+    for (std::size_t s = 1; s < count; ++s) {
+      for (std::size_t i = 0; i < size; ++i) mean[i] += h[s * size + i];
     }
+    for (std::size_t i = 0; i < size; ++i) mean[i] /= static_cast<float>(count);
   }
+  if (model.mode() == NumericMode::kExact) return;
+  for (float& v : out) v = round_to_bf16(v);
 }
 
 void append_dspark_keys(const Model& any_model, std::span<const DsparkPositions> items, const Rows& means) {
