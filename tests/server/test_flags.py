@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from conftest import MODEL
+
 QUESTION = {"model": "kjv", "messages": [{"role": "user", "content": "Psalms 23"}]}
 
 
@@ -19,6 +21,26 @@ def test_default_chat_template_kwargs(server, serve):
     assert prompt_ids(thinking, reasoning_effort="none") == prompt_ids(server)
     assert thinking.post("/v1/chat/completions", {**QUESTION, "max_tokens": 4})[1]["usage"]["prompt_tokens"] == len(
         prompt_ids(server, **asked))
+
+
+def test_the_prompt_encoding_is_that_of_the_release(serve):
+    asked = {"reasoning_effort": "max"}
+    dspark = MODEL.parent / "deepseek-v4-kjv-dspark"
+    preview = prompt_ids(serve("--max-model-len", 512), **asked)
+    of_0731 = prompt_ids(serve("--max-model-len", 512, model=dspark), **asked)
+    assert preview != of_0731
+    assert prompt_ids(serve("--max-model-len", 512, "--prompt-encoding", "0731"), **asked) == of_0731
+    assert prompt_ids(serve("--max-model-len", 512, "--prompt-encoding", "preview", model=dspark), **asked) == preview
+
+
+def test_a_seed_means_the_same_text_whatever_is_drafted(serve):
+    dspark = MODEL.parent / "deepseek-v4-kjv-dspark"
+    options = [("--no-speculation",), (), ("-sc", '{"method": "dspark", "num_speculative_tokens": 5}')]
+    texts = [[serving.client().completions.create(model="kjv", prompt="Job 3", max_tokens=40, temperature=1, seed=seed)
+              .choices[0].text for seed in range(6)]
+             for serving in (serve("--max-model-len", 512, *each, model=dspark) for each in options)]
+    assert texts[0] == texts[1] == texts[2]
+    assert len(set(texts[0])) > 1
 
 
 def test_generation_config_is_overridden(serve):

@@ -42,7 +42,7 @@ struct ServeArguments {
   std::string override_generation_config;
   std::string default_chat_template_kwargs;
   std::string log_format = "text";
-  std::string prompt_encoding = "preview";
+  std::string prompt_encoding = "auto";
   unsigned shutdown_timeout = 30;
   bool disable_log_requests = false;
 };
@@ -97,6 +97,12 @@ void fit_batched_tokens(bool given, EngineOptions& engine, Log& log) {
   engine.max_num_batched_tokens = min_tokens;
 }
 
+// The releases since V4-Flash-0731 are those that declare a DSpark drafter, whether it is loaded or was dropped.
+EncodingRelease encoding_release(const std::string& asked, const ModelConfig& config) {
+  const bool preview = asked == "preview" || (asked == "auto" && !config.dspark);
+  return preview ? EncodingRelease::kPreview : EncodingRelease::k0731;
+}
+
 int run_serve(ServeArguments& arguments) {
   prepare_heap_for_serving();
   Server::block_signals();
@@ -127,7 +133,7 @@ int run_serve(ServeArguments& arguments) {
   api.log_requests = !arguments.disable_log_requests;
   defaults.max_model_len = memory.max_model_len;
   defaults.end_tokens = end_tokens(*plan, tokenizer);
-  defaults.encoding = arguments.prompt_encoding == "0731" ? EncodingRelease::k0731 : EncodingRelease::kPreview;
+  defaults.encoding = encoding_release(arguments.prompt_encoding, plan->manifest().config());
   if (const char* key = std::getenv("OUTRIDER_API_KEY"); api.api_key.empty() && key != nullptr) api.api_key = key;
 
   options.expected_acceptance = expected_acceptance(*plan, arguments.expect_acceptance);
@@ -203,8 +209,9 @@ void add_serve_command(CLI::App& app, int& status) {
                     "Return 503, not 200, from /health while hardly any drafts are accepted");
   command
       ->add_option("--prompt-encoding", arguments->prompt_encoding,
-                   "Prompt encoding of reasoning effort: the preview release's, or V4-Flash-0731's")
-      ->check(CLI::IsMember({"preview", "0731"}))
+                   "Prompt encoding of reasoning effort: the preview release's, V4-Flash-0731's, or that of the checkpoint's "
+                   "release")
+      ->check(CLI::IsMember({"auto", "preview", "0731"}))
       ->capture_default_str();
   command
       ->add_option("--generation-config", arguments->generation_config,
