@@ -208,9 +208,10 @@ void add_serve_command(CLI::App& app, int& status) {
   command->add_flag("--fail-on-suspect", server.fail_on_suspect,
                     "Return 503, not 200, from /health while hardly any drafts are accepted");
   command
-      ->add_option("--prompt-encoding", arguments->prompt_encoding,
-                   "Prompt encoding of reasoning effort: the preview release's, V4-Flash-0731's, or that of the checkpoint's "
-                   "release")
+      ->add_option(
+          "--prompt-encoding", arguments->prompt_encoding,
+          "Prompt encoding of reasoning effort: the preview release's, V4-Flash-0731's, or that of the checkpoint's "
+          "release")
       ->check(CLI::IsMember({"auto", "preview", "0731"}))
       ->capture_default_str();
   command
