@@ -69,3 +69,11 @@ def make_optimizers(model) -> list[torch.optim.Optimizer]:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+def step_all(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
+    """One step at `factor` times the peak learning rates."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        optimizer.step()

@@ -20,7 +20,7 @@ from deepseek_v4.layers import Attention, MoE
 from deepseek_v4.model import Model
 from deepseek_v4.quantize import straight_through
 from documents import TokenStream, document, tokenizer
-from optimizer import make_optimizers
+from optimizer import make_optimizers, step_all
 
 MTP_WEIGHT = 0.3
 INDEX_WEIGHT = 0.1
@@ -130,10 +130,7 @@ def main() -> None:
         index_loss = torch.stack(index_losses).sum()
         (loss + MTP_WEIGHT * mtp_loss + INDEX_WEIGHT * index_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * rate_factor(step, args.steps)
-            optimizer.step()
+        step_all(optimizers, rate_factor(step, args.steps))
         model.zero_grad(set_to_none=True)
         balance(model)
 

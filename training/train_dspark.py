@@ -25,7 +25,7 @@ from deepseek_v4.config import Config
 from deepseek_v4.model import Model
 from deepseek_v4.quantize import straight_through
 from documents import MODEL, document, tokenizer
-from optimizer import make_optimizers
+from optimizer import make_optimizers, step_all
 from train import balance, rate_factor
 
 CE_WEIGHT = 0.1
@@ -246,10 +246,7 @@ def main() -> None:
         ce, l1, confidence = (weighted(v, exists) for v in (ce, l1, confidence))
         (CE_WEIGHT * ce + L1_WEIGHT * l1 + CONFIDENCE_WEIGHT * confidence).backward()
         torch.nn.utils.clip_grad_norm_(mtp.parameters(), 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * rate_factor(step, args.steps)
-            optimizer.step()
+        step_all(optimizers, rate_factor(step, args.steps))
         mtp.zero_grad(set_to_none=True)
         balance(mtp)
 

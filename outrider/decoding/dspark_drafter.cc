@@ -1,51 +1,28 @@
 #include "outrider/decoding/dspark_drafter.h"
 
 #include <algorithm>
-#include <deque>
-#include <utility>
 
 #include "outrider/architectures/deepseek_v4/dspark.h"
 #include "outrider/architectures/deepseek_v4/mtp.h"
+#include "outrider/decoding/cached_drafter_state.h"
 #include "outrider/util/error.h"
 #include "outrider/util/saturating.h"
 
 namespace outrider {
 
-struct DsparkState : DrafterState {
-  explicit DsparkState(Sequence empty) : cache(std::move(empty)) {}
+// Its cache holds the stages' keys; pending are the target_means().
+struct DsparkState : CachedDrafterState {
+  using CachedDrafterState::CachedDrafterState;
 
-  std::size_t backlog() const override { return pending.size(); }
   std::size_t reusable(std::size_t common) const override {
     return common > cache.length() || cache.can_truncate(common) ? common : 0;
   }
-  void truncate(std::size_t length) override {
-    if (length < cache.length()) cache.truncate(length);
-    while (!pending.empty() && observed > length) {
-      pending.pop_back();
-      --observed;
-    }
-    observed = length;
-  }
-
-  Sequence cache;                          // keys; positions between its length and the pending ones have been skipped
-  std::uint64_t observed = 0;              // positions
-  std::deque<std::vector<float>> pending;  // target_means() at the last of them
 };
-
-namespace {
-
-DsparkState& dspark_state(DrafterState* state) {
-  auto* const own = dynamic_cast<DsparkState*>(state);
-  if (own == nullptr) throw Error("The sequence has no DSpark cache; create it with the decoder that advances it.");
-  return *own;
-}
-
-}  // namespace
 
 DsparkDrafter::DsparkDrafter(const Model& model, std::uint64_t narrow_head_from) : model_(model) {
   if (!has_dspark(model)) throw Error("The checkpoint has no DSpark drafter for speculative decoding.");
   for (const std::uint64_t layer : model.config().dspark->target_layer_ids) target_layers_.push_back(layer);
-  prepare_dspark_head(model, narrow_head_from);
+  prepare_narrow_head(model, narrow_head_from);
 }
 
 std::unique_ptr<DrafterState> DsparkDrafter::new_state(const SequenceLimits& limits) const {
@@ -77,8 +54,8 @@ void DsparkDrafter::catch_up(std::span<DsparkState* const> states) const {
     const std::size_t count = state->pending.size();
     if (count == 0) continue;
     // A gap is of positions that no later query sees.
-    state->cache.advance(state->observed - count - state->cache.length());
-    for (std::size_t i = 0; i < count; ++i) std::ranges::copy(state->pending[i], means[rows + i].begin());
+    state->cache.advance(state->first_pending() - state->cache.length());
+    state->copy_pending(count, means, rows);
     items.push_back({&state->cache, rows, count});
     rows += count;
   }
@@ -89,7 +66,7 @@ void DsparkDrafter::catch_up(std::span<DsparkState* const> states) const {
 void DsparkDrafter::observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const {
   std::vector<DsparkState*> catching_up;
   for (const ObservedItem& item : items) {
-    DsparkState& state = dspark_state(item.state);
+    DsparkState& state = state_of<DsparkState>(item.state);
     const std::size_t kept = std::min(item.rows, most_pending());
     for (std::size_t r = item.first_row + item.rows - kept; r < item.first_row + item.rows; ++r) {
       std::vector<float>& means = state.pending.emplace_back(streams.size() * model_.config().hidden_size);
@@ -106,7 +83,7 @@ std::vector<std::vector<DraftToken>> DsparkDrafter::draft(std::span<const DraftI
   std::vector<DsparkState*> states;
   std::vector<DsparkRound> rounds;
   for (const DraftItem& item : items) {
-    states.push_back(&dspark_state(item.state));
+    states.push_back(&state_of<DsparkState>(item.state));
     rounds.push_back({&states.back()->cache, item.tokens.back(), item.max_tokens});
   }
   catch_up(states);

@@ -5,52 +5,28 @@
 #include <utility>
 
 #include "outrider/architectures/deepseek_v4/mtp.h"
+#include "outrider/decoding/cached_drafter_state.h"
 #include "outrider/util/error.h"
 #include "outrider/util/saturating.h"
 
 namespace outrider {
-struct MtpState : DrafterState {
-  explicit MtpState(Sequence empty) : cache(std::move(empty)) {}
 
-  // Copies the first `count` pending streams to rows of `to` from `row` on.
-  void copy_pending(std::size_t count, Rows& to, std::size_t row) const {
-    for (std::size_t r = 0; r < count; ++r) std::ranges::copy(pending[r], to[row + r].begin());
-  }
-  std::uint64_t first_pending() const { return observed - pending.size(); }
+// Its cache has processed each position together with the token that follows it.
+struct MtpState : CachedDrafterState {
+  using CachedDrafterState::CachedDrafterState;
 
-  std::size_t backlog() const override { return pending.size(); }
   std::size_t reusable(std::size_t common) const override {
     if (common > cache.length()) return common;
     // The block has been run past the last common token, with another token after it. The streams at that position are
     // gone, so the token must be processed again.
     return common != 0 && cache.can_truncate(common - 1) ? common - 1 : 0;
   }
-  void truncate(std::size_t length) override {
-    if (length < cache.length()) cache.truncate(length);
-    while (!pending.empty() && observed > length) {
-      pending.pop_back();
-      --observed;
-    }
-    observed = length;
-  }
-
-  Sequence cache;              // has processed each position together with the token that follows it
-  std::uint64_t observed = 0;  // positions
-  // The model's streams at the last of them, on which the block has not been run. Positions between cache.length() and
-  // these have been skipped.
-  std::deque<std::vector<float>> pending;
 };
 
 namespace {
 
 // Rows of a pass that only catches up.
 constexpr std::size_t kCatchUpRows = 64;
-
-MtpState& state_of(DrafterState* state) {
-  auto* const own = dynamic_cast<MtpState*>(state);
-  if (own == nullptr) throw Error("The sequence has no MTP cache; create it with the decoder that advances it.");
-  return *own;
-}
 
 }  // namespace
 
@@ -98,7 +74,7 @@ void MtpDrafter::observe(std::span<const ObservedItem> items, std::span<const Ro
   std::vector<CatchingUp> catching_up;
   std::size_t rows = 0;
   for (const ObservedItem& item : items) {
-    MtpState& state = state_of(item.state);
+    MtpState& state = state_of<MtpState>(item.state);
     // All but the last, which the token after it completes.
     if (item.catch_up) catch_up(state, item.tokens, 1);
     for (std::size_t r = item.first_row; r < item.first_row + item.rows; ++r) {
@@ -141,7 +117,7 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
   std::vector<Drafting> drafting;
   std::size_t rows = 0;
   for (std::size_t i = 0; i < items.size(); ++i) {
-    MtpState& state = state_of(items[i].state);
+    MtpState& state = state_of<MtpState>(items[i].state);
     catch_up(state, items[i].tokens, kMaxSpeculativeTokens + 1);
     const auto next = items[i].tokens.subspan(static_cast<std::size_t>(state.cache.length()) + 1);
     drafting.push_back({i, &state, {next.begin(), next.end()}, rows});
@@ -168,7 +144,7 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
   }
   for (const DraftItem& item : items) {
     // Entries computed from the block's own streams are dropped: the model's streams will replace them.
-    MtpState& state = state_of(item.state);
+    MtpState& state = state_of<MtpState>(item.state);
     state.cache.truncate(item.tokens.size() - 1);
     state.pending.clear();
   }

@@ -21,7 +21,7 @@ Distribution SequenceSampler::distribution(std::span<const float> logits) const 
 
 DraftToken SequenceSampler::draft(std::span<const float> logits) {
   Distribution drafter = distribution(logits);
-  const std::uint32_t token = coupled_ ? drafter.sample(noise()) : drafter.sample(random_);
+  const std::uint32_t token = coupled_ ? drafter.sample(noise(assumed_.size())) : drafter.sample(random_);
   assume(token);
   return {token, std::move(drafter)};
 }
@@ -41,7 +41,7 @@ void SequenceSampler::roll_back() {
 Verdict SequenceSampler::verify(std::span<const DraftToken> drafts, std::span<const Distribution> verifier) {
   if (!coupled_) return outrider::verify(drafts, verifier, random_);
   for (std::size_t i = 0;; ++i) {
-    const std::uint32_t own = verifier[i].sample(PositionNoise(seed_, appended_ + i));
+    const std::uint32_t own = verifier[i].sample(noise(i));
     if (i == drafts.size() || own != drafts[i].id) return {i, own};
   }
 }

@@ -41,8 +41,8 @@ class SequenceSampler {
   std::string_view mask_error() const { return mask_ == nullptr ? std::string_view{} : mask_->error(); }
 
  private:
-  // The noise of the next token's position.
-  PositionNoise noise() const { return {seed_, appended_ + assumed_.size()}; }
+  // Of the position `ahead` of the next token to append.
+  PositionNoise noise(std::size_t ahead) const { return {seed_, appended_ + ahead}; }
 
   SamplingParams params_;
   std::uint64_t seed_;

@@ -13,7 +13,6 @@
 
 #include "outrider/decoding/decoder.h"
 #include "outrider/decoding/drafter_methods.h"
-#include "outrider/decoding/dspark_drafter.h"
 #include "outrider/decoding/mtp_drafter.h"
 #include "outrider/testing/every_drafter.h"
 #include "outrider/testing/sanitized.h"

@@ -57,21 +57,22 @@ BASE = {
     "torch_dtype": "bfloat16",
 }
 
+PRO_LIKE = {
+    "num_hidden_layers": 5,
+    "num_attention_heads": 8,
+    "o_groups": 4,
+    "o_lora_rank": 32,
+    "q_lora_rank": 256,
+    "n_routed_experts": 12,
+    "num_experts_per_tok": 3,
+    "routed_scaling_factor": 2.5,
+    "hidden_size": 256,
+}
+
 SHAPES: dict[str, dict] = {
     "every-layer-type": {},
     "window-only": {"compress_ratios": [0, 0, 0], "num_hidden_layers": 2, "num_hash_layers": 0},
-    "pro-like": {
-        "compress_ratios": [128, 128, 4, 128, 4, 0],
-        "num_hidden_layers": 5,
-        "num_attention_heads": 8,
-        "o_groups": 4,
-        "o_lora_rank": 32,
-        "q_lora_rank": 256,
-        "n_routed_experts": 12,
-        "num_experts_per_tok": 3,
-        "routed_scaling_factor": 2.5,
-        "hidden_size": 256,
-    },
+    "pro-like": PRO_LIKE | {"compress_ratios": [128, 128, 4, 128, 4, 0]},
     "one-group-no-hash": {
         "o_groups": 1,
         "o_lora_rank": 128,
@@ -100,17 +101,9 @@ SHAPES: dict[str, dict] = {
         "dspark_noise_token_id": 157,
         "dspark_target_layer_ids": [1, 2, 3],
     },
-    "dspark-pro-like": {
+    "dspark-pro-like": PRO_LIKE
+    | {
         "compress_ratios": [128, 128, 4, 128, 4, 0, 0],
-        "num_hidden_layers": 5,
-        "num_attention_heads": 8,
-        "o_groups": 4,
-        "o_lora_rank": 32,
-        "q_lora_rank": 256,
-        "n_routed_experts": 12,
-        "num_experts_per_tok": 3,
-        "routed_scaling_factor": 2.5,
-        "hidden_size": 256,
         "dspark_block_size": 4,
         "dspark_markov_rank": 32,
         "dspark_noise_token_id": 2,

@@ -14,19 +14,13 @@ from safetensors.torch import save_file
 
 from deepseek_v4.config import Config
 from deepseek_v4.stored import stored
+from export import QUANTIZATION
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "variants"))
 
 import random_models  # noqa: E402
 
 SHAPES = [name.removeprefix("dspark-") for name in random_models.SHAPES if name.startswith("dspark-")]
-QUANTIZATION = {
-    "activation_scheme": "dynamic",
-    "fmt": "e4m3",
-    "quant_method": "fp8",
-    "scale_fmt": "ue8m0",
-    "weight_block_size": [128, 128],
-}
 
 
 def write(shape: str, in_float32: bool, directory: Path) -> Config:

@@ -65,21 +65,16 @@ DeepseekV4Model::DeepseekV4Model(std::shared_ptr<const Weights> weights, std::un
       compressed_rope_(config(), true) {
   check_shapes(config(), mode());
   std::size_t experts = config().n_routed_experts;
-  for (const MtpWeights& mtp : weights_.mtp) {
-    require(config().num_experts_per_tok <= mtp.block.experts.size(),
-            fmt::format("An MTP block has {} experts, fewer than num_experts_per_tok {} of config.json. Run the model "
-                        "with --no-speculation.",
-                        mtp.block.experts.size(), config().num_experts_per_tok));
-    experts = std::max(experts, mtp.block.experts.size());
-  }
+  const auto count_experts = [&](const BlockWeights& block, std::string_view name) {
+    require(config().num_experts_per_tok <= block.experts.size(),
+            fmt::format("{} has {} experts, fewer than num_experts_per_tok {} of config.json. Run the model with "
+                        "--no-speculation.",
+                        name, block.experts.size(), config().num_experts_per_tok));
+    experts = std::max(experts, block.experts.size());
+  };
+  for (const MtpWeights& mtp : weights_.mtp) count_experts(mtp.block, "An MTP block");
   if (weights_.dspark) {
-    for (const BlockWeights& stage : weights_.dspark->stages) {
-      require(config().num_experts_per_tok <= stage.experts.size(),
-              fmt::format("A stage of the DSpark drafter has {} experts, fewer than num_experts_per_tok {} of "
-                          "config.json. Run the model with --no-speculation.",
-                          stage.experts.size(), config().num_experts_per_tok));
-      experts = std::max(experts, stage.experts.size());
-    }
+    for (const BlockWeights& stage : weights_.dspark->stages) count_experts(stage, "A stage of the DSpark drafter");
     check_dspark(config());
   }
   activations_ = std::make_unique<Activations>(config(), experts, !weights_.mtp.empty());

@@ -142,8 +142,4 @@ DsparkStep finish_dspark_rows(const Model& any_model, const DsparkBlock& block, 
   return step;
 }
 
-void prepare_dspark_head(const Model& model, std::uint64_t min_bytes) {
-  owner_of_dspark(model).prepare_narrow_head(min_bytes);
-}
-
 }  // namespace outrider

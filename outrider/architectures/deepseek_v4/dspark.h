@@ -58,7 +58,4 @@ struct DsparkStep {
 DsparkStep finish_dspark_rows(const Model& model, const DsparkBlock& block, std::span<const std::size_t> rows,
                               std::span<const std::uint32_t> tokens_before);
 
-// For drafts, as for MTP: see DeepseekV4Model::prepare_narrow_head().
-void prepare_dspark_head(const Model& model, std::uint64_t min_bytes);
-
 }  // namespace outrider

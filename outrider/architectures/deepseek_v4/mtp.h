@@ -23,7 +23,7 @@ struct MtpItem {
 Sequence new_mtp_cache(const Model& model, const SequenceLimits& limits);
 std::uint64_t mtp_cache_bytes(const Model& model, const SequenceLimits& limits);
 
-// Makes a narrow copy of the first block's head, which run_mtp() may use: see DeepseekV4Model::prepare_narrow_head().
+// Makes a narrow copy of the drafter's head, of an MTP block or DSpark: see DeepseekV4Model::prepare_narrow_head().
 void prepare_narrow_head(const Model& model, std::uint64_t min_bytes);
 std::uint64_t narrow_head_bytes(const Model& model);  // 0 if there is none
 

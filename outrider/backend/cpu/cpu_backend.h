@@ -15,7 +15,7 @@ namespace outrider {
 // The operations on the CPU, with a thread pool of its own. One caller at a time.
 //
 // Results are bit-identical for any number of threads, and on the vector paths AVX2 and AVX-512. Official numerics use
-// products of BF16 values where the kernels have them (Bf16Kernels), which differ in the last bits.
+// products of BF16 values where the kernels have them (Kernels::bf16_products), which differ in the last bits.
 class CpuBackend : public Backend {
  public:
   CpuBackend(NumericMode mode, unsigned threads, const Kernels& kernels,
