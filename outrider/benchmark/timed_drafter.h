@@ -24,6 +24,7 @@ class TimedDrafter : public Drafter {
       : drafter_(std::move(drafter)), model_times_(model_times), times_(times) {}
 
   std::span<const std::size_t> target_layers() const override { return drafter_->target_layers(); }
+  bool drafts_at_once() const override { return drafter_->drafts_at_once(); }
   std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override {
     return drafter_->new_state(limits);
   }

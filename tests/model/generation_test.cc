@@ -344,7 +344,9 @@ TEST_P(EveryDrafter, ASeedMeansTheSameTextWhateverIsDrafted) {
       EXPECT_EQ(drafted.texts, plain.texts) << k << " " << top_p;
       accepted += drafted.counts.accepted_tokens;
     }
-    if (!testing::kSanitized) EXPECT_GT(accepted, 0U);  // too few tokens for n-grams otherwise
+    if (!testing::kSanitized) {  // too few tokens for n-grams otherwise
+      EXPECT_GT(accepted, 0U);
+    }
   }
 }
 
