@@ -14,7 +14,12 @@ constexpr std::size_t kAttentionWorkOfAThread = 1 << 14;
 
 // The keys that one row's query attends to: positions of the window, then compressed entries.
 struct Visible {
+  std::uint64_t position(std::size_t slot) const {
+    return first_position + (slot < ring ? (slot + ring - first_position % ring) % ring : slot);
+  }
+
   std::uint64_t first_position = 0;
+  std::size_t ring = 0;  // the first slots: a ring, in which position p has slot p % ring
   std::size_t positions = 0;
   std::size_t slots = 0;  // of the window, used or not
   std::size_t entries = 0;
@@ -50,7 +55,7 @@ class RowAttention {
       for (std::size_t s = slot; s < std::min(slot + kSlotBlock, window + visible.entries); ++s) {
         if (s < window) {
           if (s >= visible.positions) continue;
-          load_row(chunk, kv_, *chunk.window, visible.first_position + s, keys_[count++].data());
+          load_row(chunk, kv_, *chunk.window, visible.position(s), keys_[count++].data());
         } else {
           const std::size_t e = visible.selected == nullptr ? s - window : visible.selected[s - window];
           chunk.compressor->entries.load(e, keys_[count++].data());
@@ -121,7 +126,9 @@ void CpuBackend::attend(const Attention& attention, const Batch& batch, const Ro
       Visible visible;
       if (attention.bidirectional) {
         const Chunk& chunk = *chunk_of[row];
+        // The release takes the window as its ring has it, and then the chunk.
         const auto before = std::min<std::uint64_t>(chunk.start, attention.window);
+        visible.ring = before;
         visible.slots = visible.positions = before + chunk.rows;
         visible.first_position = chunk.start - before;
       } else {
