@@ -70,6 +70,10 @@ class Binder {
     if (name.part != ExpertPart::kNone) return place_stack(t, name);
     const std::optional<ParameterId> p = manifest_.find(name.block, name.slot, name.expert);
     if (!p) {
+      // Vision-Exp routes image tokens by scores in layers that route text by token ids.
+      if (name.slot == Slot::kGateBias && checkpoint_.find(std::string(info.name) + "_vl") != nullptr) {
+        return use(t, TensorUse::kUnusedVision);
+      }
       const bool drafter = name.block.kind == BlockKind::kMtp && !manifest_.has_block(name.block);
       return use(t, drafter ? TensorUse::kUnusedNoDrafter : TensorUse::kUnusedOutside);
     }

@@ -155,7 +155,14 @@ void check_unused(CheckContext& context) {
                 wrong_type);
   }
   const std::vector<std::string>& extra = by_use[TensorUse::kUnusedNoDrafter];
-  if (!extra.empty()) {
+  if (!extra.empty() && context.drafter.kind == DrafterKind::kDspark && !context.reading().config.dspark) {
+    context.add(
+        Code::kConfigFieldMissing,
+        fmt::format("dspark_block_size, dspark_markov_rank, dspark_noise_token_id and dspark_target_layer_ids are "
+                    "missing, but {} are of a DSpark drafter, for instance {}",
+                    count_text(extra.size(), "tensor"), extra[0]),
+        extra);
+  } else if (!extra.empty()) {
     context.add(
         Code::kConfigContradiction,
         fmt::format("num_nextn_predict_layers is {} but {} are in drafting blocks beyond that, for instance {}",

@@ -517,6 +517,81 @@ TEST(Findings, OwnHeadsWinInAnyOrderOfFiles) {
   }
 }
 
+// What other engines and tools have done to DSpark drafters.
+TEST(Findings, DsparkDrafterThatBroke) {
+  for (const int announced : {0, 1, 3, 7}) {
+    Artifact a = artifact(Family::kDspark);
+    a.config["num_nextn_predict_layers"] = announced;
+    const CheckReport report = a.check();
+    EXPECT_EQ(report.exit_status(true), 0) << all(report);
+    EXPECT_EQ(report.drafter.blocks, 3U);
+  }
+  {
+    SCOPED_TRACE("a rule for the experts' w1 renames markov_w1 too");
+    Artifact a = artifact(Family::kDspark);
+    for (auto& t : a.tensors) {
+      const std::size_t at = t.name.find("w1.weight");
+      if (t.name.starts_with("mtp.") && at != std::string::npos) t.name.replace(at, 2, "gate_proj");
+    }
+    const CheckReport report = a.check();
+    expect(report, Code::kParameterMissing, 1, "mtp.2.markov_head.markov_w1.weight");
+  }
+  {
+    SCOPED_TRACE("the shared experts are dropped");
+    Artifact a = artifact(Family::kDspark);
+    a.remove([](const std::string& n) { return n.starts_with("mtp.") && n.find("shared_experts") != n.npos; });
+    expect(a.check(), Code::kParameterMissing, 1, "mtp.1.ffn.shared_experts.w3.weight");
+  }
+  {
+    SCOPED_TRACE("only dspark_* is left");
+    Artifact a = artifact(Family::kDspark);
+    a.remove([](const std::string& n) { return n.starts_with("mtp."); });
+    const CheckReport report = a.check();
+    expect(report, Code::kMtpDropped, 0);
+    EXPECT_NE(report.plan, nullptr);
+  }
+  {
+    SCOPED_TRACE("only the tensors are left");
+    Artifact a = artifact(Family::kDspark);
+    for (const char* field :
+         {"dspark_block_size", "dspark_markov_rank", "dspark_noise_token_id", "dspark_target_layer_ids"})
+      a.config.erase(field);
+    expect(a.check(), Code::kConfigFieldMissing, 1, "dspark_markov_rank");
+  }
+  {
+    SCOPED_TRACE("a stage is missing");
+    Artifact a = artifact(Family::kDspark);
+    a.remove([](const std::string& n) { return n.starts_with("mtp.1."); });
+    expect(a.check(), Code::kParameterMissing, 1, "mtp.1.attn.wq_a.weight");
+    a.remove([](const std::string& n) { return n.starts_with("mtp.2."); });
+    const CheckReport report = a.check();
+    expect(report, Code::kParameterMissing, 1, "markov_head.markov_w1.weight");
+  }
+  {
+    SCOPED_TRACE("main_proj without its scales, and as BF16");
+    Artifact a = artifact(Family::kDspark);
+    a.remove("mtp.0.main_proj.scale");
+    EXPECT_EQ(a.check().exit_status(), 1);
+    a["mtp.0.main_proj.weight"].dtype = Dtype::kBF16;
+    const CheckReport report = a.check();
+    EXPECT_EQ(report.exit_status(), 0) << all(report);
+    EXPECT_NE(report.plan, nullptr);
+  }
+  {
+    SCOPED_TRACE("pruned otherwise than the layers");
+    Artifact a = artifact(Family::kDspark);
+    a.remove([](const std::string& n) {
+      return n.starts_with("mtp.") && (n.find(".experts.2.") != n.npos || n.find(".experts.3.") != n.npos);
+    });
+    for (int i = 0; i < 3; ++i) {
+      for (const char* name : {"weight", "bias"}) a["mtp." + std::to_string(i) + ".ffn.gate." + name].shape[0] = 2;
+    }
+    const CheckReport report = a.check();
+    expect(report, Code::kDrafterExperts, 0);
+    EXPECT_NE(report.plan, nullptr);
+  }
+}
+
 TEST(Findings, DsparkDrafterWithItsOwnHead) {
   for (const auto& [embed, head] : {std::pair("mtp.0.embed.weight", "mtp.2.head.weight"),
                                     {"mtp.0.emb.tok_emb.weight", "mtp.2.lm_head.weight"},
@@ -531,7 +606,7 @@ TEST(Findings, DsparkDrafterWithItsOwnHead) {
     EXPECT_EQ(report.exit_status(), 0) << all(report);
     for (const Code code : {Code::kOutsideModel, Code::kUnknownTensor, Code::kWrongShape})
       EXPECT_FALSE(report.has(code)) << all(report);
-    EXPECT_THAT(report_text(report, 200, false, false), HasSubstr("own embedding, own head"));
+    EXPECT_THAT(report_text(report, 200, false, false), HasSubstr("head: its own copy, embedding: its own copy"));
     // Random numbers are not trained values.
     expect(check_data(dir.path()), Code::kMtpInitialValues, 1,
            std::string(head) == "mtp.2.lm_head.weight" ? head : embed);

@@ -9,6 +9,7 @@
 
 #include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/check/check.h"
+#include "outrider/check/report.h"
 #include "outrider/testing/process.h"
 #include "outrider/testing/shared_data.h"
 #include "outrider/testing/temp_dir.h"
@@ -119,6 +120,50 @@ TEST(ReferenceLists, The0731ReleaseHasDsparkNotMtp) {
   EXPECT_EQ(report.drafter.tensors, 4705U);
   EXPECT_THAT(report.family, HasSubstr("DSpark drafter"));
   EXPECT_EQ(codes(report), (std::vector<std::string>{"OUT052"}));
+}
+
+TEST(ReferenceLists, ThePro0813ReleaseHasDspark) {
+  OUTRIDER_NEEDS_SHARED_DATA();
+  const auto list = read_list("V4-Pro-0813_official_fp4fp8");
+  const std::string text = config("official_DeepSeek-V4-Pro-0813");
+  synthetic::SyntheticOptions options;
+  options.family = synthetic::Family::kDspark;
+  EXPECT_EQ(by_name(synthetic::tensor_list(read_config(text).config, options)), by_name(list));
+  const CheckReport report = check_listing(list, text);
+  EXPECT_EQ(report.exit_status(true), 0);
+  ASSERT_NE(report.plan, nullptr);
+  EXPECT_EQ(report.drafter.kind, DrafterKind::kDspark);
+  EXPECT_EQ(report.drafter.tensors, 7009U);
+  EXPECT_EQ(read_config(text).config.dspark->markov_rank, 512U);
+  EXPECT_EQ(report.checkpoint->tensor_bytes(), 892'727'580'904U);
+  EXPECT_THAT(report_text(report),
+              HasSubstr("DSpark, 3 stages, 7,009 tensors; head: the model's, embedding: the model's"));
+  EXPECT_EQ(codes(report), (std::vector<std::string>{"OUT052"}));
+}
+
+TEST(ReferenceLists, A0731PrunedTogetherWithItsDrafterIsSound) {
+  OUTRIDER_NEEDS_SHARED_DATA();
+  const CheckReport report =
+      check_listing(read_list("0xSero_V4-Flash-0731-REAP-K160"), config("0xSero_V4-Flash-0731-REAP-K160"));
+  EXPECT_EQ(report.exit_status(true), 0);
+  ASSERT_NE(report.plan, nullptr);
+  EXPECT_EQ(report.drafter.tensors, 2977U);
+  EXPECT_THAT(report.family, HasSubstr("pruned to 160 experts"));
+  EXPECT_EQ(codes(report), (std::vector<std::string>{"OUT052"}));
+}
+
+// Its config is known in part; the fields of the text model are those of 0731.
+TEST(ReferenceLists, VisionExpIsSoundAndItsVisionTensorsAreUnused) {
+  OUTRIDER_NEEDS_SHARED_DATA();
+  nlohmann::json fields = nlohmann::json::parse(config("official_DeepSeek-V4-Flash-0731"));
+  fields.update(nlohmann::json::parse(config("partial_DeepSeek-V4-Flash-Vision-Exp")));
+  const CheckReport report = check_listing(read_list("V4-Flash-Vision-Exp_official_fp4fp8"), fields.dump());
+  EXPECT_EQ(report.exit_status(true), 0);
+  ASSERT_NE(report.plan, nullptr);
+  EXPECT_EQ(report.drafter.blocks, 3U);
+  EXPECT_EQ(codes(report), (std::vector<std::string>{"OUT023", "OUT052"}));
+  // vision.*, aligner.*, image_*, and the routers' biases for image tokens, those of hash-routed layers too
+  EXPECT_THAT(report_text(report), HasSubstr("316 tensors: vision tower"));
 }
 
 TEST(ReferenceLists, ThePrunedIndexIsRecognisedByNamesAlone) {

@@ -59,11 +59,8 @@ std::string drafter_line(const DrafterSummary& d) {
     case DrafterKind::kNone:
       return d.announced == 0 ? "none" : fmt::format("none ({} announced by config.json)", d.announced);
     case DrafterKind::kDspark:
-      return fmt::format("DSpark, {} stages, {} tensors (no MTP block){}{}", d.blocks, grouped(d.tensors),
-                         d.own_embeddings != 0 ? "; own embedding" : "",
-                         d.own_heads == 0        ? ""
-                         : d.own_embeddings != 0 ? ", own head"
-                                                 : "; own head");
+      return fmt::format("DSpark, {} stages, {} tensors; head: {}, embedding: {}", d.blocks, grouped(d.tensors),
+                         copies(d.own_heads, 1), copies(d.own_embeddings, 1));
     case DrafterKind::kMtp:
       return fmt::format("{}, {} tensors; head: {}, embedding: {}", count_text(d.blocks, "block"), grouped(d.tensors),
                          copies(d.own_heads, d.blocks), copies(d.own_embeddings, d.blocks));
