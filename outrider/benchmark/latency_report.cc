@@ -84,6 +84,7 @@ ordered_json latency_report_json(std::span<const LatencyResult> results, const L
       entry["spec_decode_draft_tokens"] = counts.draft_tokens;
       entry["spec_decode_accepted_tokens"] = counts.accepted_tokens;
     }
+    if (counts.left_out_tokens != 0) entry["spec_decode_left_out_tokens"] = counts.left_out_tokens;
     list.push_back(std::move(entry));
   }
   out["results"] = std::move(list);

@@ -51,6 +51,7 @@ struct Decoder::Running {
   std::size_t prompt_tokens;
   bool prompting;  // processes a part of its prompt
   std::vector<DraftToken> drafts;
+  std::size_t left_out = 0;  // DraftRound's
 };
 
 Decoder::Decoder(const Model& model, const DecoderOptions& options)
@@ -110,7 +111,7 @@ void Decoder::step(std::span<const StepItem> items) const {
   if (running.empty()) return;
   if (drafter_ == nullptr) return verify(running);
   if (policy_ == nullptr) {
-    draft(running, num_speculative_tokens_);
+    draft(running, num_speculative_tokens_, {});
     return verify(running);
   }
   std::size_t backlog = 0;
@@ -122,30 +123,46 @@ void Decoder::step(std::span<const StepItem> items) const {
   const bool alike = std::ranges::all_of(
       running, [&](const Running& r) { return !r.prompting && r.generation.max_draft_tokens() >= wanted; });
   using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  };
   const auto begin = Clock::now();
-  draft(running, wanted);
+  std::vector<DraftBudget> budgets;
+  for (const Running& r : running) {
+    const Generation& g = r.generation;
+    budgets.push_back(policy_->budget(running.size(), g.sampler().acceptance_rule(), g.recent_acceptance()));
+  }
+  draft(running, wanted, budgets);
+  const auto drafted = Clock::now();
   verify(running);
-  if (!alike) return;
+  const double verification = since(drafted);
   std::vector<DraftRound> rounds;
   for (const Running& r : running) rounds.push_back(r.generation.round());
-  policy_->add(running.size(), wanted, std::chrono::duration<double>(Clock::now() - begin).count(), rounds);
+  policy_->learn(budgets, rounds);
+  if (alike) policy_->add(wanted, {since(begin), verification}, budgets, rounds);
 }
 
-void Decoder::draft(std::span<Running> running, std::size_t wanted) const {
+// `budgets`: one for each of `running`, or none.
+void Decoder::draft(std::span<Running> running, std::size_t wanted, std::span<DraftBudget> budgets) const {
   std::vector<DraftItem> items;
   std::vector<Running*> drafting;
-  for (Running& r : running) {
-    Generation& g = r.generation;
-    const std::size_t drafts = std::min(wanted, g.max_draft_tokens());
+  for (std::size_t i = 0; i < running.size(); ++i) {
+    Generation& g = running[i].generation;
+    const std::size_t possible = std::min(num_speculative_tokens_, g.max_draft_tokens());
+    const std::size_t drafts = std::min(wanted, possible);
+    running[i].left_out = possible - drafts;
     if (drafts == 0) continue;
-    items.push_back({g.processed().drafter_state(), g.tokens(), drafts, &g.sampler()});
-    drafting.push_back(&r);
+    DraftBudget* const budget = budgets.empty() ? nullptr : &budgets[i];
+    items.push_back({g.processed().drafter_state(), g.tokens(), drafts, &g.sampler(), budget});
+    drafting.push_back(&running[i]);
   }
   if (items.empty()) return;
   std::vector<std::vector<DraftToken>> drafts = drafter_->draft(items);
   for (std::size_t i = 0; i < drafting.size(); ++i) {
     drafting[i]->generation.sampler().roll_back();
     drafting[i]->drafts = std::move(drafts[i]);
+    if (items[i].budget != nullptr && items[i].budget->left_out())
+      drafting[i]->left_out += items[i].max_tokens - drafting[i]->drafts.size();
   }
 }
 
@@ -184,7 +201,7 @@ void Decoder::verify(std::span<Running> running) const {
     logits_row += logits_rows;
     std::size_t kept = tokens[i].size();
     if (reaches_end[i] != 0) {
-      g.verify(drafts, num_speculative_tokens_, result.logits, logits_row - drafts.size() - 1);
+      g.verify(drafts, running[i].left_out, num_speculative_tokens_, result.logits, logits_row - drafts.size() - 1);
       // All output tokens but the last are processed.
       kept = kept - drafts.size() + g.new_tokens().size() - 1;
     }

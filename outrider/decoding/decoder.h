@@ -55,7 +55,7 @@ class Decoder {
  private:
   struct Running;
 
-  void draft(std::span<Running> running, std::size_t wanted) const;
+  void draft(std::span<Running> running, std::size_t wanted, std::span<DraftBudget> budgets) const;
   void verify(std::span<Running> running) const;
 
   const Model& model_;

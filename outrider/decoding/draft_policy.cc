@@ -8,19 +8,26 @@
 namespace outrider {
 namespace {
 
-// A round counts half of the one this many rounds after it.
-constexpr double kDecay = 0.99;
-// Acceptance that is assumed at first, and the number of drafts that it counts as.
-constexpr double kAssumed = 0.6;
-constexpr double kAssumedDrafts = 4;
-
-template <typename Values>
-double median(Values values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
+double median(std::span<const double> values) {
+  std::vector<double> sorted(values.begin(), values.end());
+  std::ranges::sort(sorted);
+  return sorted[sorted.size() / 2];
 }
 
 }  // namespace
+
+double DraftPolicy::Acceptance::rate() const {
+  // What is assumed at first, and the number of drafts that it counts as.
+  constexpr double kAssumed = 0.6;
+  constexpr double kAssumedDrafts = 4;
+  return (accepted + kAssumed * kAssumedDrafts) / (verified + kAssumedDrafts);
+}
+
+void DraftPolicy::Acceptance::add(double was_accepted) {
+  constexpr double kDecay = 0.99;  // a draft counts half of the one 70 after it
+  verified = kDecay * verified + 1;
+  accepted = kDecay * accepted + was_accepted;
+}
 
 // A number of sequences that did not occur before begins with what is best for the next smaller one, or the next
 // larger.
@@ -39,8 +46,11 @@ DraftPolicy::Choice& DraftPolicy::choice(std::size_t sequences) {
 }
 
 double DraftPolicy::acceptance(std::size_t position) const {
-  const Acceptance& a = acceptance_[position];
-  return (a.accepted + kAssumed * kAssumedDrafts) / (a.verified + kAssumedDrafts);
+  return acceptance_[position].rate();
+}
+
+bool DraftPolicy::suspect() const {
+  return made_.rate() < kHardlyEver && rounds_ < AcceptanceGuard::kDraftsNeeded;
 }
 
 double DraftPolicy::tokens_per_step(std::size_t k) const {
@@ -70,11 +80,18 @@ std::size_t DraftPolicy::choose(std::size_t sequences, std::size_t backlog) {
   return c.trial_steps == 0 || c.trial_steps % 4 == 1 || c.trial_steps % 4 == 2 ? c.k : c.trial;
 }
 
-void DraftPolicy::decide(Choice& c) const {
+double DraftPolicy::gain(const Choice& c, std::size_t turns) const {
+  return tokens_per_step(c.trial) / tokens_per_step(c.k) * median(std::span(c.seconds).first(turns)) /
+         median(std::span(c.trial_seconds).first(turns));
+}
+
+void DraftPolicy::decide(Choice& c, double gain) const {
   c.steps = 0;
-  if (c.trial == 0 && acceptance(0) < kHardlyEver && rounds_ < AcceptanceGuard::kDraftsNeeded) return;
-  if (tokens_per_step(c.trial) / median(c.trial_seconds) <= kGain * tokens_per_step(c.k) / median(c.seconds)) {
-    c.interval = std::min(4 * c.interval, kLastInterval);
+  c.trial_steps = 0;
+  c.turns = 0;
+  if (c.trial == 0 && suspect()) return;
+  if (gain <= kGain) {
+    c.interval = std::min((gain < 1 / kClearly ? 16 : 4) * c.interval, kLastInterval);
     return;
   }
   c.up = c.trial > c.k;
@@ -82,26 +99,49 @@ void DraftPolicy::decide(Choice& c) const {
   c.interval = std::max(c.interval / 4, kFirstInterval);
 }
 
-void DraftPolicy::add(std::size_t sequences, std::size_t k, double seconds, std::span<const DraftRound> rounds) {
-  for (const DraftRound& round : rounds) {
-    if (round.drafted != 0) ++rounds_;
-    // A draft that was not made is one that was not accepted.
+DraftBudget DraftPolicy::budget(std::size_t sequences, AcceptanceRule rule, double recent) const {
+  const auto found = choices_.find(sequences);
+  // In a trial, steps with k drafts all have k.
+  const bool all = found == choices_.end() || found->second.trial_steps != 0 || suspect();
+  return {chances_, rule, recent, all ? 0 : found->second.row_cost.tokens_per_row()};
+}
+
+void DraftPolicy::learn(std::span<const DraftBudget> budgets, std::span<const DraftRound> rounds) {
+  for (std::size_t i = 0; i < budgets.size(); ++i) {
+    budgets[i].learn(chances_, rounds[i].accepted);
+    if (rounds[i].drafted == 0) continue;
+    ++rounds_;
+    made_.add(rounds[i].accepted != 0 ? 1 : 0);
+  }
+}
+
+void DraftPolicy::add(std::size_t k, const Times& seconds, std::span<const DraftBudget> budgets,
+                      std::span<const DraftRound> rounds) {
+  std::size_t rows = 0;
+  std::size_t tokens = 0;
+  for (std::size_t i = 0; i < rounds.size(); ++i) {
+    const DraftRound& round = rounds[i];
+    rows += round.drafted + 1;
+    tokens += round.accepted + 1;
     for (std::size_t j = 0; j < std::min(k, round.accepted + 1); ++j) {
-      Acceptance& a = acceptance_[j];
-      a.verified = kDecay * a.verified + 1;
-      a.accepted = kDecay * a.accepted + (j < round.accepted ? 1 : 0);
+      const bool left_out = j == round.drafted && budgets[i].left_out();
+      acceptance_[j].add(left_out ? *budgets[i].left_out() : j < round.accepted ? 1 : 0);
     }
   }
-  Choice& c = choice(sequences);
+  Choice& c = choice(rounds.size());
+  c.row_cost.add(rows, seconds.verification, tokens, seconds.step);
   if (c.trial_steps == 0) {
     ++c.steps;
     return;
   }
   // The first of two steps may have to catch up with what the drafter has not seen.
-  const std::size_t turn = (c.trial_steps - 1) / 4;
-  if (c.trial_steps % 4 == 3) c.trial_seconds[turn] = seconds;
-  if (c.trial_steps % 4 == 1) c.seconds[turn] = seconds;
-  if (--c.trial_steps == 0) decide(c);
+  if (c.trial_steps % 4 == 3) c.trial_seconds[c.turns] = seconds.step;
+  if (c.trial_steps % 4 == 1) {
+    c.seconds[c.turns++] = seconds.step;
+    const double times = gain(c, c.turns);
+    if (c.turns == kTrialTurns || times < 1 / kClearly) return decide(c, times);
+  }
+  --c.trial_steps;
 }
 
 }  // namespace outrider

@@ -11,10 +11,16 @@
 namespace outrider {
 namespace {
 
+// A drafter whose confidence says that drafts are accepted twice as probably as refused, whatever is true.
 struct SimulatedDrafter {
-  std::function<double(std::size_t k)> seconds;  // of a step
-  double acceptance = 0;                         // of each draft after an accepted one
+  std::function<double(std::size_t k, double drafted)> seconds;  // of a step; `drafted`: mean of the sequences
+  double acceptance = 0;                                         // of each draft after an accepted one
 };
+
+// A plain step takes 1; `draft`: for each draft token, `row`: for each that is verified.
+auto costs(double draft, double row) {
+  return [=](std::size_t k, double drafted) { return 1 + draft * static_cast<double>(k) + row * drafted; };
+}
 
 struct SimulatedRun {
   double tokens_per_second = 0;
@@ -30,14 +36,23 @@ SimulatedRun run(DraftPolicy& policy, const SimulatedDrafter& drafter, std::size
   double seconds = 0;
   for (std::size_t i = 0; i < steps; ++i) {
     const std::size_t k = policy.choose(sequences);
-    std::vector<DraftRound> rounds(sequences, {k, 0});
-    for (DraftRound& round : rounds) {
-      while (round.accepted < k && uniform(random) < drafter.acceptance) ++round.accepted;
+    std::vector<DraftBudget> budgets(sequences, policy.budget(sequences, AcceptanceRule::kGreedy, 0.6));
+    std::vector<DraftRound> rounds(sequences);
+    double drafted = 0;
+    for (std::size_t s = 0; s < sequences; ++s) {
+      DraftRound& round = rounds[s];
+      while (round.drafted < k && budgets[s].admit(2.0 / 3)) ++round.drafted;
+      while (round.accepted < round.drafted && uniform(random) < drafter.acceptance) ++round.accepted;
       tokens += static_cast<double>(round.accepted) + 1;
+      drafted += static_cast<double>(round.drafted) / static_cast<double>(sequences);
     }
-    const double took = drafter.seconds(k) * (1 + 0.1 * uniform(random));
+    const double noise = 1 + 0.1 * uniform(random);
+    const double took = drafter.seconds(k, drafted) * noise;
     seconds += took;
-    policy.add(sequences, k, took, rounds);
+    // What is not the verification's is the same for all numbers of drafts but none.
+    const double verification = took - (drafter.seconds(k, 0) - drafter.seconds(0, 0)) * noise;
+    policy.learn(budgets, rounds);
+    policy.add(k, {took, verification}, budgets, rounds);
     out.drafts.push_back(k);
   }
   out.tokens_per_second = tokens / seconds;
@@ -47,24 +62,25 @@ SimulatedRun run(DraftPolicy& policy, const SimulatedDrafter& drafter, std::size
 double ideal(const SimulatedDrafter& drafter, std::size_t sequences, std::size_t k) {
   double tokens = 0;
   for (std::size_t j = 0; j <= k; ++j) tokens += std::pow(drafter.acceptance, static_cast<double>(j));
-  return static_cast<double>(sequences) * tokens / (1.05 * drafter.seconds(k));
+  return static_cast<double>(sequences) * tokens / (1.05 * drafter.seconds(k, static_cast<double>(k)));
 }
 
 TEST(DraftPolicy, DraftsAsManyAsAreFastest) {
-  const SimulatedDrafter cheap{[](std::size_t k) { return 1 + 0.15 * static_cast<double>(k); }, 0.8};
+  const SimulatedDrafter cheap{costs(0.05, 0.1), 0.8};
   for (const std::size_t sequences : {1UL, 8UL}) {
     DraftPolicy policy(4);
     EXPECT_GT(run(policy, cheap, sequences, 3000).tokens_per_second, 0.95 * ideal(cheap, sequences, 4));
   }
   // 1.6 / 1.35, 1.96 / 1.6, 2.18 / 2.1
-  const SimulatedDrafter two{[](std::size_t k) { return k < 3 ? 1.1 + 0.25 * static_cast<double>(k) : 2.1; }, 0.6};
+  const SimulatedDrafter two{[](std::size_t, double drafted) { return drafted < 2.5 ? 1.1 + 0.25 * drafted : 2.1; },
+                             0.6};
   DraftPolicy policy(4);
   const SimulatedRun written = run(policy, two, 4, 4000);
   EXPECT_GT(written.tokens_per_second, 0.96 * ideal(two, 4, 2));
 }
 
 TEST(DraftPolicy, CostsLittleWhereDraftsDoNotPay) {
-  const SimulatedDrafter dear{[](std::size_t k) { return 1 + 0.9 * static_cast<double>(k); }, 0.7};
+  const SimulatedDrafter dear{costs(0.3, 0.6), 0.7};
   for (const std::size_t sequences : {1UL, 16UL}) {
     DraftPolicy policy(4);
     EXPECT_GT(run(policy, dear, sequences, 2000).tokens_per_second, 0.98 * ideal(dear, sequences, 0));
@@ -73,7 +89,7 @@ TEST(DraftPolicy, CostsLittleWhereDraftsDoNotPay) {
 
 TEST(DraftPolicy, DraftsMadeAtOnceMayPayThoughOneDoesNot) {
   const auto drafter = [](double cost) {
-    return SimulatedDrafter{[cost](std::size_t k) { return k == 0 ? 1.0 : 1 + cost + 0.05 * static_cast<double>(k); },
+    return SimulatedDrafter{[cost](std::size_t k, double drafted) { return (k == 0 ? 1 : 1 + cost) + 0.05 * drafted; },
                             0.8};
   };
   for (const std::size_t sequences : {1UL, 8UL}) {
@@ -88,8 +104,8 @@ TEST(DraftPolicy, DraftsMadeAtOnceMayPayThoughOneDoesNot) {
 
 TEST(DraftPolicy, EachNumberOfSequencesHasItsOwnChoice) {
   DraftPolicy policy(2);
-  const SimulatedDrafter pays{[](std::size_t k) { return 1 + 0.2 * static_cast<double>(k); }, 0.8};
-  const SimulatedDrafter does_not{[](std::size_t k) { return 1 + 2.0 * static_cast<double>(k); }, 0.8};
+  const SimulatedDrafter pays{costs(0.067, 0.133), 0.8};
+  const SimulatedDrafter does_not{costs(0.667, 1.333), 0.8};
   run(policy, pays, 1, 500);
   run(policy, does_not, 8, 500);
   EXPECT_GT(run(policy, pays, 1, 200).tokens_per_second, 0.9 * ideal(pays, 1, 2));
@@ -100,23 +116,25 @@ TEST(DraftPolicy, EachNumberOfSequencesHasItsOwnChoice) {
 }
 
 TEST(DraftPolicy, TriesWhenTheDrafterHasLittleToCatchUpWith) {
-  const SimulatedDrafter dear{[](std::size_t k) { return 1 + 0.9 * static_cast<double>(k); }, 0.7};
+  const SimulatedDrafter dear{costs(0.3, 0.6), 0.7};
   DraftPolicy policy(4);
   run(policy, dear, 2, 100);
+  const std::vector<DraftBudget> budgets(2, policy.budget(2, AcceptanceRule::kGreedy, 0.6));
   std::size_t without = 0;
-  for (; policy.choose(2, 200) == 0; ++without) policy.add(2, 0, 1, std::vector<DraftRound>(2));
+  for (; policy.choose(2, 200) == 0; ++without) policy.add(0, {1, 1}, budgets, std::vector<DraftRound>(2));
   EXPECT_GT(without, DraftPolicy::kOverdue * 32);
   for (std::size_t i = 0; i < 4 * DraftPolicy::kTrialTurns; ++i) {
     const std::size_t k = policy.choose(2, 200);
-    policy.add(2, k, 1 + static_cast<double>(k), std::vector<DraftRound>(2, {k, 0}));
+    const double took = 1 + static_cast<double>(k);
+    policy.add(k, {took, took}, budgets, std::vector<DraftRound>(2, {k, 0}));
   }
   without = 0;
-  for (; policy.choose(2, 4) == 0; ++without) policy.add(2, 0, 1, std::vector<DraftRound>(2));
+  for (; policy.choose(2, 4) == 0; ++without) policy.add(0, {1, 1}, budgets, std::vector<DraftRound>(2));
   EXPECT_LE(without, DraftPolicy::kLastInterval);
 }
 
 TEST(DraftPolicy, ADrafterThatIsNeverRightIsUsedUntilThatIsCertain) {
-  const SimulatedDrafter wrong{[](std::size_t k) { return 1 + 0.3 * static_cast<double>(k); }, 0};
+  const SimulatedDrafter wrong{costs(0.1, 0.2), 0};
   DraftPolicy policy(4);
   const SimulatedRun written = run(policy, wrong, 1, 3000);
   std::size_t rounds = 0;

@@ -1,6 +1,12 @@
 #include "outrider/decoding/drafter.h"
 
+#include "outrider/decoding/draft_budget.h"
+
 namespace outrider {
+
+bool DraftItem::admits(double confidence) const {
+  return budget == nullptr || budget->admit(confidence);
+}
 
 std::unique_ptr<DrafterState> Drafter::new_state(const SequenceLimits&) const {
   return nullptr;

@@ -41,12 +41,18 @@ struct ObservedItem {
   bool catch_up = false;
 };
 
+class DraftBudget;
+
 // A sequence to draft for.
 struct DraftItem {
   DrafterState* state = nullptr;
   std::span<const std::uint32_t> tokens;  // the sequence; all but the last token were observed
   std::size_t max_tokens = 0;             // at least 1
   SequenceSampler* sampler = nullptr;
+  DraftBudget* budget = nullptr;  // null: everything up to max_tokens is worth it
+
+  // Whether to draft the next token (DraftBudget::admit).
+  bool admits(double confidence) const;
 };
 
 // Proposes the tokens that follow. A drafter cannot change the distribution of the output, provided that each draft
@@ -70,8 +76,8 @@ class Drafter {
   // Called after each forward pass. `streams`: by target layer, [rows of the pass, hc*D].
   virtual void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const;
 
-  // Returns draft tokens for each item: at most max_tokens, possibly none. May leave the samplers advanced by them; the
-  // decoder rolls them back. Throws Error if logits are not finite.
+  // Returns draft tokens for each item: at most max_tokens and as long as it admits them, possibly none. May leave the
+  // samplers advanced by them; the decoder rolls them back. Throws Error if logits are not finite.
   virtual std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const = 0;
 };
 

@@ -96,7 +96,7 @@ std::vector<std::vector<DraftToken>> DsparkDrafter::draft(std::span<const DraftI
     std::vector<std::size_t> rows;
     std::vector<std::uint32_t> before;
     for (std::size_t i = 0; i < items.size(); ++i) {
-      if (items[i].max_tokens <= j) continue;
+      if (items[i].max_tokens <= j || drafts[i].size() < j) continue;
       drafting.push_back(i);
       rows.push_back(first_row[i] + j);
       before.push_back(j == 0 ? items[i].tokens.back() : drafts[i].back().id);
@@ -104,8 +104,10 @@ std::vector<std::vector<DraftToken>> DsparkDrafter::draft(std::span<const DraftI
     if (drafting.empty()) return drafts;
     const DsparkStep step = finish_dspark_rows(model_, block, rows, before);
     for (std::size_t n = 0; n < drafting.size(); ++n) {
+      const DraftItem& item = items[drafting[n]];
       require_finite(step.logits[n]);
-      drafts[drafting[n]].push_back(items[drafting[n]].sampler->draft(step.logits[n]));
+      if (!item.admits(static_cast<double>(step.confidence[n]))) continue;
+      drafts[drafting[n]].push_back(item.sampler->draft(step.logits[n]));
     }
   }
 }

@@ -21,6 +21,7 @@ void check_length(std::size_t prompt, std::uint64_t max_tokens, std::uint64_t co
 }
 
 void SpeculationCounts::add(const DraftRound& round, std::size_t num_speculative_tokens) {
+  left_out_tokens += round.left_out;
   if (round.drafted == 0) return;
   accepted_per_position.resize(num_speculative_tokens);
   ++drafts;
@@ -46,6 +47,7 @@ SpeculationCounts& SpeculationCounts::operator+=(const SpeculationCounts& other)
   drafts += other.drafts;
   draft_tokens += other.draft_tokens;
   accepted_tokens += other.accepted_tokens;
+  left_out_tokens += other.left_out_tokens;
   accepted_per_position.resize(std::max(accepted_per_position.size(), other.accepted_per_position.size()));
   for (std::size_t i = 0; i < other.accepted_per_position.size(); ++i) {
     accepted_per_position[i] += other.accepted_per_position[i];
@@ -96,8 +98,15 @@ void Generation::add_prompt_logprobs(const Rows& logits, std::size_t first_row, 
   }
 }
 
-void Generation::verify(std::span<const DraftToken> drafts, std::size_t num_speculative_tokens, const Rows& logits,
-                        std::size_t first_row) {
+double Generation::recent_acceptance() const {
+  // Two drafts of average quality are assumed, so that a sequence whose drafts failed is tried again.
+  constexpr double kAssumed = 0.6;
+  constexpr double kAssumedDrafts = 2;
+  return (recently_accepted_ + kAssumed * kAssumedDrafts) / (recently_verified_ + kAssumedDrafts);
+}
+
+void Generation::verify(std::span<const DraftToken> drafts, std::size_t left_out, std::size_t num_speculative_tokens,
+                        const Rows& logits, std::size_t first_row) {
   for (std::size_t j = 0; j <= drafts.size(); ++j) require_finite(logits[first_row + j]);
   std::vector<Distribution> verifier;
   for (std::size_t j = 0; j <= drafts.size(); ++j) {
@@ -108,7 +117,10 @@ void Generation::verify(std::span<const DraftToken> drafts, std::size_t num_spec
   }
   sampler_.roll_back();
   const Verdict verdict = sampler_.verify(drafts, verifier);
-  round_ = {drafts.size(), verdict.accepted};
+  round_ = {drafts.size(), verdict.accepted, left_out};
+  constexpr double kDecay = 0.95;
+  recently_verified_ = kDecay * recently_verified_ + static_cast<double>(std::min(drafts.size(), verdict.accepted + 1));
+  recently_accepted_ = kDecay * recently_accepted_ + static_cast<double>(verdict.accepted);
   counts_.add(round_, num_speculative_tokens);
   for (std::size_t j = 0; j < verdict.accepted && !finished(); ++j) {
     append(drafts[j].id, true, logits[first_row + j]);

@@ -42,6 +42,7 @@ struct OutputToken {
 struct DraftRound {
   std::size_t drafted = 0;
   std::size_t accepted = 0;
+  std::size_t left_out = 0;  // tokens that could have been drafted, but would have cost more time than they save
 };
 
 struct SpeculationCounts {
@@ -49,8 +50,8 @@ struct SpeculationCounts {
   std::uint64_t draft_tokens = 0;  // draft tokens in these rounds
   std::uint64_t accepted_tokens = 0;
   std::vector<std::uint64_t> accepted_per_position;  // [num_speculative_tokens]
+  std::uint64_t left_out_tokens = 0;                 // in rounds without draft tokens too
 
-  // Rounds without draft tokens do not count.
   void add(const DraftRound& round, std::size_t num_speculative_tokens);
   double acceptance_rate() const;    // accepted / draft tokens; 0 if nothing was drafted
   double acceptance_length() const;  // mean number of output tokens per round, including the verifier's own
@@ -85,6 +86,8 @@ class Generation {
   // For the prompt's tokens except the first, as far as the prompt is processed.
   std::span<const TokenLogprobs> prompt_logprobs() const { return prompt_logprobs_; }
   const DraftRound& round() const { return round_; }
+  // Share of the draft tokens of recent rounds that were accepted, of those up to the first that was not.
+  double recent_acceptance() const;
   // Sums over all steps.
   const SpeculationCounts& counts() const { return counts_; }
   const GenerationParams& params() const { return params_; }
@@ -102,13 +105,14 @@ class Generation {
   std::span<const std::uint32_t> unprocessed() const { return std::span(tokens_).subspan(processed_.tokens().size()); }
   ProcessedSequence& processed() { return processed_; }
   SequenceSampler& sampler() { return sampler_; }
+  const SequenceSampler& sampler() const { return sampler_; }
   bool wants_prompt_logprobs() const { return params_.prompt_logprobs && prompt_tokens_left() != 0; }
   // `logits`, from row `first_row` on: of the first `count` unprocessed tokens.
   void add_prompt_logprobs(const Rows& logits, std::size_t first_row, std::size_t count);
   // Appends the accepted draft tokens and one more token. `logits`, from row `first_row` on: of the last known token
-  // and of each draft token. Throws Error if they are not finite.
-  void verify(std::span<const DraftToken> drafts, std::size_t num_speculative_tokens, const Rows& logits,
-              std::size_t first_row);
+  // and of each draft token. `left_out`: DraftRound's. Throws Error if they are not finite.
+  void verify(std::span<const DraftToken> drafts, std::size_t left_out, std::size_t num_speculative_tokens,
+              const Rows& logits, std::size_t first_row);
 
  private:
   std::uint64_t tokens_left() const { return params_.max_tokens - (tokens_.size() - prompt_tokens_); }
@@ -123,6 +127,9 @@ class Generation {
   std::vector<TokenLogprobs> prompt_logprobs_;
   std::vector<OutputToken> new_tokens_;
   DraftRound round_;
+  // Of recent draft tokens, older ones counting less.
+  double recently_verified_ = 0;
+  double recently_accepted_ = 0;
   std::optional<FinishReason> finished_;
   SpeculationCounts counts_;
 };

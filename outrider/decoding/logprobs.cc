@@ -28,4 +28,11 @@ TokenLogprobs logprobs(std::span<const float> logits, std::uint32_t token, std::
   return out;
 }
 
+double highest_probability(std::span<const float> logits) {
+  const float highest = *std::max_element(logits.begin(), logits.end());
+  float total = 0;
+  for (const float logit : logits) total += std::exp(logit - highest);
+  return 1 / static_cast<double>(total);
+}
+
 }  // namespace outrider

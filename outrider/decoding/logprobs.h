@@ -21,4 +21,7 @@ struct TokenLogprobs {
 // `logits` [V]: of the position before `token`. Lists the `top` most likely tokens, at most V.
 TokenLogprobs logprobs(std::span<const float> logits, std::uint32_t token, std::size_t top);
 
+// The probability of the most likely token.
+double highest_probability(std::span<const float> logits);
+
 }  // namespace outrider

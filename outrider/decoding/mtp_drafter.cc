@@ -6,6 +6,7 @@
 
 #include "outrider/architectures/deepseek_v4/mtp.h"
 #include "outrider/decoding/cached_drafter_state.h"
+#include "outrider/decoding/logprobs.h"
 #include "outrider/util/error.h"
 #include "outrider/util/saturating.h"
 
@@ -133,14 +134,17 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
     std::size_t row = 0;
     for (std::size_t i = 0; i < drafting.size(); ++i) {
       Drafting& d = drafting[i];
+      const DraftItem& item = items[d.item];
       require_finite(result.logits[i]);
-      drafts[d.item].push_back(items[d.item].sampler->draft(result.logits[i]));
       row += d.next_tokens.size();
+      d.next_tokens.clear();
+      if (item.budget != nullptr && !item.admits(highest_probability(result.logits[i]))) continue;
+      drafts[d.item].push_back(item.sampler->draft(result.logits[i]));
       d.first_row = row - 1;
-      d.next_tokens = {drafts[d.item].back().id};
+      if (drafts[d.item].size() < item.max_tokens) d.next_tokens = {drafts[d.item].back().id};
     }
     streams = std::move(result.streams);
-    std::erase_if(drafting, [&](const Drafting& d) { return drafts[d.item].size() == items[d.item].max_tokens; });
+    std::erase_if(drafting, [&](const Drafting& d) { return d.next_tokens.empty(); });
   }
   for (const DraftItem& item : items) {
     // Entries computed from the block's own streams are dropped: the model's streams will replace them.

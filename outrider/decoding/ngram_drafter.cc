@@ -8,8 +8,7 @@
 
 namespace outrider {
 
-std::span<const std::uint32_t> look_up_ngram(std::span<const std::uint32_t> tokens, NgramLengths lengths,
-                                             std::size_t count) {
+NgramMatch look_up_ngram(std::span<const std::uint32_t> tokens, NgramLengths lengths, std::size_t count) {
   const std::size_t size = tokens.size();
   if (size <= lengths.min) return {};
   // Knuth-Morris-Pratt search from the end to the beginning: the pattern is the last tokens, reversed.
@@ -32,7 +31,7 @@ std::span<const std::uint32_t> look_up_ngram(std::span<const std::uint32_t> toke
   }
   if (longest < lengths.min) return {};
   const auto followed = tokens.subspan(begin + longest);
-  return followed.first(std::min(count, followed.size()));
+  return {followed.first(std::min(count, followed.size())), longest};
 }
 
 NgramDrafter::NgramDrafter(NgramLengths lengths) : lengths_(lengths) {
@@ -46,7 +45,11 @@ std::vector<std::vector<DraftToken>> NgramDrafter::draft(std::span<const DraftIt
   std::vector<std::vector<DraftToken>> drafts;
   for (const DraftItem& item : items) {
     std::vector<DraftToken>& out = drafts.emplace_back();
-    for (const std::uint32_t token : look_up_ngram(item.tokens, lengths_, item.max_tokens)) {
+    const NgramMatch match = look_up_ngram(item.tokens, lengths_, item.max_tokens);
+    // The longer the n-gram, the more its tokens can be relied on.
+    const double confidence = static_cast<double>(match.length) / static_cast<double>(match.length + 1);
+    for (const std::uint32_t token : match.tokens) {
+      if (!item.admits(confidence)) break;
       out.push_back({token, Distribution::point(token)});
     }
   }

@@ -15,11 +15,15 @@ struct NgramLengths {
   std::size_t max = 5;  // at least min
 };
 
+struct NgramMatch {
+  std::span<const std::uint32_t> tokens;  // that followed it
+  std::size_t length = 0;                 // of the n-gram
+};
+
 // Prompt lookup: returns up to `count` tokens that followed the first occurrence of the longest n-gram at the end of
 // `tokens`. Empty if none occurs earlier. The semantics are those of vLLM's NgramProposer. Linear in tokens.size(), at
 // most three comparisons per token; memory for `max` numbers.
-std::span<const std::uint32_t> look_up_ngram(std::span<const std::uint32_t> tokens, NgramLengths lengths,
-                                             std::size_t count);
+NgramMatch look_up_ngram(std::span<const std::uint32_t> tokens, NgramLengths lengths, std::size_t count);
 
 // Drafts the tokens that followed the last n-gram earlier in the sequence. Reads no weights and is stateless; each
 // draft token has probability 1.

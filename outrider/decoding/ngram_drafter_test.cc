@@ -14,7 +14,7 @@ namespace {
 using Tokens = std::vector<std::uint32_t>;
 
 Tokens look_up(const Tokens& tokens, NgramLengths lengths, std::size_t count) {
-  const auto found = look_up_ngram(tokens, lengths, count);
+  const auto found = look_up_ngram(tokens, lengths, count).tokens;
   return {found.begin(), found.end()};
 }
 

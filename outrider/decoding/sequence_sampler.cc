@@ -10,6 +10,11 @@ SequenceSampler::SequenceSampler(SamplingParams params, std::uint64_t seed, std:
   for (const std::uint32_t token : prompt) history_.add_prompt(token);
 }
 
+AcceptanceRule SequenceSampler::acceptance_rule() const {
+  if (params_.greedy()) return AcceptanceRule::kGreedy;
+  return coupled_ ? AcceptanceRule::kCoupled : AcceptanceRule::kSampled;
+}
+
 Distribution SequenceSampler::distribution(std::span<const float> logits) const {
   if (!params_.penalizes() && params_.logit_bias.empty() && mask_ == nullptr) return {logits, params_};
   std::vector<float> changed(logits.begin(), logits.end());

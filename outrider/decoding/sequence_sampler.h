@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -12,6 +13,11 @@
 
 namespace outrider {
 
+// What makes the verifier accept a draft token: that it is the most likely one, rejection sampling, or that both draw
+// it with the same noise.
+enum class AcceptanceRule { kGreedy, kSampled, kCoupled };
+inline constexpr std::size_t kAcceptanceRules = 3;
+
 // Chooses the next token of one sequence: sampling parameters, penalties for its tokens so far, a mask, random numbers.
 // Drafter and verifier use the same sampler, so that their distributions are comparable.
 class SequenceSampler {
@@ -20,6 +26,8 @@ class SequenceSampler {
   // for a position, and a draft is accepted if both draw the same token; rejection sampling accepts more.
   SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt,
                   bool coupled = false);
+
+  AcceptanceRule acceptance_rule() const;
 
   // Restricts the next tokens to those that `mask` allows.
   void constrain(std::unique_ptr<TokenMask> mask) { mask_ = std::move(mask); }

@@ -288,10 +288,9 @@ void Engine::advance(Running& running, StepReport& report) {
     running.generated += progress.tokens.size();
     report.generation_tokens += progress.tokens.size();
   }
-  if (const DraftRound& round = generation.round(); round.drafted != 0) {
-    report.speculation.add(round, options_.speculative_config.num_speculative_tokens);
-    report.rounds.push_back({round, !generation.params().sampling.greedy()});
-  }
+  const DraftRound& round = generation.round();
+  report.speculation.add(round, options_.speculative_config.num_speculative_tokens);
+  if (round.drafted != 0) report.rounds.push_back({round, !generation.params().sampling.greedy()});
   progress.outcome = outcome;
 }
 

@@ -80,6 +80,9 @@ struct Metrics::Parts {
   prometheus::Counter& draft_tokens = counter("vllm:spec_decode_num_draft_tokens_total", "Number of draft tokens.");
   prometheus::Counter& accepted_tokens =
       counter("vllm:spec_decode_num_accepted_tokens_total", "Number of accepted draft tokens.");
+  prometheus::Counter& left_out_tokens =
+      counter("outrider:spec_decode_num_left_out_tokens_total",
+              "Number of draft tokens left out because they would have cost more time than they save.");
   prometheus::Family<prometheus::Counter>& accepted_per_position =
       prometheus::BuildCounter()
           .Name("vllm:spec_decode_num_accepted_tokens_per_pos_total")
@@ -136,6 +139,7 @@ void Metrics::on_step(const StepReport& report) {
   add(p.drafts, report.speculation.drafts);
   add(p.draft_tokens, report.speculation.draft_tokens);
   add(p.accepted_tokens, report.speculation.accepted_tokens);
+  add(p.left_out_tokens, report.speculation.left_out_tokens);
   const std::vector<std::uint64_t>& accepted = report.speculation.accepted_per_position;
   std::vector<prometheus::Counter*>& counters = p.accepted_at(accepted.size());
   for (std::size_t i = 0; i < accepted.size(); ++i) add(*counters[i], accepted[i]);

@@ -21,7 +21,7 @@ StepReport step() {
   report.prompt_tokens = 100;
   report.cached_tokens = 40;
   report.generation_tokens = 17;
-  report.speculation = {10, 20, 12, {8, 4}};
+  report.speculation = {10, 20, 12, {8, 4}, 5};
   report.time_to_first_token = {0.02};
   report.inter_token = {0.03, 0.2};
   return report;
@@ -39,6 +39,7 @@ TEST(Metrics, HaveTheNamesThatDashboardsQuery) {
            "vllm:spec_decode_num_accepted_tokens_total{model_name=\"a model\"} 12\n",
            "vllm:spec_decode_num_accepted_tokens_per_pos_total{model_name=\"a model\",position=\"0\"} 8\n",
            "vllm:spec_decode_num_accepted_tokens_per_pos_total{model_name=\"a model\",position=\"1\"} 4\n",
+           "outrider:spec_decode_num_left_out_tokens_total{model_name=\"a model\"} 5\n",
            "# TYPE vllm:prompt_tokens_total counter\n",
            "vllm:prompt_tokens_total{model_name=\"a model\"} 100\n",
            "vllm:generation_tokens_total{model_name=\"a model\"} 17\n",

@@ -1,7 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "outrider/decoding/decoder.h"
 
@@ -27,5 +31,44 @@ inline Decoder make_decoder(const Model& model, const std::string& method, std::
                             std::size_t chunk = 512) {
   return {model, {speculative_config(method, num_speculative_tokens), chunk}};
 }
+
+// A drafter that changes what another one drafts: overrides draft().
+class ForwardingDrafter : public Drafter {
+ public:
+  explicit ForwardingDrafter(std::unique_ptr<const Drafter> drafter) : drafter_(std::move(drafter)) {}
+
+  std::span<const std::size_t> target_layers() const override { return drafter_->target_layers(); }
+  std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override {
+    return drafter_->new_state(limits);
+  }
+  std::uint64_t state_bytes(const SequenceLimits& limits) const override { return drafter_->state_bytes(limits); }
+  void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const override {
+    drafter_->observe(items, streams);
+  }
+  std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override {
+    return drafter_->draft(items);
+  }
+
+ private:
+  std::unique_ptr<const Drafter> drafter_;
+};
+
+// Leaves out drafts whose chance of being accepted is less than `least`.
+class SparingDrafter : public ForwardingDrafter {
+ public:
+  SparingDrafter(std::unique_ptr<const Drafter> drafter, double least)
+      : ForwardingDrafter(std::move(drafter)), least_(least) {}
+
+  std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override {
+    std::vector<DraftBudget> budgets(items.size(), {chances_, AcceptanceRule::kGreedy, 0.5, least_});
+    std::vector<DraftItem> sparing(items.begin(), items.end());
+    for (std::size_t i = 0; i < items.size(); ++i) sparing[i].budget = &budgets[i];
+    return ForwardingDrafter::draft(sparing);
+  }
+
+ private:
+  DraftChances chances_;
+  double least_;
+};
 
 }  // namespace outrider::testing

@@ -149,28 +149,19 @@ TEST(Generation, ANarrowHeadChangesNeitherOutputNorAcceptance) {
 }
 
 // Drafts with `drafter`, but not while the sequence is shorter than `from`; records the drafts by position.
-class LateDrafter : public Drafter {
+class LateDrafter : public testing::ForwardingDrafter {
  public:
   LateDrafter(std::unique_ptr<const Drafter> drafter, std::size_t from, std::map<std::size_t, std::uint32_t>& drafts)
-      : drafter_(std::move(drafter)), from_(from), drafts_(drafts) {}
+      : ForwardingDrafter(std::move(drafter)), from_(from), drafts_(drafts) {}
 
-  std::span<const std::size_t> target_layers() const override { return drafter_->target_layers(); }
-  std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override {
-    return drafter_->new_state(limits);
-  }
-  std::uint64_t state_bytes(const SequenceLimits& limits) const override { return drafter_->state_bytes(limits); }
-  void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const override {
-    drafter_->observe(items, streams);
-  }
   std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override {
     if (items[0].tokens.size() < from_) return std::vector<std::vector<DraftToken>>(items.size());
-    auto drafts = drafter_->draft(items);
+    auto drafts = ForwardingDrafter::draft(items);
     drafts_[items[0].tokens.size()] = drafts[0][0].id;
     return drafts;
   }
 
  private:
-  std::unique_ptr<const Drafter> drafter_;
   std::size_t from_;
   std::map<std::size_t, std::uint32_t>& drafts_;
 };
@@ -240,6 +231,10 @@ class EveryDrafter : public ::testing::TestWithParam<const char*> {
   Decoder decoder(const Model& model, std::size_t num_speculative_tokens, std::size_t chunk = 512) const {
     return make_decoder(model, GetParam(), num_speculative_tokens, chunk);
   }
+  Decoder sparing_decoder(const Model& model, std::size_t num_speculative_tokens, double least) const {
+    auto drafter = make_drafter(model, testing::speculative_config(GetParam(), num_speculative_tokens));
+    return {model, std::make_unique<testing::SparingDrafter>(std::move(drafter), least), num_speculative_tokens, 512};
+  }
 };
 
 INSTANTIATE_TEST_SUITE_P(All, EveryDrafter, ::testing::ValuesIn(kEveryDrafter),
@@ -256,6 +251,19 @@ TEST_P(EveryDrafter, ChunkingOfPromptsDoesNotChangeDrafts) {
     EXPECT_EQ(cut.counts.accepted_tokens, whole.counts.accepted_tokens) << chunk;
   }
   EXPECT_GT(whole.counts.accepted_tokens, 0U);
+}
+
+TEST_P(EveryDrafter, UnlikelyDraftsAreLeftOutAndTheOutputStays) {
+  const auto model = load_model(testing::model_of(GetParam()), {});
+  const std::vector<Tokens> start = prompts(6);
+  const Written all = write(start, greedy(40), decoder(*model, 4), 6);
+  const Written likely = write(start, greedy(40), sparing_decoder(*model, 4, 0.4), 6);
+  const Written certain = write(start, greedy(40), sparing_decoder(*model, 4, 0.8), 6);
+  EXPECT_EQ(likely.texts, all.texts);
+  EXPECT_EQ(certain.texts, all.texts);
+  EXPECT_LT(10 * likely.counts.draft_tokens, 9 * all.counts.draft_tokens);
+  EXPECT_LT(10 * certain.counts.draft_tokens, 9 * likely.counts.draft_tokens);
+  EXPECT_GT(likely.counts.acceptance_rate(), 1.1 * all.counts.acceptance_rate());
 }
 
 TEST_P(EveryDrafter, PenaltiesApplyToDrafterAndVerifier) {
@@ -284,12 +292,11 @@ TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
   params.sampling.temperature = 0.9;
   params.sampling.top_k = 4;
   constexpr std::uint64_t kTexts = 400;
-  const auto tally = [&](std::size_t k, std::uint64_t seed) {
+  const auto tally = [&](const Decoder& with_drafts, std::uint64_t seed) {
     std::map<std::uint32_t, double> counts;
     std::uint64_t accepted = 0;
     std::vector<std::unique_ptr<Generation>> generations;
     std::vector<Generation*> running;
-    const Decoder with_drafts = decoder(*model, k);
     for (std::uint64_t i = 0; i < kTexts; i += 40) {
       generations.clear();
       running.clear();
@@ -306,13 +313,21 @@ TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
         accepted += g->counts().accepted_tokens;
       }
     }
-    EXPECT_EQ(accepted != 0, k != 0);
+    EXPECT_EQ(accepted != 0, seed != 0);
     return counts;
   };
-  const auto plain = tally(0, 0);
-  for (const bool coupled : {false, true}) {
+  const auto plain = tally(decoder(*model, 0), 0);
+  const Decoder all = decoder(*model, 2);
+  const Decoder likely = sparing_decoder(*model, 2, 0.45);
+  struct Case {
+    bool coupled;
+    const Decoder& decoder;
+    std::uint64_t seed;
+  };
+  for (const auto& [coupled, with_drafts, seed] :
+       {Case{false, all, 1'000'000}, Case{true, all, 2'000'000}, Case{false, likely, 3'000'000}}) {
     params.reproducible = coupled;
-    const auto speculative = tally(2, coupled ? 2'000'000 : 1'000'000);
+    const auto speculative = tally(with_drafts, seed);
     // Two samples of one distribution: chi-square over frequent tokens, within 4 standard deviations.
     double statistic = 0;
     double degrees = -1;
@@ -324,7 +339,7 @@ TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
       ++degrees;
     }
     ASSERT_GE(degrees, 2);
-    EXPECT_LT(statistic, degrees + 4 * std::sqrt(2 * degrees)) << coupled;
+    EXPECT_LT(statistic, degrees + 4 * std::sqrt(2 * degrees)) << seed;
   }
 }
 
