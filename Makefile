@@ -16,11 +16,12 @@ PYTHON = $(shell for python in python3 /usr/bin/python3; do \
 # text for thousands; what repeats other tests' checks on hundreds of artifacts, runs the program hundreds of times, or only
 # installs it, shows them nothing new. Tests of ctest's (a regular expression), and cases of suites (GoogleTest's
 # patterns).
-SLOW_TESTS := ^Artifact\.|^Package\.|^Bench
+SLOW_TESTS := ^Artifact\.|^Package\.|^Bench|^All/SoundVariant|^Quantize/EveryRecipe
 SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_names All/EveryForm.*/w4a16* \
     All/EveryForm.*/nvfp4* All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
     All/EveryDrafter.Reuses* All/EveryDrafter.AConversation* All/EveryDrafter.Penalties* All/EveryDrafter.Chunking* \
-    Generation.DraftsOfTheBundled* Generation.ANarrowHead* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
+    Generation.Drafts* Generation.ANarrowHead* Generation.ARandomHead* Generation.CopiesOfTheHead* \
+    All/EveryDrafter.Unlikely* Tokenizer.LimitsTheSize* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
     Modes/Independence.*/exact Random/GoldenTest.*/window_only Random/GoldenTest.*/short_yarn \
     Random/GoldenTest.*/tight_clamp Random/GoldenTest.*/sigmoid Random/GoldenTest.*/no_mtp All/OfficialLayers* \
     Families/Mutation* Probe.* Modes/Independence.*/fast All/EveryForm.*/dspark*
@@ -91,8 +92,8 @@ test-ubsan: dependencies  ## The tests under UndefinedBehaviorSanitizer alone
 # The preset builds the tests of what has threads. TSAN_TESTS narrows this to suites whose names match, e.g.
 # TSAN_TESTS='Engine|Http'. Left out: what takes long and starts no thread that another test does not, such as each
 # recipe of quantize's.
-SLOW_TSAN_TESTS := $(SLOW_TESTS)|^Variants\.Check|^Quantize/EveryRecipe
-SLOW_TSAN_CASES := $(SLOW_CASES) CheckCommand.HostileSizes* Tokenizer.LimitsTheSizeOfNormalizedTexts \
+SLOW_TSAN_TESTS := $(SLOW_TESTS)|^Variants\.Check
+SLOW_TSAN_CASES := $(SLOW_CASES) CheckCommand.HostileSizes* \
     Linear.EveryStorageFormMatches*
 test-tsan: dependencies  ## The tests of what has threads under ThreadSanitizer
 	cmake --preset tsan
