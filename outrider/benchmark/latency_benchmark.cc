@@ -124,7 +124,8 @@ std::vector<LatencyResult> run_latency_benchmark(
       results.push_back({batch_size, k, {}, {}, {}, {}});
       SpeculativeConfig config = options.speculative_config;
       config.automatic = k == kAutomatic;
-      config.num_speculative_tokens = config.automatic ? kAutomaticTokens : k;
+      if (!config.automatic) config.num_speculative_tokens = k;
+      if (config.num_speculative_tokens == 0 && config.automatic) config.num_speculative_tokens = kAutomaticTokens;
       settings.emplace_back(model, options, config);
       require_memory(model, limits, settings.back().decoder.drafter_bytes(limits), batch_size,
                      batch_size * std::min(longest, options.chunk));
