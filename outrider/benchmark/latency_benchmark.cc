@@ -124,8 +124,11 @@ std::vector<LatencyResult> run_latency_benchmark(
       results.push_back({batch_size, k, {}, {}, {}, {}});
       SpeculativeConfig config = options.speculative_config;
       config.automatic = k == kAutomatic;
-      if (!config.automatic) config.num_speculative_tokens = k;
-      if (config.num_speculative_tokens == 0 && config.automatic) config.num_speculative_tokens = kAutomaticTokens;
+      if (!config.automatic) {
+        config.num_speculative_tokens = k;
+      } else if (config.num_speculative_tokens == 0) {
+        config.num_speculative_tokens = kAutomaticTokens;
+      }
       settings.emplace_back(model, options, config);
       require_memory(model, limits, settings.back().decoder.drafter_bytes(limits), batch_size,
                      batch_size * std::min(longest, options.chunk));

@@ -23,12 +23,12 @@ class TimedDrafter::Timer {
 
 void TimedDrafter::observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const {
   const Timer timer(*this);
-  drafter_->observe(items, streams);
+  ForwardingDrafter::observe(items, streams);
 }
 
 std::vector<std::vector<DraftToken>> TimedDrafter::draft(std::span<const DraftItem> items) const {
   const Timer timer(*this);
-  return drafter_->draft(items);
+  return ForwardingDrafter::draft(items);
 }
 
 }  // namespace outrider

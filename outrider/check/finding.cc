@@ -167,8 +167,7 @@ constexpr FindingKind kKinds[] = {
     {Code::kDsparkDrafter, "OUT052", "dspark-drafter", kNote, false, "mtp.* holds a DSpark drafter, not an MTP block",
      "Engines that go only by the prefix load a part of it as an MTP block: every draft is rejected.",
      "Nothing to do for Outrider, which drafts with it. Elsewhere, use an engine that drafts with DSpark, or run "
-     "without "
-     "speculation."},
+     "without speculation."},
     {Code::kMtpQuantised, "OUT053", "mtp-quantised", kWarning, false, "the MTP block was quantised",
      "Acceptance drops, and with it the speedup of speculation.",
      "Quantise again with the MTP block ignored, and check the result: some save paths look at targets only. Or: "

@@ -16,19 +16,6 @@ double median(std::span<const double> values) {
 
 }  // namespace
 
-double DraftPolicy::Acceptance::rate() const {
-  // What is assumed at first, and the number of drafts that it counts as.
-  constexpr double kAssumed = 0.6;
-  constexpr double kAssumedDrafts = 4;
-  return (accepted + kAssumed * kAssumedDrafts) / (verified + kAssumedDrafts);
-}
-
-void DraftPolicy::Acceptance::add(double was_accepted) {
-  constexpr double kDecay = 0.99;  // a draft counts half of the one 70 after it
-  verified = kDecay * verified + 1;
-  accepted = kDecay * accepted + was_accepted;
-}
-
 // A number of sequences that did not occur before begins with what is best for the next smaller one, or the next
 // larger.
 DraftPolicy::Choice& DraftPolicy::choice(std::size_t sequences) {
@@ -45,10 +32,6 @@ DraftPolicy::Choice& DraftPolicy::choice(std::size_t sequences) {
   return choices_.emplace_hint(found, sequences, fresh)->second;
 }
 
-double DraftPolicy::acceptance(std::size_t position) const {
-  return acceptance_[position].rate();
-}
-
 bool DraftPolicy::suspect() const {
   return made_.rate() < kHardlyEver && rounds_ < AcceptanceGuard::kDraftsNeeded;
 }
@@ -57,7 +40,7 @@ double DraftPolicy::tokens_per_step(std::size_t k) const {
   double tokens = 1;
   double reached = 1;
   for (std::size_t j = 0; j < k; ++j) {
-    reached *= acceptance(j);
+    reached *= acceptance_[j].rate();
     tokens += reached;
   }
   return tokens;
@@ -111,7 +94,7 @@ void DraftPolicy::learn(std::span<const DraftBudget> budgets, std::span<const Dr
     budgets[i].learn(chances_, rounds[i].accepted);
     if (rounds[i].drafted == 0) continue;
     ++rounds_;
-    made_.add(rounds[i].accepted != 0 ? 1 : 0);
+    made_.add(1, rounds[i].accepted != 0 ? 1 : 0);
   }
 }
 
@@ -125,7 +108,7 @@ void DraftPolicy::add(std::size_t k, const Times& seconds, std::span<const Draft
     tokens += round.accepted + 1;
     for (std::size_t j = 0; j < std::min(k, round.accepted + 1); ++j) {
       const bool left_out = j == round.drafted && budgets[i].left_out();
-      acceptance_[j].add(left_out ? *budgets[i].left_out() : j < round.accepted ? 1 : 0);
+      acceptance_[j].add(1, left_out ? *budgets[i].left_out() : j < round.accepted ? 1 : 0);
     }
   }
   Choice& c = choice(rounds.size());

@@ -10,6 +10,7 @@
 #include "outrider/decoding/draft_chances.h"
 #include "outrider/decoding/drafter.h"
 #include "outrider/decoding/generation.h"
+#include "outrider/decoding/recent_acceptance.h"
 #include "outrider/decoding/row_cost.h"
 
 namespace outrider {
@@ -68,18 +69,12 @@ class DraftPolicy {
     std::array<double, kTrialTurns> seconds{};
     RowCost row_cost;
   };
-  // Of the drafts at one position: how many were verified, and how many accepted, older ones counting less. Those that
-  // were left out count as they would probably have fared, those that the drafter did not make as not accepted.
-  struct Acceptance {
-    double rate() const;
-    void add(double was_accepted);
-
-    double verified = 0;
-    double accepted = 0;
+  // Of drafts, one at each add().
+  struct Acceptance : RecentAcceptance {
+    Acceptance() : RecentAcceptance(0.99, 4) {}
   };
 
   Choice& choice(std::size_t sequences);
-  double acceptance(std::size_t position) const;
   // Whether first drafts are hardly ever accepted, which AcceptanceGuard can't tell yet.
   bool suspect() const;
   double tokens_per_step(std::size_t k) const;  // of one sequence
@@ -91,6 +86,8 @@ class DraftPolicy {
   std::size_t most_;
   bool at_once_;
   std::map<std::size_t, Choice> choices_;  // by number of sequences
+  // By position. Drafts that were left out count as they would probably have fared, those that the drafter did not make
+  // as not accepted.
   std::array<Acceptance, kMaxSpeculativeTokens> acceptance_;
   Acceptance made_;  // of first drafts, only those that were made
   DraftChances chances_;

@@ -98,13 +98,6 @@ void Generation::add_prompt_logprobs(const Rows& logits, std::size_t first_row, 
   }
 }
 
-double Generation::recent_acceptance() const {
-  // Two drafts of average quality are assumed, so that a sequence whose drafts failed is tried again.
-  constexpr double kAssumed = 0.6;
-  constexpr double kAssumedDrafts = 2;
-  return (recently_accepted_ + kAssumed * kAssumedDrafts) / (recently_verified_ + kAssumedDrafts);
-}
-
 void Generation::verify(std::span<const DraftToken> drafts, std::size_t left_out, std::size_t num_speculative_tokens,
                         const Rows& logits, std::size_t first_row) {
   for (std::size_t j = 0; j <= drafts.size(); ++j) require_finite(logits[first_row + j]);
@@ -118,9 +111,8 @@ void Generation::verify(std::span<const DraftToken> drafts, std::size_t left_out
   sampler_.roll_back();
   const Verdict verdict = sampler_.verify(drafts, verifier);
   round_ = {drafts.size(), verdict.accepted, left_out};
-  constexpr double kDecay = 0.95;
-  recently_verified_ = kDecay * recently_verified_ + static_cast<double>(std::min(drafts.size(), verdict.accepted + 1));
-  recently_accepted_ = kDecay * recently_accepted_ + static_cast<double>(verdict.accepted);
+  recent_acceptance_.add(static_cast<double>(std::min(drafts.size(), verdict.accepted + 1)),
+                         static_cast<double>(verdict.accepted));
   counts_.add(round_, num_speculative_tokens);
   for (std::size_t j = 0; j < verdict.accepted && !finished(); ++j) {
     append(drafts[j].id, true, logits[first_row + j]);

@@ -12,6 +12,7 @@
 #include "outrider/architectures/model.h"
 #include "outrider/decoding/logprobs.h"
 #include "outrider/decoding/processed_sequence.h"
+#include "outrider/decoding/recent_acceptance.h"
 #include "outrider/decoding/sampling.h"
 #include "outrider/decoding/sequence_sampler.h"
 #include "outrider/decoding/token_mask.h"
@@ -87,7 +88,7 @@ class Generation {
   std::span<const TokenLogprobs> prompt_logprobs() const { return prompt_logprobs_; }
   const DraftRound& round() const { return round_; }
   // Share of the draft tokens of recent rounds that were accepted, of those up to the first that was not.
-  double recent_acceptance() const;
+  double recent_acceptance() const { return recent_acceptance_.rate(); }
   // Sums over all steps.
   const SpeculationCounts& counts() const { return counts_; }
   const GenerationParams& params() const { return params_; }
@@ -127,9 +128,8 @@ class Generation {
   std::vector<TokenLogprobs> prompt_logprobs_;
   std::vector<OutputToken> new_tokens_;
   DraftRound round_;
-  // Of recent draft tokens, older ones counting less.
-  double recently_verified_ = 0;
-  double recently_accepted_ = 0;
+  RecentAcceptance recent_acceptance_{0.95,
+                                      2};  // so few are assumed that a sequence whose drafts failed is tried again
   std::optional<FinishReason> finished_;
   SpeculationCounts counts_;
 };

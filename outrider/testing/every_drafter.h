@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "outrider/decoding/decoder.h"
+#include "outrider/decoding/forwarding_drafter.h"
 
 namespace outrider::testing {
 
@@ -31,27 +32,6 @@ inline Decoder make_decoder(const Model& model, const std::string& method, std::
                             std::size_t chunk = 512) {
   return {model, {speculative_config(method, num_speculative_tokens), chunk}};
 }
-
-// A drafter that changes what another one drafts: overrides draft().
-class ForwardingDrafter : public Drafter {
- public:
-  explicit ForwardingDrafter(std::unique_ptr<const Drafter> drafter) : drafter_(std::move(drafter)) {}
-
-  std::span<const std::size_t> target_layers() const override { return drafter_->target_layers(); }
-  std::unique_ptr<DrafterState> new_state(const SequenceLimits& limits) const override {
-    return drafter_->new_state(limits);
-  }
-  std::uint64_t state_bytes(const SequenceLimits& limits) const override { return drafter_->state_bytes(limits); }
-  void observe(std::span<const ObservedItem> items, std::span<const Rows> streams) const override {
-    drafter_->observe(items, streams);
-  }
-  std::vector<std::vector<DraftToken>> draft(std::span<const DraftItem> items) const override {
-    return drafter_->draft(items);
-  }
-
- private:
-  std::unique_ptr<const Drafter> drafter_;
-};
 
 // Leaves out drafts whose chance of being accepted is less than `least`.
 class SparingDrafter : public ForwardingDrafter {

@@ -144,11 +144,7 @@ TEST_P(DsparkGolden, RoundsDoNotDependOnTheBatch) {
 INSTANTIATE_TEST_SUITE_P(All, DsparkGolden,
                          ::testing::Values("random-dspark-flash-like", "random-dspark-pro-like",
                                            "deepseek-v4-kjv-dspark"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::name_of_test);
 
 }  // namespace
 }  // namespace outrider

@@ -114,11 +114,7 @@ TEST_P(EveryForm, GreedyOutputIsTheSameWithAndWithoutSpeculation) {
 INSTANTIATE_TEST_SUITE_P(All, EveryForm,
                          ::testing::Values("official", "bf16", "float32", "v3-names", "w4a16", "w4a16-aliases", "nvfp4",
                                            "nvfp4-modelopt", "fp8", "random-pro-like", "dspark"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::name_of_test);
 
 TEST(Generation, DraftsOfTheBundledModelAreAccepted) {
   const auto model = load_model("official", {});
@@ -149,7 +145,7 @@ TEST(Generation, ANarrowHeadChangesNeitherOutputNorAcceptance) {
 }
 
 // Drafts with `drafter`, but not while the sequence is shorter than `from`; records the drafts by position.
-class LateDrafter : public testing::ForwardingDrafter {
+class LateDrafter : public ForwardingDrafter {
  public:
   LateDrafter(std::unique_ptr<const Drafter> drafter, std::size_t from, std::map<std::size_t, std::uint32_t>& drafts)
       : ForwardingDrafter(std::move(drafter)), from_(from), drafts_(drafts) {}

@@ -88,6 +88,13 @@ inline double relative_distance(std::span<const float> a, std::span<const float>
   return std::sqrt(difference / size);
 }
 
+// The name of a test whose parameter is the name of a variant or golden file.
+inline constexpr auto name_of_test = [](const auto& test) {
+  std::string name = test.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
+};
+
 // A sequence and its MTP cache.
 struct SequenceWithMtp {
   SequenceWithMtp(const Model& model, SequenceLimits limits)

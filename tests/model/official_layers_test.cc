@@ -266,11 +266,7 @@ INSTANTIATE_TEST_SUITE_P(All, OfficialLayers,
                          ::testing::Values("deepseek-v4-kjv", "random-every-layer-type", "random-window-only",
                                            "random-pro-like", "random-one-group-no-hash", "random-short-yarn",
                                            "random-tight-clamp", "random-sigmoid", "random-no-mtp"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::name_of_test);
 
 class OfficialDspark : public ::testing::TestWithParam<std::string> {};
 
@@ -298,11 +294,7 @@ TEST_P(OfficialDspark, IsBitIdenticalUpToTheOrderOfSums) {
 INSTANTIATE_TEST_SUITE_P(All, OfficialDspark,
                          ::testing::Values("deepseek-v4-kjv-dspark", "random-dspark-flash-like",
                                            "random-dspark-pro-like"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::name_of_test);
 
 }  // namespace
 }  // namespace outrider

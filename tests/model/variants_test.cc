@@ -53,11 +53,7 @@ INSTANTIATE_TEST_SUITE_P(All, SoundVariant,
                                            "transformers-saved-with-mtp", "transformers-saved-quantised",
                                            "transformers-config", "hc-head-dotted", "wrapped", "checkpointed",
                                            "drafter-with-more-experts"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::name_of_test);
 
 // FP4 and FP8 with power-of-two scales are exact in BF16 and F32: the same model under other names and forms.
 TEST(Variants, EqualValuesGiveEqualLogits) {
