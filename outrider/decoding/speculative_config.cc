@@ -90,9 +90,13 @@ const std::vector<Taken>& taken_fields() {
        {"standard", "probabilistic"},
        "a draft is accepted with probability min(1, p/q), which preserves the model's distribution"},
       {"acceptance_method", {"rejection_sampler"}, "drafts are accepted by rejection sampling only"},
-      {"parallel_drafting", {false}, "the drafter drafts one token after the other"},
+      {"parallel_drafting",
+       {false},
+       "a drafter drafts as it was trained: DSpark's block at once, MTP and n-grams one token after the other"},
       {"use_heterogeneous_vocab", {false}, "drafter and model share one vocabulary"},
-      {"enable_adaptive_verification", {false}, "all drafts of a round are verified"},
+      {"enable_adaptive_verification",
+       {false},
+       "\"num_speculative_tokens\": \"auto\" leaves unlikely drafts out before they are verified"},
       {"num_speculative_tokens_per_batch_size",
        {},
        "\"num_speculative_tokens\": \"auto\" chooses the number for every batch size"},
@@ -107,7 +111,7 @@ const std::vector<Taken>& taken_fields() {
       {"suffix_decoding_max_cached_requests", {}, "the supported methods do not have this field"},
       {"suffix_decoding_max_spec_factor", {}, "the supported methods do not have this field"},
       {"suffix_decoding_min_token_prob", {}, "the supported methods do not have this field"},
-      {"dspark_draft_topk", {}, "the supported methods do not have this field"},
+      {"dspark_draft_topk", {}, "a draft is chosen among all tokens"},
   };
   return fields;
 }

@@ -87,7 +87,8 @@ TEST(SpeculativeConfig, RefusesUnsupportedBehaviour) {
   EXPECT_THAT(refusal(R"({"rejection_sample_method": "block"})"), HasSubstr("cannot be \"block\""));
   EXPECT_THAT(refusal(R"({"draft_sample_method": 1})"), HasSubstr("draft_sample_method"));
   EXPECT_THAT(refusal(R"({"model": "elsewhere"})"), HasSubstr("\"elsewhere\""));
-  EXPECT_THAT(refusal(R"({"parallel_drafting": true})"), HasSubstr("one token after the other"));
+  EXPECT_THAT(refusal(R"({"parallel_drafting": true})"), HasSubstr("as it was trained"));
+  EXPECT_THAT(refusal(R"({"enable_adaptive_verification": true})"), HasSubstr("\"auto\""));
 }
 
 TEST(SpeculativeConfig, ErrorsNameTheField) {
