@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 20
 CLANG_FORMAT ?= clang-format-14
 CLANG_TIDY ?= clang-tidy-22
 REPORTS := $(CURDIR)/build/reports
-SOURCES = $(shell find outrider bench tests -name '*.h' -o -name '*.cc' | sort)
+SOURCES = $(shell find outrider bench python tests -name '*.h' -o -name '*.cc' | sort)
 FUZZERS = $(basename $(notdir $(shell find outrider -name '*_fuzz.cc' | sort)))
 
 # The first interpreter that has numpy, for the tests' variants; python3 on the PATH may be another than the system's.
@@ -35,7 +35,7 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release program demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        test-server test-server-tsan server-venv test-training lint tidy format bench bench-check bench-model package clean
+        test-server test-server-tsan server-venv test-training lint tidy format bench bench-check bench-model package wheel test-python clean
 
 help:  ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -127,6 +127,31 @@ test-server: release server-venv  ## The server's tests through the official ope
 	@tools/unpack_prometheus
 	@tools/install_dependencies chromium || echo "Without Chromium the tests of the chat page are skipped."
 	build/server-venv/bin/pytest -q tests/server --rootdir tests/server --junit-xml $(REPORTS)/server.xml
+
+build/wheel-tools/requirements.txt: python/requirements.txt
+	python3 -m venv build/wheel-tools
+	build/wheel-tools/bin/pip install --quiet --disable-pip-version-check -r $<
+	@cp $< $@
+
+# In the build directory of the release, whose objects are those that the wheel needs.
+wheel: release build/wheel-tools/requirements.txt  ## Make the Python wheel in build/wheel
+	@rm -rf build/wheel
+	build/wheel-tools/bin/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+	    --wheel-dir build/wheel/unrepaired --config-settings build-dir=build/release .
+	PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH auditwheel repair --wheel-dir build/wheel build/wheel/unrepaired/*.whl
+	@rm -r build/wheel/unrepaired && ls -l build/wheel
+
+# The second run is beside PyTorch and transformers, if `make test-training` has installed them.
+test-python: wheel  ## Install the wheel in a fresh virtual environment and test it there
+	@rm -rf build/python-venv && python3 -m venv build/python-venv
+	build/python-venv/bin/pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt build/wheel/*.whl
+	build/python-venv/bin/outrider check models/deepseek-v4-kjv
+	build/python-venv/bin/python -c 'import outrider; print(repr(outrider.verify("models/deepseek-v4-kjv")))'
+	build/python-venv/bin/pytest -q tests/python --rootdir tests/python --junit-xml $(REPORTS)/python.xml
+	@if test -e build/training-venv/requirements.txt; then \
+	    PYTHONPATH=$$(echo build/python-venv/lib/python3*/site-packages) build/training-venv/bin/python -m pytest -q \
+	        tests/python/test_beside_others.py --rootdir tests/python --junit-xml $(REPORTS)/python-beside.xml; \
+	else echo "Without PyTorch (make test-training) the test beside it is skipped."; fi
 
 fuzz: dependencies  ## Run every fuzzer for FUZZ_SECONDS (20); what it learns stays in build/fuzz
 	cmake --preset asan

@@ -264,4 +264,14 @@ ConvertPlan plan_convert(const fs::path& directory, const ConvertOptions& option
   return plan;
 }
 
+CheckReport convert(const ConvertPlan& plan, const std::filesystem::path& directory,
+                    const std::filesystem::path& output, const WriteProgress& progress) {
+  const auto accept = [&](const CheckReport& made) {
+    if (made.plan != nullptr) return;
+    throw Error(fmt::format("{}: the converted artifact is incomplete, so it was discarded. Please report this.",
+                            printable(directory.string(), 4096)));
+  };
+  return make_artifact(plan.artifact, plan.sources, directory, output, accept, progress);
+}
+
 }  // namespace outrider

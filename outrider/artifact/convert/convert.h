@@ -36,4 +36,9 @@ struct ConvertPlan {
 // incomplete.
 ConvertPlan plan_convert(const std::filesystem::path& directory, const ConvertOptions& options);
 
+// Writes the converted artifact to `output`, which must not exist, and returns its report. Throws Error, and `output`
+// does not exist then: no space, no permission, a source that changed since the plan was made.
+CheckReport convert(const ConvertPlan& plan, const std::filesystem::path& directory,
+                    const std::filesystem::path& output, const WriteProgress& progress = {});
+
 }  // namespace outrider

@@ -203,6 +203,23 @@ bool is_repaired_unasked(Code code) {
   return repair_of(code).remedy == Remedy::kUnasked;
 }
 
+std::set<Code> repairable_codes(std::span<const std::string> names) {
+  std::set<Code> out;
+  for (const std::string& name : names) {
+    const auto kinds = finding_kinds();
+    const auto it = std::ranges::find_if(kinds, [&](const FindingKind& k) { return k.code == name || k.slug == name; });
+    if (it == kinds.end()) {
+      throw Error(
+          fmt::format("--only {}: there is no such finding. docs/findings/README.md lists them all.", printable(name)));
+    }
+    if (!is_repairable(it->id)) {
+      throw Error(fmt::format("--only {}: repair cannot fix {}. Remedy: {}", printable(name), it->slug, it->remedy));
+    }
+    out.insert(it->id);
+  }
+  return out;
+}
+
 RepairPlan plan_repair(const fs::path& directory, const RepairOptions& options) {
   std::error_code error;
   if (!fs::is_directory(directory, error)) {

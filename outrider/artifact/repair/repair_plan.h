@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct RepairOptions {
 // Whether repair can fix a finding at all, and whether it does so without being asked with `only`.
 bool is_repairable(Code code);
 bool is_repaired_unasked(Code code);
+// The findings of these codes or slugs ("OUT050", "mtp-shares-head"). Throws Error for one that does not exist or that
+// repair cannot fix.
+std::set<Code> repairable_codes(std::span<const std::string> names);
 
 // One action of a repair, and the finding that it fixes.
 struct RepairAction {

@@ -14,7 +14,6 @@
 #include "outrider/cli/terminal/flush_output.h"
 #include "outrider/cli/terminal/progress_bar.h"
 #include "outrider/util/bytes_text.h"
-#include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {
@@ -38,13 +37,8 @@ int run_convert(ConvertArguments& arguments) {
              bytes_text(plan.artifact.bytes_to_write()), count_text(plan.artifact.shards.size(), "file"));
   flush_output();
   ProgressBar bar("converting");
-  const auto accept = [&](const CheckReport& made) {
-    if (made.plan != nullptr) return;
-    throw Error(fmt::format("{}: the converted artifact is incomplete, so it was discarded. Please report this.",
-                            printable(arguments.directory, 4096)));
-  };
-  const CheckReport made = make_artifact(plan.artifact, plan.sources, arguments.directory, arguments.output, accept,
-                                         [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
+  const CheckReport made = convert(plan, arguments.directory, arguments.output,
+                                   [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
   bar.clear();
   fmt::print("{}: {}\n", printable(arguments.output, 4096), made.dialect);
   return made.exit_status();

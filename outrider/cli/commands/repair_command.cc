@@ -35,24 +35,6 @@ struct RepairArguments {
   bool dry_run = false;
 };
 
-std::set<Code> codes(const std::vector<std::string>& names) {
-  std::set<Code> out;
-  for (const std::string& name : names) {
-    const auto kinds = finding_kinds();
-    const auto it = std::find_if(kinds.begin(), kinds.end(),
-                                 [&](const FindingKind& k) { return k.code == name || k.slug == name; });
-    if (it == kinds.end()) {
-      throw Error(
-          fmt::format("--only {}: there is no such finding. docs/findings/README.md lists them all.", printable(name)));
-    }
-    if (!is_repairable(it->id)) {
-      throw Error(fmt::format("--only {}: repair cannot fix {}. Remedy: {}", printable(name), it->slug, it->remedy));
-    }
-    out.insert(it->id);
-  }
-  return out;
-}
-
 std::string findings_text(const CheckReport& report) {
   return fmt::format("{}, {}", count_text(report.count(Severity::kError), "error"),
                      count_text(report.count(Severity::kWarning), "warning"));
@@ -94,7 +76,7 @@ int run_repair(RepairArguments& arguments) {
     throw Error("Give the output directory with --output DIR, or use --in-place.");
   }
   RepairOptions options;
-  options.only = codes(arguments.only);
+  options.only = repairable_codes(arguments.only);
   options.alias_in_float32 = arguments.alias_dtype == "f32";
   options.head_in_float32 = arguments.widen_head;
   options.partial = arguments.partial;
