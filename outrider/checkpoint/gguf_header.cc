@@ -272,6 +272,10 @@ std::string gguf_file_type(std::uint64_t file_type) {
   return found == std::end(kFileTypes) ? fmt::format("file type {}", file_type) : std::string(found->name);
 }
 
+bool is_gguf(std::string_view first_bytes) {
+  return first_bytes.starts_with(kMagic);
+}
+
 bool is_gguf_file(const std::filesystem::path& path) {
   if (path.extension() == ".gguf" || path.extension() == ".GGUF") return true;
   try {
@@ -279,7 +283,7 @@ bool is_gguf_file(const std::filesystem::path& path) {
     std::array<char, kMagic.size()> first{};
     if (file.size() < first.size()) return false;
     file.read(0, std::as_writable_bytes(std::span(first)));
-    return std::string_view(first.data(), first.size()) == kMagic;
+    return is_gguf({first.data(), first.size()});
   } catch (const Error&) {
     return false;
   }

@@ -37,6 +37,7 @@ struct GgufHeader {
   std::string problem;  // why it was not read to its end, or is invalid; empty if neither
 };
 
+bool is_gguf(std::string_view first_bytes);
 // By its name or its first bytes.
 bool is_gguf_file(const std::filesystem::path& path);
 // "Q4_K_M", by llama.cpp's enum llama_ftype; "file type N" where it is unknown.

@@ -15,6 +15,7 @@
 
 #include "outrider/check/acceptance_causes.h"
 #include "outrider/check/check.h"
+#include "outrider/check/gguf_check.h"
 #include "outrider/check/report.h"
 #include "outrider/cli/commands/acceptance_watch.h"
 #include "outrider/cli/commands/probe_prompts.h"
@@ -108,6 +109,18 @@ void probe(const CheckArguments& arguments, const CheckOptions& options, CheckRe
   report.add({Code::kDraftsRejected, std::move(message), {}, {}});
 }
 
+// A GGUF file by its header, everything else as a checkpoint.
+CheckReport check(const CheckArguments& arguments, const CheckOptions& options) {
+  std::optional<CheckReport> gguf = check_gguf(arguments.path);
+  if (!gguf) return check_path(arguments.path, options);
+  if (arguments.data || arguments.probe || options.reference) {
+    throw Error(fmt::format("{}: is a GGUF file, of which check reads the header only. Leave --data, --reference and "
+                            "--probe out.",
+                            arguments.path));
+  }
+  return std::move(*gguf);
+}
+
 int run_check(const CheckArguments& arguments) {
   CheckOptions options;
   options.data = arguments.data;
@@ -118,7 +131,7 @@ int run_check(const CheckArguments& arguments) {
   if (arguments.data || options.reference) {
     options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
   }
-  auto owned = std::make_unique<CheckReport>(check_path(arguments.path, options));
+  auto owned = std::make_unique<CheckReport>(check(arguments, options));
   CheckReport& report = *owned;
   bar.clear();
   if (arguments.probe) probe(arguments, options, report);
@@ -146,7 +159,7 @@ void add_check_command(CLI::App& app, int& status) {
       "Exit status: 0 no errors; 1 findings of severity error; 2 the checkpoint cannot be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
   command
-      ->add_option("PATH", arguments->path, "Checkpoint directory, .safetensors file or model.safetensors.index.json")
+      ->add_option("PATH", arguments->path, "Checkpoint directory, .safetensors file, model.safetensors.index.json, or DeepSeek-V4 GGUF file")
       ->required();
   auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
   command
