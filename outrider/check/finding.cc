@@ -11,7 +11,8 @@ namespace {
 using enum Severity;
 
 constexpr FindingKind kKinds[] = {
-    {Code::kShardUnreadable, "OUT001", "shard-unreadable", kError, true, "a file is not a valid safetensors or GGUF file",
+    {Code::kShardUnreadable, "OUT001", "shard-unreadable", kError, true,
+     "a file is not a valid safetensors or GGUF file",
      "Loaders stop with an exception that names a Rust error, or crash.",
      "Download or write the file again; compare its checksum with the source's. Or: `outrider repair --reference "
      "SOURCE`."},

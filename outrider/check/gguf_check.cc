@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::string_view kConvertAgain = "Convert the model again, or take the file from another source.";
 
-constexpr std::string_view kDownloadAgain = "Download the file again (`hf download` resumes), or convert the model again.";
+constexpr std::string_view kDownloadAgain =
+    "Download the file again (`hf download` resumes), or convert the model again.";
 
 struct Located {
   const GgufTensor* tensor;
@@ -140,9 +141,9 @@ class GgufCheck {
       }
     }
     if (twice.empty()) return;
-    add(Code::kDuplicateTensor, fmt::format("{} is stored in {} and in another part", twice[0],
-                                            tensors_.at(twice[0]).file->name),
-        twice, finding_kind(Code::kGgufSplit).remedy);
+    add(Code::kDuplicateTensor,
+        fmt::format("{} is stored in {} and in another part", twice[0], tensors_.at(twice[0]).file->name), twice,
+        finding_kind(Code::kGgufSplit).remedy);
   }
 
   void check_metadata() {
@@ -207,8 +208,8 @@ class GgufCheck {
       report_.gguf->sources.push_back({e.parameter, found->second.file->name, tensor.name, type});
       if (!has_expected_shape(e, tensor.shape)) {
         complete_ = false;
-        fault(Code::kWrongShape, e.name, fmt::format("its shape is {}; {} is expected", ggml_shape_text(tensor.shape),
-                                                     ggml_shape_text(e.shape)));
+        fault(Code::kWrongShape, e.name,
+              fmt::format("its shape is {}; {} is expected", ggml_shape_text(tensor.shape), ggml_shape_text(e.shape)));
         continue;
       }
       if (const auto code = type_fault(e, tensor.type)) {

@@ -167,14 +167,16 @@ class Reader {
       out_.drafter_only = !any_before;
       layers = first;
     } else if (out_.announced != 0) {
-      out_.dropped = fmt::format("{} is {} but no tensor is called blk.{}.nextn.*: llama.cpp switches MTP off without "
-                                 "a message",
-                                 full("nextn_predict_layers"), out_.announced, first);
+      out_.dropped = fmt::format(
+          "{} is {} but no tensor is called blk.{}.nextn.*: llama.cpp switches MTP off without "
+          "a message",
+          full("nextn_predict_layers"), out_.announced, first);
       if (!any_after) {
         layers = first;
-        out_.faults.push_back(fmt::format("{} is {} but there are no tensors of blk.{}: llama.cpp takes the absent "
-                                          "drafter for layers of the model, and stops",
-                                          full("block_count"), out_.blocks, first));
+        out_.faults.push_back(
+            fmt::format("{} is {} but there are no tensors of blk.{}: llama.cpp takes the absent "
+                        "drafter for layers of the model, and stops",
+                        full("block_count"), out_.blocks, first));
       }
     }
     config_["num_hidden_layers"] = layers;
@@ -193,11 +195,11 @@ class Reader {
     }
     const std::uint64_t layers = config_["num_hidden_layers"];
     if (ratios->size() > layers && out_.drafting == 0 && out_.dropped.empty()) {
-      out_.dropped = fmt::format("{} has {} entries for {} layers, so the model has a drafter, but the file has "
-                                 "neither its tensors nor {}. llama.cpp's converter leaves it out, and writes it to a "
-                                 "file of its own with --mtp or --dspark",
-                                 full("attention.compress_ratios"), ratios->size(), layers,
-                                 full("nextn_predict_layers"));
+      out_.dropped = fmt::format(
+          "{} has {} entries for {} layers, so the model has a drafter, but the file has "
+          "neither its tensors nor {}. llama.cpp's converter leaves it out, and writes it to a "
+          "file of its own with --mtp or --dspark",
+          full("attention.compress_ratios"), ratios->size(), layers, full("nextn_predict_layers"));
     }
     json used = json::array();
     for (const json& ratio : *ratios) {

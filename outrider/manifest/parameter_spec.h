@@ -164,12 +164,12 @@ struct ParameterSpec {
   Presence presence;
   ModuleGroup group;
   Storage storage;
-  Dtype release_dtype;                    // in the official release, if it is not quantised
-  std::string_view official;              // below the block: "attn.wq_a.weight"; experts: "ffn.experts.{}.w1.weight"
-  std::string_view hugging_face;          // "self_attn.q_a_proj.weight"
-  std::string_view llama_cpp;             // in a GGUF file: "attn_q_a.weight"; a stack of all experts; empty: not stored
-  std::array<Dimension, 2> dimensions;    // [rows, cols] = [out, in]; a vector has the first only
-  std::string_view official_in_mtp = {};  // below an MTP block, if different
+  Dtype release_dtype;                  // in the official release, if it is not quantised
+  std::string_view official;            // below the block: "attn.wq_a.weight"; experts: "ffn.experts.{}.w1.weight"
+  std::string_view hugging_face;        // "self_attn.q_a_proj.weight"
+  std::string_view llama_cpp;           // in a GGUF file: "attn_q_a.weight"; a stack of all experts; empty: not stored
+  std::array<Dimension, 2> dimensions;  // [rows, cols] = [out, in]; a vector has the first only
+  std::string_view official_in_mtp = {};   // below an MTP block, if different
   std::string_view llama_cpp_in_mtp = {};  // the same; kNoName: not stored
 
   std::uint8_t rank() const { return dimensions[1].size == nullptr ? 1 : 2; }

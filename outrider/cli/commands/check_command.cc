@@ -114,9 +114,10 @@ CheckReport check(const CheckArguments& arguments, const CheckOptions& options) 
   std::optional<CheckReport> gguf = check_gguf(arguments.path);
   if (!gguf) return check_path(arguments.path, options);
   if (arguments.data || arguments.probe || options.reference) {
-    throw Error(fmt::format("{}: is a GGUF file, of which check reads the header only. Leave --data, --reference and "
-                            "--probe out.",
-                            arguments.path));
+    throw Error(
+        fmt::format("{}: is a GGUF file, of which check reads the header only. Leave --data, --reference and "
+                    "--probe out.",
+                    arguments.path));
   }
   return std::move(*gguf);
 }
@@ -159,7 +160,8 @@ void add_check_command(CLI::App& app, int& status) {
       "Exit status: 0 no errors; 1 findings of severity error; 2 the checkpoint cannot be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
   command
-      ->add_option("PATH", arguments->path, "Checkpoint directory, .safetensors file, model.safetensors.index.json, or DeepSeek-V4 GGUF file")
+      ->add_option("PATH", arguments->path,
+                   "Checkpoint directory, .safetensors file, model.safetensors.index.json, or DeepSeek-V4 GGUF file")
       ->required();
   auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
   command
