@@ -17,6 +17,7 @@
 #include "outrider/check/check.h"
 #include "outrider/check/gguf_check.h"
 #include "outrider/check/report.h"
+#include "outrider/check/sarif.h"
 #include "outrider/cli/commands/acceptance_watch.h"
 #include "outrider/cli/commands/probe_prompts.h"
 #include "outrider/cli/options/model_options.h"
@@ -34,6 +35,7 @@ struct CheckArguments {
   std::string path;
   std::string reference;
   bool json = false;
+  bool sarif = false;
   bool map = false;
   bool data = false;
   bool strict = false;
@@ -139,6 +141,8 @@ int run_check(const CheckArguments& arguments) {
   const bool colour = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
   if (arguments.map) {
     fmt::print("{}", parameter_map(report));
+  } else if (arguments.sarif) {
+    fmt::print("{}", report_sarif(report));
   } else if (arguments.json) {
     fmt::print("{}", report_json(report, arguments.strict));
   } else {
@@ -164,9 +168,12 @@ void add_check_command(CLI::App& app, int& status) {
                    "Checkpoint directory, .safetensors file, model.safetensors.index.json, or DeepSeek-V4 GGUF file")
       ->required();
   auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
+  auto* sarif = command->add_flag("--sarif", arguments->sarif, "Print the findings as SARIF 2.1.0 (docs/recipes.md)");
+  sarif->excludes(json);
   command
       ->add_flag("--map", arguments->map, "Print each parameter with its file, tensor and storage form, tab-separated")
-      ->excludes(json);
+      ->excludes(json)
+      ->excludes(sarif);
   command->add_flag("--data", arguments->data,
                     "Check values too: NaN, Inf, zeros, faulty scales, duplicate experts, draft heads that differ");
   command->add_option("--reference", arguments->reference, "Source checkpoint to compare with: dtypes, tensors, values")
