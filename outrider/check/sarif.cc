@@ -25,7 +25,8 @@ std::string uri_of(std::string_view path) {
   std::string out;
   for (const char c : path) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = byte < 0x80 && (std::isalnum(byte) != 0 || std::string_view("-._~/").find(c) != std::string::npos);
+    const bool plain =
+        byte < 0x80 && (std::isalnum(byte) != 0 || std::string_view("-._~/").find(c) != std::string::npos);
     out += plain ? std::string(1, c) : fmt::format("%{:02X}", byte);
   }
   return out;
@@ -124,11 +125,11 @@ std::string report_sarif(const CheckReport& report) {
 
 std::string failure_sarif(const std::string& message) {
   const ordered_json notification = {{"level", "error"}, {"message", {{"text", message}}}};
-  return document({{"tool", tool()},
-                   {"invocations", ordered_json::array({{{"executionSuccessful", false},
-                                                         {"toolExecutionNotifications",
-                                                          ordered_json::array({notification})}}})},
-                   {"results", ordered_json::array()}});
+  return document(
+      {{"tool", tool()},
+       {"invocations", ordered_json::array({{{"executionSuccessful", false},
+                                             {"toolExecutionNotifications", ordered_json::array({notification})}}})},
+       {"results", ordered_json::array()}});
 }
 
 }  // namespace outrider

@@ -97,8 +97,8 @@ std::string unexpected_words(const CLI::App& app) {
   return fmt::format("`{}` does not accept {}. `{} --help` lists its options.", path, fmt::join(words, " "), path);
 }
 
-// Prints a failure as JSON or SARIF for a caller that asked for it: standard output stays one object. For `check` it has
-// the keys of every report.
+// Prints a failure as JSON or SARIF for a caller that asked for it: standard output stays one object. For `check` it
+// has the keys of every report.
 void print_failure(std::span<char* const> words, const std::string& message) {
   const auto is = [](std::string_view what) { return [what](const char* word) { return word == what; }; };
   if (std::ranges::any_of(words, is("--sarif"))) {
