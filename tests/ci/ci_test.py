@@ -30,7 +30,7 @@ def steps(text: str) -> list[dict]:
 
 def run_action(program: Path, directory: Path, inputs: dict) -> tuple[int, dict, str]:
     text = (ROOT / "action.yml").read_text()
-    defaults = dict(re.findall(r'\n  ([\w-]+):\n    description: .*\n    default: "?(.*?)"?\n', text))
+    defaults = dict(re.findall(r'^  ([\w-]+):\n    description: .*\n    default: "?(.*?)"?$', text, re.MULTILINE))
     inputs = defaults | inputs
     output = directory / "output"
     output.write_text("")
