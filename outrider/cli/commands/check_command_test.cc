@@ -158,7 +158,7 @@ TEST(CheckCommand, PrintsSarif) {
   EXPECT_TRUE(missing);
   const ProcessResult failed = outrider("check --sarif /nonexistent 2>/dev/null");
   EXPECT_EQ(failed.exit_status, 2);
-  const auto& invocation = nlohmann::json::parse(failed.output)["runs"][0]["invocations"][0];
+  const auto invocation = nlohmann::json::parse(failed.output)["runs"][0]["invocations"][0];
   EXPECT_EQ(invocation["executionSuccessful"], false);
   EXPECT_THAT(invocation["toolExecutionNotifications"][0]["message"]["text"], HasSubstr("no such file"));
   EXPECT_EQ(outrider("check --sarif --json x").exit_status, 2);
