@@ -66,6 +66,8 @@ CheckReport check_path(const std::filesystem::path& path, const CheckOptions& op
 CheckReport check_checkpoint(std::shared_ptr<const Checkpoint> checkpoint, const CheckOptions& options) {
   CheckReport report;
   report.checkpoint = std::move(checkpoint);
+  report.contents = {report.checkpoint->root(), report.checkpoint->files(), report.checkpoint->tensors().size(),
+                     report.checkpoint->tensor_bytes(), report.checkpoint->names_only()};
   CheckContext context(report, options);
   report.checkpoint->required_config_json();
   ModelReading read = read_model(*report.checkpoint, *options.pool);

@@ -62,9 +62,32 @@ struct ProbeSummary {
   double rate() const { return drafts == 0 ? 0 : static_cast<double>(accepted) / static_cast<double>(drafts); }
 };
 
+// The files of a checkpoint.
+struct ContentSummary {
+  std::filesystem::path path;
+  std::vector<ShardFile> files;
+  std::uint64_t tensors = 0;
+  std::uint64_t tensor_bytes = 0;
+  bool names_only = false;
+};
+
+// A parameter of a GGUF file, or a stack of all experts', and the tensor that holds it.
+struct GgufSource {
+  std::string parameter;  // official name; "*" stands for the number of an expert
+  std::string file;
+  std::string tensor;  // empty if it is missing
+  std::string form;    // ggml's type
+};
+struct GgufSummary {
+  bool complete = false;  // every parameter has a tensor of its shape
+  std::vector<GgufSource> sources;
+};
+
 // Everything that `outrider check` reports about a checkpoint.
 struct CheckReport {
-  std::shared_ptr<const Checkpoint> checkpoint;
+  ContentSummary contents;
+  std::shared_ptr<const Checkpoint> checkpoint;  // nullptr for a GGUF file
+  std::optional<GgufSummary> gguf;               // set for a GGUF file only
   std::optional<ConfigReading> config;
   std::string family;   // "DeepSeek-V4-Flash, official FP4/FP8"
   std::string dialect;  // "official", "Hugging Face (model. prefix)", …
@@ -83,6 +106,7 @@ struct CheckReport {
 
   // Keeps findings in order.
   void add(Finding finding);
+  bool complete() const { return gguf ? gguf->complete : plan != nullptr; }
   std::uint64_t count(Severity severity) const;
   bool has(Code id) const;
   // 0 sound, 1 findings of severity error (with `strict`: or warning), 2 something could not be read.

@@ -58,6 +58,8 @@ void check_quantization_config(CheckContext& context);
 void check_values(CheckContext& context);
 void check_reference(CheckContext& context);
 
+// The release with these dimensions: "DeepSeek-V4-Flash".
+std::string release_of(const ModelConfig& config, bool& pruned);
 // Determines family and dialect from model_type, the drafter's tensors, vision keys and storage forms, in this order.
 void recognise_family(CheckContext& context);
 

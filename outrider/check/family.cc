@@ -6,9 +6,6 @@
 #include "outrider/check/spelling.h"
 
 namespace outrider {
-namespace {
-
-// The release with these dimensions.
 std::string release_of(const ModelConfig& c, bool& pruned) {
   const auto is = [&](std::uint64_t layers, std::uint64_t hidden, std::uint64_t experts) {
     if (c.num_hidden_layers != layers || c.hidden_size != hidden) return false;
@@ -19,6 +16,8 @@ std::string release_of(const ModelConfig& c, bool& pruned) {
   if (is(61, 7168, 384)) return "DeepSeek-V4-Pro";
   return fmt::format("DeepSeek-V4 of another size ({} layers, hidden size {})", c.num_hidden_layers, c.hidden_size);
 }
+
+namespace {
 
 // The storage form of most elements of a group; empty if there are none.
 std::string main_form(const CheckReport& report, ModuleGroup group, bool drafter) {

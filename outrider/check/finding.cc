@@ -11,7 +11,8 @@ namespace {
 using enum Severity;
 
 constexpr FindingKind kKinds[] = {
-    {Code::kShardUnreadable, "OUT001", "shard-unreadable", kError, true, "a file is not a valid safetensors file",
+    {Code::kShardUnreadable, "OUT001", "shard-unreadable", kError, true,
+     "a file is not a valid safetensors or GGUF file",
      "Loaders stop with an exception that names a Rust error, or crash.",
      "Download or write the file again; compare its checksum with the source's. Or: `outrider repair --reference "
      "SOURCE`."},
@@ -60,10 +61,13 @@ constexpr FindingKind kKinds[] = {
      "None in engines that load every file of the directory; transformers finds no model.",
      "Write model.safetensors.index.json from the headers of the files. Or: `outrider repair`."},
 
-    {Code::kConfigFieldMissing, "OUT020", "config-field-missing", kError, false, "config.json lacks fields",
+    {Code::kGgufSplit, "OUT015", "gguf-split", kError, false, "the parts of a split GGUF do not belong together",
+     "llama.cpp stops with an error.",
+     "Download all parts from the same place; do not rename them. Or join them: `llama-gguf-split --merge`."},
+    {Code::kConfigFieldMissing, "OUT020", "config-field-missing", kError, false, "the config lacks fields",
      "Engines fill in defaults of another model, or stop with an AttributeError: wrong attention on some layers.",
      "Restore the field from the source's config.json. Or: `outrider repair --reference SOURCE`."},
-    {Code::kConfigContradiction, "OUT021", "config-contradiction", kError, false, "config.json contradicts itself",
+    {Code::kConfigContradiction, "OUT021", "config-contradiction", kError, false, "the config contradicts itself",
      "Which value wins depends on the engine; layers are built with the wrong attention or the wrong shapes.",
      "Correct the field; compare with the source's config.json. Or: `outrider repair --reference SOURCE`."},
     {Code::kUnsupportedModel, "OUT022", "unsupported-model", kError, false, "the model is not supported",
@@ -154,6 +158,9 @@ constexpr FindingKind kKinds[] = {
      "Engines that give every drafter the model's head and embedding draft from the wrong one; if both are loaded "
      "into one parameter, the order of the files decides (vllm-ascend issue 17094).",
      "Nothing to do here: it is part of the drafter. Use an engine that loads it, and keep it when converting."},
+    {Code::kGgufExtraTensor, "OUT044", "gguf-extra-tensor", kError, false, "tensors that llama.cpp has no use for",
+     "llama.cpp counts the tensors that it used and stops with an error: wrong number of tensors.",
+     "Convert the model again with a current llama.cpp."},
     {Code::kMtpSharesHead, "OUT050", "mtp-shares-head", kNote, false,
      "the MTP head and embedding are stored only at the top level",
      "Sound in Outrider, and how every official release is stored. vLLM builds whose loader fills the MTP head from "
@@ -193,6 +200,11 @@ constexpr FindingKind kKinds[] = {
      "is not a fault of the weights.",
      "Compare acceptance at temperature 0 first; use an engine that samples its drafts."},
 
+    {Code::kGgufMtpHead, "OUT059", "gguf-mtp-head", kWarning, false,
+     "the MTP block's hyper-connection head is not stored",
+     "llama.cpp drafts through the model's: drafts differ from those that the block was trained for, and fewer are "
+     "accepted.",
+     "Convert the drafter into a file of its own (`convert_hf_to_gguf.py --mtp`), which keeps it."},
     {Code::kFp32Downcast, "OUT060", "fp32-downcast", kWarning, false, "FP32 parameters were saved with less precision",
      "Hyper-connections, router biases, sinks and position biases lose bits that the model was trained with; quality "
      "falls a little everywhere.",
@@ -223,6 +235,10 @@ constexpr FindingKind kKinds[] = {
      "modules that do not match the tensors.",
      "Remove the file if config.json has a correct quantization_config; otherwise rewrite it."},
 
+    {Code::kGgufNotF32, "OUT067", "gguf-not-f32", kError, false, "tensors that llama.cpp computes with in F32 only",
+     "llama.cpp aborts in the first forward pass: its operations on norms, biases, scales and sinks take F32.",
+     "Convert or quantise again without a type for these tensors (`--tensor-type`); llama.cpp's tools leave them in "
+     "F32."},
     {Code::kNotANumber, "OUT070", "not-a-number", kError, false, "values that are NaN or infinite",
      "NaN spreads to every logit of every token.", "Quantise or save again; look at the calibration of these modules."},
     {Code::kAllZero, "OUT071", "all-zero", kError, false, "tensors of only zeros",

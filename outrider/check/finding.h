@@ -34,6 +34,7 @@ enum class Code {
   kIndexTotalSize,
   kUnusualSharding,
   kIndexMissing,
+  kGgufSplit,
   // config.json and tokenizer
   kConfigFieldMissing,
   kConfigContradiction,
@@ -61,6 +62,7 @@ enum class Code {
   kDrafterExperts,
   // drafter
   kDrafterOwnHead,
+  kGgufExtraTensor,
   kMtpSharesHead,
   kMtpDropped,
   kDsparkDrafter,
@@ -70,6 +72,7 @@ enum class Code {
   kMtpNotAsReleased,
   kMtpChained,
   kSampledByDefault,
+  kGgufMtpHead,
   // precision and form
   kFp32Downcast,
   kQuantisedWhereNative,
@@ -78,6 +81,7 @@ enum class Code {
   kInconsistentStorage,
   kScaleSpelling,
   kStaleQuantizationFile,
+  kGgufNotF32,
   // values (--data)
   kNotANumber,
   kAllZero,

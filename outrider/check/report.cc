@@ -69,9 +69,9 @@ std::string drafter_line(const DrafterSummary& d) {
 }
 
 // The files whose tensors are counted: all that are present; with only an index, all that it lists.
-std::size_t files_counted(const Checkpoint& checkpoint) {
-  if (checkpoint.names_only()) return checkpoint.files().size();
-  return static_cast<std::size_t>(std::ranges::count_if(checkpoint.files(), &ShardFile::present));
+std::size_t files_counted(const ContentSummary& contents) {
+  if (contents.names_only) return contents.files.size();
+  return static_cast<std::size_t>(std::ranges::count_if(contents.files, &ShardFile::present));
 }
 
 std::string verdict(const CheckReport& report, bool strict) {
@@ -91,7 +91,7 @@ std::string verdict(const CheckReport& report, bool strict) {
       return fmt::format("UNREADABLE in part ({})", counts);
     default:
       if (report.foreign) return fmt::format("UNSUPPORTED STORAGE FORM ({})", counts);
-      return report.plan != nullptr ? fmt::format("COMPLETE, BUT NOT SOUND ({})", counts)
+      return report.complete() ? fmt::format("COMPLETE, BUT NOT SOUND ({})", counts)
              : report.binding != nullptr && lacks_only_its_drafter(*report.binding)
                  ? fmt::format("COMPLETE BUT FOR ITS DRAFTER ({}); the model runs with --no-speculation", counts)
                  : fmt::format("NOT COMPLETE ({})", counts);
@@ -112,16 +112,16 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
   const auto paint = [&](std::string_view code, std::string_view text) {
     return colour ? fmt::format("\x1b[{}m{}\x1b[0m", code, text) : std::string(text);
   };
-  const Checkpoint& checkpoint = *report.checkpoint;
+  const ContentSummary& contents = report.contents;
   std::string out;
-  out += fmt::format("{}\n\n", paint("1", printable(checkpoint.root().string())));
+  out += fmt::format("{}\n\n", paint("1", printable(contents.path.string())));
   out += fmt::format("  family     {}\n", printable(report.family));
   if (!report.dialect.empty()) out += fmt::format("  names      {}\n", report.dialect);
   std::uint64_t parameters = 0;
   for (const GroupSummary& g : report.groups) parameters += g.elements;
-  out += fmt::format("  contents   {} in {}, {}", count_text(checkpoint.tensors().size(), "tensor"),
-                     count_text(files_counted(checkpoint), "file"),
-                     checkpoint.names_only() ? "sizes unknown" : bytes_text(checkpoint.tensor_bytes()));
+  out += fmt::format("  contents   {} in {}, {}", count_text(contents.tensors, "tensor"),
+                     count_text(files_counted(contents), "file"),
+                     contents.names_only ? "sizes unknown" : bytes_text(contents.tensor_bytes));
   if (parameters != 0) out += fmt::format(", {:.3g} billion parameters", static_cast<double>(parameters) / 1e9);
   out += "\n";
   out += fmt::format("  drafter    {}\n", drafter_line(report.drafter));
@@ -141,7 +141,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
     for (const GroupSummary& g : report.groups) {
       out += fmt::format("  {:<28} {:<26} {:>10} {:>12}\n",
                          fmt::format("{}{}", g.drafter ? "mtp: " : "", module_group_name(g.group)), g.form,
-                         grouped(g.parameters), checkpoint.names_only() ? "?" : bytes_text(g.bytes));
+                         grouped(g.parameters), contents.names_only ? "?" : bytes_text(g.bytes));
     }
   }
   bool heading = false;
@@ -182,18 +182,18 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
 
 std::string report_json(const CheckReport& report, bool strict) {
   using nlohmann::ordered_json;
-  const Checkpoint& checkpoint = *report.checkpoint;
+  const ContentSummary& contents = report.contents;
   ordered_json out;
   out["schema_version"] = 1;
-  out["path"] = checkpoint.root().string();
+  out["path"] = contents.path.string();
   out["exit_status"] = report.exit_status(strict);
   out["sound"] = report.exit_status(strict) == 0;
-  out["complete"] = report.plan != nullptr;
-  out["names_only"] = checkpoint.names_only();
+  out["complete"] = report.complete();
+  out["names_only"] = contents.names_only;
   out["family"] = report.family;
   out["dialect"] = report.dialect;
   out["files"] = ordered_json::array();
-  for (const ShardFile& f : checkpoint.files()) {
+  for (const ShardFile& f : contents.files) {
     ordered_json file = {{"name", f.name}, {"present", f.present},  {"in_index", f.in_index},
                          {"used", f.used}, {"bytes", f.file_bytes}, {"tensors", f.tensor_count}};
     if (!f.problem.empty()) file["problem"] = f.problem;
@@ -201,8 +201,8 @@ std::string report_json(const CheckReport& report, bool strict) {
   }
   std::uint64_t parameters = 0;
   for (const GroupSummary& g : report.groups) parameters += g.elements;
-  out["tensors"] = checkpoint.tensors().size();
-  out["tensor_bytes"] = checkpoint.tensor_bytes();
+  out["tensors"] = contents.tensors;
+  out["tensor_bytes"] = contents.tensor_bytes;
   out["parameters"] = parameters;
   const DrafterSummary& d = report.drafter;
   out["drafter"] = {{"kind", drafter_name(d.kind)}, {"announced", d.announced}, {"blocks", d.blocks},
@@ -259,6 +259,14 @@ std::string incomplete_text(const CheckReport& report) {
 
 std::string parameter_map(const CheckReport& report) {
   std::string out = "parameter\tfile\ttensor\tform\n";
+  if (report.gguf) {
+    for (const GgufSource& source : report.gguf->sources) {
+      out += source.tensor.empty() ? fmt::format("{}\t-\t-\tnot bound\n", source.parameter)
+                                   : fmt::format("{}\t{}\t{}\t{}\n", source.parameter, printable(source.file),
+                                                 printable(source.tensor), source.form);
+    }
+    return out;
+  }
   if (report.binding == nullptr) return out;
   const BindingReport& binding = *report.binding;
   for (ParameterId p = 0; p < binding.bindings.size(); ++p) {

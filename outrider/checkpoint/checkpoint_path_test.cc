@@ -35,7 +35,7 @@ std::string pair_of(const std::string& key, std::uint32_t type, const std::strin
 std::string gguf() {
   const std::string words = number(8, 4) + number(3, 8) + text("a") + text("") + text("ccc");
   const std::string scores = number(6, 4) + number(5, 8) + std::string(20, 'x');
-  return "GGUF" + number(3, 4) + number(1128, 8) + number(5, 8) + pair_of("tokenizer.ggml.tokens", 9, words) +
+  return "GGUF" + number(3, 4) + number(0, 8) + number(5, 8) + pair_of("tokenizer.ggml.tokens", 9, words) +
          pair_of("tokenizer.ggml.scores", 9, scores) + pair_of("general.architecture", 8, text("deepseek4")) +
          pair_of("general.file_type", 4, number(15, 4)) + pair_of("split.count", 2, number(7, 2));
 }
@@ -46,7 +46,7 @@ TEST(GgufHeader, ReadsWhatTheMetadataSays) {
   const GgufHeader header = read_gguf_header(dir / "m.gguf");
   EXPECT_EQ(header.problem, "");
   EXPECT_EQ(header.version, 3U);
-  EXPECT_EQ(header.tensors, 1128U);
+  EXPECT_EQ(header.tensor_count, 0U);
   EXPECT_EQ(header.architecture, "deepseek4");
   EXPECT_EQ(gguf_file_type(header.file_type.value()), "Q4_K_M");
   EXPECT_EQ(gguf_file_type(999), "file type 999");

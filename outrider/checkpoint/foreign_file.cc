@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <iterator>
-#include <span>
 #include <system_error>
 
 #include "outrider/checkpoint/gguf_header.h"
-#include "outrider/files/file_reader.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
@@ -68,24 +65,12 @@ ForeignFile describe_gguf(const fs::path& file) {
   return out;
 }
 
-bool begins_as_gguf(const fs::path& file) {
-  try {
-    const FileReader reader(file);
-    std::array<char, 4> first{};
-    if (reader.size() < first.size()) return false;
-    reader.read(0, std::as_writable_bytes(std::span(first)));
-    return is_gguf({first.data(), first.size()});
-  } catch (const Error&) {
-    return false;
-  }
-}
-
 }  // namespace
 
 std::optional<ForeignFile> recognise_foreign_file(const fs::path& file) {
   std::string name = file.filename().string();
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (name.ends_with(".gguf") || begins_as_gguf(file)) return describe_gguf(file);
+  if (is_gguf_file(file)) return describe_gguf(file);
   const Ending* found = std::ranges::find_if(kEndings, [&](const Ending& e) { return name.ends_with(e.ending); });
   if (found == std::end(kEndings)) return std::nullopt;
   return ForeignFile{std::string(found->what), std::string(found->plural), found->what_now};

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "outrider/check/sarif.h"
 #include "outrider/cli/commands/bench_command.h"
 #include "outrider/cli/commands/check_command.h"
 #include "outrider/cli/commands/completion_command.h"
@@ -96,10 +97,15 @@ std::string unexpected_words(const CLI::App& app) {
   return fmt::format("`{}` does not accept {}. `{} --help` lists its options.", path, fmt::join(words, " "), path);
 }
 
-// Prints a failure as JSON for a caller that asked for JSON: standard output stays one object. For `check` it has the
-// keys of every report.
+// Prints a failure as JSON or SARIF for a caller that asked for it: standard output stays one object. For `check` it
+// has the keys of every report.
 void print_failure(std::span<char* const> words, const std::string& message) {
   const auto is = [](std::string_view what) { return [what](const char* word) { return word == what; }; };
+  if (std::ranges::any_of(words, is("--sarif"))) {
+    const std::string text = outrider::failure_sarif(message);
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return;
+  }
   if (std::ranges::none_of(words, is("--json"))) return;
   nlohmann::ordered_json out;
   if (words.size() > 1 && is("check")(words[1])) {

@@ -17,6 +17,7 @@ class Weights;
 // Outrider's implementation of the models of one `model_type`: a row of the table in architectures/architectures.cc.
 struct Architecture {
   std::string_view model_type;  // in config.json
+  std::string_view gguf_name;   // general.architecture of llama.cpp's GGUF files
   // Reads the fields of `root`, an object, into `out.config`, and adds errors to `out.issues`. `out` already has traits
   // and spelling, and shapes_known set; shapes_known is cleared if a shape cannot be determined.
   void (*read_config)(const nlohmann::json& root, const HintSource& hints, ConfigReading& out);

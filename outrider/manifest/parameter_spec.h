@@ -155,23 +155,32 @@ struct Dimension {
   std::uint64_t (*size)(const ModelConfig&, const LayerAttention&);
 };
 
-// One line of the registry that everything else is derived from: the blocks that have the parameter, its name in either
+inline constexpr std::string_view kNoName = "-";
+
+// One line of the registry that everything else is derived from: the blocks that have the parameter, its name in each
 // dialect, its shape and its allowed storage.
 struct ParameterSpec {
   Slot slot;
   Presence presence;
   ModuleGroup group;
   Storage storage;
-  Dtype release_dtype;                    // in the official release, if it is not quantised
-  std::string_view official;              // below the block: "attn.wq_a.weight"; experts: "ffn.experts.{}.w1.weight"
-  std::string_view hugging_face;          // "self_attn.q_a_proj.weight"
-  std::array<Dimension, 2> dimensions;    // [rows, cols] = [out, in]; a vector has the first only
-  std::string_view official_in_mtp = {};  // below an MTP block, if different
+  Dtype release_dtype;                  // in the official release, if it is not quantised
+  std::string_view official;            // below the block: "attn.wq_a.weight"; experts: "ffn.experts.{}.w1.weight"
+  std::string_view hugging_face;        // "self_attn.q_a_proj.weight"
+  std::string_view llama_cpp;           // in a GGUF file: "attn_q_a.weight"; a stack of all experts; empty: not stored
+  std::array<Dimension, 2> dimensions;  // [rows, cols] = [out, in]; a vector has the first only
+  std::string_view official_in_mtp = {};   // below an MTP block, if different
+  std::string_view llama_cpp_in_mtp = {};  // the same; kNoName: not stored
 
   std::uint8_t rank() const { return dimensions[1].size == nullptr ? 1 : 2; }
   ParameterShape shape(const ModelConfig& config, const LayerAttention& attention) const;
   std::string_view official_name(BlockKind kind) const {
     return kind == BlockKind::kMtp && !official_in_mtp.empty() ? official_in_mtp : official;
+  }
+  // Empty if a GGUF file has no such tensor.
+  std::string_view llama_cpp_name(BlockKind kind) const {
+    if (kind != BlockKind::kMtp || llama_cpp_in_mtp.empty()) return llama_cpp;
+    return llama_cpp_in_mtp == kNoName ? std::string_view() : llama_cpp_in_mtp;
   }
 };
 

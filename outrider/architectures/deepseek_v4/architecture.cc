@@ -20,6 +20,11 @@ std::unique_ptr<Model> make_model(std::shared_ptr<const Weights> weights, std::u
 }  // namespace
 
 constinit const Architecture kArchitecture = {
-    .model_type = "deepseek_v4", .read_config = read_config, .parameters = parameters, .make_model = make_model};
+    .model_type = "deepseek_v4",
+    .gguf_name = "deepseek4",
+    .read_config = read_config,
+    .parameters = parameters,
+    .make_model = make_model,
+};
 
 }  // namespace outrider::deepseek_v4

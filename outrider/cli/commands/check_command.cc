@@ -15,7 +15,9 @@
 
 #include "outrider/check/acceptance_causes.h"
 #include "outrider/check/check.h"
+#include "outrider/check/gguf_check.h"
 #include "outrider/check/report.h"
+#include "outrider/check/sarif.h"
 #include "outrider/cli/commands/acceptance_watch.h"
 #include "outrider/cli/commands/probe_prompts.h"
 #include "outrider/cli/options/model_options.h"
@@ -33,6 +35,7 @@ struct CheckArguments {
   std::string path;
   std::string reference;
   bool json = false;
+  bool sarif = false;
   bool map = false;
   bool data = false;
   bool strict = false;
@@ -108,6 +111,19 @@ void probe(const CheckArguments& arguments, const CheckOptions& options, CheckRe
   report.add({Code::kDraftsRejected, std::move(message), {}, {}});
 }
 
+// A GGUF file by its header, everything else as a checkpoint.
+CheckReport check(const CheckArguments& arguments, const CheckOptions& options) {
+  std::optional<CheckReport> gguf = check_gguf(arguments.path);
+  if (!gguf) return check_path(arguments.path, options);
+  if (arguments.data || arguments.probe || options.reference) {
+    throw Error(
+        fmt::format("{}: is a GGUF file, of which check reads the header only. Leave --data, --reference and "
+                    "--probe out.",
+                    arguments.path));
+  }
+  return std::move(*gguf);
+}
+
 int run_check(const CheckArguments& arguments) {
   CheckOptions options;
   options.data = arguments.data;
@@ -118,13 +134,15 @@ int run_check(const CheckArguments& arguments) {
   if (arguments.data || options.reference) {
     options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
   }
-  auto owned = std::make_unique<CheckReport>(check_path(arguments.path, options));
+  auto owned = std::make_unique<CheckReport>(check(arguments, options));
   CheckReport& report = *owned;
   bar.clear();
   if (arguments.probe) probe(arguments, options, report);
   const bool colour = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
   if (arguments.map) {
     fmt::print("{}", parameter_map(report));
+  } else if (arguments.sarif) {
+    fmt::print("{}", report_sarif(report));
   } else if (arguments.json) {
     fmt::print("{}", report_json(report, arguments.strict));
   } else {
@@ -146,12 +164,16 @@ void add_check_command(CLI::App& app, int& status) {
       "Exit status: 0 no errors; 1 findings of severity error; 2 the checkpoint cannot be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
   command
-      ->add_option("PATH", arguments->path, "Checkpoint directory, .safetensors file or model.safetensors.index.json")
+      ->add_option("PATH", arguments->path,
+                   "Checkpoint directory, .safetensors file, model.safetensors.index.json, or DeepSeek-V4 GGUF file")
       ->required();
   auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
+  auto* sarif = command->add_flag("--sarif", arguments->sarif, "Print the findings as SARIF 2.1.0 (docs/recipes.md)");
+  sarif->excludes(json);
   command
       ->add_flag("--map", arguments->map, "Print each parameter with its file, tensor and storage form, tab-separated")
-      ->excludes(json);
+      ->excludes(json)
+      ->excludes(sarif);
   command->add_flag("--data", arguments->data,
                     "Check values too: NaN, Inf, zeros, faulty scales, duplicate experts, draft heads that differ");
   command->add_option("--reference", arguments->reference, "Source checkpoint to compare with: dtypes, tensors, values")

@@ -129,6 +129,41 @@ TEST(CheckCommand, PrintsFailuresAsJson) {
   EXPECT_THAT(nlohmann::json::parse(logits.output)["error"], HasSubstr("no such file"));
 }
 
+TEST(CheckCommand, PrintsSarif) {
+  TempDir dir;
+  write_sound(dir / "a model");
+  std::filesystem::remove(dir / "a model" / "model-00002-of-00002.safetensors");
+  const ProcessResult result = outrider("check --sarif '" + (dir / "a model").string() + "'");
+  EXPECT_EQ(result.exit_status, 1) << result.output;
+  const auto sarif = nlohmann::json::parse(result.output);
+  EXPECT_EQ(sarif["version"], "2.1.0");
+  ASSERT_EQ(sarif["runs"].size(), 1U);
+  const auto& run = sarif["runs"][0];
+  const auto& rules = run["tool"]["driver"]["rules"];
+  EXPECT_EQ(run["tool"]["driver"]["name"], "outrider");
+  EXPECT_EQ(run["originalUriBaseIds"]["CHECKPOINT"]["uri"], "file://" + dir.path().string() + "/a%20model/");
+  bool missing = false;
+  ASSERT_FALSE(run["results"].empty());
+  for (const auto& finding : run["results"]) {
+    EXPECT_EQ(rules[finding["ruleIndex"].get<std::size_t>()]["id"], finding["ruleId"]);
+    EXPECT_FALSE(finding["message"]["text"].get<std::string>().empty());
+    ASSERT_FALSE(finding["locations"].empty());
+    const auto& file = finding["locations"][0]["physicalLocation"]["artifactLocation"];
+    EXPECT_EQ(file["uriBaseId"], "CHECKPOINT");
+    if (finding["ruleId"] != "OUT004") continue;
+    missing = true;
+    EXPECT_EQ(finding["level"], "error");
+    EXPECT_EQ(file["uri"], "model-00002-of-00002.safetensors");
+  }
+  EXPECT_TRUE(missing);
+  const ProcessResult failed = outrider("check --sarif /nonexistent 2>/dev/null");
+  EXPECT_EQ(failed.exit_status, 2);
+  const auto invocation = nlohmann::json::parse(failed.output)["runs"][0]["invocations"][0];
+  EXPECT_EQ(invocation["executionSuccessful"], false);
+  EXPECT_THAT(invocation["toolExecutionNotifications"][0]["message"]["text"], HasSubstr("no such file"));
+  EXPECT_EQ(outrider("check --sarif --json x").exit_status, 2);
+}
+
 // Expects a clear message, exit status 2 and bounded memory.
 TEST(CheckCommand, HostileFiles) {
   const auto le64 = [](std::uint64_t v) {

@@ -13,21 +13,25 @@ namespace {
 // Experts are numbered where the registry has "{}".
 std::string name_text(std::string_view name) {
   std::string out(name);
+  if (name.empty() || name == kNoName) return "none";
   if (const std::size_t at = out.find("{}"); at != std::string::npos) out.replace(at, 2, "N");
   return fmt::format("`{}`", out);
 }
 
 void print_table(const Architecture& architecture) {
   fmt::print("## `{}`\n\n", architecture.model_type);
-  fmt::print("| official name | Hugging Face name | blocks | shape | dtype | stored as | group |\n");
-  fmt::print("|---|---|---|---|---|---|---|\n");
+  fmt::print("| official name | Hugging Face name | llama.cpp name | blocks | shape | dtype | stored as | group |\n");
+  fmt::print("|---|---|---|---|---|---|---|---|\n");
   for (const ParameterSpec& spec : architecture.parameters()) {
     std::string official = name_text(spec.official);
     if (!spec.official_in_mtp.empty())
       official += fmt::format(", below MTP blocks {}", name_text(spec.official_in_mtp));
+    std::string llama_cpp = name_text(spec.llama_cpp);
+    if (!spec.llama_cpp_in_mtp.empty())
+      llama_cpp += fmt::format(", below MTP blocks {}", name_text(spec.llama_cpp_in_mtp));
     std::string shape(spec.dimensions[0].text);
     if (spec.rank() == 2) shape += fmt::format(", {}", spec.dimensions[1].text);
-    fmt::print("| {} | {} | {} | `[{}]` | {} | {} | {} |\n", official, name_text(spec.hugging_face),
+    fmt::print("| {} | {} | {} | {} | `[{}]` | {} | {} | {} |\n", official, name_text(spec.hugging_face), llama_cpp,
                spec.presence.blocks, shape, dtype_name(spec.release_dtype), storage_text(spec.storage),
                module_group_name(spec.group));
   }

@@ -1,0 +1,430 @@
+#include "outrider/server/http/connection.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "outrider/server/api_error.h"
+#include "outrider/server/http/request_body.h"
+
+namespace outrider {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+// The path of a request target, which may be an absolute URL: without the query, %XX decoded.
+std::string path_of(std::string_view target) {
+  target = target.substr(0, target.find('?'));
+  if (const std::size_t scheme = target.find("://"); !target.starts_with('/') && scheme != std::string_view::npos) {
+    const std::size_t path = target.find('/', scheme + 3);
+    target = path == std::string_view::npos ? "/" : target.substr(path);
+  }
+  std::string decoded;
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    unsigned byte = 0;
+    const char* digits = target.data() + i + 1;
+    if (target[i] == '%' && i + 2 < target.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      decoded += static_cast<char>(byte);
+      i += 2;
+    } else {
+      decoded += target[i];
+    }
+  }
+  return decoded;
+}
+
+}  // namespace
+
+class Connection : public OpenConnection {
+ public:
+  Connection(tcp::socket socket, std::shared_ptr<ConnectionContext> context)
+      : socket_(std::move(socket)), timer_(socket_.get_executor()), context_(std::move(context)) {
+    context_->open.insert(*this);
+  }
+  ~Connection() override { context_->open.erase(*this); }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  void start() {
+    error_code ignored;
+    socket_.set_option(tcp::no_delay(true), ignored);
+    const auto remote = socket_.remote_endpoint(ignored);
+    address_ = remote.address().to_string();
+    client_ = fmt::format("{}:{}", address_, remote.port());
+    post([this] { read(); });
+  }
+
+  // Runs `work` on the strand; keeps the connection alive until then.
+  template <typename Work>
+  void post(Work work) {
+    asio::post(socket_.get_executor(), [self = held(), work = std::move(work)]() mutable { work(); });
+  }
+
+  void close_if_idle() override {
+    post([this] {
+      if (!answering_ && !begun_reading_) close();
+    });
+  }
+  void close_if_waiting() override {
+    post([this] {
+      if (waiting_since()) close();
+    });
+  }
+  std::optional<Clock::time_point> waiting_since() const override {
+    const Clock::rep since = waiting_since_;
+    return since == kBusy ? std::nullopt : std::optional(Clock::time_point(Clock::duration(since)));
+  }
+  // Ends the connection at once, from any thread, without memory: for a response that could not be sent.
+  void abort() noexcept {
+    const std::lock_guard lock(closing_);
+    if (socket_.is_open()) ::shutdown(socket_.native_handle(), SHUT_RDWR);
+  }
+
+  // The rest runs on the strand. `serial` identifies the request; responses to one that is over are dropped.
+
+  void send(std::size_t serial, const HttpResponse& response) {
+    if (serial != serial_ || !answering_ || begun_) return;
+    begun_ = true;
+    append_head(response.status, response.content_type,
+                response.headers + fmt::format("Content-Length: {}\r\n", response.body.size()));
+    if (!head_only_) out_ += response.body;
+    finish();
+  }
+  void begin_stream(std::size_t serial, const std::string& content_type) {
+    if (serial != serial_ || !answering_ || begun_) return;
+    begun_ = true;
+    streaming_ = true;
+    if (!chunked_) keep_alive_ = false;  // HTTP/1.0: the stream ends with the connection
+    append_head(200, content_type,
+                std::string("Cache-Control: no-cache\r\n") + (chunked_ ? "Transfer-Encoding: chunked\r\n" : ""));
+    flush();
+  }
+  void write(std::size_t serial, const std::string& piece) {
+    if (serial != serial_ || !answering_ || !streaming_ || piece.empty()) return;
+    out_ += chunked_ ? fmt::format("{:x}\r\n{}\r\n", piece.size(), piece) : piece;
+    flush();
+  }
+  void end_stream(std::size_t serial) {
+    if (serial != serial_ || !answering_ || !streaming_) return;
+    streaming_ = false;
+    if (chunked_) out_ += "0\r\n\r\n";
+    finish();
+  }
+  void on_disconnect(std::size_t serial, std::function<void()> work) {
+    if (serial == serial_ && answering_) {
+      disconnected_ = std::move(work);
+    } else {
+      work();
+    }
+  }
+  void run_aside(std::function<void()> work, std::stop_token unwanted, std::size_t bytes) {
+    context_->aside->add({std::move(work), std::move(unwanted), address_, bytes});
+  }
+
+ private:
+  std::shared_ptr<Connection> held() { return std::static_pointer_cast<Connection>(shared_from_this()); }
+
+  void set_deadline(unsigned seconds) {
+    timer_.expires_after(std::chrono::seconds(seconds));
+    timer_.async_wait([weak = std::weak_ptr(held())](error_code error) {
+      const auto self = weak.lock();
+      // A timer that was reset in the meantime has not expired.
+      if (!error && self && self->timer_.expiry() <= std::chrono::steady_clock::now()) self->close();
+    });
+  }
+
+  void read() {
+    if (context_->shutting_down) return close();
+    parser_.emplace();
+    parser_->header_limit(static_cast<std::uint32_t>(context_->options.max_header));
+    parser_->body_limit(context_->options.max_body);
+    parser_->get().body().share = std::make_shared<ByteBudget::Share>(context_->pending_bodies);
+    begun_reading_ = false;
+    waiting_since_ = Clock::now().time_since_epoch().count();
+    set_deadline(context_->options.idle_timeout);
+    http::async_read_some(socket_, buffer_, *parser_,
+                          [self = held()](error_code error, std::size_t) { self->read_on(error); });
+  }
+
+  // Once a request has begun, all of it must arrive before the timeout.
+  void read_on(error_code error) {
+    if (error) return refuse(error);
+    if (!begun_reading_) set_deadline(context_->options.read_timeout);
+    begun_reading_ = true;
+    if (!parser_->is_header_done()) {
+      http::async_read_header(socket_, buffer_, *parser_,
+                              [self = held()](error_code e, std::size_t) { self->read_on(e); });
+      return;
+    }
+    if (waiting_since_.exchange(kBusy) != kBusy && !admit()) return;
+    if (parser_->is_done()) return answer();
+    http::async_read(socket_, buffer_, *parser_, [self = held()](error_code e, std::size_t) { self->read_on(e); });
+  }
+
+  // Called once the header is complete. Returns whether the body is to be read.
+  bool admit() {
+    request_ = {};
+    const auto& message = parser_->get();
+    keep_alive_ = parser_->keep_alive();
+    chunked_ = message.version() >= 11;
+    request_.method = std::string(message.method_string());
+    head_only_ = request_.method == "HEAD";
+    if (head_only_) request_.method = "GET";
+    request_.path = path_of(std::string_view(message.target().data(), message.target().size()));
+    request_.content_type = std::string(message[http::field::content_type]);
+    request_.authorization = std::string(message[http::field::authorization]);
+    request_.client = client_;
+    std::optional<HttpResponse> refused;
+    if (context_->handlers.admit) refused = context_->handlers.admit(request_);
+    if (refused) {
+      begin_answer();
+      keep_alive_ = keep_alive_ && parser_->is_done();
+      send(serial_, *refused);
+      return false;
+    }
+    if (!parser_->is_done() && boost::beast::iequals(message[http::field::expect], "100-continue")) {
+      out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+      flush();
+    }
+    return true;
+  }
+
+  void refuse(error_code error) {
+    unsigned status = 400;
+    std::string why;
+    if (error == http::error::body_limit) {
+      status = 413;
+      why = fmt::format("The body of the request is larger than {} bytes, the maximum. Split the request.",
+                        context_->options.max_body);
+    } else if (error == http::error::header_limit) {
+      status = 431;
+      why =
+          fmt::format("The header of the request is larger than {} bytes, the maximum.", context_->options.max_header);
+    } else if (error == boost::system::errc::not_enough_memory) {
+      status = 503;
+      why = "The bodies of other requests take all of the memory that they may. Try again later.";
+    } else if (error.category() == http::make_error_code(http::error::bad_method).category() &&
+               error != http::error::end_of_stream && error != http::error::partial_message) {
+      why = fmt::format("This is not an HTTP request: {}.", error.message());
+    } else {
+      return close();  // the client has disconnected
+    }
+    begin_answer();
+    keep_alive_ = false;
+    send(serial_, {status, "application/json", error_json(status, why), status == 503 ? "Retry-After: 1\r\n" : ""});
+  }
+
+  void begin_answer() {
+    ++serial_;
+    gone_ = std::stop_source();
+    answering_ = true;
+    begun_reading_ = false;
+    waiting_since_ = kBusy;
+    begun_ = false;
+    streaming_ = false;
+    disconnected_ = nullptr;
+    timer_.cancel();
+  }
+
+  void answer();  // uses Responder
+
+  // Detects a disconnect while nothing is read. Data that arrives in the meantime is left for read().
+  void watch() {
+    if (watching_) return;
+    watching_ = true;
+    socket_.async_wait(tcp::socket::wait_read, [self = held()](error_code error) {
+      self->watching_ = false;
+      if (!self->answering_) return;
+      char byte = 0;
+      const ssize_t waiting = error ? 0 : ::recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+      if (waiting > 0) return;
+      const bool nothing_yet = waiting < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+      nothing_yet ? self->watch() : self->disconnect();
+    });
+  }
+
+  void disconnect() {
+    const std::function<void()> work = std::exchange(disconnected_, nullptr);
+    close();
+    if (work) work();
+  }
+
+  void append_head(unsigned status, const std::string& content_type, const std::string& more) {
+    if (context_->shutting_down) keep_alive_ = false;
+    out_ += fmt::format("HTTP/1.1 {} {}\r\nServer: outrider\r\nContent-Type: {}\r\nConnection: {}\r\n{}\r\n", status,
+                        std::string(http::obsolete_reason(static_cast<http::status>(status))), content_type,
+                        keep_alive_ ? "keep-alive" : "close", more);
+  }
+
+  void finish() {
+    disconnected_ = nullptr;
+    finished_ = true;
+    flush();
+  }
+
+  void flush() {
+    if (!writing_.empty() || !socket_.is_open()) return;
+    if (out_.empty()) {
+      if (finished_) next();
+      return;
+    }
+    writing_.swap(out_);
+    if (answering_) set_deadline(context_->options.read_timeout);
+    asio::async_write(socket_, asio::buffer(writing_), [self = held()](error_code error, std::size_t) {
+      self->writing_.clear();
+      if (self->answering_) self->timer_.cancel();
+      if (error) return self->disconnect();
+      self->flush();
+    });
+  }
+
+  void next() {
+    finished_ = false;
+    answering_ = false;
+    if (keep_alive_ && !context_->shutting_down) return read();
+    // Waits for the client to close, so that data still in flight does not make the kernel discard the response.
+    error_code ignored;
+    socket_.shutdown(tcp::socket::shutdown_send, ignored);
+    set_deadline(2);
+    discard();
+  }
+
+  void discard() {
+    buffer_.clear();
+    socket_.async_read_some(buffer_.prepare(4096), [self = held()](error_code error, std::size_t) {
+      if (error) return self->close();
+      self->discard();
+    });
+  }
+
+  void close() {
+    timer_.cancel();
+    {
+      const std::lock_guard lock(closing_);
+      error_code ignored;
+      socket_.close(ignored);
+    }
+    gone_.request_stop();
+    if (answering_ && disconnected_) {
+      const std::function<void()> work = std::exchange(disconnected_, nullptr);
+      answering_ = false;
+      work();
+    }
+    answering_ = false;
+  }
+
+  tcp::socket socket_;
+  asio::steady_timer timer_;
+  std::shared_ptr<ConnectionContext> context_;
+  std::string address_;
+  std::string client_;  // with its port
+  boost::beast::flat_buffer buffer_;
+  std::optional<http::request_parser<RequestBody>> parser_;
+  HttpRequest request_;         // its header
+  bool begun_reading_ = false;  // a request has begun to arrive
+  bool watching_ = false;
+  static constexpr Clock::rep kBusy = std::numeric_limits<Clock::rep>::max();
+  std::atomic<Clock::rep> waiting_since_ = kBusy;
+  std::mutex closing_;
+
+  // Identifies the request that is being answered.
+  std::size_t serial_ = 0;
+  std::stop_source gone_;
+  bool answering_ = false;
+  bool begun_ = false;
+  bool streaming_ = false;
+  bool finished_ = false;
+  bool keep_alive_ = false;
+  bool chunked_ = false;
+  bool head_only_ = false;
+  std::function<void()> disconnected_;
+  std::string out_;
+  std::string writing_;
+};
+
+namespace {
+
+class Responder : public HttpResponder {
+ public:
+  Responder(std::shared_ptr<Connection> connection, std::size_t serial, std::stop_token gone, std::size_t body)
+      : connection_(std::move(connection)), serial_(serial), gone_(std::move(gone)), body_(body) {}
+  ~Responder() override {
+    try {
+      // The connection drops this response if there was one before.
+      send({500, "application/json", error_json(500, "The server dropped the request without a response."), {}});
+      end_stream();
+    } catch (const std::exception&) {
+      abort();
+    }
+  }
+  Responder(const Responder&) = delete;
+  Responder& operator=(const Responder&) = delete;
+
+  void send(HttpResponse response) override {
+    to_connection([response = std::move(response)](Connection& c, std::size_t serial) { c.send(serial, response); });
+  }
+  void begin_stream(std::string content_type) override {
+    to_connection(
+        [type = std::move(content_type)](Connection& c, std::size_t serial) { c.begin_stream(serial, type); });
+  }
+  void write(std::string piece) override {
+    to_connection([piece = std::move(piece)](Connection& c, std::size_t serial) { c.write(serial, piece); });
+  }
+  void end_stream() override {
+    to_connection([](Connection& c, std::size_t serial) { c.end_stream(serial); });
+  }
+  void abort() noexcept override { connection_->abort(); }
+  void post(std::function<void()> work) override { connection_->post(std::move(work)); }
+  void run_aside(std::function<void()> work) override { connection_->run_aside(std::move(work), gone_, body_); }
+  void on_disconnect(std::function<void()> work) override {
+    to_connection([work = std::move(work)](Connection& c, std::size_t serial) { c.on_disconnect(serial, work); });
+  }
+
+ private:
+  template <typename Work>
+  void to_connection(Work work) {
+    connection_->post(
+        [connection = connection_.get(), serial = serial_, work = std::move(work)] { work(*connection, serial); });
+  }
+
+  std::shared_ptr<Connection> connection_;
+  std::size_t serial_;
+  std::stop_token gone_;
+  std::size_t body_;  // bytes
+};
+
+}  // namespace
+
+void Connection::answer() {
+  begin_answer();
+  RequestBody::value_type& body = parser_->get().body();
+  request_.body = std::move(body.text);
+  request_.body_share = std::move(body.share);
+  request_.gone = gone_.get_token();
+  watch();
+  const std::size_t bytes = request_.body.size();
+  auto responder = std::make_shared<Responder>(held(), serial_, gone_.get_token(), bytes);
+  context_->handlers.handle(std::move(request_), std::move(responder));
+}
+
+void serve_connection(tcp::socket socket, std::shared_ptr<ConnectionContext> context) {
+  std::make_shared<Connection>(std::move(socket), std::move(context))->start();
+}
+
+}  // namespace outrider
