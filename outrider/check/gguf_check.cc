@@ -14,6 +14,7 @@
 #include "outrider/check/context.h"
 #include "outrider/check/gguf_config.h"
 #include "outrider/check/gguf_tensors.h"
+#include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {
@@ -308,9 +309,15 @@ class GgufCheck {
 
 }  // namespace
 
-std::optional<CheckReport> check_gguf(const std::filesystem::path& path) {
+std::optional<CheckReport> check_gguf(const std::filesystem::path& path, const CheckOptions& options) {
   for (const Architecture* architecture : architectures()) {
-    if (const auto model = open_gguf(path, architecture->gguf_name)) return GgufCheck(*model, *architecture).run();
+    const auto model = open_gguf(path, architecture->gguf_name);
+    if (!model) continue;
+    if (options.data || options.reference) {
+      throw Error(fmt::format("{}: is a GGUF file, of which check reads the header only. Leave --data and --reference out.",
+                              printable(path.string(), 4096)));
+    }
+    return GgufCheck(*model, *architecture).run();
   }
   return std::nullopt;
 }

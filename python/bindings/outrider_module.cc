@@ -19,6 +19,7 @@
 #include "outrider/artifact/quantize/quantize.h"
 #include "outrider/artifact/repair/repair.h"
 #include "outrider/check/check.h"
+#include "outrider/check/gguf_check.h"
 #include "outrider/check/report.h"
 #include "outrider/checkpoint/checkpoint_path.h"
 #include "outrider/util/error.h"
@@ -56,7 +57,8 @@ std::shared_ptr<const CheckReport> check(const Path& path, bool data, const Opti
   options.reference = reference;
   options.pool = &pool;
   options.progress = progress_to(progress);
-  return std::make_shared<const CheckReport>(check_path(path, options));
+  std::optional<CheckReport> gguf = check_gguf(path, options);
+  return std::make_shared<const CheckReport>(gguf ? std::move(*gguf) : check_path(path, options));
 }
 
 RepairPlan plan(const Path& path, const OptionalPath& reference, const std::vector<std::string>& only,

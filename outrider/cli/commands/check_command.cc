@@ -113,13 +113,10 @@ void probe(const CheckArguments& arguments, const CheckOptions& options, CheckRe
 
 // A GGUF file by its header, everything else as a checkpoint.
 CheckReport check(const CheckArguments& arguments, const CheckOptions& options) {
-  std::optional<CheckReport> gguf = check_gguf(arguments.path);
+  std::optional<CheckReport> gguf = check_gguf(arguments.path, options);
   if (!gguf) return check_path(arguments.path, options);
-  if (arguments.data || arguments.probe || options.reference) {
-    throw Error(
-        fmt::format("{}: is a GGUF file, of which check reads the header only. Leave --data, --reference and "
-                    "--probe out.",
-                    arguments.path));
+  if (arguments.probe) {
+    throw Error(fmt::format("{}: is a GGUF file, which Outrider does not run. Leave --probe out.", arguments.path));
   }
   return std::move(*gguf);
 }
