@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "outrider/benchmark/serve_report.h"
-#include "outrider/server/http_server.h"
+#include "outrider/server/http/http_server.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -23,9 +23,10 @@ using ::testing::HasSubstr;
 class FakeServer {
  public:
   FakeServer()
-      : server_({.port = 0}, [this](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
-          handle(request, *responder);
-        }) {}
+      : server_({.port = 0},
+                {.handle = [this](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+                  handle(request, *responder);
+                }}) {}
 
   HttpClient client(std::vector<HttpHeader> headers = {}) const {
     return HttpClient(parse_base_url(fmt::format("http://127.0.0.1:{}", server_.port())), std::move(headers),

@@ -314,8 +314,9 @@ std::optional<CheckReport> check_gguf(const std::filesystem::path& path, const C
     const auto model = open_gguf(path, architecture->gguf_name);
     if (!model) continue;
     if (options.data || options.reference) {
-      throw Error(fmt::format("{}: is a GGUF file, of which check reads the header only. Leave --data and --reference out.",
-                              printable(path.string(), 4096)));
+      throw Error(
+          fmt::format("{}: is a GGUF file, of which check reads the header only. Leave --data and --reference out.",
+                      printable(path.string(), 4096)));
     }
     return GgufCheck(*model, *architecture).run();
   }

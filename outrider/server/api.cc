@@ -38,23 +38,25 @@ bool same_secret(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
-ordered_json parse_body(const HttpRequest& request) {
-  std::string type = request.content_type.substr(0, request.content_type.find(';'));
+// A page of another origin cannot send this type without a CORS preflight.
+void require_json(const HttpRequest& header) {
+  std::string type = header.content_type.substr(0, header.content_type.find(';'));
   std::erase(type, ' ');
-  // A page of another origin cannot send this type without a CORS preflight.
   if (lower_case(type) != "application/json") {
     throw ApiError(415, fmt::format("The body must be sent as Content-Type: application/json, not \"{}\".",
-                                    printable(request.content_type)));
+                                    printable(header.content_type)));
   }
-  try {
-    ordered_json body = parse_python_json(request.body, "The body of the request");
-    if (!body.is_object()) throw ApiError(422, "The body of the request must be a JSON object.");
-    return body;
-  } catch (const ApiError&) {
-    throw;
-  } catch (const Error& e) {
-    throw ApiError(400, e.what());
-  }
+}
+
+ordered_json parse_body(const HttpRequest& request) {
+  ordered_json body = parse_python_json(request.body, "The body of the request");
+  if (!body.is_object()) throw ApiError(422, "The body of the request must be a JSON object.");
+  return body;
+}
+
+void expect_present(const std::stop_token& gone) {
+  constexpr unsigned kGone = 499;  // nginx's, for the log
+  if (gone.stop_requested()) throw ApiError(kGone, "The client has disconnected.");
 }
 
 constexpr std::string_view kModelsPrefix = "/v1/models/";
@@ -62,10 +64,11 @@ constexpr std::string_view kModelsPrefix = "/v1/models/";
 struct Endpoint {
   std::string_view path;
   std::string_view method;
+  bool open = false;  // needs no key
 };
 constexpr Endpoint kEndpoints[] = {
-    {"/health", "GET"},    {"/version", "GET"},     {"/metrics", "GET"},         {"/v1/models", "GET"},
-    {"/tokenize", "POST"}, {"/detokenize", "POST"}, {"/v1/completions", "POST"}, {"/v1/chat/completions", "POST"},
+    {"/health", "GET", true}, {"/version", "GET", true}, {"/metrics", "GET", true},   {"/v1/models", "GET"},
+    {"/tokenize", "POST"},    {"/detokenize", "POST"},   {"/v1/completions", "POST"}, {"/v1/chat/completions", "POST"},
 };
 
 const Endpoint* find_endpoint(std::string_view path) {
@@ -94,6 +97,23 @@ Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const M
                    .count()),
       seeds_(options_.seed ? *options_.seed : std::random_device{}()) {}
 
+std::optional<HttpResponse> Api::admit(const HttpRequest& header) const {
+  try {
+    const std::string& path = header.path;
+    if (header.method == "GET" && find_static_file(path) != nullptr) return std::nullopt;
+    const Endpoint* endpoint = find_endpoint(path);
+    if (endpoint == nullptr) throw ApiError(404, fmt::format("There is no endpoint {}.", printable(path)));
+    if (header.method != endpoint->method) {
+      throw ApiError(405, fmt::format("{} expects {}, not {}.", path, endpoint->method, printable(header.method)));
+    }
+    if (!endpoint->open) authorize(header);
+    if (header.method == "POST") require_json(header);
+    return std::nullopt;
+  } catch (const ApiError& e) {
+    return refusal(header, e);
+  }
+}
+
 void Api::handle(HttpRequest request, const std::shared_ptr<HttpResponder>& responder) {
   // Reading a body may take long (tokenization, schema compilation); other requests must be answered meanwhile.
   if (request.method != "POST") return answer(request, responder);
@@ -101,69 +121,65 @@ void Api::handle(HttpRequest request, const std::shared_ptr<HttpResponder>& resp
 }
 
 void Api::answer(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
-  HttpResponse response;
-  bool answered_later = false;
-  const auto error = [&](unsigned status, const char* message, const std::string& param = {},
-                         const std::string& code = {}) {
-    answered_later = false;
-    response = {status, "application/json", error_json(status, message, param, code), {}};
-    if (status == 401) response.headers = "WWW-Authenticate: Bearer\r\n";
-    if (status == 429 || status == 503) response.headers = "Retry-After: 1\r\n";
-    if (status == 405) response.headers = fmt::format("Allow: {}\r\n", methods_of(request.path));
-  };
+  std::optional<HttpResponse> response;
   try {
-    response = route(request, responder, answered_later);
+    response = route(request, responder);
   } catch (const ApiError& e) {
-    error(e.status(), e.what(), e.param(), e.code());
+    response = refusal(request, e);
   } catch (const QueueFull& e) {
-    error(429, e.what());
+    response = refusal(request, ApiError(429, e.what()));
   } catch (const ShuttingDown& e) {
-    error(503, e.what());
+    response = refusal(request, ApiError(503, e.what()));
   } catch (const Error& e) {
-    error(400, e.what());
+    response = refusal(request, ApiError(400, e.what()));
+  } catch (const std::bad_alloc&) {
+    response = refusal(request, ApiError(503, "There is not enough memory for this request now. Try again later."));
   } catch (const std::exception& e) {
-    error(500, e.what());
+    response = refusal(request, ApiError(500, e.what()));
   }
-  if (answered_later) return;
-  if (options_.log_requests && (response.status >= 400 || request.path.starts_with("/v1/"))) {
-    log_.info("request", {{"client", request.client},
-                          {"method", request.method},
-                          {"path", printable(request.path)},
-                          {"status", response.status}});
-  }
-  responder->send(std::move(response));
+  if (!response) return;
+  if (response->status < 400 && request.path.starts_with("/v1/")) log_request(request, response->status);
+  responder->send(std::move(*response));
 }
 
-HttpResponse Api::route(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder,
-                        bool& answered_later) {
+HttpResponse Api::refusal(const HttpRequest& request, const ApiError& error) const {
+  const unsigned status = error.status();
+  HttpResponse response = {
+      status, "application/json", error_json(status, error.what(), error.param(), error.code()), {}};
+  if (status == 401) response.headers = "WWW-Authenticate: Bearer\r\n";
+  if (status == 429 || status == 503) response.headers = "Retry-After: 1\r\n";
+  if (status == 405) response.headers = fmt::format("Allow: {}\r\n", methods_of(request.path));
+  log_request(request, status);
+  return response;
+}
+
+void Api::log_request(const HttpRequest& request, unsigned status) const {
+  if (!options_.log_requests) return;
+  log_.info(
+      "request",
+      {{"client", request.client}, {"method", request.method}, {"path", printable(request.path)}, {"status", status}});
+}
+
+std::optional<HttpResponse> Api::route(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
   const std::string& path = request.path;
-  if (const StaticFile* file = find_static_file(path); file != nullptr && request.method == "GET") {
-    return {200, std::string(file->content_type), std::string(file->body), {}};
-  }
-  const Endpoint* endpoint = find_endpoint(path);
-  if (endpoint == nullptr) {
-    throw ApiError(404, fmt::format("There is no endpoint {}.", printable(path)));
-  }
-  if (request.method != endpoint->method) {
-    throw ApiError(405, fmt::format("{} expects {}, not {}.", path, endpoint->method, printable(request.method)));
+  if (const StaticFile* file = find_static_file(path)) {
+    return HttpResponse{200, std::string(file->content_type), std::string(file->body), {}};
   }
   if (path == "/health") return health();
   if (path == "/version") return json({{"version", options_.version}});
-  if (path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_.text(), {}};
-  authorize(request);
-  if (endpoint->path == "/v1/models") return models(request);
+  if (path == "/metrics") return HttpResponse{200, "text/plain; version=0.0.4; charset=utf-8", metrics_.text(), {}};
+  if (request.method == "GET") return models(request);
   const ordered_json body = parse_body(request);
-  if (path == "/tokenize") return tokenize(body);
+  if (path == "/tokenize") return tokenize(body, request.gone);
   if (path == "/detokenize") return detokenize(body);
   generate(path == "/v1/chat/completions", body, request, responder);
-  answered_later = true;
-  return {};
+  return std::nullopt;
 }
 
-void Api::authorize(const HttpRequest& request) const {
+void Api::authorize(const HttpRequest& header) const {
   if (options_.api_key.empty()) return;
   constexpr std::string_view kScheme = "bearer ";
-  std::string_view given = request.authorization;
+  std::string_view given = header.authorization;
   if (lower_case(given.substr(0, kScheme.size())) == kScheme &&
       same_secret(given.substr(kScheme.size()), options_.api_key))
     return;
@@ -212,18 +228,19 @@ std::string Api::check_model(const Fields& fields) const {
                  "model", "model_not_found");
 }
 
-HttpResponse Api::tokenize(const ordered_json& body) const {
+HttpResponse Api::tokenize(const ordered_json& body, const std::stop_token& gone) const {
   const Fields fields(body);
   check_model(fields);
   std::vector<TokenId> ids;
   if (fields.find("messages") != nullptr) {
-    ids = chat_prompt(body, tokenizer_, options_.defaults.encoding, options_.defaults.chat_template_kwargs).ids;
+    ids = chat_prompt(body, tokenizer_, options_.defaults, gone).ids;
   } else {
     const std::optional<std::string> prompt = fields.text("prompt");
     if (!prompt) fields.wrong_type("prompt", "a string (or \"messages\", a list of them)");
-    ids = fields.flag("add_special_tokens").value_or(true) ? text_prompt_ids(tokenizer_, *prompt)
-                                                           : chat_prompt_ids(tokenizer_, *prompt);
+    ids = fields.flag("add_special_tokens").value_or(true) ? text_prompt_ids(tokenizer_, *prompt, gone)
+                                                           : chat_prompt_ids(tokenizer_, *prompt, gone);
   }
+  expect_present(gone);
   ordered_json answer = {{"count", ids.size()},
                          {"max_model_len", options_.defaults.max_model_len},
                          {"tokens", ids},
@@ -253,8 +270,9 @@ void Api::generate(bool chat, const ordered_json& body, const HttpRequest& reque
   const Fields fields(body);
   CallOptions call;
   call.model = check_model(fields);
-  GenerationRequest asked = chat ? read_chat_request(body, tokenizer_, options_.defaults)
-                                 : read_completion_request(fields, tokenizer_, options_.defaults);
+  GenerationRequest asked = chat ? read_chat_request(body, tokenizer_, options_.defaults, request.gone)
+                                 : read_completion_request(fields, tokenizer_, options_.defaults, request.gone);
+  expect_present(request.gone);
   const bool reasoning = chat && asked.thinking_mode == ThinkingMode::kThinking;
   if (auto allowed = constraints_.read(fields, chat, reasoning)) {
     call.mask = [allowed = std::move(allowed)] { return make_mask(allowed); };

@@ -4,14 +4,17 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "outrider/engine/engine.h"
+#include "outrider/server/api_error.h"
 #include "outrider/server/constraint.h"
 #include "outrider/server/generation_request.h"
-#include "outrider/server/http_server.h"
+#include "outrider/server/http/http_message.h"
 #include "outrider/server/log.h"
 #include "outrider/server/metrics.h"
 
@@ -39,19 +42,24 @@ class Api {
   Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const Metrics& metrics, Log& log,
       std::function<Health()> health);
 
-  // Starts answering one request and returns without waiting for generation. Does not throw.
+  // Refuses a request by its header: an unknown path, a wrong method or type of body, a missing or wrong key.
+  std::optional<HttpResponse> admit(const HttpRequest& header) const;
+  // Starts answering one request that was admitted, and returns without waiting for generation.
   void handle(HttpRequest request, const std::shared_ptr<HttpResponder>& responder);
 
  private:
   void answer(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder);
-  HttpResponse route(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder, bool& answered_later);
+  // Nothing if the response follows later.
+  std::optional<HttpResponse> route(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder);
+  HttpResponse refusal(const HttpRequest& request, const ApiError& error) const;
+  void log_request(const HttpRequest& request, unsigned status) const;
   HttpResponse health() const;
   HttpResponse models(const HttpRequest& request) const;
-  HttpResponse tokenize(const nlohmann::ordered_json& body) const;
+  HttpResponse tokenize(const nlohmann::ordered_json& body, const std::stop_token& gone) const;
   HttpResponse detokenize(const nlohmann::ordered_json& body) const;
   void generate(bool chat, const nlohmann::ordered_json& body, const HttpRequest& request,
                 const std::shared_ptr<HttpResponder>& responder);
-  void authorize(const HttpRequest& request) const;
+  void authorize(const HttpRequest& header) const;
   std::string check_model(const Fields& fields) const;
   std::uint64_t draw_seed();
 

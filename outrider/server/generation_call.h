@@ -9,7 +9,7 @@
 
 #include "outrider/engine/engine.h"
 #include "outrider/server/generation_request.h"
-#include "outrider/server/http_server.h"
+#include "outrider/server/http/http_server.h"
 
 namespace outrider {
 

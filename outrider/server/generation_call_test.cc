@@ -57,6 +57,7 @@ class Collector : public HttpResponder {
     const std::lock_guard lock(mutex_);
     response_.body += piece;
   }
+  void abort() noexcept override {}
   void end_stream() override {
     const std::lock_guard lock(mutex_);
     done_ = true;
@@ -286,14 +287,16 @@ TEST(GenerationRequest, PutsTheSchemaIntoThePrompt) {
   const ordered_json body = ordered_json::parse(
       R"({"messages":[{"role":"user","content":"a"}],
           "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"null"}}}})");
-  EXPECT_THAT(bundled_tokenizer().decode(chat_prompt(body, bundled_tokenizer(), EncodingRelease::kPreview).ids, false),
+  EXPECT_THAT(bundled_tokenizer().decode(chat_prompt(body, bundled_tokenizer(), {}).ids, false),
               HasSubstr("schema to reply:\n{\"type\": \"null\"}"));
 }
 
 TEST(GenerationRequest, MapsReasoningEffort) {
   const auto prompt = [](const std::string& fields, EncodingRelease release = EncodingRelease::kPreview) {
     const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";
-    return bundled_tokenizer().decode(chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), release).ids,
+    RequestDefaults defaults;
+    defaults.encoding = release;
+    return bundled_tokenizer().decode(chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), defaults).ids,
                                       false);
   };
   EXPECT_THAT(prompt(""), ::testing::EndsWith("</think>"));
@@ -309,11 +312,10 @@ TEST(GenerationRequest, MapsReasoningEffort) {
 TEST(GenerationRequest, FallsBackOnTheServersDefaults) {
   const auto prompt = [](const std::string& fields, const std::string& defaults) {
     const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";
-    return bundled_tokenizer().decode(
-        chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), EncodingRelease::kPreview,
-                    read_chat_template_kwargs(defaults, "test"))
-            .ids,
-        false);
+    RequestDefaults read;
+    read.chat_template_kwargs = read_chat_template_kwargs(defaults, "test");
+    return bundled_tokenizer().decode(chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), read).ids,
+                                      false);
   };
   const std::string thinking = R"({"thinking":true,"reasoning_effort":"max"})";
   EXPECT_EQ(prompt("", thinking),

@@ -107,11 +107,25 @@ void check_fits(const GenerationRequest& request, const RequestDefaults& default
   }
 }
 
+// Refuses a text that is too long whatever its tokens are: encoding it would take seconds.
+void check_text_fits(const std::string& text, const char* field, const Tokenizer& tokenizer,
+                     const RequestDefaults& defaults) {
+  const std::size_t tokens = tokenizer.min_tokens(text.size());
+  if (tokens <= defaults.max_model_len) return;
+  throw ApiError(400,
+                 fmt::format("The prompt has {} bytes, at least {} tokens; the maximum length of a sequence is {} "
+                             "(max_model_len). Shorten it.",
+                             text.size(), tokens, defaults.max_model_len),
+                 field, "context_length_exceeded");
+}
+
 void add_prompt(const nlohmann::ordered_json& value, bool add_special_tokens, const Tokenizer& tokenizer,
-                GenerationRequest& request) {
+                const RequestDefaults& defaults, const std::stop_token& gone, GenerationRequest& request) {
   if (value.is_string()) {
     const std::string text = value.get<std::string>();
-    request.prompts.push_back(add_special_tokens ? text_prompt_ids(tokenizer, text) : chat_prompt_ids(tokenizer, text));
+    check_text_fits(text, "prompt", tokenizer, defaults);
+    request.prompts.push_back(add_special_tokens ? text_prompt_ids(tokenizer, text, gone)
+                                                 : chat_prompt_ids(tokenizer, text, gone));
     request.prompt_texts.push_back(text);
     return;
   }
@@ -210,7 +224,7 @@ nlohmann::ordered_json read_chat_template_kwargs(std::string_view json, const st
 }
 
 GenerationRequest read_completion_request(const Fields& fields, const Tokenizer& tokenizer,
-                                          const RequestDefaults& defaults) {
+                                          const RequestDefaults& defaults, const std::stop_token& gone) {
   GenerationRequest request = read_common(fields, defaults);
   if (fields.find("suffix") != nullptr) fields.refuse("suffix", "is not supported.");
   const nlohmann::ordered_json* prompt = fields.find("prompt");
@@ -218,14 +232,14 @@ GenerationRequest read_completion_request(const Fields& fields, const Tokenizer&
   if (prompt == nullptr) fields.wrong_type("prompt", kForms);
   const bool special = fields.flag("add_special_tokens").value_or(true);
   if (prompt->is_string() || (prompt->is_array() && !prompt->empty() && is_token_id(prompt->front()))) {
-    add_prompt(*prompt, special, tokenizer, request);
+    add_prompt(*prompt, special, tokenizer, defaults, gone, request);
   } else if (prompt->is_array() && !prompt->empty()) {
     if (prompt->size() > static_cast<std::size_t>(kMaxChoices)) {
       fields.refuse("prompt", fmt::format("has more than {} prompts.", kMaxChoices));
     }
     for (const nlohmann::ordered_json& each : *prompt) {
       if (!each.is_string() && !each.is_array()) fields.wrong_type("prompt", kForms);
-      add_prompt(each, special, tokenizer, request);
+      add_prompt(each, special, tokenizer, defaults, gone, request);
     }
   } else {
     fields.wrong_type("prompt", kForms);
@@ -243,9 +257,11 @@ GenerationRequest read_completion_request(const Fields& fields, const Tokenizer&
   return request;
 }
 
-ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release,
-                       nlohmann::ordered_json default_kwargs) {
+ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, const RequestDefaults& defaults,
+                       const std::stop_token& gone) {
   const Fields fields(body);
+  const EncodingRelease release = defaults.encoding;
+  nlohmann::ordered_json default_kwargs = defaults.chat_template_kwargs;
   const nlohmann::ordered_json* given = fields.find("messages");
   if (given == nullptr || !given->is_array()) fields.wrong_type("messages", "a list of messages");
   if (given->empty()) fields.refuse("messages", "is empty.");
@@ -288,7 +304,7 @@ ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& toke
   encoding.drop_thinking = drop_thinking.value_or(true);
   if (effort) encoding.reasoning_effort = reasoning_effort(*effort, release);
   try {
-    return {chat_prompt_ids(tokenizer, encode_messages(messages, encoding)), encoding.thinking_mode};
+    return {chat_prompt_ids(tokenizer, encode_messages(messages, encoding), gone), encoding.thinking_mode};
   } catch (const ApiError&) {
     throw;
   } catch (const Error& e) {
@@ -297,11 +313,11 @@ ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& toke
 }
 
 GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const Tokenizer& tokenizer,
-                                    const RequestDefaults& defaults) {
+                                    const RequestDefaults& defaults, const std::stop_token& gone) {
   const Fields fields(body);
   GenerationRequest request = read_common(fields, defaults);
   request.chat = true;
-  ChatPrompt prompt = chat_prompt(body, tokenizer, defaults.encoding, defaults.chat_template_kwargs);
+  ChatPrompt prompt = chat_prompt(body, tokenizer, defaults, gone);
   request.thinking_mode = prompt.thinking_mode;
   request.parse_tools = uses_tools(fields);
   // </think> and DSML may be special tokens; the parser must see them.

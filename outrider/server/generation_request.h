@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -54,18 +55,18 @@ struct GenerationRequest {
   bool parse_tools = false;
 };
 
-// Throws ApiError.
+// Throws ApiError. Once stop is requested of `gone`, the work on the prompt ends early, and the result is of no use.
 GenerationRequest read_completion_request(const Fields& fields, const Tokenizer& tokenizer,
-                                          const RequestDefaults& defaults);
+                                          const RequestDefaults& defaults, const std::stop_token& gone = {});
 GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const Tokenizer& tokenizer,
-                                    const RequestDefaults& defaults);
+                                    const RequestDefaults& defaults, const std::stop_token& gone = {});
 
 // The fields of a chat that determine how its messages are encoded, resolved.
 struct ChatPrompt {
   std::vector<TokenId> ids;
   ThinkingMode thinking_mode = ThinkingMode::kChat;
 };
-ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, EncodingRelease release,
-                       nlohmann::ordered_json default_kwargs = nlohmann::ordered_json::object());
+ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, const RequestDefaults& defaults,
+                       const std::stop_token& gone = {});
 
 }  // namespace outrider

@@ -2,9 +2,16 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <climits>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "outrider/util/printable.h"
 
@@ -18,9 +25,19 @@ std::string now() {
   return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:03}", fmt::gmtime(std::chrono::system_clock::to_time_t(whole)), rest);
 }
 
+constexpr std::size_t kMostWaiting = std::size_t{8} << 20;  // bytes
+
 }  // namespace
 
-void Log::write(std::string_view level, std::string_view message, const nlohmann::ordered_json& fields) {
+Log::Log(LogFormat format, int descriptor)
+    : format_(format), descriptor_(descriptor), writer_([this](const std::stop_token& stop) { serve(stop); }) {}
+
+Log::~Log() {
+  writer_.request_stop();
+  writer_.join();
+}
+
+std::string Log::line(std::string_view level, std::string_view message, const nlohmann::ordered_json& fields) const {
   std::string line;
   if (format_ == LogFormat::kJson) {
     nlohmann::ordered_json object = {{"time", now()}, {"level", level}, {"message", message}};
@@ -32,10 +49,62 @@ void Log::write(std::string_view level, std::string_view message, const nlohmann
       line += fmt::format(" {}={}", key, value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
   }
-  line += '\n';
-  const std::lock_guard lock(mutex_);
-  std::fwrite(line.data(), 1, line.size(), to_);
-  std::fflush(to_);
+  return line + '\n';
+}
+
+void Log::add(std::string_view level, std::string_view message, const nlohmann::ordered_json& fields) {
+  std::string text = line(level, message, fields);
+  {
+    const std::lock_guard lock(mutex_);
+    if (waiting_bytes_ + text.size() > kMostWaiting) {
+      ++dropped_;
+      return;
+    }
+    waiting_bytes_ += text.size();
+    waiting_.push_back(std::move(text));
+  }
+  wake_.notify_one();
+}
+
+void Log::serve(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (wake_.wait(lock, stop, [this] { return !waiting_.empty() || dropped_ != 0; })) {
+    std::string text;
+    if (!waiting_.empty()) {
+      text = std::move(waiting_.front());
+      waiting_.pop_front();
+      waiting_bytes_ -= text.size();
+    } else {
+      const std::uint64_t dropped = std::exchange(dropped_, 0);
+      text = line("WARNING", "Lines of the log were dropped: they were not read in time.", {{"lines", dropped}});
+    }
+    lock.unlock();
+    const bool written = write(text, stop);
+    lock.lock();
+    if (!written && stop.stop_requested()) return;
+  }
+}
+
+// Waits until the file takes more, so that it never blocks. Returns false if that takes too long after a stop, or if
+// nobody reads any more.
+bool Log::write(std::string_view text, const std::stop_token& stop) const {
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> end;
+  while (!text.empty()) {
+    if (stop.stop_requested()) {
+      if (!end) end = Clock::now() + std::chrono::seconds(1);
+      if (Clock::now() >= *end) return false;
+    }
+    pollfd ready = {descriptor_, POLLOUT, 0};
+    constexpr int kPoll = 50;  // milliseconds
+    if (poll(&ready, 1, kPoll) <= 0) continue;
+    if ((ready.revents & (POLLERR | POLLNVAL)) != 0) return false;
+    // A pipe that is ready takes this much at once.
+    const ssize_t wrote = ::write(descriptor_, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+    if (wrote < 0 && errno != EINTR && errno != EAGAIN) return false;
+    if (wrote > 0) text.remove_prefix(static_cast<std::size_t>(wrote));
+  }
+  return true;
 }
 
 }  // namespace outrider

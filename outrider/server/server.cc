@@ -35,9 +35,12 @@ struct Server::Parts : EngineObserver {
         guard(options.expected_acceptance),
         engine(model, tokenizer, options.engine, this),
         api(options.api, engine, tokenizer, metrics, log, [this] { return health(); }),
-        http(options.http, [this](HttpRequest request, const std::shared_ptr<HttpResponder>& responder) {
-          api.handle(std::move(request), responder);
-        }) {}
+        http(options.http, {.handle =
+                                [this](HttpRequest request, const std::shared_ptr<HttpResponder>& responder) {
+                                  api.handle(std::move(request), responder);
+                                },
+                            .admit = [this](const HttpRequest& header) { return api.admit(header); },
+                            .on_refused = [this](std::size_t connections) { log_refusal(connections); }}) {}
 
   void on_step(const StepReport& step) override {
     metrics.on_step(step);
@@ -61,6 +64,14 @@ struct Server::Parts : EngineObserver {
     const std::lock_guard lock(guard_mutex);
     return guard.suspect() ? guard.reason() : std::string();
   }
+  // Logs that a connection was refused, once a minute at most. Called on one thread at a time.
+  void log_refusal(std::size_t connections) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - refused < std::chrono::minutes(1)) return;
+    refused = now;
+    log.warning("Connections are refused: there are as many as --max-connections allows, and none of them is idle.",
+                {{"connections", connections}});
+  }
   // Logs when drafts are no longer accepted, and when they are accepted again.
   void log_acceptance() {
     const std::string reason = suspicion();
@@ -80,6 +91,7 @@ struct Server::Parts : EngineObserver {
   AcceptanceGuard guard;
   bool healthy = true;              // as last logged
   std::vector<std::string> causes;  // of rejected drafts, once diagnosed
+  std::chrono::steady_clock::time_point refused = std::chrono::steady_clock::now() - std::chrono::hours(1);
   std::atomic<bool> stopping = false;
   Engine engine;
   Api api;

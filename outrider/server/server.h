@@ -9,7 +9,7 @@
 
 #include "outrider/decoding/acceptance_guard.h"
 #include "outrider/server/api.h"
-#include "outrider/server/http_server.h"
+#include "outrider/server/http/http_server.h"
 #include "outrider/server/log.h"
 
 namespace outrider {

@@ -61,7 +61,7 @@ PreTokenizer::PreTokenizer(std::span<const PreTokenizerSpec> specs) {
 void PreTokenizer::split_piece(std::string_view piece, const Step& step, Workspace& workspace) {
   std::vector<Regex::Match>& matches = workspace.matches;
   matches.clear();
-  step.regex.find_all(piece, matches);
+  step.regex.find_all(piece, matches, workspace.unwanted);
   const auto put = [&](std::size_t begin, std::size_t end) {
     if (begin < end) workspace.next.push_back(piece.substr(begin, end - begin));
   };

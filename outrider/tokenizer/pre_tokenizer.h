@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@ class PreTokenizer {
     std::vector<std::string_view> next;
     std::vector<Regex::Match> matches;
     std::deque<std::string> texts;
+    std::stop_token unwanted;  // once stop is requested, split() ends early
   };
   // Splits `text`, which must be well-formed UTF-8, into nonempty pieces; they are valid until the next call with the
   // workspace, and as long as `text`.

@@ -115,13 +115,13 @@ Regex::Regex(const std::string& pattern, std::string_view shown) {
   code_ = code;
 }
 
-void Regex::find_all(std::string_view text, std::vector<Match>& matches) const {
+void Regex::find_all(std::string_view text, std::vector<Match>& matches, const std::stop_token& unwanted) const {
   const Workspace& workspace = Workspace::of_this_thread();
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const PCRE2_SIZE* offsets = pcre2_get_ovector_pointer(workspace.data());
   std::size_t from = 0;
   std::size_t last_end = std::string_view::npos;
-  while (from <= text.size()) {
+  while (from <= text.size() && !unwanted.stop_requested()) {
     int found = code_->jit
                     ? pcre2_jit_match(code_->code, subject, text.size(), from, 0, workspace.data(), workspace.context())
                     : PCRE2_ERROR_JIT_STACKLIMIT;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +24,8 @@ class Regex {
   };
   // Appends the matches in `text`, which must be well-formed UTF-8, from left to right without overlap; no empty match
   // directly after another match. Throws Error if matching takes too many steps, so that a hostile expression cannot
-  // stall.
-  void find_all(std::string_view text, std::vector<Match>& matches) const;
+  // stall. Ends early once stop is requested.
+  void find_all(std::string_view text, std::vector<Match>& matches, const std::stop_token& unwanted = {}) const;
 
  private:
   struct Code;

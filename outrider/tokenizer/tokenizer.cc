@@ -65,6 +65,7 @@ class Vocabulary {
     return found == ids_.end() ? std::nullopt : std::optional(found->second);
   }
   std::size_t size() const { return ids_.size(); }
+  std::size_t longest() const { return longest_; }
   TokenId limit() const { return static_cast<TokenId>(places_.size()); }
 
  private:
@@ -78,8 +79,10 @@ class Vocabulary {
     }
     places_[id] = static_cast<std::uint32_t>(entries_.size());
     entries_.push_back({token, bytes_of_token(token).value_or(token), false});
+    longest_ = std::max(longest_, token.size());
   }
 
+  std::size_t longest_ = 0;  // bytes of a token as spelled, which are no fewer than those that it decodes to
   std::unordered_map<std::string, TokenId> ids_;
   std::vector<std::uint32_t> places_;  // index in entries_, by id; a file may skip millions of ids
   std::vector<Entry> entries_;
@@ -186,6 +189,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
   std::vector<TokenId> ids;
   if (options.add_special_tokens) ids = parts_->prefix;
   PreTokenizer::Workspace pieces;
+  pieces.unwanted = options.unwanted;
   Bpe::Workspace symbols;
   std::vector<AddedTokenMatcher::Part> parts;
   std::vector<AddedTokenMatcher::Part> inner;
@@ -209,12 +213,17 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
         continue;
       }
       for (const std::string_view word : parts_->pre_tokenizer.split(piece.text, pieces)) {
+        if (options.unwanted.stop_requested()) return ids;
         parts_->bpe.encode(word, ids, symbols);
       }
     }
   }
   if (options.add_special_tokens) ids.insert(ids.end(), parts_->suffix.begin(), parts_->suffix.end());
   return ids;
+}
+
+std::size_t Tokenizer::min_tokens(std::size_t bytes) const {
+  return parts_->normalizer.empty() ? bytes / std::max(parts_->vocabulary.longest(), std::size_t{1}) : 0;
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {

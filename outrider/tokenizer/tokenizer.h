@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,8 @@ struct EncodeOptions {
   // Encode special tokens in the text as their ids. If false, they are plain text, so that untrusted text cannot inject
   // the markup of a prompt (`encode_special_tokens` of `tokenizers`).
   bool special_tokens_in_text = true;
+  // Once stop is requested, encode() returns early, and what it returns is of no use.
+  std::stop_token unwanted = {};
 };
 
 // A byte-level BPE tokenizer read from Hugging Face's tokenizer.json. Produces the ids of the `tokenizers` package.
@@ -45,6 +48,8 @@ class Tokenizer {
   // Encodes `text`. Invalid UTF-8 is replaced by U+FFFD, as with Python's errors="replace". Throws Error for texts of 1
   // GiB or more, and if a regular expression of the file takes too many steps.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
+  // No text of that many bytes has fewer tokens. For refusing a text without encoding it.
+  std::size_t min_tokens(std::size_t bytes) const;
   // Decodes `ids`, with U+FFFD for invalid UTF-8. Ids without a token decode to nothing.
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const;
 

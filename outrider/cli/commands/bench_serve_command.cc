@@ -1,6 +1,5 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -27,6 +26,7 @@
 #include "outrider/cli/terminal/write_json.h"
 #include "outrider/tokenizer/tokenizer.h"
 #include "outrider/util/bounded_json.h"
+#include "outrider/util/descriptor_limit.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
@@ -264,14 +264,6 @@ ordered_json result_json(const BenchServeArguments& arguments, const std::string
   out["max_concurrency"] = options.max_concurrency ? ordered_json(*options.max_concurrency) : ordered_json();
   out.update(report);
   return out;
-}
-
-// Each concurrent request has its own connection.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int run_bench_serve(BenchServeArguments& arguments) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -20,6 +22,7 @@
 #include "outrider/server/server.h"
 #include "outrider/tokenizer/tokenizer.h"
 #include "outrider/util/bytes_text.h"
+#include "outrider/util/descriptor_limit.h"
 #include "outrider/util/error.h"
 #include "outrider/util/memory.h"
 #include "outrider/util/printable.h"
@@ -44,6 +47,7 @@ struct ServeArguments {
   std::string log_format = "text";
   std::string prompt_encoding = "auto";
   unsigned shutdown_timeout = 30;
+  std::size_t max_connections = 0;
   bool disable_log_requests = false;
 };
 
@@ -103,8 +107,23 @@ EncodingRelease encoding_release(const std::string& asked, const ModelConfig& co
   return preview ? EncodingRelease::kPreview : EncodingRelease::k0731;
 }
 
+// Each connection needs a descriptor. `asked`: 0 for what is possible.
+void limit_connections(HttpOptions& options, std::size_t asked, Log& log) {
+  constexpr std::size_t kOthers = 64;  // standard streams, sockets that listen, files while they are mapped
+  const std::size_t descriptors = raise_descriptor_limit();
+  const std::size_t possible = std::max(descriptors, kOthers + 1) - kOthers;
+  if (asked > possible) {
+    log.warning(
+        fmt::format("--max-connections {} needs more descriptors than the {} that this process may have; {} "
+                    "connections are possible. Raise the limit (ulimit -n, LimitNOFILE=).",
+                    asked, descriptors, possible));
+  }
+  options.max_connections = std::min(asked == 0 ? options.max_connections : asked, possible);
+}
+
 int run_serve(ServeArguments& arguments) {
   prepare_heap_for_serving();
+  std::signal(SIGPIPE, SIG_IGN);  // who reads the log may leave
   Server::block_signals();
   Log log(arguments.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   accept_vllm_flags(arguments.vllm_flags, arguments.path, log);
@@ -114,6 +133,7 @@ int run_serve(ServeArguments& arguments) {
     defaults.chat_template_kwargs =
         read_chat_template_kwargs(arguments.default_chat_template_kwargs, "--default-chat-template-kwargs");
   }
+  limit_connections(options.http, arguments.max_connections, log);
   const auto plan = open_plan(arguments.path, arguments.speculation.drafter(arguments.path));
   check_quantization(arguments.quantization, *plan);
   defaults.sampling = sampling_defaults(arguments, *plan);
@@ -197,6 +217,19 @@ void add_serve_command(CLI::App& app, int& status) {
       add_count_option(*command, "--max-num-batched-tokens", server.engine.max_num_batched_tokens, 1, 1 << 20,
                        "Maximum number of tokens per step; at least one per sequence, and its draft tokens");
   command
+      ->add_option("--max-connections", arguments->max_connections,
+                   "Maximum number of connections; a further one replaces the one that was idle longest, or is refused")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
+      ->default_str(std::to_string(server.http.max_connections));
+  command->add_option("--max-body-bytes", server.http.max_body, "Maximum size of a request's body, e.g. 32MiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("32MiB");
+  command
+      ->add_option("--max-pending-bytes", server.http.max_pending_bodies,
+                   "Maximum memory of all bodies that are being received or wait to be read, e.g. 256MiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("256MiB");
+  command
       ->add_option("--max-waiting", server.engine.max_waiting,
                    "Maximum number of queued requests; further ones are answered with 429")
       ->check(CLI::Range(std::size_t{0}, std::size_t{1} << 20))
@@ -246,6 +279,8 @@ void add_serve_command(CLI::App& app, int& status) {
   }
   command->callback([arguments, batched_tokens, &status] {
     arguments->batched_tokens_given = batched_tokens->count() != 0;
+    HttpOptions& http = arguments->server.http;
+    http.max_pending_bodies = std::max(http.max_pending_bodies, http.max_body);
     arguments->server.shutdown_timeout = std::chrono::seconds(arguments->shutdown_timeout);
     status = run_serve(*arguments);
   });

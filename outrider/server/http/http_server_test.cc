@@ -1,14 +1,16 @@
 // Tests of the HTTP server over real sockets.
 
-#include "outrider/server/http_server.h"
+#include "outrider/server/http/http_server.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <future>
 #include <mutex>
@@ -85,7 +87,7 @@ void echo(const HttpRequest& request, const std::shared_ptr<HttpResponder>& resp
 }
 
 TEST(HttpServer, AnswersOneRequestAfterAnother) {
-  HttpServer server(options(), echo);
+  HttpServer server(options(), {.handle = echo});
   Client client(server.port());
   for (int i = 0; i < 3; ++i) {
     client.send("POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
@@ -102,7 +104,7 @@ TEST(HttpServer, AnswersOneRequestAfterAnother) {
 }
 
 TEST(HttpServer, AnswersHttp10AndHeadRequests) {
-  HttpServer server(options(), echo);
+  HttpServer server(options(), {.handle = echo});
   Client old(server.port());
   old.send("GET /old HTTP/1.0\r\n\r\n");
   EXPECT_THAT(old.read_all(), EndsWith("GET /old []"));
@@ -112,7 +114,7 @@ TEST(HttpServer, AnswersHttp10AndHeadRequests) {
 }
 
 TEST(HttpServer, AnswersExpect100Continue) {
-  HttpServer server(options(), echo);
+  HttpServer server(options(), {.handle = echo});
   Client client(server.port());
   client.send("POST /a HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
   EXPECT_EQ(client.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -121,7 +123,7 @@ TEST(HttpServer, AnswersExpect100Continue) {
 }
 
 TEST(HttpServer, RejectsOversizedAndMalformedRequests) {
-  HttpServer server(options(), echo);
+  HttpServer server(options(), {.handle = echo});
   const auto answer = [&](const std::string& request) {
     Client client(server.port());
     client.send(request);
@@ -140,20 +142,20 @@ TEST(HttpServer, RejectsOversizedAndMalformedRequests) {
 TEST(HttpServer, DisconnectsSlowClients) {
   HttpOptions impatient = options();
   impatient.read_timeout = 1;
-  HttpServer server(impatient, echo);
+  HttpServer server(impatient, {.handle = echo});
   Client client(server.port());
   client.send("POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nhal");
   EXPECT_EQ(client.read_all(), "");
 }
 
 TEST(HttpServer, StreamsInChunksOrUntilTheConnectionCloses) {
-  HttpServer server(options(), [](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
-    responder->begin_stream("text/event-stream");
-    std::thread([responder] {
-      for (const char* piece : {"one ", "two ", ""}) responder->write(piece);
-      responder->end_stream();
-    }).detach();
-  });
+  HttpServer server(options(), {.handle = [](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
+                      responder->begin_stream("text/event-stream");
+                      std::thread([responder] {
+                        for (const char* piece : {"one ", "two ", ""}) responder->write(piece);
+                        responder->end_stream();
+                      }).detach();
+                    }});
   Client client(server.port());
   for (int i = 0; i < 2; ++i) {
     client.send("GET /s HTTP/1.1\r\n\r\n");
@@ -168,11 +170,11 @@ TEST(HttpServer, DetectsThatAWaitingClientDisconnected) {
   std::promise<void> asked;
   std::promise<void> gone;
   std::shared_ptr<HttpResponder> held;
-  HttpServer server(options(), [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
-    held = responder;
-    responder->on_disconnect([&] { gone.set_value(); });
-    asked.set_value();
-  });
+  HttpServer server(options(), {.handle = [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
+                      held = responder;
+                      responder->on_disconnect([&] { gone.set_value(); });
+                      asked.set_value();
+                    }});
   Client client(server.port());
   client.send("GET /wait HTTP/1.1\r\n\r\n");
   asked.get_future().wait();
@@ -186,10 +188,10 @@ TEST(HttpServer, DetectsADisconnectBeforeTheCallbackIsSet) {
   std::promise<std::shared_ptr<HttpResponder>> asked;
   HttpOptions one = options();
   one.threads = 1;
-  HttpServer server(one, [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
-    if (request.path == "/wait") return asked.set_value(responder);
-    echo(request, responder);
-  });
+  HttpServer server(one, {.handle = [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+                      if (request.path == "/wait") return asked.set_value(responder);
+                      echo(request, responder);
+                    }});
   Client client(server.port());
   client.send("GET /wait HTTP/1.1\r\n\r\n");
   const std::shared_ptr<HttpResponder> responder = asked.get_future().get();
@@ -206,13 +208,14 @@ TEST(HttpServer, DetectsADisconnectBeforeTheCallbackIsSet) {
 TEST(HttpServer, WorkAsideDelaysNoOtherRequest) {
   std::promise<void> release;
   const std::shared_future<void> released = release.get_future().share();
-  HttpServer server(options(), [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
-    if (request.path == "/quick") return echo(request, responder);
-    responder->run_aside([request, responder, released] {
-      released.wait();
-      echo(request, responder);
-    });
-  });
+  HttpServer server(options(),
+                    {.handle = [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+                      if (request.path == "/quick") return echo(request, responder);
+                      responder->run_aside([request, responder, released] {
+                        released.wait();
+                        echo(request, responder);
+                      });
+                    }});
   std::vector<std::unique_ptr<Client>> slow;
   for (int i = 0; i < 4; ++i) {
     slow.push_back(std::make_unique<Client>(server.port()));
@@ -232,15 +235,15 @@ TEST(HttpServer, DropsQueuedWorkAtShutdown) {
   {
     HttpOptions one = options();
     one.threads_aside = 1;
-    HttpServer server(
-        one, [&, alive = work_alive](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
-          if (request.path == "/first") {
-            responder->run_aside([responder, alive, &release] { release.get_future().wait(); });
-            return;
-          }
-          for (int i = 0; i < 1000; ++i) responder->run_aside([responder, alive] {});
-          queued.set_value();
-        });
+    HttpServer server(one, {.handle = [&, alive = work_alive](const HttpRequest& request,
+                                                              const std::shared_ptr<HttpResponder>& responder) {
+                        if (request.path == "/first") {
+                          responder->run_aside([responder, alive, &release] { release.get_future().wait(); });
+                          return;
+                        }
+                        for (int i = 0; i < 1000; ++i) responder->run_aside([responder, alive] {});
+                        queued.set_value();
+                      }});
     Client client(server.port());
     client.send("GET /first HTTP/1.1\r\n\r\n");
     Client waiting(server.port());
@@ -252,7 +255,7 @@ TEST(HttpServer, DropsQueuedWorkAtShutdown) {
 }
 
 TEST(HttpServer, DecodesPaths) {
-  HttpServer server(options(), echo);
+  HttpServer server(options(), {.handle = echo});
   Client client(server.port());
   const auto path = [&](const char* target) {
     client.send(std::string("GET ") + target + " HTTP/1.1\r\n\r\n");
@@ -268,7 +271,7 @@ TEST(HttpServer, DecodesPaths) {
 }
 
 TEST(HttpServer, ADroppedRequestIsAnsweredWith500) {
-  HttpServer server(options(), [](const HttpRequest&, const std::shared_ptr<HttpResponder>&) {});
+  HttpServer server(options(), {.handle = [](const HttpRequest&, const std::shared_ptr<HttpResponder>&) {}});
   Client client(server.port());
   client.send("GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(client.read_all(), StartsWith("HTTP/1.1 500 "));
@@ -276,9 +279,9 @@ TEST(HttpServer, ADroppedRequestIsAnsweredWith500) {
 
 TEST(HttpServer, ShutdownLetsResponsesFinish) {
   std::promise<std::shared_ptr<HttpResponder>> asked;
-  HttpServer server(options(), [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
-    asked.set_value(responder);
-  });
+  HttpServer server(options(), {.handle = [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
+                      asked.set_value(responder);
+                    }});
   Client idle(server.port());
   Client waiting(server.port());
   waiting.send("GET /wait HTTP/1.1\r\n\r\n");
@@ -295,7 +298,7 @@ TEST(HttpServer, ShutdownLetsResponsesFinish) {
 }
 
 TEST(HttpServer, ServesBesideAThousandIdleConnections) {
-  HttpServer server(options(), echo);
+  HttpServer server(options(), {.handle = echo});
   std::vector<std::unique_ptr<Client>> idle;
   for (int i = 0; i < 900; ++i) {
     idle.push_back(std::make_unique<Client>(server.port()));
@@ -307,12 +310,136 @@ TEST(HttpServer, ServesBesideAThousandIdleConnections) {
 }
 
 TEST(HttpServer, AnAddressInUseIsAnError) {
-  HttpServer server(options(), echo);
+  HttpServer server(options(), {.handle = echo});
   HttpOptions same = options();
   same.port = server.port();
-  EXPECT_THROW(HttpServer(same, echo), Error);
+  EXPECT_THROW(HttpServer(same, {.handle = echo}), Error);
   same.host = "256.0.0.1";
-  EXPECT_THROW(HttpServer(same, echo), Error);
+  EXPECT_THROW(HttpServer(same, {.handle = echo}), Error);
+}
+
+TEST(HttpServer, RefusesByTheHeaderBeforeTheBodyArrives) {
+  HttpServer server(
+      options(),
+      {.handle = echo, .admit = [](const HttpRequest& header) {
+         return header.path == "/no" ? std::optional(HttpResponse{401, "text/plain", "no", {}}) : std::nullopt;
+       }});
+  Client client(server.port());
+  client.send("POST /no HTTP/1.1\r\nContent-Length: 900\r\n\r\n");
+  EXPECT_THAT(client.read_all(), StartsWith("HTTP/1.1 401 Unauthorized\r\n"));
+  Client without_body(server.port());
+  without_body.send("GET /no HTTP/1.1\r\n\r\nGET /yes HTTP/1.1\r\n\r\n");  // the connection stays
+  EXPECT_THAT(without_body.read_until("[]"), EndsWith("GET /yes []"));
+}
+
+TEST(HttpServer, BodiesThatDoNotArriveTakeNoMemory) {
+  HttpOptions small = options();
+  small.max_pending_bodies = 1000;
+  HttpServer server(small, {.handle = echo});
+  std::vector<std::unique_ptr<Client>> stalled;
+  for (int i = 0; i < 20; ++i) {  // each announces all there is
+    stalled.push_back(std::make_unique<Client>(server.port()));
+    stalled.back()->send("POST /a HTTP/1.1\r\nContent-Length: 1000\r\n\r\n");
+  }
+  const std::string_view request = "POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
+  Client client(server.port());
+  client.send(request);
+  EXPECT_THAT(client.read_until("]"), EndsWith("[hello]"));
+
+  stalled[0]->send(std::string(900, 'x'));
+  stalled[1]->send(std::string(900, 'x'));
+  const std::string refused = stalled[0]->connected() ? stalled[1]->read_all() : "";
+  EXPECT_THAT(refused, StartsWith("HTTP/1.1 503 Service Unavailable\r\n"));
+  EXPECT_THAT(refused, HasSubstr("Retry-After: 1\r\n"));
+  stalled.clear();  // gives back what they held
+  while (server.connections() > 1) std::this_thread::yield();
+  Client last(server.port());
+  last.send("POST /a HTTP/1.1\r\nContent-Length: 900\r\n\r\n" + std::string(900, 'y'));
+  EXPECT_THAT(last.read_until("]"), EndsWith("yyy]"));
+}
+
+TEST(HttpServer, ANewConnectionReplacesTheOneThatWaitedLongest) {
+  HttpOptions few = options();
+  few.max_connections = 3;
+  std::atomic<int> refused = 0;
+  std::vector<std::shared_ptr<HttpResponder>> unanswered;
+  std::mutex mutex;
+  HttpServer server(few, {.handle =
+                              [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+                                if (request.path != "/later") return echo(request, responder);
+                                const std::lock_guard lock(mutex);
+                                unanswered.push_back(responder);
+                              },
+                          .on_refused =
+                              [&](std::size_t connections) {
+                                EXPECT_EQ(connections, 3);
+                                ++refused;
+                              }});
+  const auto ask = [](Client& client) {
+    client.send("GET /a HTTP/1.1\r\n\r\n");
+    return client.read_until("]");
+  };
+  Client first(server.port());
+  EXPECT_THAT(ask(first), EndsWith("[]"));
+  Client header_incomplete(server.port());
+  header_incomplete.send("GET /a HTT");
+  Client third(server.port());
+  EXPECT_THAT(ask(third), EndsWith("[]"));
+  EXPECT_THAT(ask(first), EndsWith("[]"));  // now the second has waited longest
+  Client fourth(server.port());
+  EXPECT_THAT(ask(fourth), EndsWith("[]"));
+  EXPECT_EQ(header_incomplete.read_all(), "");
+  EXPECT_THAT(ask(first), EndsWith("[]"));
+
+  for (Client* client : {&first, &third, &fourth}) client->send("GET /later HTTP/1.1\r\n\r\n");
+  for (bool all = false; !all; std::this_thread::yield()) {
+    const std::lock_guard lock(mutex);
+    all = unanswered.size() == 3;
+  }
+  Client fifth(server.port());
+  EXPECT_THAT(fifth.read_all(), StartsWith("HTTP/1.1 503 Service Unavailable\r\n"));
+  EXPECT_EQ(refused, 1);
+  {
+    const std::lock_guard lock(mutex);
+    unanswered.clear();
+  }
+  EXPECT_THAT(first.read_until("response"), StartsWith("HTTP/1.1 500 "));
+}
+
+TEST(HttpServer, LivesOnAfterAnException) {
+  HttpServer server(options(),
+                    {.handle = [](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+                      if (request.path == "/throw") throw std::bad_alloc();
+                      if (request.path == "/aside")
+                        return responder->run_aside([responder] { throw std::bad_alloc(); });
+                      echo(request, responder);
+                    }});
+  for (const char* path : {"/throw", "/aside", "/throw", "/throw"}) {
+    Client client(server.port());
+    client.send(fmt::format("GET {} HTTP/1.1\r\n\r\n", path));
+    EXPECT_THAT(client.read_until("response."), StartsWith("HTTP/1.1 500 ")) << path;
+  }
+  Client client(server.port());
+  client.send("GET /a HTTP/1.1\r\n\r\n");
+  EXPECT_THAT(client.read_until("]"), EndsWith("GET /a []"));
+}
+
+TEST(HttpServer, TellsThatTheClientIsGone) {
+  std::promise<std::stop_token> asked;
+  std::promise<void> ran;
+  std::shared_ptr<HttpResponder> held;
+  HttpServer server(options(), {.handle = [&](const HttpRequest& request, std::shared_ptr<HttpResponder> responder) {
+                      held = std::move(responder);
+                      asked.set_value(request.gone);
+                    }});
+  auto client = std::make_unique<Client>(server.port());
+  client->send("GET /a HTTP/1.1\r\n\r\n");
+  const std::stop_token gone = asked.get_future().get();
+  EXPECT_FALSE(gone.stop_requested());
+  client.reset();
+  while (!gone.stop_requested()) std::this_thread::yield();
+  held->run_aside([] { FAIL() << "nobody wants it"; });
+  held.reset();
 }
 
 }  // namespace

@@ -1,0 +1,143 @@
+#include "outrider/server/http/http_server.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <chrono>
+#include <exception>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "outrider/server/http/connection.h"
+#include "outrider/util/error.h"
+
+namespace outrider {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+// Tells a client that there are too many, if that needs no waiting.
+void turn_away(tcp::socket& socket) {
+  constexpr std::string_view kResponse =
+      "HTTP/1.1 503 Service Unavailable\r\nServer: outrider\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+      "Connection: close\r\n\r\n";
+  static_cast<void>(::send(socket.native_handle(), kResponse.data(), kResponse.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+}  // namespace
+
+struct HttpServer::Parts {
+  Parts(HttpOptions options, HttpHandlers handlers)
+      : acceptor(asio::make_strand(context)), retry(acceptor.get_executor()), aside(options.threads_aside) {
+    shared->pending_bodies = std::make_shared<ByteBudget>(options.max_pending_bodies);
+    shared->options = std::move(options);
+    shared->handlers = std::move(handlers);
+    shared->aside = &aside;
+  }
+
+  void listen() {
+    const HttpOptions& options = shared->options;
+    const auto fail = [&](const error_code& error) {
+      throw Error(fmt::format("Cannot listen on {} port {}: {}. Choose another with --host and --port.", options.host,
+                              options.port, error.message()));
+    };
+    error_code error;
+    tcp::resolver resolver(context);
+    const auto found = resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive, error);
+    if (error) fail(error);
+    const tcp::endpoint endpoint = found.begin()->endpoint();
+    acceptor.open(endpoint.protocol(), error);
+    if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) acceptor.bind(endpoint, error);
+    if (!error) acceptor.listen(tcp::acceptor::max_listen_connections, error);
+    if (!error) port = acceptor.local_endpoint(error).port();
+    if (error) fail(error);
+  }
+
+  void accept() {
+    acceptor.async_accept(asio::make_strand(context), [this](error_code error, tcp::socket socket) {
+      if (error == asio::error::operation_aborted || !acceptor.is_open()) return;
+      if (!error) {
+        const std::size_t open = shared->open.size();
+        if (open < shared->options.max_connections || shared->open.close_longest_waiting()) {
+          serve_connection(std::move(socket), shared);
+        } else {
+          turn_away(socket);
+          if (shared->handlers.on_refused) shared->handlers.on_refused(open);
+        }
+        return accept();
+      }
+      // For instance, no file descriptors left; some will be closed.
+      shared->open.close_longest_waiting();
+      retry.expires_after(std::chrono::milliseconds(100));
+      retry.async_wait([this](error_code stopped) {
+        if (!stopped) accept();
+      });
+    });
+  }
+
+  std::shared_ptr<ConnectionContext> shared = std::make_shared<ConnectionContext>();
+  asio::io_context context;
+  tcp::acceptor acceptor;
+  asio::steady_timer retry;
+  std::uint16_t port = 0;
+  std::vector<std::thread> threads;
+  WorkQueue aside;  // destroyed first: its queue refers to connections
+};
+
+HttpServer::HttpServer(HttpOptions options, HttpHandlers handlers)
+    : parts_(std::make_unique<Parts>(std::move(options), std::move(handlers))) {
+  parts_->listen();
+  asio::post(parts_->acceptor.get_executor(), [parts = parts_.get()] { parts->accept(); });
+  for (unsigned i = 0; i < std::max(parts_->shared->options.threads, 1U); ++i) {
+    parts_->threads.emplace_back([parts = parts_.get()] {
+      const auto work = asio::make_work_guard(parts->context);
+      while (!parts->context.stopped()) {
+        try {
+          parts->context.run();
+        } catch (const std::exception&) {
+          // Out of memory, usually. The connection goes with the work that threw; the others go on.
+        }
+      }
+    });
+  }
+}
+
+HttpServer::~HttpServer() {
+  parts_->context.stop();
+  for (std::thread& thread : parts_->threads) thread.join();
+}
+
+std::uint16_t HttpServer::port() const {
+  return parts_->port;
+}
+
+std::size_t HttpServer::connections() const {
+  return parts_->shared->open.size();
+}
+
+void HttpServer::shut_down() {
+  parts_->shared->shutting_down = true;
+  asio::post(parts_->acceptor.get_executor(), [parts = parts_.get()] {
+    error_code ignored;
+    parts->acceptor.close(ignored);
+    parts->retry.cancel();
+  });
+  parts_->shared->open.close_idle();
+}
+
+bool HttpServer::wait_closed(unsigned milliseconds) {
+  return parts_->shared->open.wait_empty(milliseconds);
+}
+
+}  // namespace outrider
