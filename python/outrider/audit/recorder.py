@@ -32,6 +32,7 @@ class Write:
     view: Optional[View]  # exactly which elements, if they were copied one by one
     dtype: torch.dtype
     order: int
+    arithmetic: bool = False  # in place and without a tensor of the artifact: changes values, writes none
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Source:
 class Contents:
     """What is known of one storage."""
 
-    __slots__ = ("alive", "initial", "names", "view", "sources", "writes")
+    __slots__ = ("alive", "initial", "names", "view", "sources", "altered", "writes")
 
     def __init__(self, storage):
         self.alive = StorageWeakRef(storage)  # while it is held, no other storage gets this address
@@ -56,6 +57,7 @@ class Contents:
         self.names = NOTHING  # computed from these tensors of the artifact, in whole
         self.view: Optional[View] = None
         self.sources: List[Source] = []
+        self.altered = False
         self.writes: List[Write] = []
 
 
@@ -96,6 +98,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.fed: Dict[str, Tuple[torch.dtype, Tuple[int, ...]]] = {}
         self.current: Optional[str] = None  # the tensor that was fed last
+        self.read: set = set()  # tensors of which a value was read into Python
         self.loading = False  # before: what is written are initial values
         self.operations = 0
         self._contents: Dict[int, Contents] = {}
@@ -113,6 +116,7 @@ class Recorder(TorchDispatchMode):
             if reused and contents.sources:
                 gone = _overlapping(contents.sources, region, exact=True)
                 contents.sources = [source for source in contents.sources if source not in gone]
+            contents.altered = False
             contents.sources.append(Source(name, region.offset, _end(region), tensor.dtype, tuple(tensor.shape)))
         self.fed[name] = (tensor.dtype, tuple(tensor.shape))
         self.current = name
@@ -136,7 +140,7 @@ class Recorder(TorchDispatchMode):
         region = Region.of(tensor)
         if contents.sources:
             found = _overlapping(contents.sources, region)
-            if len(found) != 1 or found[0].dtype.itemsize != region.itemsize:
+            if contents.altered or len(found) != 1 or found[0].dtype.itemsize != region.itemsize:
                 return None
             source = found[0]
             shifted = Region(region.offset - source.first, region.sizes, region.strides, region.itemsize)
@@ -169,6 +173,8 @@ class Recorder(TorchDispatchMode):
         inputs = list(_tensors(args)) + list(_tensors(kwargs.values()))
         if operation.written:
             self._written(operation, args, kwargs, inputs)
+        elif function is torch.ops.aten._local_scalar_dense.default:
+            self.read.update(self.names_of(inputs[0]))
         else:
             held = {tensor.untyped_storage()._cdata for tensor in inputs}
             for tensor in _tensors((result,)):
@@ -198,8 +204,8 @@ class Recorder(TorchDispatchMode):
         names = NOTHING.union(*(self.names_of(tensor) for tensor in others)) if others else NOTHING
         for target in targets:
             contents = self._of(target)
-            if contents.sources:  # the artifact's own buffer is used again: what follows is no longer its tensor's
-                    contents.sources = [source for source in contents.sources if source.name == self.current]
+            if contents.sources:  # the loader changes an artifact's tensor in place, or fills a buffer for the next
+                contents.altered = True
                 continue
             if not self.loading:
                 contents.initial = operation.kind
@@ -213,6 +219,7 @@ class Recorder(TorchDispatchMode):
                     self.view_of(copied) if plain else None,
                     target.dtype,
                     self.operations,
+                    operation.kind == "computed" and not operation.copies_into and not names,
                 )
             )
 
