@@ -49,7 +49,7 @@ def judge(audit) -> List[Finding]:
         for name, (kind, message, detail) in load.differences.items():
             if name not in shared:
                 findings.add(kind, message % {"of": of}, name, detail)
-    if not any(load.stopped for load in audit.loads):
+    if not audit.stopped:
         _judge_tensors(findings, audit, taken)
     return list(findings.by_key.values())
 

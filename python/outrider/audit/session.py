@@ -1,5 +1,6 @@
 """One audit: the models that are loaded from one artifact, and what became of each parameter and each tensor."""
 
+import itertools
 import time
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
@@ -26,6 +27,7 @@ class Audit:
         self.loads: List[ModelLoad] = []
         self.shared: Dict[int, Dict[str, str]] = {}  # per load: parameter that is another model's now, and its name there
         self.seconds = 0.0
+        self.labels: Iterator[str] = itertools.chain(["target"], itertools.repeat("drafter"))
         self.whole = True  # whether the loads together are all ranks
         self.not_needed: Callable[[str], bool] = lambda name: False
 
@@ -46,8 +48,7 @@ class Audit:
             with self.recorder:
                 yield load
         except Exception as error:
-            at = " after %s" % self.recorder.current if self.recorder.current else ""
-            load.stopped = "%s: %s%s" % (type(error).__name__, _sentence(error), at)
+            load.stopped = _sentence(error, "at the tensor %s" % self.recorder.current if self.recorder.current else "")
             if not keep_going:
                 raise
         finally:
@@ -62,6 +63,19 @@ class Audit:
         for name, tensor in tensors:
             self.recorder.feed(name, tensor)
             yield name, tensor
+
+    @property
+    def stopped(self) -> bool:
+        return any(load.stopped for load in self.loads)
+
+    def stop(self, label: str, error: Exception) -> None:
+        """Records that a model could not be built."""
+        load = ModelLoad(label, None)
+        load.stopped = _sentence(error, "while the model was built")
+        self.loads.append(load)
+
+    def next_label(self) -> str:
+        return next(self.labels, "drafter")
 
     def in_use(self) -> None:
         """Looks at the models again, after the engine has let them share what they share."""
@@ -95,11 +109,13 @@ class Audit:
 
 
 def _title(load: ModelLoad) -> str:
-    return "%s%s" % (type(load.model).__name__, " (%s)" % load.label if load.label else "")
+    name = type(load.model).__name__ if load.model is not None else "a model that was not built"
+    return "%s%s" % (name, " (%s)" % load.label if load.label else "")
 
 
-def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:500] or "no message"
+def _sentence(error: Exception, where: str) -> str:
+    said = " ".join(str(error).split())[:500]
+    return "%s%s%s" % (type(error).__name__, " " + where if where else "", ": " + said if said else "")
 
 
 def _key(tensor) -> Tuple:
