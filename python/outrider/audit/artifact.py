@@ -68,6 +68,15 @@ def torch_dtype(name: str):
     return found
 
 
+def _indexed_files(path: str) -> frozenset:
+    """The files that the index names; engines leave the others out. None without an index, or with a damaged one."""
+    try:
+        with open(os.path.join(path, "model.safetensors.index.json")) as file:
+            return frozenset(json.load(file)["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return frozenset()
+
+
 class Directory(Mapping):
     """The safetensors files of a directory, as a mapping from name to tensor; a tensor is read when it is asked for."""
 
@@ -76,6 +85,8 @@ class Directory(Mapping):
             raise Unreadable("%s is not a directory. Give the directory that holds config.json and the shards." % path)
         self.path = path
         files = sorted(glob.glob(os.path.join(glob.escape(path), "*.safetensors")))
+        indexed = _indexed_files(path)
+        files = [file for file in files if not indexed or os.path.basename(file) in indexed]
         if not files:
             raise Unreadable("%s holds no safetensors files. `outrider check %s` says what it holds." % (path, path))
         self.entries: Dict[str, Entry] = {}

@@ -139,9 +139,10 @@ def _same_values(audit, loaded: Loaded, target: Loaded) -> Optional[bool]:
 
 
 def _judge_tensors(findings: _Findings, audit, taken) -> None:
+    if not audit.whole:
+        return  # one rank of several: what it leaves may be another's
     offered = audit.recorder.fed
-    names = list(audit.artifact) if audit.artifact is not None else list(offered)
-    for name in names:
+    for name in dict.fromkeys([*(audit.artifact or ()), *offered]):
         if name in taken or name in offered and 0 in offered[name][1]:
             continue
         shape = "%s [%s]" % (str(offered[name][0]).replace("torch.", ""), ", ".join(map(str, offered[name][1]))) \
@@ -150,8 +151,6 @@ def _judge_tensors(findings: _Findings, audit, taken) -> None:
             findings.add("not-used", "No drafter was loaded.", name)
         else:
             findings.add("taken-by-nobody", "No model wrote a value of these tensors to a parameter.", name, shape)
-    if not audit.whole:
-        return
     views: Dict[str, list] = {}
     whole = set(audit.recorder.read)
     for load in audit.loads:

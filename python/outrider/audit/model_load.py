@@ -166,7 +166,7 @@ class ModelLoad:
         if different:
             detail = "%d of %d compared elements differ from %s" % (different, compared, view.name)
             self.differences[name] = ("other-bytes", "The load%(of)s left other values than the artifact's.", detail)
-        elif _narrows(view.dtype, over.dtype) and values.cast_loses(wanted, over.dtype, limit):
+        elif view.dtype != over.dtype and values.cast_loses(wanted, over.dtype, limit):
             coarse = over.dtype.itemsize == 1 or not over.dtype.is_floating_point
             kind = "other-bytes" if coarse else "cast"
             self.differences[name] = (kind, "The load%(of)s rounded values.", cast)
@@ -185,7 +185,7 @@ def _narrows(source, own) -> bool:
     if source.is_floating_point and own.is_floating_point:
         a, b = torch.finfo(source), torch.finfo(own)
         return a.eps < b.eps or a.max > b.max
-    return own.itemsize < source.itemsize
+    return False  # integers: only their values can tell
 
 
 def _collisions(writes: List[Write], region: coverage.Region):

@@ -156,13 +156,13 @@ class Report:
                 lines.append("      " + printable(line))
             lines += _wrapped("Effect: " + kind.effect, 4)
             lines += _wrapped("Remedy: " + kind.remedy, 4)
-        count = {severity: sum(f.severity == severity for f in self.findings) for severity in order}
-        counted = ", ".join(
-            "%d %s%s" % (number, severity, "" if number == 1 else "s") for severity, number in count.items() if number
-        )
-        lines += ["", ("SOUND: every parameter holds the artifact's values" if self.sound else "NOT SOUND")
-                  + (" (%s)" % counted if counted else "")]  # fmt: skip
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines + ["", self.summary()]) + "\n"
+
+    def summary(self) -> str:
+        counts = [(kind, sum(f.severity == kind for f in self.findings)) for kind in (ERROR, WARNING, NOTE)]
+        counted = ", ".join("%d %s%s" % (number, kind, "" if number == 1 else "s") for kind, number in counts if number)
+        verdict = "SOUND: every parameter was loaded from the artifact" if self.sound else "NOT SOUND"
+        return verdict + (" (%s)" % counted if counted else "")
 
     __str__ = text
 

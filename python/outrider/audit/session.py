@@ -26,6 +26,8 @@ class Audit:
         self.recorder = Recorder()
         self.loads: List[ModelLoad] = []
         self.shared: Dict[int, Dict[str, str]] = {}  # per load: parameter that is another model's now, and its name there
+        self.path = ""  # where the artifact is; what is loaded from elsewhere is not compared with it
+        self.compares = True
         self.seconds = 0.0
         self.labels: Iterator[str] = itertools.chain(["target"], itertools.repeat("drafter"))
         self.whole = True  # whether the loads together are all ranks
@@ -55,13 +57,13 @@ class Audit:
             self.recorder.loading = False
         if load.stopped is None:
             load.finish(self.recorder)
-            load.compare(self.artifact, self.limit)
+            load.compare(self.artifact if self.compares else None, self.limit)
         self.seconds += time.perf_counter() - began
 
-    def feed(self, tensors: Iterable[Tuple[str, object]]) -> Iterator[Tuple[str, object]]:
-        """Passes on pairs of name and tensor, which are the artifact's."""
+    def feed(self, tensors: Iterable[Tuple[str, object]], origin: str = "") -> Iterator[Tuple[str, object]]:
+        """Passes on pairs of name and tensor, which are the artifact's. `origin` goes before the names of another artifact."""
         for name, tensor in tensors:
-            self.recorder.feed(name, tensor)
+            self.recorder.feed(origin + name, tensor)
             yield name, tensor
 
     @property

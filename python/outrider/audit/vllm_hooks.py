@@ -41,7 +41,8 @@ def _load(method, session, keep_going):
             return method(self, model, model_config, *arguments, **named)
         with audit.loading(model, audit.next_label(), vllm_models.exempt, keep_going):
             take = model.load_weights
-            model.load_weights = lambda weights, *a, **n: take(audit.feed(weights), *a, **n)
+            origin = model_config.model + ": " if audit.path and model_config.model != audit.path else ""
+            model.load_weights = lambda weights, *a, **n: take(audit.feed(weights, origin), *a, **n)
             try:
                 return method(self, model, model_config, *arguments, **named)
             finally:
