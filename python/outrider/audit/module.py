@@ -25,7 +25,7 @@ def audit(
     the model, it takes the model first.
     tensors: a mapping or pairs of name and tensor. A mapping is also the artifact that values are compared with."""
     session = Audit(artifact if artifact is not None else _values(tensors), "audit of a load", limit)
-    if not hasattr(model, "named_parameters"):
+    if isinstance(model, type) or not hasattr(model, "named_parameters"):
         build, take = model, load
         with session.constructing():
             model = build()

@@ -32,6 +32,7 @@ class Write:
     view: Optional[View]  # exactly which elements, if they were copied one by one
     dtype: torch.dtype
     order: int
+    whole: bool = False  # every byte of the storage
     arithmetic: bool = False  # in place and without a tensor of the artifact: changes values, writes none
 
 
@@ -128,9 +129,12 @@ class Recorder(TorchDispatchMode):
             return NOTHING
         if contents.sources:
             return frozenset(source.name for source in _overlapping(contents.sources, Region.of(tensor)))
-        if contents.writes:
-            return contents.names.union(*(write.names for write in contents.writes))
-        return contents.names
+        names = set()
+        for write in reversed(contents.writes):
+            names |= write.names
+            if write.whole and not write.arithmetic:
+                return frozenset(names)
+        return contents.names | names
 
     def view_of(self, tensor) -> Optional[View]:
         """The elements of the artifact that a tensor holds unchanged, if it holds one tensor's."""
@@ -145,8 +149,11 @@ class Recorder(TorchDispatchMode):
             source = found[0]
             shifted = Region(region.offset - source.first, region.sizes, region.strides, region.itemsize)
             return View(source.name, shifted, tensor.dtype)
+        last = contents.writes[-1] if contents.writes else None
+        if last is not None and last.whole and last.region == region and last.dtype == tensor.dtype:
+            return last.view if last.view is not None and last.view.dtype == tensor.dtype else None
         whole = contents.view
-        if contents.writes or whole is None or region.offset or not tensor.is_contiguous():
+        if last is not None or whole is None or region.offset or not tensor.is_contiguous():
             return None
         return whole if region.sizes == whole.region.sizes and tensor.dtype.itemsize == whole.region.itemsize else None
 
@@ -212,13 +219,15 @@ class Recorder(TorchDispatchMode):
                 continue
             copied = others[0] if len(others) == 1 and args and target is args[0] else None
             plain = operation.copies_into and copied is not None and copied.shape == target.shape
+            region = Region.of(target)
             contents.writes.append(
                 Write(
-                    Region.of(target),
+                    region,
                     names,
                     self.view_of(copied) if plain else None,
                     target.dtype,
                     self.operations,
+                    region.elements * region.itemsize == target.untyped_storage().nbytes(),
                     operation.kind == "computed" and not operation.copies_into and not names,
                 )
             )
