@@ -8,9 +8,9 @@ from outrider.audit.report import Finding
 
 _INITIAL = {
     "uninitialised": "as allocated",
-    "constant": "a constant from the constructor",
-    "random": "random values from the constructor",
-    "computed": "values from the constructor",
+    "constant": "a constant",
+    "random": "random values",
+    "computed": "computed values",
     "unknown": "its values from before the load",
 }
 

@@ -96,7 +96,11 @@ class ModelLoad:
         empty = coverage.union([])
         if contents is None:  # made before the recorder ran, and never written since
             return Loaded(name, region, tensor.dtype, tensor.untyped_storage(), "unknown", whole, NOTHING, [], [])
-        writes = [write for write in contents.writes if not write.arithmetic]
+        initial = contents.initial
+        writes = [write for write in contents.writes if not write.arithmetic and (write.names or write.kind != "random")]
+        if not contents.names and not any(write.names or write.kind == "computed" for write in writes):
+            initial = ([initial] + [write.kind for write in contents.writes if not write.arithmetic])[-1]
+            writes = []  # the load itself filled it, from no tensor
         missing = coverage.subtract(whole, coverage.union([write.region for write in writes]))
         if contents.names or contents.sources:  # the storage is an artifact's tensor, or computed from some
             missing = empty
@@ -106,7 +110,7 @@ class ModelLoad:
         for source in names - {view.name for _, view in plain}:
             self.taken_whole.add(source)
         return Loaded(
-            name, region, tensor.dtype, tensor.untyped_storage(), contents.initial, missing, names, collisions, plain
+            name, region, tensor.dtype, tensor.untyped_storage(), initial, missing, names, collisions, plain
         )
 
     def _plain(self, recorder: Recorder, contents: Contents, tensor, writes: List[Write]) -> List[Tuple[object, View]]:
@@ -124,7 +128,7 @@ class ModelLoad:
         if any(write.arithmetic for write in contents.writes):
             return []
         if not writes:
-            view = recorder.view_of(tensor)
+            view = recorder.view_of(tensor, altered_too=True)
             if view is not None:
                 self.taken.setdefault(view.name, []).append(view)
                 plain.append((tensor.detach(), view))

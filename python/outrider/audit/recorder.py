@@ -33,6 +33,7 @@ class Write:
     dtype: torch.dtype
     order: int
     whole: bool = False  # every byte of the storage
+    kind: str = "computed"  # or "random", "constant"
     arithmetic: bool = False  # in place and without a tensor of the artifact: changes values, writes none
 
 
@@ -136,7 +137,7 @@ class Recorder(TorchDispatchMode):
                 return frozenset(names)
         return contents.names | names
 
-    def view_of(self, tensor) -> Optional[View]:
+    def view_of(self, tensor, altered_too: bool = False) -> Optional[View]:
         """The elements of the artifact that a tensor holds unchanged, if it holds one tensor's."""
         contents = self.contents(tensor)
         if contents is None:
@@ -144,7 +145,7 @@ class Recorder(TorchDispatchMode):
         region = Region.of(tensor)
         if contents.sources:
             found = _overlapping(contents.sources, region)
-            if contents.altered or len(found) != 1 or found[0].dtype.itemsize != region.itemsize:
+            if contents.altered and not altered_too or len(found) != 1 or found[0].dtype.itemsize != region.itemsize:
                 return None
             source = found[0]
             shifted = Region(region.offset - source.first, region.sizes, region.strides, region.itemsize)
@@ -228,6 +229,7 @@ class Recorder(TorchDispatchMode):
                     target.dtype,
                     self.operations,
                     region.elements * region.itemsize == target.untyped_storage().nbytes(),
+                    operation.kind,
                     operation.kind == "computed" and not operation.copies_into and not names,
                 )
             )
