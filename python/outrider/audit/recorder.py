@@ -65,6 +65,7 @@ class Contents:
 
 _RANDOM = ("normal", "uniform", "rand", "bernoulli", "exponential", "cauchy", "geometric", "trunc_normal", "multinomial")
 _CONSTANT = ("zeros", "ones", "full", "fill", "zero", "scalar_tensor", "arange", "eye", "lift_fresh", "linspace", "tril")
+_NO_VALUES = {"set_", "resize_", "as_strided_", "t_", "transpose_", "detach_", "squeeze_", "unsqueeze_", "requires_grad_"}
 _COPIES = ("aten::clone", "aten::_to_copy", "aten::contiguous", "aten::lift_fresh_copy", "aten::alias_copy")
 
 
@@ -85,6 +86,8 @@ def _operation(function) -> _Operation:
         if argument.alias_info is not None and argument.alias_info.is_write
     )
     name = schema.name.split("::")[-1]
+    if name in _NO_VALUES:
+        written = ()
     kind = "computed"
     if any(word in name for word in _RANDOM):
         kind = "random"
@@ -119,6 +122,8 @@ class Recorder(TorchDispatchMode):
                 gone = _overlapping(contents.sources, region, exact=True)
                 contents.sources = [source for source in contents.sources if source not in gone]
             contents.altered = False
+            if reused:
+                contents.writes = []
             contents.sources.append(Source(name, region.offset, _end(region), tensor.dtype, tuple(tensor.shape)))
         self.fed[name] = (tensor.dtype, tuple(tensor.shape))
         self.current = name
