@@ -3,7 +3,7 @@
 from typing import Dict, List, Optional
 
 from outrider.audit import coverage, values
-from outrider.audit.model_load import Loaded, ModelLoad
+from outrider.audit.model_load import PADDED, Loaded, ModelLoad
 from outrider.audit.report import Finding
 
 _INITIAL = {
@@ -43,7 +43,7 @@ def judge(audit) -> List[Finding]:
             taken |= loaded.sources
             if name in shared:
                 _judge_shared(findings, audit, load, loaded, shared[name], of)
-            elif loaded.key not in reported and loaded.exempt is None and loaded.elements:
+            elif loaded.key not in reported and loaded.exempt in (None, PADDED) and loaded.elements:
                 reported.add(loaded.key)
                 _judge_parameter(findings, loaded, of)
         for name, (kind, message, detail) in load.differences.items():

@@ -3,6 +3,8 @@
 import re
 from typing import Optional
 
+from outrider.audit.model_load import PADDED
+
 _CONFIG_BUILT = ("input_scale_ub",)  # of vllm's default_loader: computed from the quantisation config
 
 
@@ -17,6 +19,10 @@ def exempt(module_name: str, module, short: str, parameter) -> Optional[str]:
         return "quantised while loading"
     if short in _CONFIG_BUILT:
         return "computed from the quantisation config"
+    moe = getattr(module, "moe_config", None)
+    for size in ("hidden_dim", "intermediate_size_per_partition"):
+        if getattr(moe, size + "_unpadded", None) not in (None, getattr(moe, size, None)):
+            return PADDED
     return None
 
 
