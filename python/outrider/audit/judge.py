@@ -34,7 +34,7 @@ def judge(audit) -> List[Finding]:
         of = " of the %s" % load.label if load.label else ""
         if load.stopped is not None:
             name = audit.recorder.current or ""
-            findings.add("load-stopped", "The load%s stopped: %s." % (of, load.stopped), name)
+            findings.add("load-stopped", " ".join(["The load%s stopped: %s." % (of, load.stopped), load.why]), name)
             continue
         taken |= load.taken_whole | set(load.taken)
         shared = audit.shared.get(index, {})
@@ -47,7 +47,7 @@ def judge(audit) -> List[Finding]:
                 reported.add(loaded.key)
                 _judge_parameter(findings, loaded, of)
         for name, (kind, message, detail) in load.differences.items():
-            if name not in shared:
+            if name not in shared and load.loaded[name].exempt in (None, PADDED):
                 findings.add(kind, message % {"of": of}, name, detail)
     if not audit.stopped:
         _judge_tensors(findings, audit, taken)

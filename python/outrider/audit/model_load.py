@@ -66,6 +66,7 @@ class ModelLoad:
     exempt: Optional[Exempt] = None
     loaded: Dict[str, Loaded] = field(default_factory=dict)
     stopped: Optional[str] = None
+    why: str = ""  # it stopped, if that is known
     taken: Dict[str, List[View]] = field(default_factory=dict)  # which elements of which tensors were copied
     taken_whole: set = field(default_factory=set)  # tensors that a computation took, so no elements can be named
 

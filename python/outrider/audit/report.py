@@ -186,15 +186,13 @@ def _folded(lines: Sequence[str], most: int = 12) -> List[str]:
     """Lines that differ only in the numbers between two dots of a name, folded: layers.0-42.…"""
     groups: Dict[str, List[Tuple[int, ...]]] = {}
     for line in lines:
-        name, _, rest = line.partition(" ")
-        numbers = tuple(int(digits) for digits in _NUMBER.findall(name))
-        groups.setdefault(_NUMBER.sub("#", name) + " " + rest, []).append(numbers)
+        numbers = tuple(int(digits[:18]) for digits in _NUMBER.findall(line))
+        groups.setdefault(_NUMBER.sub("\0", line), []).append(numbers)
     folded = []
     for pattern, members in groups.items():
         columns = [_ranges(sorted(set(column))) for column in zip(*members)]
-        parts = pattern.strip().split("#")
-        # columns of a folded pattern are shown apart; every combination is meant only if the counts agree
-        text = parts[0] + "".join(column + part for column, part in zip(columns, parts[1:])) if columns else pattern.strip()
+        parts = pattern.split("\0")
+        text = parts[0] + "".join(column + part for column, part in zip(columns, parts[1:]))
         folded.append(text + ("  (%d)" % len(members) if len(members) > 1 else ""))
     if len(folded) > most:
         folded = folded[:most] + ["and %d more patterns" % (len(folded) - most)]

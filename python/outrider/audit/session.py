@@ -31,6 +31,7 @@ class Audit:
         self.seconds = 0.0
         self.labels: Iterator[str] = itertools.chain(["target"], itertools.repeat("drafter"))
         self.whole = True  # whether the loads together are all ranks
+        self.explain: Callable[[str, Exception], str] = lambda label, error: ""
         self.not_needed: Callable[[str], bool] = lambda name: False
 
     @contextmanager
@@ -50,6 +51,7 @@ class Audit:
             with self.recorder:
                 yield load
         except Exception as error:
+            load.why = self.explain(label, error)
             load.stopped = _sentence(error, "at the tensor %s" % self.recorder.current if self.recorder.current else "")
             if not keep_going:
                 raise
@@ -73,6 +75,7 @@ class Audit:
     def stop(self, label: str, error: Exception) -> None:
         """Records that a model could not be built."""
         load = ModelLoad(label, None)
+        load.why = self.explain(label, error)
         load.stopped = _sentence(error, "while the model was built")
         self.loads.append(load)
 

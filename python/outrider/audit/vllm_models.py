@@ -19,11 +19,26 @@ def exempt(module_name: str, module, short: str, parameter) -> Optional[str]:
         return "quantised while loading"
     if short in _CONFIG_BUILT:
         return "computed from the quantisation config"
+    if short.endswith("weight_shape"):
+        return "sizes that compressed-tensors stores beside packed weights; vLLM does not use them"
     moe = getattr(module, "moe_config", None)
     for size in ("hidden_dim", "intermediate_size_per_partition"):
         if getattr(moe, size + "_unpadded", None) not in (None, getattr(moe, size, None)):
             return PADDED
     return None
+
+
+def explain(config, label: str, error: Exception) -> str:
+    """A likely reason why the load of a drafter stopped; empty if none is known."""
+    quantisation = config.model_config.quantization
+    if label.startswith("drafter") and isinstance(error, KeyError) and quantisation == "compressed-tensors":
+        layers = config.model_config.hf_config.num_hidden_layers
+        return (
+            "vLLM builds the drafter as model.layers.%d: an `ignore` that names only mtp.* does not match it, so its "
+            "modules are built quantised while their tensors are not. Add `re:model\\.layers\\.%d\\..*` to ignore."
+            % (layers, layers)
+        )
+    return ""
 
 
 def drafter_tensor(config):

@@ -19,6 +19,7 @@ def run(options, artifact, listed) -> Report:
     _one_process(config)
     audit = Audit(artifact, "preflight of %s" % options.directory)
     vllm_hooks.install(lambda: audit, keep_going=True)
+    audit.explain = lambda label, error: vllm_models.explain(config, label, error)
     if method is None:
         audit.not_needed = vllm_models.drafter_tensor(config.model_config.hf_config)
     stages, ranks = options.pipeline_parallel_size, options.tensor_parallel_size
@@ -85,6 +86,7 @@ def _own_drafter(artifact):
 
 
 def _drafter_text(config, method) -> str:
+    audit.explain = lambda label, error: vllm_models.explain(config, label, error)
     if method is None:
         return "none"
     architecture = config.speculative_config.draft_model_config.architecture
