@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 
 from outrider.audit.artifact import Directory, Unreadable
@@ -25,6 +24,12 @@ def main(arguments=None) -> int:
             report = preflight(options)
     except Unreadable as error:
         print("outrider preflight: %s" % error, file=sys.stderr)
+        return 2
+    except Exception as error:  # of vLLM or of this program: nothing was found out about the artifact
+        if options.verbose:
+            raise
+        said = "%s: %s" % (type(error).__name__, error)
+        print("outrider preflight: stopped unexpectedly (%s). --verbose shows where." % said[:1000], file=sys.stderr)
         return 2
     sys.stdout.write(report.json() + "\n" if options.json else report.text())
     sys.stdout.flush()

@@ -86,7 +86,6 @@ def _own_drafter(artifact):
 
 
 def _drafter_text(config, method) -> str:
-    audit.explain = lambda label, error: vllm_models.explain(config, label, error)
     if method is None:
         return "none"
     architecture = config.speculative_config.draft_model_config.architecture
