@@ -82,9 +82,14 @@ def test_two_pipeline_stages_leave_the_embedding_of_issue_43456_uninitialised():
 
 @pytest.mark.parametrize("flags", [("--tensor-parallel-size", "2"),
                                    ("--tensor-parallel-size", "2", "--enable-expert-parallel")])  # fmt: skip
-def test_ranks_together_take_everything(flags):
-    found = preflight(small_models.BUNDLED, *flags)
+def test_ranks_together_take_everything(flags, tmp_path):
+    found = preflight(write_bf16(tmp_path), *flags)
     assert found.kinds == ["repaired-by-sharing"] * 2, found.text
+
+
+def test_a_model_that_cannot_be_split_is_named():
+    found = preflight(small_models.BUNDLED, "--tensor-parallel-size", "2")
+    assert found.kinds == ["load-stopped"] and "192 is not divisible by weight quantization block_n = 128" in found.text
 
 
 def test_aliases_leave_nothing_to_report(tmp_path):

@@ -4,7 +4,7 @@ from typing import Dict, List, Optional
 
 from outrider.audit import coverage, values
 from outrider.audit.model_load import PADDED, Loaded, ModelLoad
-from outrider.audit.report import Finding
+from outrider.audit.report import Finding, ranges
 
 _INITIAL = {
     "uninitialised": "as allocated",
@@ -82,24 +82,13 @@ def _which(loaded: Loaded) -> str:
     if not rows or len(region.sizes) == 1 and region.sizes[0] < 2:
         return ""
     if len(rows) < region.sizes[0] or len(region.sizes) < 3:
-        return ": %s of %d along dimension 0" % (_spans(rows), region.sizes[0])
+        return ": %s of %d along dimension 0" % (ranges(rows), region.sizes[0])
     inner = coverage.Region(region.offset, region.sizes[1:], region.strides[1:], region.itemsize)
     first, end = loaded.missing
     within = first < region.offset + region.strides[0]
     return ": in each of %d, %s of %d along dimension 1" % (
-        region.sizes[0], _spans(coverage.rows_of(inner, (first[within], end[within]))), region.sizes[1],
+        region.sizes[0], ranges(coverage.rows_of(inner, (first[within], end[within]))), region.sizes[1],
     )  # fmt: skip
-
-
-def _spans(numbers: List[int]) -> str:
-    spans: List[List[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    text = ", ".join("%d" % a if a == b else "%d-%d" % (a, b) for a, b in spans[:6])
-    return text + (", …" if len(spans) > 6 else "")
 
 
 def _some(names) -> str:
@@ -175,5 +164,5 @@ def _judge_tensors(findings: _Findings, audit, taken) -> None:
             all_of_it = coverage.Region(0, tuple(shape), tuple(strides), item)
             gone = coverage.subtract(coverage.union([all_of_it]), coverage.union(regions))
             rows = coverage.rows_of(all_of_it, gone)
-            detail = "%d of %d elements: %s of %d along dimension 0" % (count - have, count, _spans(rows), shape[0])
+            detail = "%d of %d elements: %s of %d along dimension 0" % (count - have, count, ranges(rows), shape[0])
             findings.add("taken-in-part", "These elements were written to no parameter.", name, detail)

@@ -43,11 +43,12 @@ class Loaded:
 
     @property
     def padding(self) -> bool:
-        """Whether what is missing are zeros beside every row alike: sizes rounded up for a kernel."""
+        """Whether what is missing lies beside every row alike: sizes rounded up for a kernel."""
         import numpy
 
         bound = 1 if self.exempt == PADDED else 4
-        if self.initial != "constant" or len(self.region.sizes) < 2 or bound * self.missing_elements >= self.elements:
+        known = self.initial == "constant" or self.exempt == PADDED
+        if not known or len(self.region.sizes) < 2 or bound * self.missing_elements >= self.elements:
             return False
         step = self.region.strides[0]
         first, end = (edge - self.region.offset for edge in self.missing)

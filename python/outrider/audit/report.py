@@ -190,7 +190,7 @@ def _folded(lines: Sequence[str], most: int = 12) -> List[str]:
         groups.setdefault(_NUMBER.sub("\0", line), []).append(numbers)
     folded = []
     for pattern, members in groups.items():
-        columns = [_ranges(sorted(set(column))) for column in zip(*members)]
+        columns = [ranges(sorted(set(column))) for column in zip(*members)]
         parts = pattern.split("\0")
         text = parts[0] + "".join(column + part for column, part in zip(columns, parts[1:]))
         folded.append(text + ("  (%d)" % len(members) if len(members) > 1 else ""))
@@ -199,7 +199,8 @@ def _folded(lines: Sequence[str], most: int = 12) -> List[str]:
     return folded
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as 0-3,5; the first eight spans."""
     spans: List[List[int]] = []
     for number in numbers:
         if spans and number == spans[-1][1] + 1:

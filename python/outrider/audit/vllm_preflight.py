@@ -1,5 +1,6 @@
 """Builds and loads vLLM's models for every rank. Imported after the stand-in platform is in place."""
 
+import json
 import os
 import tempfile
 import uuid
@@ -56,7 +57,7 @@ def _engine_config(options, artifact):
                 enforce_eager=True,
                 load_format="safetensors",
                 dtype=options.dtype,
-                max_model_len=4096,
+                max_model_len=_length(options.directory),
                 max_num_batched_tokens=4096,
                 pipeline_parallel_size=options.pipeline_parallel_size,
                 tensor_parallel_size=options.tensor_parallel_size,
@@ -73,6 +74,17 @@ def _engine_config(options, artifact):
         ) from error
     config.load_config.device = "meta"
     return config, method
+
+
+def _length(directory: str):
+    """A short context, so that buffers stay small; no longer than the model's."""
+    try:
+        with open(os.path.join(directory, "config.json")) as file:
+            fields = json.load(file)
+        longest = fields.get("text_config", fields).get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError) as error:
+        raise Unreadable("config.json of %s cannot be read: %s" % (directory, error)) from error
+    return min(4096, longest) if isinstance(longest, int) and longest > 0 else None
 
 
 def _own_drafter(artifact):

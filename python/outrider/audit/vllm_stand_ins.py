@@ -107,7 +107,7 @@ def kernels() -> List[str]:
         module = importlib.import_module(oracle.__name__ + "." + found.name)
         for name in dir(module):
             if name.startswith("select_") and name.endswith("moe_backend") and name not in replaced:
-                replaced[name] = _marlin(module)
+                replaced[name] = _moe_backend(module)
                 setattr(module, name, replaced[name])
     for module in [value for key, value in list(sys.modules.items()) if key.startswith("vllm.")]:
         for name, function in replaced.items():
@@ -115,14 +115,15 @@ def kernels() -> List[str]:
                 setattr(module, name, function)
     return [
         "linear kernels (choose_scaled_mm_linear_kernel, choose_mp_linear_kernel): none, they are used only to run",
-        "MoE backend (select_*_moe_backend): Marlin, or the first, which keeps the layout of the checkpoint",
+        "MoE backend (select_*_moe_backend): Marlin or Triton, which keep the layout of the checkpoint",
     ]
 
 
-def _marlin(module):
+def _moe_backend(module):
     backends = [value for name, value in vars(module).items() if name.endswith("Backend") and hasattr(value, "__members__")]
     members = list(backends[0]) if backends else [None]
-    chosen = next((member for member in members if member.name == "MARLIN"), members[0])
+    by_name = {getattr(member, "name", ""): member for member in members}
+    chosen = by_name.get("MARLIN") or by_name.get("TRITON") or members[0]
 
     def select(*arguments, **named):
         classes = getattr(module, "backend_to_kernel_cls", lambda backend: None)(chosen)
