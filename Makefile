@@ -35,7 +35,8 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release program demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        test-server test-server-tsan server-venv test-training lint tidy format bench bench-check bench-model package wheel test-python clean
+        test-server test-server-tsan server-venv test-training test-python test-audit vllm-venv lint tidy format bench bench-check \
+        bench-model package wheel clean
 
 help:  ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +109,14 @@ build/training-venv/requirements.txt: training/requirements.txt
 	python3 -m venv build/training-venv
 	build/training-venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@cp $< $@
+
+# Those on vLLM (10 GB) take OUTRIDER_VLLM_PYTHON or build/vllm-venv; `make vllm-venv` installs it. Without one they are skipped.
+test-audit: build/training-venv/requirements.txt  ## The audit of a load: torch, transformers, and vLLM where it is installed
+	build/training-venv/bin/pytest -q -rs tests/audit --rootdir tests/audit --junit-xml $(REPORTS)/audit.xml
+
+vllm-venv:  ## Install the vLLM that the audit is tested with (10 GB)
+	@test -x build/vllm-venv/bin/vllm || { python3 -m venv build/vllm-venv && \
+	    build/vllm-venv/bin/pip install --quiet --disable-pip-version-check -r tests/audit/requirements.txt; }
 
 server-venv:
 	@test -x build/server-venv/bin/pytest || { python3 -m venv build/server-venv && \

@@ -22,6 +22,7 @@
 #include "outrider/cli/commands/logits_command.h"
 #include "outrider/cli/commands/make_model_command.h"
 #include "outrider/cli/commands/parameters_command.h"
+#include "outrider/cli/commands/preflight_command.h"
 #include "outrider/cli/commands/quantize_command.h"
 #include "outrider/cli/commands/repair_command.h"
 #include "outrider/cli/commands/serve_command.h"
@@ -47,7 +48,7 @@ constexpr Command kCommands[] = {
     {"convert", outrider::add_convert_command},       {"quantize", outrider::add_quantize_command},
     {"generate", outrider::add_generate_command},     {"logits", outrider::add_logits_command},
     {"serve", outrider::add_serve_command},           {"bench", outrider::add_bench_command},
-    {"make-model", outrider::add_make_model_command},
+    {"make-model", outrider::add_make_model_command}, {"preflight", outrider::add_preflight_command},
 };
 
 // The command that the command line begins with: describing the options of all commands takes longer than some commands

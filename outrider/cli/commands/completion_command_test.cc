@@ -18,9 +18,9 @@ using ::testing::HasSubstr;
 using testing::kBinary;
 using testing::run;
 
-const char* const kCommands[] = {"",           "check",     "repair", "convert",     "quantize",      "generate",
-                                 "logits",     "serve",     "bench",  "bench serve", "bench latency", "bench kernels",
-                                 "completion", "make-model"};
+const char* const kCommands[] = {
+    "",      "check",       "repair",        "convert",       "quantize",   "generate",   "logits",   "serve",
+    "bench", "bench serve", "bench latency", "bench kernels", "completion", "make-model", "preflight"};
 
 // The long options that a command's --help begins lines with.
 std::set<std::string> options_of(const std::string& command) {
