@@ -20,6 +20,7 @@ using ScanProgress = std::function<void(std::uint64_t done, std::uint64_t total)
 
 struct CheckOptions {
   bool data = false;                               // read values
+  bool headers_only = false;                       // tensors and tokenizer.json were not downloaded
   bool drafter_data = false;                       // read values of the drafter's tensors only
   std::optional<std::filesystem::path> reference;  // a source checkpoint to compare with
   ThreadPool* pool = &calling_thread();
@@ -62,6 +63,17 @@ struct ProbeSummary {
   double rate() const { return drafts == 0 ? 0 : static_cast<double>(accepted) / static_cast<double>(drafts); }
 };
 
+// Where the headers of a remote checkpoint came from.
+struct RemoteSummary {
+  std::string address;  // shown in place of the directory
+  std::string commit;   // empty where there is none
+  bool offline = false;
+  std::uint64_t requests = 0;
+  std::uint64_t bytes = 0;       // read from the network
+  std::uint64_t files_read = 0;  // the others were in the cache
+  double seconds = 0;
+};
+
 // Everything that `outrider check` reports about a checkpoint.
 struct CheckReport {
   std::shared_ptr<const Checkpoint> checkpoint;
@@ -80,6 +92,7 @@ struct CheckReport {
   std::shared_ptr<const CompletePlan> plan;
   std::optional<ScanSummary> scan;
   std::optional<ProbeSummary> probe;
+  std::optional<RemoteSummary> remote;
 
   // Keeps findings in order.
   void add(Finding finding);

@@ -10,6 +10,7 @@
 #include "outrider/check/context.h"
 #include "outrider/util/bytes_text.h"
 #include "outrider/util/printable.h"
+#include "outrider/util/replace_all.h"
 
 namespace outrider {
 namespace {
@@ -68,6 +69,25 @@ std::string drafter_line(const DrafterSummary& d) {
   return "";
 }
 
+std::string shown_path(const CheckReport& report) {
+  return report.remote ? report.remote->address : report.checkpoint->root().string();
+}
+
+// Messages about a remote checkpoint name its address, not the cache.
+std::string shown_text(const CheckReport& report, std::string_view text) {
+  return report.remote ? replace_all(std::string(text), report.checkpoint->root().string(), report.remote->address)
+                       : std::string(text);
+}
+
+std::string remote_line(const RemoteSummary& r) {
+  const std::string commit = r.commit.empty() ? "" : fmt::format("commit {}, ", r.commit.substr(0, 12));
+  if (r.offline) return commit + "headers from the cache, offline";
+  const std::string read = fmt::format("{} in {}, {:.1f} s", bytes_text(r.bytes), count_text(r.requests, "request"),
+                                       r.seconds);
+  if (r.files_read == 0) return fmt::format("{}{}; unchanged since the last time", commit, read);
+  return fmt::format("{}{}; config, index and headers, no tensors and no tokenizer", commit, read);
+}
+
 // The files whose tensors are counted: all that are present; with only an index, all that it lists.
 std::size_t files_counted(const Checkpoint& checkpoint) {
   if (checkpoint.names_only()) return checkpoint.files().size();
@@ -114,7 +134,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
   };
   const Checkpoint& checkpoint = *report.checkpoint;
   std::string out;
-  out += fmt::format("{}\n\n", paint("1", printable(checkpoint.root().string())));
+  out += fmt::format("{}\n\n", paint("1", printable(shown_path(report), 400)));
   out += fmt::format("  family     {}\n", printable(report.family));
   if (!report.dialect.empty()) out += fmt::format("  names      {}\n", report.dialect);
   std::uint64_t parameters = 0;
@@ -125,6 +145,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
   if (parameters != 0) out += fmt::format(", {:.3g} billion parameters", static_cast<double>(parameters) / 1e9);
   out += "\n";
   out += fmt::format("  drafter    {}\n", drafter_line(report.drafter));
+  if (report.remote) out += fmt::format("  read       {}\n", remote_line(*report.remote));
   if (report.scan) {
     out += fmt::format("  values     {} read in {:.1f} s, {:.2f} GB/s\n", bytes_text(report.scan->bytes),
                        report.scan->seconds,
@@ -159,12 +180,13 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
                                                                        : "1;36";
     if (kind.severity == Severity::kInfo) {
       out +=
-          fmt::format("\n{} {}: {}\n", paint(hue, fmt::format("{} info", kind.code)), kind.title, printable(f.message));
+          fmt::format("\n{} {}: {}\n", paint(hue, fmt::format("{} info", kind.code)), kind.title,
+                      printable(shown_text(report, f.message)));
       continue;
     }
     out += fmt::format("\n{} {}\n", paint(hue, fmt::format("{} {}", kind.code, severity_name(kind.severity))),
                        paint("1", kind.title));
-    out += wrap(printable(f.message, 2000), width, "    ");
+    out += wrap(printable(shown_text(report, f.message), 2000), width, "    ");
     for (std::size_t i = 0; i < f.tensors.size() && i < kPatternsShown; ++i) {
       const TensorPattern& p = f.tensors[i];
       out += p.count == 1 ? fmt::format("      {}\n", printable(p.pattern))
@@ -173,7 +195,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
     if (f.tensors.size() > kPatternsShown)
       out += fmt::format("      and {} more patterns (--json lists them)\n", f.tensors.size() - kPatternsShown);
     out += wrap(fmt::format("Effect: {}", kind.effect), width, "    ");
-    out += wrap(fmt::format("Remedy: {}", f.remedy_text()), width, "    ");
+    out += wrap(fmt::format("Remedy: {}", shown_text(report, f.remedy_text())), width, "    ");
   }
   const int status = report.exit_status(strict);
   out += fmt::format("\n{}\n", paint(status == 0 ? "1;32" : "1;31", verdict(report, strict)));
@@ -185,7 +207,7 @@ std::string report_json(const CheckReport& report, bool strict) {
   const Checkpoint& checkpoint = *report.checkpoint;
   ordered_json out;
   out["schema_version"] = 1;
-  out["path"] = checkpoint.root().string();
+  out["path"] = shown_path(report);
   out["exit_status"] = report.exit_status(strict);
   out["sound"] = report.exit_status(strict) == 0;
   out["complete"] = report.plan != nullptr;
@@ -196,7 +218,7 @@ std::string report_json(const CheckReport& report, bool strict) {
   for (const ShardFile& f : checkpoint.files()) {
     ordered_json file = {{"name", f.name}, {"present", f.present},  {"in_index", f.in_index},
                          {"used", f.used}, {"bytes", f.file_bytes}, {"tensors", f.tensor_count}};
-    if (!f.problem.empty()) file["problem"] = f.problem;
+    if (!f.problem.empty()) file["problem"] = shown_text(report, f.problem);
     out["files"].push_back(std::move(file));
   }
   std::uint64_t parameters = 0;
@@ -227,10 +249,10 @@ std::string report_json(const CheckReport& report, bool strict) {
                                {"slug", kind.slug},
                                {"severity", severity_name(kind.severity)},
                                {"title", kind.title},
-                               {"message", f.message},
+                               {"message", shown_text(report, f.message)},
                                {"tensors", patterns_json(f.tensors)},
                                {"effect", kind.effect},
-                               {"remedy", f.remedy_text()}});
+                               {"remedy", shown_text(report, f.remedy_text())}});
   }
   if (report.scan) {
     out["scan"] = {{"bytes", report.scan->bytes},
@@ -242,6 +264,11 @@ std::string report_json(const CheckReport& report, bool strict) {
     out["probe"] = {{"prompts", p.prompts},        {"drafts", p.drafts}, {"accepted", p.accepted},
                     {"acceptance_rate", p.rate()}, {"lowest", p.lowest}, {"highest", p.highest},
                     {"seconds", p.seconds}};
+  }
+  if (report.remote) {
+    const RemoteSummary& r = *report.remote;
+    out["remote"] = {{"commit", r.commit}, {"offline", r.offline},       {"requests", r.requests},
+                     {"bytes", r.bytes},   {"files_read", r.files_read}, {"seconds", r.seconds}};
   }
   // Names in a checkpoint may be arbitrary bytes; JSON is UTF-8.
   return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";

@@ -18,12 +18,15 @@
 #include "outrider/check/report.h"
 #include "outrider/cli/commands/acceptance_watch.h"
 #include "outrider/cli/commands/probe_prompts.h"
+#include "outrider/cli/commands/remote_check.h"
 #include "outrider/cli/options/model_options.h"
 #include "outrider/cli/terminal/progress_bar.h"
 #include "outrider/decoding/acceptance_probe.h"
 #include "outrider/decoding/drafter_methods.h"
 #include "outrider/prompt/prompt_ids.h"
+#include "outrider/hub/remote_address.h"
 #include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 #include "outrider/util/thread_pool.h"
 
 namespace outrider {
@@ -37,6 +40,7 @@ struct CheckArguments {
   bool data = false;
   bool strict = false;
   bool probe = false;
+  bool offline = false;
   std::optional<double> expect_acceptance;
 };
 
@@ -108,7 +112,26 @@ void probe(const CheckArguments& arguments, const CheckOptions& options, CheckRe
   report.add({Code::kDraftsRejected, std::move(message), {}, {}});
 }
 
+// Only headers are read of a checkpoint on a server.
+void refuse_remote_values(const CheckArguments& arguments) {
+  if (is_remote_address(arguments.reference)) {
+    throw Error(fmt::format("--reference {}: compares values, which are not read from a server. Download the reference, "
+                            "and give its directory.",
+                            printable(arguments.reference)));
+  }
+  if (!is_remote_address(arguments.path)) return;
+  const char* const option = arguments.data                 ? "--data"
+                             : arguments.probe              ? "--probe"
+                             : !arguments.reference.empty() ? "--reference"
+                                                            : nullptr;
+  if (option == nullptr) return;
+  throw Error(fmt::format("{}: {} reads values, and only headers are read from a server. Download the checkpoint (`hf "
+                          "download`), and give its directory.",
+                          printable(arguments.path), option));
+}
+
 int run_check(const CheckArguments& arguments) {
+  refuse_remote_values(arguments);
   CheckOptions options;
   options.data = arguments.data;
   ThreadPool pool(std::min(usable_processors(), 8U));
@@ -118,7 +141,9 @@ int run_check(const CheckArguments& arguments) {
   if (arguments.data || options.reference) {
     options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
   }
-  auto owned = std::make_unique<CheckReport>(check_path(arguments.path, options));
+  auto owned = std::make_unique<CheckReport>(is_remote_address(arguments.path)
+                                                 ? check_remote(arguments.path, arguments.offline, options)
+                                                 : check_path(arguments.path, options));
   CheckReport& report = *owned;
   bar.clear();
   if (arguments.probe) probe(arguments, options, report);
@@ -142,11 +167,13 @@ void add_check_command(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("check", "Verify that a DeepSeek-V4 checkpoint is complete and sound");
   command->footer(
       "Reads config.json, the index and the headers of all files; values only with --data, --reference or --probe.\n"
-      "For a model in the Hugging Face cache (models--OWNER--NAME), checks its snapshot. Downloads nothing.\n"
+      "For a model in the Hugging Face cache (models--OWNER--NAME), checks its snapshot.\n"
+      "Of hf://OWNER/NAME[@REVISION], or a URL below which the files lie, reads config, index and headers by range\n"
+      "requests and nothing else (HF_TOKEN, HF_ENDPOINT, HTTPS_PROXY, OUTRIDER_CACHE; docs/remote.md).\n"
       "Exit status: 0 no errors; 1 findings of severity error; 2 the checkpoint cannot be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
   command
-      ->add_option("PATH", arguments->path, "Checkpoint directory, .safetensors file or model.safetensors.index.json")
+      ->add_option("PATH", arguments->path, "Checkpoint directory, .safetensors file, model.safetensors.index.json, or hf://OWNER/NAME")
       ->required();
   auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
   command
@@ -159,6 +186,7 @@ void add_check_command(CLI::App& app, int& status) {
   command->add_flag("--probe", arguments->probe,
                     "Run the model on a few prompts too, and measure the acceptance of its drafter's tokens");
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
+  command->add_flag("--offline", arguments->offline, "Of a remote checkpoint, check what an earlier run has cached");
   command->add_flag("--strict", arguments->strict, "Exit with status 1 on warnings too");
   command->callback([arguments, &status] { status = run_check(*arguments); });
 }
