@@ -82,8 +82,8 @@ std::string shown_text(const CheckReport& report, std::string_view text) {
 std::string remote_line(const RemoteSummary& r) {
   const std::string commit = r.commit.empty() ? "" : fmt::format("commit {}, ", r.commit.substr(0, 12));
   if (r.offline) return commit + "headers from the cache, offline";
-  const std::string read = fmt::format("{} in {}, {:.1f} s", bytes_text(r.bytes), count_text(r.requests, "request"),
-                                       r.seconds);
+  const std::string read =
+      fmt::format("{} in {}, {:.1f} s", bytes_text(r.bytes), count_text(r.requests, "request"), r.seconds);
   if (r.files_read == 0) return fmt::format("{}{}; unchanged since the last time", commit, read);
   return fmt::format("{}{}; config, index and headers, no tensors and no tokenizer", commit, read);
 }
@@ -179,9 +179,8 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
                                  : kind.severity == Severity::kWarning ? "1;33"
                                                                        : "1;36";
     if (kind.severity == Severity::kInfo) {
-      out +=
-          fmt::format("\n{} {}: {}\n", paint(hue, fmt::format("{} info", kind.code)), kind.title,
-                      printable(shown_text(report, f.message)));
+      out += fmt::format("\n{} {}: {}\n", paint(hue, fmt::format("{} info", kind.code)), kind.title,
+                         printable(shown_text(report, f.message)));
       continue;
     }
     out += fmt::format("\n{} {}\n", paint(hue, fmt::format("{} {}", kind.code, severity_name(kind.severity))),

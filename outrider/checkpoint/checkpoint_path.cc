@@ -84,9 +84,10 @@ std::string repository_of_url(std::string_view url) {
 }
 
 std::string download_advice(const std::string& id) {
-  return fmt::format("`outrider check hf://{}` checks it there. For anything else run `hf download {} --local-dir {}`, then "
-                     "give that directory.",
-                     id, id, id.substr(id.find('/') + 1));
+  return fmt::format(
+      "`outrider check hf://{}` checks it there. For anything else run `hf download {} --local-dir {}`, then "
+      "give that directory.",
+      id, id, id.substr(id.find('/') + 1));
 }
 
 // Why there is nothing at a path.

@@ -33,13 +33,14 @@ bool is_at(const fs::path& path) {
 void trust(SSL_CTX* context, const std::string& name, const std::string& path) {
   std::error_code error;
   const bool directory = fs::is_directory(path, error);
-  const int done = directory ? SSL_CTX_load_verify_dir(context, path.c_str())
-                             : SSL_CTX_load_verify_file(context, path.c_str());
+  const int done =
+      directory ? SSL_CTX_load_verify_dir(context, path.c_str()) : SSL_CTX_load_verify_file(context, path.c_str());
   if (done == 1 && is_at(path)) return;
   ERR_clear_error();
-  throw Error(fmt::format("{} is {}, which is not there or holds no certificate in PEM format. Correct it, or unset it "
-                          "to trust the system's authorities.",
-                          name, printable(path, 400)));
+  throw Error(
+      fmt::format("{} is {}, which is not there or holds no certificate in PEM format. Correct it, or unset it "
+                  "to trust the system's authorities.",
+                  name, printable(path, 400)));
 }
 
 void trust_system(SSL_CTX* context) {

@@ -32,7 +32,7 @@ bool is_redirect(unsigned status) {
 }
 
 // Retry-After in seconds; a date is left to our own pauses.
-std::optional<milliseconds> asked_pause(const HttpReply& reply) {
+std::optional<milliseconds> asked_pause(const DownloadReply& reply) {
   const std::string text = reply.field("retry-after");
   unsigned seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
@@ -66,19 +66,19 @@ void Downloader::pause(milliseconds time) {
   woken_.wait_for(lock, time, [&] { return cancelled_.load(); });
 }
 
-std::unique_ptr<Connection> Downloader::connect(const Url& url) {
+std::unique_ptr<HubConnection> Downloader::connect(const Url& url) {
   {
     const std::lock_guard lock(mutex_);
     if (url.tls && !tls_) tls_.emplace(make_tls_context(settings_.environment));
     if (!tls_) tls_.emplace(boost::asio::ssl::context::tls_client);  // of a plain connection: not used
   }
-  return std::make_unique<Connection>(url, proxy_for(url, settings_.environment), *tls_,
-                                      Connection::Limits{settings_.timeout, cancelled_});
+  return std::make_unique<HubConnection>(url, proxy_for(url, settings_.environment), *tls_,
+                                         HubConnection::Limits{settings_.timeout, cancelled_});
 }
 
-HttpReply Downloader::ask(const Url& url, const HttpRequest& request) {
+DownloadReply Downloader::ask(const Url& url, const DownloadRequest& request) {
   for (;;) {
-    std::unique_ptr<Connection> connection;
+    std::unique_ptr<HubConnection> connection;
     {
       const std::lock_guard lock(mutex_);
       auto& kept = kept_[url.origin()];
@@ -90,7 +90,7 @@ HttpReply Downloader::ask(const Url& url, const HttpRequest& request) {
     const bool was_kept = connection != nullptr;
     if (!was_kept) connection = connect(url);
     try {
-      HttpReply reply = connection->exchange(url, request, counts_);
+      DownloadReply reply = connection->exchange(url, request, counts_);
       if (connection->reusable()) {
         const std::lock_guard lock(mutex_);
         kept_[url.origin()].push_back(std::move(connection));
@@ -102,10 +102,10 @@ HttpReply Downloader::ask(const Url& url, const HttpRequest& request) {
   }
 }
 
-Answer Downloader::follow(Url url, const HttpRequest& request) {
+Answer Downloader::follow(Url url, const DownloadRequest& request) {
   Answer out;
   for (int hop = 0; hop <= kRedirects; ++hop) {
-    HttpRequest here = request;
+    DownloadRequest here = request;
     if (!settings_.token.empty() && may_carry_token(url, settings_.endpoint)) {
       here.headers.emplace_back("Authorization", "Bearer " + settings_.token);
     }
@@ -124,7 +124,7 @@ Answer Downloader::follow(Url url, const HttpRequest& request) {
   throw Error(fmt::format("there are over {} redirects. Check the address and HF_ENDPOINT", kRedirects));
 }
 
-Answer Downloader::get(const Url& url, const HttpRequest& request) {
+Answer Downloader::get(const Url& url, const DownloadRequest& request) {
   for (int attempt = 0;; ++attempt) {
     if (cancelled_) throw Error(url.shown() + ": was cancelled.");
     std::string problem;
@@ -148,9 +148,10 @@ Answer Downloader::get(const Url& url, const HttpRequest& request) {
       throw Error(fmt::format("{}: {}.", url.shown(), error.what()));
     }
     if (attempt + 1 == kTries) {
-      throw Error(fmt::format("{}: {}, {} times in a row. Check the network, HTTPS_PROXY and HF_ENDPOINT, or try again "
-                              "later; --offline checks what the cache holds.",
-                              url.shown(), problem, kTries));
+      throw Error(
+          fmt::format("{}: {}, {} times in a row. Check the network, HTTPS_PROXY and HF_ENDPOINT, or try again "
+                      "later; --offline checks what the cache holds.",
+                      url.shown(), problem, kTries));
     }
     pause(pause_now);
   }

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <boost/asio/ssl/context.hpp>
 #include <atomic>
+#include <boost/asio/ssl/context.hpp>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -11,14 +11,14 @@
 #include <string>
 #include <vector>
 
-#include "outrider/hub/connection.h"
+#include "outrider/hub/hub_connection.h"
 #include "outrider/hub/settings.h"
 
 namespace outrider {
 
 // The answer at the end of all redirects.
 struct Answer {
-  HttpReply reply;
+  DownloadReply reply;
   // The Hub tells these of a file before it redirects to a storage host.
   std::string commit;       // X-Repo-Commit
   std::string linked_etag;  // X-Linked-Etag, without quotes
@@ -30,28 +30,28 @@ class Downloader {
  public:
   explicit Downloader(const HubSettings& settings) : settings_(settings) {}
 
-  // Throws Error when it gives up: no connection, an invalid certificate, a server that stays overloaded (429, 5xx), more
-  // bytes in all than any checkpoint's headers have. Returns answers of other statuses.
-  Answer get(const Url& url, const HttpRequest& request);
+  // Throws Error when it gives up: no connection, an invalid certificate, a server that stays overloaded (429, 5xx),
+  // more bytes in all than any checkpoint's headers have. Returns answers of other statuses.
+  Answer get(const Url& url, const DownloadRequest& request);
   // Ends all requests, which throw.
   void cancel();
 
-  const HttpCounts& counts() const { return counts_; }
+  const DownloadCounts& counts() const { return counts_; }
   const HubSettings& settings() const { return settings_; }
 
  private:
-  Answer follow(Url url, const HttpRequest& request);
-  HttpReply ask(const Url& url, const HttpRequest& request);
-  std::unique_ptr<Connection> connect(const Url& url);
+  Answer follow(Url url, const DownloadRequest& request);
+  DownloadReply ask(const Url& url, const DownloadRequest& request);
+  std::unique_ptr<HubConnection> connect(const Url& url);
   void pause(std::chrono::milliseconds time);
 
   const HubSettings& settings_;
-  HttpCounts counts_;
+  DownloadCounts counts_;
   std::atomic<bool> cancelled_ = false;
   std::mutex mutex_;
   std::condition_variable woken_;
   std::optional<boost::asio::ssl::context> tls_;
-  std::map<std::string, std::vector<std::unique_ptr<Connection>>> kept_;  // by origin
+  std::map<std::string, std::vector<std::unique_ptr<HubConnection>>> kept_;  // by origin
 };
 
 // An ETag without quotes and without the mark of a weak one.

@@ -13,15 +13,15 @@ namespace outrider {
 
 // What the cache knows of a file in a snapshot.
 struct CachedFile {
-  std::string etag;      // empty: unknown
+  std::string etag;  // empty: unknown
   std::uint64_t size = 0;
-  std::string hash;      // SHA-256 of the bytes that are kept, hexadecimal
+  std::string hash;  // SHA-256 of the bytes that are kept, hexadecimal
 };
 using CachedFiles = std::map<std::string, CachedFile>;  // by name
 
 // The snapshots of one remote checkpoint: directories in which config and index are whole, and of the safetensors files
-// only the headers, in sparse files of the whole size. They lie in CACHE/headers-only, in the layout of the Hugging Face
-// cache; nothing in a snapshot changes, and snapshots are not removed. One process at a time has an object of an
+// only the headers, in sparse files of the whole size. They lie in CACHE/headers-only, in the layout of the Hugging
+// Face cache; nothing in a snapshot changes, and snapshots are not removed. One process at a time has an object of an
 // address; others wait.
 class HeaderCache {
  public:
@@ -44,8 +44,8 @@ class HeaderCache {
   // Takes a file away again.
   void discard(const std::string& name);
   std::filesystem::path new_file(const std::string& name) const { return entry_ / "unfinished" / name; }
-  // Writes a file of the new snapshot, of which `begin` are the first bytes and zeros the rest up to `size`. From several
-  // threads, for different names.
+  // Writes a file of the new snapshot, of which `begin` are the first bytes and zeros the rest up to `size`. From
+  // several threads, for different names.
   CachedFile write(const std::string& name, std::string_view begin, std::uint64_t size, const std::string& etag);
   // Completes the new snapshot and records what `revision` is. Returns its directory.
   std::filesystem::path finish(const std::string& snapshot, const CachedFiles& files, const std::string& revision);

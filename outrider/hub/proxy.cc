@@ -117,9 +117,10 @@ std::optional<Proxy> proxy_for(const Url& url, const Environment& environment) {
     text.erase(begin, at + 1 - begin);
   }
   if (!text.starts_with("http://")) {
-    throw Error(fmt::format("{} is {}: only http:// proxies are supported. Set it to http://HOST:PORT, or set NO_PROXY "
-                            "to {}.",
-                            name, printable(text), url.host));
+    throw Error(
+        fmt::format("{} is {}: only http:// proxies are supported. Set it to http://HOST:PORT, or set NO_PROXY "
+                    "to {}.",
+                    name, printable(text), url.host));
   }
   out.url = parse_url(text);
   return out;

@@ -17,9 +17,10 @@ constexpr std::string_view kHubScheme = "hf://";
 constexpr std::size_t kMaxNamePart = 200;  // bytes; file systems allow 255
 
 [[noreturn]] void refuse_address(std::string_view text, std::string_view why) {
-  throw Error(fmt::format("{}: {}. Give hf://OWNER/NAME, hf://OWNER/NAME@REVISION, or the URL of a folder with a "
-                          "checkpoint's files.",
-                          printable(text), why));
+  throw Error(
+      fmt::format("{}: {}. Give hf://OWNER/NAME, hf://OWNER/NAME@REVISION, or the URL of a folder with a "
+                  "checkpoint's files.",
+                  printable(text), why));
 }
 
 std::vector<std::string> parts_of(std::string_view path) {
@@ -40,8 +41,8 @@ std::string joined(const std::vector<std::string>& parts, std::size_t begin) {
 
 bool is_plain_part(std::string_view part) {
   return !part.empty() && part[0] != '.' && part.size() <= 96 && std::ranges::all_of(part, [](unsigned char c) {
-           return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-         });
+    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+  });
 }
 
 // The revision that begins at `parts[at]`, which may have slashes where the Hub has such names; moves `at` behind it.
@@ -95,9 +96,8 @@ RemoteAddress parse_hub_path(std::string_view text, std::string_view path) {
 }  // namespace
 
 bool is_commit(std::string_view revision) {
-  return revision.size() == 40 && std::ranges::all_of(revision, [](unsigned char c) {
-    return std::isdigit(c) != 0 || (c >= 'a' && c <= 'f');
-  });
+  return revision.size() == 40 &&
+         std::ranges::all_of(revision, [](unsigned char c) { return std::isdigit(c) != 0 || (c >= 'a' && c <= 'f'); });
 }
 
 bool is_safe_name(std::string_view name) {

@@ -61,8 +61,7 @@ std::optional<WantedFile> wanted_side_file(const std::string& name) {
   if (name == "hf_quant_config.json" || name == "quantize_config.json" || name == "quant_config.json") {
     return WantedFile{name, Part::kWhole, kMaxQuantization, {}, {}};
   }
-  if (name.starts_with("quant_model_description") && name.ends_with(".json") &&
-      name.find('/') == std::string::npos) {
+  if (name.starts_with("quant_model_description") && name.ends_with(".json") && name.find('/') == std::string::npos) {
     return WantedFile{name, Part::kBeginning, kDescriptionBytes, {}, {}};
   }
   return std::nullopt;
@@ -111,7 +110,7 @@ class RemoteReader {
 
  private:
   RemoteCheckpoint result(const std::filesystem::path& directory, const std::string& commit) const {
-    const HttpCounts& counts = downloader_.counts();
+    const DownloadCounts& counts = downloader_.counts();
     return {directory, commit, counts.requests, counts.bytes, files_read_, 0};
   }
 
@@ -266,13 +265,13 @@ class RemoteReader {
     if (!file.size) file.size = wanted.size;
     if (!file.size && wanted.part == Part::kExistence) file.size = 0;
     if (!file.size) {
-      throw Error(fmt::format("{}: the server does not tell the file's size, without which it cannot be checked. Use a "
-                              "server that sends Content-Length or answers range requests.",
-                              url.shown()));
+      throw Error(
+          fmt::format("{}: the server does not tell the file's size, without which it cannot be checked. Use a "
+                      "server that sends Content-Length or answers range requests.",
+                      url.shown()));
     }
     if (wanted.part != Part::kExistence && file.begin.size() > *file.size) file.begin.resize(*file.size);
-    CachedFile out =
-        cache_.write(wanted.name, file.begin, *file.size, wanted.etag.empty() ? file.etag : wanted.etag);
+    CachedFile out = cache_.write(wanted.name, file.begin, *file.size, wanted.etag.empty() ? file.etag : wanted.etag);
     const std::lock_guard lock(mutex_);
     ++files_read_;
     return out;
@@ -307,10 +306,10 @@ class RemoteReader {
                          name.ends_with(".pth") || name.find(".safetensors") != std::string_view::npos;
       if (other && names.size() < 3) names.push_back(printable(name));
     }
-    throw Error(fmt::format("{}: has no .safetensors file and no {}{}. Give a repository, or with /SUBFOLDER its folder, "
-                            "that has them.",
-                            address_.text(), kIndexFileName,
-                            names.empty() ? "" : fmt::format(", but {}", fmt::join(names, ", "))));
+    throw Error(fmt::format(
+        "{}: has no .safetensors file and no {}{}. Give a repository, or with /SUBFOLDER its folder, "
+        "that has them.",
+        address_.text(), kIndexFileName, names.empty() ? "" : fmt::format(", but {}", fmt::join(names, ", "))));
   }
 
   const RemoteAddress& address_;
@@ -342,9 +341,10 @@ RemoteCheckpoint read_remote_checkpoint(const RemoteAddress& address, const HubS
         whole ? address.revision : cache.snapshot_of(address.on_hub() ? address.revision : std::string(kUrlRevision));
     const auto found = cache.find(snapshot);
     if (!found) {
-      throw Error(fmt::format("{}: offline, and nothing of it is in the cache ({}). Run the command once without "
-                              "--offline and HF_HUB_OFFLINE.",
-                              address.text(), printable(settings.cache.string(), 400)));
+      throw Error(
+          fmt::format("{}: offline, and nothing of it is in the cache ({}). Run the command once without "
+                      "--offline and HF_HUB_OFFLINE.",
+                      address.text(), printable(settings.cache.string(), 400)));
     }
     return {*found, address.on_hub() ? snapshot : "", 0, 0, 0, 0};
   }

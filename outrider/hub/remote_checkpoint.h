@@ -15,8 +15,8 @@ struct RemoteCheckpoint {
   std::filesystem::path directory;  // for Checkpoint::open_headers_only()
   std::string commit;               // of the Hub's repository; empty for a URL
   std::uint64_t requests = 0;
-  std::uint64_t bytes = 0;          // read from the network
-  std::uint64_t files_read = 0;     // files of which something was read now; the others were in the cache
+  std::uint64_t bytes = 0;       // read from the network
+  std::uint64_t files_read = 0;  // files of which something was read now; the others were in the cache
   double seconds = 0;
 };
 

@@ -48,28 +48,29 @@ std::optional<ContentRange> content_range(std::string_view text) {
   return ContentRange{*first, *last + 1, *size};
 }
 
-[[noreturn]] void refuse_status(const Downloader& downloader, const Url& url, const HttpReply& reply) {
+[[noreturn]] void refuse_status(const Downloader& downloader, const Url& url, const DownloadReply& reply) {
   const bool hub = may_carry_token(url, downloader.settings().endpoint);
   const bool token = hub && !downloader.settings().token.empty();
   const std::string told = reply.field("x-error-message");
   const std::string said = told.empty() ? "" : fmt::format(" (\"{}\")", printable(told, 300));
   if (reply.status == 401 || reply.status == 403) {
-    fail(url, fmt::format("access is denied, status {}{}. {}", reply.status, said,
-                          token ? "Check that HF_TOKEN is valid and that its account may read the repository: the terms "
-                                  "of a gated one are accepted on its page."
-                          : hub ? "For a private or gated repository set HF_TOKEN, or run `hf auth login`; the terms of "
-                                  "a gated one are accepted on its page."
-                                : "HF_TOKEN is sent to HF_ENDPOINT alone."));
+    fail(url,
+         fmt::format("access is denied, status {}{}. {}", reply.status, said,
+                     token ? "Check that HF_TOKEN is valid and that its account may read the repository: the terms "
+                             "of a gated one are accepted on its page."
+                     : hub ? "For a private or gated repository set HF_TOKEN, or run `hf auth login`; the terms of "
+                             "a gated one are accepted on its page."
+                           : "HF_TOKEN is sent to HF_ENDPOINT alone."));
   }
   fail(url, fmt::format("the server answers with status {}{}. Check the address.", reply.status, said));
 }
 
-std::uint64_t body_of_error(const HttpReply& reply) {
+std::uint64_t body_of_error(const DownloadReply& reply) {
   return reply.status == 200 || reply.status == 206 ? 0 : kMaxErrorBytes;
 }
 
-HttpRequest request_for(const std::string& known_etag) {
-  HttpRequest out;
+DownloadRequest request_for(const std::string& known_etag) {
+  DownloadRequest out;
   if (!known_etag.empty()) out.headers.emplace_back("If-None-Match", fmt::format("\"{}\"", known_etag));
   return out;
 }
@@ -102,9 +103,9 @@ std::uint64_t header_end(std::string_view begin, const std::optional<std::uint64
 // where `with_header` and the server sends all.
 RemoteFile read_range(Downloader& downloader, const Url& url, std::uint64_t begin, std::uint64_t end, bool with_header,
                       const std::string& known_etag) {
-  HttpRequest request = request_for(known_etag);
+  DownloadRequest request = request_for(known_etag);
   request.headers.emplace_back("Range", fmt::format("bytes={}-{}", begin, end - 1));
-  request.wanted = [&](const HttpReply& reply) {
+  request.wanted = [&](const DownloadReply& reply) {
     if (reply.status == 206) return end - begin;
     if (reply.status != 200) return body_of_error(reply);
     return with_header ? std::max(end, header_end(reply.body, number(reply.field("content-length")))) : end;
@@ -112,7 +113,7 @@ RemoteFile read_range(Downloader& downloader, const Url& url, std::uint64_t begi
   Answer answer = downloader.get(url, request);
   RemoteFile out = file_of(downloader, url, answer);
   if (out.state != RemoteFile::State::kRead) return out;
-  HttpReply& reply = answer.reply;
+  DownloadReply& reply = answer.reply;
   if (reply.status == 416) {  // the range begins at the end or behind it
     const std::string range = reply.field("content-range");
     out.size = range.starts_with("bytes */") ? number(std::string_view(range).substr(8)) : std::nullopt;
@@ -129,9 +130,10 @@ RemoteFile read_range(Downloader& downloader, const Url& url, std::uint64_t begi
   const auto range = content_range(reply.field("content-range"));
   if (!range || range->begin != begin || range->end != std::min(end, range->size) ||
       reply.body.size() != range->end - begin) {
-    fail(url, fmt::format("asked for bytes {} to {}, the server sends {} bytes and calls them \"{}\". Try again; a proxy "
-                          "between may be at fault.",
-                          begin, end - 1, reply.body.size(), printable(reply.field("content-range"))));
+    fail(url,
+         fmt::format("asked for bytes {} to {}, the server sends {} bytes and calls them \"{}\". Try again; a proxy "
+                     "between may be at fault.",
+                     begin, end - 1, reply.body.size(), printable(reply.field("content-range"))));
   }
   out.size = range->size;
   out.begin = std::move(reply.body);
@@ -142,8 +144,8 @@ RemoteFile read_range(Downloader& downloader, const Url& url, std::uint64_t begi
 
 RemoteFile read_remote_file(Downloader& downloader, const Url& url, std::uint64_t max_bytes,
                             const std::string& known_etag) {
-  HttpRequest request = request_for(known_etag);
-  request.wanted = [&](const HttpReply& reply) {
+  DownloadRequest request = request_for(known_etag);
+  request.wanted = [&](const DownloadReply& reply) {
     const std::uint64_t length = number(reply.field("content-length")).value_or(0);
     if (reply.status == 200) return length > max_bytes ? 0 : max_bytes + 1;
     return body_of_error(reply);
@@ -187,9 +189,9 @@ RemoteFile read_remote_header(Downloader& downloader, const Url& url, std::uint6
 }
 
 RemoteFile find_remote_file(Downloader& downloader, const Url& url) {
-  HttpRequest request;
+  DownloadRequest request;
   request.method = "HEAD";
-  request.wanted = [](const HttpReply&) { return 0; };
+  request.wanted = [](const DownloadReply&) { return 0; };
   const Answer answer = downloader.get(url, request);
   RemoteFile out;
   const unsigned status = answer.reply.status;

@@ -54,10 +54,10 @@ RepositoryListing read_listing(Downloader& downloader, const RemoteAddress& addr
   const std::string revision = replace_all(encode_path(address.revision), "/", "%2F");
   Url url = downloader.settings().endpoint;
   url.path += fmt::format("/api/models/{}/revision/{}?blobs=true", address.repository, revision);
-  HttpRequest request;
-  request.wanted = [](const HttpReply&) { return kMaxListingBytes + 1; };
+  DownloadRequest request;
+  request.wanted = [](const DownloadReply&) { return kMaxListingBytes + 1; };
   const Answer answer = downloader.get(url, request);
-  const HttpReply& reply = answer.reply;
+  const DownloadReply& reply = answer.reply;
   const std::string where = address.text();
   const std::string code = reply.field("x-error-code");
   const std::string& endpoint = downloader.settings().endpoint.origin();
@@ -67,11 +67,10 @@ RepositoryListing read_listing(Downloader& downloader, const RemoteAddress& addr
                             printable(address.revision)));
   }
   if (code == "GatedRepo" || reply.status == 403) {
-    throw Error(fmt::format("{}: access is restricted{}. Accept the terms at {}/{}, {}.", where,
-                            code == "GatedRepo" ? " (a gated repository)" : " (status 403)", endpoint,
-                            address.repository,
-                            token ? "with the account of your HF_TOKEN; it has no access yet"
-                                  : "and set HF_TOKEN or run `hf auth login`"));
+    throw Error(fmt::format(
+        "{}: access is restricted{}. Accept the terms at {}/{}, {}.", where,
+        code == "GatedRepo" ? " (a gated repository)" : " (status 403)", endpoint, address.repository,
+        token ? "with the account of your HF_TOKEN; it has no access yet" : "and set HF_TOKEN or run `hf auth login`"));
   }
   if (code == "RepoNotFound" || reply.status == 404 || reply.status == 401) {
     throw Error(fmt::format("{}: {} has no such repository{}.", where, endpoint,

@@ -22,8 +22,8 @@ struct RepositoryListing {
   std::vector<File> files;
 };
 
-// Parses the Hub's answer about a revision (/api/models/OWNER/NAME/revision/REVISION?blobs=true). Names that lead out of
-// the repository are left out. Throws Error, whose message begins with `where`.
+// Parses the Hub's answer about a revision (/api/models/OWNER/NAME/revision/REVISION?blobs=true). Names that lead out
+// of the repository are left out. Throws Error, whose message begins with `where`.
 RepositoryListing parse_listing(std::string_view json, const std::string& subfolder, const std::string& where);
 
 // Asks the Hub. Throws Error: no such repository or revision, no access.

@@ -64,9 +64,10 @@ std::string read_token(const Environment& environment) {
     if (fs::is_regular_file(file, error)) token = stripped(read_text_file(file, kMaxTokenBytes));
   }
   if (std::ranges::any_of(token, [](unsigned char c) { return c <= ' ' || c >= 0x7f; })) {
-    throw Error(fmt::format("{}: holds no token: there is a space or another character in it that no token has. Run "
-                            "`hf auth login` again, or correct it.",
-                            source));
+    throw Error(
+        fmt::format("{}: holds no token: there is a space or another character in it that no token has. Run "
+                    "`hf auth login` again, or correct it.",
+                    source));
   }
   return token;
 }

@@ -23,8 +23,8 @@
 #include "outrider/cli/terminal/progress_bar.h"
 #include "outrider/decoding/acceptance_probe.h"
 #include "outrider/decoding/drafter_methods.h"
-#include "outrider/prompt/prompt_ids.h"
 #include "outrider/hub/remote_address.h"
+#include "outrider/prompt/prompt_ids.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 #include "outrider/util/thread_pool.h"
@@ -115,9 +115,10 @@ void probe(const CheckArguments& arguments, const CheckOptions& options, CheckRe
 // Only headers are read of a checkpoint on a server.
 void refuse_remote_values(const CheckArguments& arguments) {
   if (is_remote_address(arguments.reference)) {
-    throw Error(fmt::format("--reference {}: compares values, which are not read from a server. Download the reference, "
-                            "and give its directory.",
-                            printable(arguments.reference)));
+    throw Error(
+        fmt::format("--reference {}: compares values, which are not read from a server. Download the reference, "
+                    "and give its directory.",
+                    printable(arguments.reference)));
   }
   if (!is_remote_address(arguments.path)) return;
   const char* const option = arguments.data                 ? "--data"
@@ -125,9 +126,10 @@ void refuse_remote_values(const CheckArguments& arguments) {
                              : !arguments.reference.empty() ? "--reference"
                                                             : nullptr;
   if (option == nullptr) return;
-  throw Error(fmt::format("{}: {} reads values, and only headers are read from a server. Download the checkpoint (`hf "
-                          "download`), and give its directory.",
-                          printable(arguments.path), option));
+  throw Error(
+      fmt::format("{}: {} reads values, and only headers are read from a server. Download the checkpoint (`hf "
+                  "download`), and give its directory.",
+                  printable(arguments.path), option));
 }
 
 int run_check(const CheckArguments& arguments) {
@@ -173,7 +175,8 @@ void add_check_command(CLI::App& app, int& status) {
       "Exit status: 0 no errors; 1 findings of severity error; 2 the checkpoint cannot be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
   command
-      ->add_option("PATH", arguments->path, "Checkpoint directory, .safetensors file, model.safetensors.index.json, or hf://OWNER/NAME")
+      ->add_option("PATH", arguments->path,
+                   "Checkpoint directory, .safetensors file, model.safetensors.index.json, or hf://OWNER/NAME")
       ->required();
   auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
   command

@@ -1,4 +1,4 @@
-#include "outrider/hub/connection.h"
+#include "outrider/hub/hub_connection.h"
 
 #include <fmt/format.h>
 #include <openssl/ssl.h>
@@ -10,6 +10,7 @@
 #include <boost/asio/ssl/error.hpp>
 #include <boost/beast/http.hpp>
 #include <cctype>
+#include <limits>
 
 #include "outrider/util/printable.h"
 
@@ -35,12 +36,12 @@ std::string why(const error_code& error) {
 
 }  // namespace
 
-std::string HttpReply::field(const std::string& lower_case_name) const {
+std::string DownloadReply::field(const std::string& lower_case_name) const {
   const auto it = fields.find(lower_case_name);
   return it == fields.end() ? "" : it->second;
 }
 
-Connection::Connection(const Url& url, const std::optional<Proxy>& proxy, asio::ssl::context& tls, Limits limits)
+HubConnection::HubConnection(const Url& url, const std::optional<Proxy>& proxy, asio::ssl::context& tls, Limits limits)
     : limits_(limits), proxy_(proxy) {
   if (url.tls) {
     secure_.emplace(context_, tls);
@@ -53,16 +54,16 @@ Connection::Connection(const Url& url, const std::optional<Proxy>& proxy, asio::
   handshake(url);
 }
 
-Connection::~Connection() {
+HubConnection::~HubConnection() {
   error_code ignored;
   tcp().socket().close(ignored);
 }
 
-beast::tcp_stream& Connection::tcp() {
+beast::tcp_stream& HubConnection::tcp() {
   return secure_ ? secure_->next_layer() : *plain_;
 }
 
-error_code Connection::wait(const std::function<void(std::function<void(error_code)>)>& start) {
+error_code HubConnection::wait(const std::function<void(std::function<void(error_code)>)>& start) {
   std::optional<error_code> result;
   tcp().expires_after(limits_.timeout);
   start([&result](error_code error) { result = error; });
@@ -76,17 +77,20 @@ error_code Connection::wait(const std::function<void(std::function<void(error_co
   return *result;
 }
 
-void Connection::connect_tcp(const Url& to) {
+void HubConnection::connect_tcp(const Url& to) {
   tcp::resolver resolver(context_);
   tcp::resolver::results_type endpoints;
   error_code error = wait([&](const auto& done) {
-    resolver.async_resolve(to.host, to.port, [&endpoints, done](error_code e, const tcp::resolver::results_type& found) {
-      endpoints = found;
-      done(e);
-    });
+    resolver.async_resolve(to.host, to.port,
+                           [&endpoints, done](error_code e, const tcp::resolver::results_type& found) {
+                             endpoints = found;
+                             done(e);
+                           });
   });
   const std::string_view role = proxy_ ? "proxy " : "";
-  if (error) throw TransientError(fmt::format("the host name of {}{} cannot be resolved ({})", role, to.authority(), why(error)));
+  if (error)
+    throw TransientError(
+        fmt::format("the host name of {}{} cannot be resolved ({})", role, to.authority(), why(error)));
   error = wait([&](const auto& done) {
     tcp().async_connect(endpoints, [done](error_code e, const tcp::endpoint&) { done(e); });
   });
@@ -95,15 +99,15 @@ void Connection::connect_tcp(const Url& to) {
   tcp().socket().set_option(tcp::no_delay(true), ignored);
 }
 
-void Connection::open_tunnel(const Url& to) {
-  const std::string host = fmt::format("{}:{}", to.host.find(':') == std::string::npos ? to.host : "[" + to.host + "]", to.port);
+void HubConnection::open_tunnel(const Url& to) {
+  const std::string host =
+      fmt::format("{}:{}", to.host.find(':') == std::string::npos ? to.host : "[" + to.host + "]", to.port);
   http::request<http::empty_body> request{http::verb::connect, host, 11};
   request.set(http::field::host, host);
   request.set(http::field::user_agent, "outrider");
   if (!proxy_->authorization.empty()) request.set(http::field::proxy_authorization, proxy_->authorization);
-  error_code error = wait([&](const auto& done) {
-    http::async_write(tcp(), request, [done](error_code e, std::size_t) { done(e); });
-  });
+  error_code error = wait(
+      [&](const auto& done) { http::async_write(tcp(), request, [done](error_code e, std::size_t) { done(e); }); });
   http::response_parser<http::empty_body> parser;
   parser.header_limit(kMaxFields);
   parser.skip(true);  // what follows the headers is the tunnel
@@ -112,19 +116,21 @@ void Connection::open_tunnel(const Url& to) {
       http::async_read_header(tcp(), buffer_, parser, [done](error_code e, std::size_t) { done(e); });
     });
   }
-  if (error) throw TransientError(fmt::format("the proxy {} does not answer ({})", proxy_->url.authority(), why(error)));
+  if (error)
+    throw TransientError(fmt::format("the proxy {} does not answer ({})", proxy_->url.authority(), why(error)));
   const unsigned status = parser.get().result_int();
   if (status == 407) {
     throw Error(fmt::format("the proxy {} asks for a user. Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT",
                             proxy_->url.authority()));
   }
-  const std::string text = fmt::format("the proxy {} does not connect to {} (status {})", proxy_->url.authority(), host, status);
+  const std::string text =
+      fmt::format("the proxy {} does not connect to {} (status {})", proxy_->url.authority(), host, status);
   if (status >= 500) throw TransientError(text);
   if (status / 100 != 2) throw Error(text + ". Correct HTTPS_PROXY, or add the host to NO_PROXY");
   buffer_.clear();
 }
 
-void Connection::handshake(const Url& to) {
+void HubConnection::handshake(const Url& to) {
   SSL* const ssl = secure_->native_handle();
   X509_VERIFY_PARAM* const verify = SSL_get0_param(ssl);
   X509_VERIFY_PARAM_set_hostflags(verify, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
@@ -141,21 +147,23 @@ void Connection::handshake(const Url& to) {
   });
   if (!error) return;
   if (const long verdict = SSL_get_verify_result(ssl); verdict != X509_V_OK) {
-    throw Error(fmt::format("the certificate of {} is not trusted ({}). Verification cannot be switched off: if a proxy "
-                            "or server of yours has an authority of its own, give the authority's certificate in "
-                            "SSL_CERT_FILE; if the system has no certificates, install ca-certificates",
-                            to.authority(), X509_verify_cert_error_string(verdict)));
+    throw Error(
+        fmt::format("the certificate of {} is not trusted ({}). Verification cannot be switched off: if a proxy "
+                    "or server of yours has an authority of its own, give the authority's certificate in "
+                    "SSL_CERT_FILE; if the system has no certificates, install ca-certificates",
+                    to.authority(), X509_verify_cert_error_string(verdict)));
   }
   throw TransientError(fmt::format("no TLS connection to {} ({})", to.authority(), why(error)));
 }
 
-HttpReply Connection::exchange(const Url& url, const HttpRequest& request, HttpCounts& counts) {
+DownloadReply HubConnection::exchange(const Url& url, const DownloadRequest& request, DownloadCounts& counts) {
   ++counts.requests;
   return secure_ ? exchange_on(*secure_, url, request, counts) : exchange_on(*plain_, url, request, counts);
 }
 
 template <typename Stream>
-HttpReply Connection::exchange_on(Stream& stream, const Url& url, const HttpRequest& request, HttpCounts& counts) {
+DownloadReply HubConnection::exchange_on(Stream& stream, const Url& url, const DownloadRequest& request,
+                                         DownloadCounts& counts) {
   reusable_ = answered_ = false;
   const bool by_proxy = proxy_ && !url.tls;
   http::request<http::empty_body> message{http::string_to_verb(request.method), by_proxy ? url.text() : url.path, 11};
@@ -166,17 +174,16 @@ HttpReply Connection::exchange_on(Stream& stream, const Url& url, const HttpRequ
     message.set(http::field::proxy_authorization, proxy_->authorization);
   }
   for (const auto& [name, value] : request.headers) message.set(name, value);
-  error_code error = wait([&](const auto& done) {
-    http::async_write(stream, message, [done](error_code e, std::size_t) { done(e); });
-  });
+  error_code error = wait(
+      [&](const auto& done) { http::async_write(stream, message, [done](error_code e, std::size_t) { done(e); }); });
   if (error) throw TransientError(fmt::format("the request could not be sent ({})", why(error)));
 
   http::response_parser<http::buffer_body> parser;
   parser.header_limit(kMaxFields);
-  parser.body_limit(boost::none);  // `wanted` limits it
+  parser.body_limit(std::numeric_limits<std::uint64_t>::max());  // `wanted` limits it
   if (request.method == "HEAD") parser.skip(true);
   std::vector<char> piece(kPiece);
-  HttpReply reply;
+  DownloadReply reply;
   const auto begin = Clock::now();
   std::uint64_t got = 0;
   const auto read_some = [&] {
@@ -204,7 +211,8 @@ HttpReply Connection::exchange_on(Stream& stream, const Url& url, const HttpRequ
       throw Error(fmt::format("the server's answer is not valid HTTP ({})", error.message()));
     }
     throw TransientError(reply.status == 0 ? fmt::format("no answer ({})", why(error))
-                                           : fmt::format("the answer ends after {} bytes of its body ({})", reply.body.size(), why(error)));
+                                           : fmt::format("the answer ends after {} bytes of its body ({})",
+                                                         reply.body.size(), why(error)));
   };
   while (!parser.is_header_done()) {
     read_some();

@@ -29,7 +29,7 @@ class TransientError : public Error {
   using Error::Error;
 };
 
-struct HttpReply {
+struct DownloadReply {
   unsigned status = 0;
   std::map<std::string, std::string> fields;  // names in lower case; of repeated ones the last
   std::string body;
@@ -37,35 +37,36 @@ struct HttpReply {
   std::string field(const std::string& lower_case_name) const;  // empty where absent
 };
 
-struct HttpRequest {
+struct DownloadRequest {
   std::string method = "GET";
   std::vector<std::pair<std::string, std::string>> headers;
   // How many bytes of the body are wanted, by what has arrived: called after the headers and after each piece. Reading
   // ends there, and the connection is closed if the body goes on.
-  std::function<std::uint64_t(const HttpReply&)> wanted;
+  std::function<std::uint64_t(const DownloadReply&)> wanted;
 };
 
-struct HttpCounts {
+struct DownloadCounts {
   std::atomic<std::uint64_t> requests = 0;
   std::atomic<std::uint64_t> bytes = 0;  // of answers, with their headers
 };
 
 // One connection to a server, through a proxy or not. Used by one thread at a time.
-class Connection {
+class HubConnection {
  public:
   struct Limits {
-    std::chrono::seconds timeout;       // to connect; without a byte
+    std::chrono::seconds timeout;        // to connect; without a byte
     const std::atomic<bool>& cancelled;  // ends what waits
   };
   // Verifies certificate and host name of an https server. Throws as exchange() does.
-  Connection(const Url& url, const std::optional<Proxy>& proxy, boost::asio::ssl::context& tls, Limits limits);
-  ~Connection();
+  HubConnection(const Url& url, const std::optional<Proxy>& proxy, boost::asio::ssl::context& tls, Limits limits);
+  ~HubConnection();
 
   // Sends a request and reads its answer. Throws TransientError; Error for an invalid certificate or answer. After
   // either, and if !reusable(), the connection is of no more use.
-  HttpReply exchange(const Url& url, const HttpRequest& request, HttpCounts& counts);
+  DownloadReply exchange(const Url& url, const DownloadRequest& request, DownloadCounts& counts);
   bool reusable() const { return reusable_; }
-  // An answer's first byte has arrived on it: a failure before it, on a connection that was kept, is the server closing it.
+  // An answer's first byte has arrived on it: a failure before it, on a connection that was kept, is the server closing
+  // it.
   bool answered() const { return answered_; }
 
  private:
@@ -76,7 +77,7 @@ class Connection {
   void open_tunnel(const Url& to);
   void handshake(const Url& to);
   template <typename Stream>
-  HttpReply exchange_on(Stream& stream, const Url& url, const HttpRequest& request, HttpCounts& counts);
+  DownloadReply exchange_on(Stream& stream, const Url& url, const DownloadRequest& request, DownloadCounts& counts);
   boost::beast::tcp_stream& tcp();
 
   boost::asio::io_context context_;
