@@ -83,7 +83,7 @@ std::string remote_line(const RemoteSummary& r) {
   const std::string commit = r.commit.empty() ? "" : fmt::format("commit {}, ", r.commit.substr(0, 12));
   if (r.offline) return commit + "headers from the cache, offline";
   const std::string read =
-      fmt::format("{} in {}, {:.1f} s", bytes_text(r.bytes), count_text(r.requests, "request"), r.seconds);
+      fmt::format("{} in {}, {:.2f} s", bytes_text(r.bytes), count_text(r.requests, "request"), r.seconds);
   if (r.files_read == 0) return fmt::format("{}{}; unchanged since the last time", commit, read);
   return fmt::format("{}{}; config, index and headers, no tensors and no tokenizer", commit, read);
 }

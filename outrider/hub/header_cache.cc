@@ -181,6 +181,9 @@ fs::path HeaderCache::finish(const std::string& snapshot, const CachedFiles& fil
     std::error_code error;
     fs::rename(entry_ / "unfinished", out, error);
     if (error) fail(out, "created", error.value());
+  } else {
+    std::error_code ignored;
+    fs::remove_all(entry_ / "unfinished", ignored);
   }
   record(revision, snapshot);
   return out;

@@ -273,7 +273,7 @@ class RemoteReader {
     if (wanted.part != Part::kExistence && file.begin.size() > *file.size) file.begin.resize(*file.size);
     CachedFile out = cache_.write(wanted.name, file.begin, *file.size, wanted.etag.empty() ? file.etag : wanted.etag);
     const std::lock_guard lock(mutex_);
-    ++files_read_;
+    files_read_ += wanted.part != Part::kExistence;
     return out;
   }
 

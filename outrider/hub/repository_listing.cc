@@ -60,7 +60,7 @@ RepositoryListing read_listing(Downloader& downloader, const RemoteAddress& addr
   const DownloadReply& reply = answer.reply;
   const std::string where = address.text();
   const std::string code = reply.field("x-error-code");
-  const std::string& endpoint = downloader.settings().endpoint.origin();
+  const std::string endpoint = downloader.settings().endpoint.origin();
   const bool token = !downloader.settings().token.empty();
   if (code == "RevisionNotFound") {
     throw Error(fmt::format("{}: the repository has no revision {}. Give a branch, tag or commit after the @.", where,
@@ -73,10 +73,12 @@ RepositoryListing read_listing(Downloader& downloader, const RemoteAddress& addr
         token ? "with the account of your HF_TOKEN; it has no access yet" : "and set HF_TOKEN or run `hf auth login`"));
   }
   if (code == "RepoNotFound" || reply.status == 404 || reply.status == 401) {
-    throw Error(fmt::format("{}: {} has no such repository{}.", where, endpoint,
-                            token ? ", or your HF_TOKEN may not read it. Check name and token"
-                                  : " in public. Check the name; for a private or gated one set HF_TOKEN or run "
-                                    "`hf auth login`"));
+    throw Error(
+        token ? fmt::format("{}: {} has no repository of this name, or your HF_TOKEN may not read it. Check both.",
+                            where, endpoint)
+              : fmt::format("{}: {} has no public repository of this name. Check it; for a private or gated one set "
+                            "HF_TOKEN or run `hf auth login`.",
+                            where, endpoint));
   }
   if (reply.status != 200) {
     throw Error(fmt::format("{}: {} answers with status {}.{}", where, endpoint, reply.status, kNoListing));

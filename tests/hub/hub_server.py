@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 import urllib.parse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -31,10 +31,13 @@ class Repository:
     ranges: bool = True
     # fault(handler, host, file) may answer instead and return True; host: "api", "hub" or "storage".
     fault: object = None
-    etags: dict = field(default_factory=dict)
+    fixed_commit: str = ""
+    told_commit: str = ""  # with the files
 
     @property
     def commit(self):
+        if self.fixed_commit:
+            return self.fixed_commit
         names = sorted(f"{p.relative_to(self.directory)} {p.stat().st_mtime_ns}" for p in self.files())
         return hashlib.sha1("\n".join([self.name, *names]).encode()).hexdigest()
 
@@ -157,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         if repository.fault and repository.fault(self, "hub", file):
             return
         path = repository.directory / file
-        headers = {"X-Repo-Commit": repository.commit}
+        headers = {"X-Repo-Commit": repository.told_commit or repository.commit}
         if revision not in ("main", repository.commit, "refs/pr/1"):
             self.error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         elif not path.is_file():
