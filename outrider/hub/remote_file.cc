@@ -76,14 +76,14 @@ DownloadRequest request_for(const std::string& known_etag) {
 }
 
 // The state, commit and ETag of an answer with a file, or that there is none.
-RemoteFile file_of(const Downloader& downloader, const Url& url, const Answer& answer) {
+RemoteFile file_of(const Downloader& downloader, const Url& url, const Answer& answer, const std::string& known_etag) {
   RemoteFile out;
   out.commit = answer.commit;
   out.etag = answer.linked_etag.empty() ? plain_etag(answer.reply.field("etag")) : answer.linked_etag;
   const unsigned status = answer.reply.status;
   if (status == 404 || status == 410) {
     out.state = RemoteFile::State::kAbsent;
-  } else if (status == 304) {
+  } else if (status == 304 && !known_etag.empty()) {
     out.state = RemoteFile::State::kUnchanged;
   } else if (status != 200 && status != 206 && status != 416) {
     refuse_status(downloader, url, answer.reply);
@@ -111,7 +111,7 @@ RemoteFile read_range(Downloader& downloader, const Url& url, std::uint64_t begi
     return with_header ? std::max(end, header_end(reply.body, number(reply.field("content-length")))) : end;
   };
   Answer answer = downloader.get(url, request);
-  RemoteFile out = file_of(downloader, url, answer);
+  RemoteFile out = file_of(downloader, url, answer, known_etag);
   if (out.state != RemoteFile::State::kRead) return out;
   DownloadReply& reply = answer.reply;
   if (reply.status == 416) {  // the range begins at the end or behind it
@@ -151,7 +151,7 @@ RemoteFile read_remote_file(Downloader& downloader, const Url& url, std::uint64_
     return body_of_error(reply);
   };
   Answer answer = downloader.get(url, request);
-  RemoteFile out = file_of(downloader, url, answer);
+  RemoteFile out = file_of(downloader, url, answer, known_etag);
   if (out.state != RemoteFile::State::kRead) return out;
   if (answer.reply.status != 200) refuse_status(downloader, url, answer.reply);
   if (number(answer.reply.field("content-length")).value_or(0) > max_bytes || answer.reply.body.size() > max_bytes) {

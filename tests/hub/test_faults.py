@@ -125,7 +125,7 @@ def test_a_header_that_changes_meanwhile(check, hub, tmp_path):
     for times_changed, expected in ((1, "NOT COMPLETE"), (9, "changes while it is read")):
         changes[0] = times_changed
         hub.take_requests()
-        result = check(hub.storage_url + "/fault/header")
+        result = check(hub.storage_url + "/fault/header", OUTRIDER_CACHE=tmp_path / str(times_changed))
         assert expected in result.text, result.text
         assert len([r for r in hub.take_requests() if "model.safetensors" in r.path and "index" not in r.path]) == 4
 

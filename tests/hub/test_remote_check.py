@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import time
 
-import pytest
 from conftest import BINARY, MODEL
 from hub_server import TOKEN, HubServer
 
@@ -214,9 +213,9 @@ def test_no_other_command_takes_the_headers_for_weights(check, tmp_path):
     (directory,) = (tmp_path / "cache").rglob("snapshots/*")
     for command in (["check", directory], ["check", directory, "--data"], ["generate", directory],
                     ["check", next(directory.glob("*.safetensors"))]):
-        result = subprocess.run([BINARY, *command], input="", capture_output=True, text=True, check=False)
+        result = subprocess.run([BINARY, *command], input="Genesis", capture_output=True, text=True, check=False)
         assert result.returncode == 2 and "its files have headers only" in result.stderr
-    result = subprocess.run([BINARY, "repair", "hf://kjv/model"], capture_output=True, text=True, check=False)
+    result = subprocess.run([BINARY, "repair", "hf://kjv/model", "--in-place"], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and "`outrider check hf://kjv/model` checks it there" in result.stderr
 
 
