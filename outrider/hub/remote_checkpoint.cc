@@ -35,8 +35,8 @@ constexpr std::uint64_t kDescriptionBytes = 64 << 10;  // as much as tells the t
 constexpr std::size_t kMaxFiles = 10'000;
 // Of a header whose tensors are not known beforehand.
 constexpr std::uint64_t kUsualHeader = 256 << 10;
-// A header's entry is its name and about 90 characters: {"dtype":"F8_E4M3","shape":[2048,4096],"data_offsets":[…,…]}.
-constexpr std::uint64_t kEntryBytes = 100;
+// A header's entry is its name and about 80 characters: {"dtype":"F8_E4M3","shape":[2048,4096],"data_offsets":[…,…]}.
+constexpr std::uint64_t kEntryBytes = 84;
 constexpr std::uint64_t kMetadataBytes = 1024;
 
 constexpr std::string_view kTokenizer = "tokenizer.json";
