@@ -177,10 +177,10 @@ class Handler(BaseHTTPRequestHandler):
     def storage(self, path):
         repository = self.server.hub.repositories.get("/".join(path[:2]))
         file = "/".join(path[2:])
+        if repository and repository.fault and repository.fault(self, "storage", file):
+            return
         if repository is None or not (repository.directory / file).is_file():
             self.reply(404, b"<Error>NoSuchKey</Error>")
-            return
-        if repository.fault and repository.fault(self, "storage", file):
             return
         self.send_file(repository, repository.directory / file)
 
