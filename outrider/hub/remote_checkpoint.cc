@@ -7,7 +7,6 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -16,12 +15,12 @@
 #include <utility>
 #include <vector>
 
-#include "outrider/checkpoint/headers_only.h"
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/hub/downloader.h"
 #include "outrider/hub/header_cache.h"
 #include "outrider/hub/remote_file.h"
 #include "outrider/hub/repository_listing.h"
+#include "outrider/hub/wanted_files.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
@@ -29,43 +28,9 @@ namespace outrider {
 namespace {
 
 constexpr std::size_t kConnections = 8;
-constexpr std::uint64_t kMaxConfig = 16 << 20;
-constexpr std::uint64_t kMaxQuantization = 64 << 20;
-constexpr std::uint64_t kDescriptionBytes = 64 << 10;  // as much as tells the type of a ModelSlim model
 constexpr std::size_t kMaxFiles = 10'000;
-// Of a header whose tensors are not known beforehand.
-constexpr std::uint64_t kUsualHeader = 256 << 10;
-// A header's entry is its name and about 80 characters: {"dtype":"F8_E4M3","shape":[2048,4096],"data_offsets":[…,…]}.
-constexpr std::uint64_t kEntryBytes = 84;
-constexpr std::uint64_t kMetadataBytes = 1024;
-
-constexpr std::string_view kTokenizer = "tokenizer.json";
 constexpr std::string_view kOneFile = "model.safetensors";
 constexpr std::string_view kUrlRevision = "latest";  // the name under which the cache keeps a URL's snapshot
-
-enum class Part { kWhole, kHeader, kBeginning, kExistence };
-
-struct WantedFile {
-  std::string name;
-  Part part = Part::kWhole;
-  std::uint64_t bytes = 0;            // kWhole: the most; kHeader, kBeginning: how many to ask for
-  std::optional<std::uint64_t> size;  // by the listing
-  std::string etag;                   // by the listing
-};
-
-// What is read of a file beside the index and the safetensors files; nothing of most.
-std::optional<WantedFile> wanted_side_file(const std::string& name) {
-  if (name == "config.json") return WantedFile{name, Part::kWhole, kMaxConfig, {}, {}};
-  if (name == "generation_config.json") return WantedFile{name, Part::kWhole, 1 << 20, {}, {}};
-  if (name == kTokenizer) return WantedFile{name, Part::kExistence, 0, {}, {}};
-  if (name == "hf_quant_config.json" || name == "quantize_config.json" || name == "quant_config.json") {
-    return WantedFile{name, Part::kWhole, kMaxQuantization, {}, {}};
-  }
-  if (name.starts_with("quant_model_description") && name.ends_with(".json") && name.find('/') == std::string::npos) {
-    return WantedFile{name, Part::kBeginning, kDescriptionBytes, {}, {}};
-  }
-  return std::nullopt;
-}
 
 class RemoteReader {
  public:
@@ -92,10 +57,10 @@ class RemoteReader {
     }
     known_ = cache_.files_of(previous_);
     cache_.start();
-    read_files(listing ? small_files(*listing) : small_files_of_url());
+    read_files(listing ? wanted_small_files(*listing) : wanted_small_files_of_url());
     read_index_file();
     if (index_name_.empty() && !listing) {
-      read_files({{std::string(kOneFile), Part::kHeader, kUsualHeader, {}, {}}});
+      read_files({WantedFile{std::string(kOneFile), Part::kHeader, kUsualHeader, {}, {}}});
     }
     read_files(shards(listing));
     check_something_found(listing);
@@ -124,60 +89,9 @@ class RemoteReader {
     return out;
   }
 
-  std::vector<WantedFile> small_files(const RepositoryListing& listing) const {
-    std::vector<WantedFile> out;
-    for (const RepositoryListing::File& file : listing.files) {
-      std::optional<WantedFile> wanted = wanted_side_file(file.name);
-      if (!wanted && file.name.ends_with(kIndexSuffix) && file.name.find('/') == std::string::npos) {
-        wanted = WantedFile{file.name, Part::kWhole, kMaxIndexBytes, {}, {}};
-      }
-      if (!wanted) continue;
-      wanted->size = file.size;
-      wanted->etag = file.etag;
-      out.push_back(std::move(*wanted));
-    }
-    return out;
-  }
-
-  static std::vector<WantedFile> small_files_of_url() {
-    std::vector<WantedFile> out{{std::string(kIndexFileName), Part::kWhole, kMaxIndexBytes, {}, {}}};
-    for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "hf_quant_config.json",
-                             "quantize_config.json", "quant_config.json", "quant_model_description.json"}) {
-      out.push_back(*wanted_side_file(name));
-    }
-    return out;
-  }
-
-  // The safetensors files of the directory and those that the index names below it, each with what to ask for at first.
   std::vector<WantedFile> shards(const std::optional<RepositoryListing>& listing) const {
-    std::map<std::string, std::uint64_t> guesses;
-    if (index_) {
-      for (const IndexFile::Entry& entry : index_->weight_map) {
-        std::uint64_t& guess = guesses.try_emplace(index_->shards[entry.shard], 8 + kMetadataBytes).first->second;
-        guess += entry.tensor.size() + kEntryBytes;
-      }
-    }
-    std::vector<WantedFile> out;
-    const auto add = [&](const std::string& name, const RepositoryListing::File* file) {
-      if (files_.contains(name) || !is_safe_name(name) || name == kHeadersOnlyMarker) return;
-      const auto guess = guesses.find(name);
-      WantedFile wanted{name, Part::kHeader, guess == guesses.end() ? kUsualHeader : guess->second, {}, {}};
-      if (file != nullptr) {
-        wanted.size = file->size;
-        wanted.etag = file->etag;
-      }
-      out.push_back(std::move(wanted));
-    };
-    if (listing) {
-      for (const RepositoryListing::File& file : listing->files) {
-        const bool beside = file.name.ends_with(".safetensors") && file.name.find('/') == std::string::npos;
-        if (beside || guesses.contains(file.name)) add(file.name, &file);
-      }
-    } else {
-      for (const auto& [name, guess] : guesses) {
-        if (is_inside(name)) add(name, nullptr);
-      }
-    }
+    std::vector<WantedFile> out = wanted_shards(listing ? &*listing : nullptr, index_ ? &*index_ : nullptr);
+    std::erase_if(out, [&](const WantedFile& wanted) { return files_.contains(wanted.name); });
     if (out.size() > kMaxFiles) {
       throw Error(fmt::format("{}: has {} safetensors files; `check` reads at most {}.", address_.text(), out.size(),
                               kMaxFiles));
