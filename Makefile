@@ -35,8 +35,8 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release program demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        test-server test-server-tsan server-venv test-training test-python test-audit vllm-venv lint tidy format bench bench-check \
-        bench-model package wheel clean
+        test-server test-server-tsan server-venv test-hub hub-venv test-training test-python test-audit vllm-venv lint tidy format \
+        bench bench-check bench-model package wheel clean
 
 help:  ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,6 +117,12 @@ test-audit: build/training-venv/requirements.txt  ## The audit of a load: torch,
 vllm-venv:  ## Install the vLLM that the audit is tested with (10 GB)
 	@test -x build/vllm-venv/bin/vllm || { python3 -m venv build/vllm-venv && \
 	    build/vllm-venv/bin/pip install --quiet --disable-pip-version-check -r tests/audit/requirements.txt; }
+hub-venv:
+	@test -x build/hub-venv/bin/pytest || { python3 -m venv build/hub-venv && \
+	    build/hub-venv/bin/pip install --quiet --disable-pip-version-check -r tests/hub/requirements.txt; }
+
+test-hub: release hub-venv  ## outrider check hf://… against a local HTTPS server that behaves as the Hub
+	build/hub-venv/bin/pytest -q tests/hub --rootdir tests/hub --junit-xml $(REPORTS)/hub.xml
 
 server-venv:
 	@test -x build/server-venv/bin/pytest || { python3 -m venv build/server-venv && \

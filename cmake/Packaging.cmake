@@ -83,7 +83,7 @@ set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/packaging/deb
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME outrider-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libfmt-dev, nlohmann-json3-dev, libsimdjson-dev, libpcre2-dev, libicu-dev, \
-libboost-dev, prometheus-cpp-dev, pkg-config")
+libboost-dev, libssl-dev, prometheus-cpp-dev, pkg-config")
 set(CPACK_COMPONENT_DEV_DESCRIPTION "The static library that the program outrider is made of, its headers, and\n\
 what CMake's find_package(outrider) reads.")
 include(CPack)

@@ -20,6 +20,7 @@ using ScanProgress = std::function<void(std::uint64_t done, std::uint64_t total)
 
 struct CheckOptions {
   bool data = false;                               // read values
+  bool headers_only = false;                       // tensors and tokenizer.json were not downloaded
   bool drafter_data = false;                       // read values of the drafter's tensors only
   std::optional<std::filesystem::path> reference;  // a source checkpoint to compare with
   ThreadPool* pool = &calling_thread();
@@ -64,7 +65,7 @@ struct ProbeSummary {
 
 // The files of a checkpoint.
 struct ContentSummary {
-  std::filesystem::path path;
+  std::filesystem::path path;  // or the address on a server
   std::vector<ShardFile> files;
   std::uint64_t tensors = 0;
   std::uint64_t tensor_bytes = 0;
@@ -81,6 +82,16 @@ struct GgufSource {
 struct GgufSummary {
   bool complete = false;  // every parameter has a tensor of its shape
   std::vector<GgufSource> sources;
+};
+
+// Where the headers of a remote checkpoint came from.
+struct RemoteSummary {
+  std::string commit;  // empty where there is none
+  bool offline = false;
+  std::uint64_t requests = 0;
+  std::uint64_t bytes = 0;       // read from the network
+  std::uint64_t files_read = 0;  // the others were in the cache
+  double seconds = 0;
 };
 
 // Everything that `outrider check` reports about a checkpoint.
@@ -103,6 +114,7 @@ struct CheckReport {
   std::shared_ptr<const CompletePlan> plan;
   std::optional<ScanSummary> scan;
   std::optional<ProbeSummary> probe;
+  std::optional<RemoteSummary> remote;
 
   // Keeps findings in order.
   void add(Finding finding);

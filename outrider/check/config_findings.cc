@@ -73,6 +73,7 @@ void check_config(CheckContext& context) {
 }
 
 void check_tokenizer(CheckContext& context) {
+  if (context.options.headers_only && context.checkpoint().has_side_file("tokenizer.json")) return;
   const std::optional<std::string> text = context.checkpoint().side_file("tokenizer.json", kMaxTokenizerBytes);
   if (!text) {
     // A single file, or a list, is not expected to have one.

@@ -68,6 +68,15 @@ std::string drafter_line(const DrafterSummary& d) {
   return "";
 }
 
+std::string remote_line(const RemoteSummary& r) {
+  const std::string commit = r.commit.empty() ? "" : fmt::format("commit {}, ", r.commit.substr(0, 12));
+  if (r.offline) return commit + "headers from the cache, offline";
+  const std::string read =
+      fmt::format("{} in {}, {:.2f} s", bytes_text(r.bytes), count_text(r.requests, "request"), r.seconds);
+  if (r.files_read == 0) return fmt::format("{}{}; unchanged since the last time", commit, read);
+  return fmt::format("{}{}; config, index and headers, no tensors and no tokenizer", commit, read);
+}
+
 // The files whose tensors are counted: all that are present; with only an index, all that it lists.
 std::size_t files_counted(const ContentSummary& contents) {
   if (contents.names_only) return contents.files.size();
@@ -114,7 +123,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
   };
   const ContentSummary& contents = report.contents;
   std::string out;
-  out += fmt::format("{}\n\n", paint("1", printable(contents.path.string())));
+  out += fmt::format("{}\n\n", paint("1", printable(contents.path.string(), 4096)));
   out += fmt::format("  family     {}\n", printable(report.family));
   if (!report.dialect.empty()) out += fmt::format("  names      {}\n", report.dialect);
   std::uint64_t parameters = 0;
@@ -125,6 +134,7 @@ std::string report_text(const CheckReport& report, unsigned width, bool colour, 
   if (parameters != 0) out += fmt::format(", {:.3g} billion parameters", static_cast<double>(parameters) / 1e9);
   out += "\n";
   out += fmt::format("  drafter    {}\n", drafter_line(report.drafter));
+  if (report.remote) out += fmt::format("  read       {}\n", remote_line(*report.remote));
   if (report.scan) {
     out += fmt::format("  values     {} read in {:.1f} s, {:.2f} GB/s\n", bytes_text(report.scan->bytes),
                        report.scan->seconds,
@@ -242,6 +252,11 @@ std::string report_json(const CheckReport& report, bool strict) {
     out["probe"] = {{"prompts", p.prompts},        {"drafts", p.drafts}, {"accepted", p.accepted},
                     {"acceptance_rate", p.rate()}, {"lowest", p.lowest}, {"highest", p.highest},
                     {"seconds", p.seconds}};
+  }
+  if (report.remote) {
+    const RemoteSummary& r = *report.remote;
+    out["remote"] = {{"commit", r.commit}, {"offline", r.offline},       {"requests", r.requests},
+                     {"bytes", r.bytes},   {"files_read", r.files_read}, {"seconds", r.seconds}};
   }
   // Names in a checkpoint may be arbitrary bytes; JSON is UTF-8.
   return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";

@@ -113,12 +113,12 @@ std::string report_sarif(const CheckReport& report) {
   const std::filesystem::path& path = report.contents.path;
   const std::filesystem::path directory =
       std::filesystem::absolute(std::filesystem::is_directory(path, ignored) ? path : path.parent_path(), ignored);
-  std::string base = directory.lexically_normal().string();
+  std::string base = report.remote ? path.string() : "file://" + uri_of(directory.lexically_normal().string());
   if (!base.ends_with('/')) base += '/';
   auto results = ordered_json::array();
   for (const Finding& finding : report.findings) results.push_back(result(report, finding));
   return document({{"tool", tool()},
-                   {"originalUriBaseIds", {{kBase, {{"uri", "file://" + uri_of(base)}}}}},
+                   {"originalUriBaseIds", {{kBase, {{"uri", base}}}}},
                    {"invocations", ordered_json::array({{{"executionSuccessful", true}}})},
                    {"results", std::move(results)}});
 }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "outrider/checkpoint/checkpoint_path.h"
+#include "outrider/checkpoint/headers_only.h"
 #include "outrider/checkpoint/index_file.h"
 #include "outrider/checkpoint/unfinished_download.h"
 #include "outrider/files/file_reader.h"
@@ -72,6 +73,21 @@ bool keeps_tensors(HeaderFault fault) {
 
 Checkpoint Checkpoint::open(const fs::path& path, ThreadPool& pool) {
   const fs::path given = checkpoint_path(path);
+  const fs::path directory = fs::is_directory(given) ? given : given.parent_path();
+  if (is_there(directory / kHeadersOnlyMarker)) {
+    throw Error(
+        fmt::format("{}: its files have headers only, which `outrider check` read from a server; the tensors were not "
+                    "downloaded. Give `outrider check` the address again, or download the checkpoint.",
+                    printable(path.string(), 4096)));
+  }
+  return read(given, pool);
+}
+
+Checkpoint Checkpoint::open_headers_only(const fs::path& directory, ThreadPool& pool) {
+  return read(directory, pool);
+}
+
+Checkpoint Checkpoint::read(const fs::path& given, ThreadPool& pool) {
   Checkpoint out;
   const bool directory = fs::is_directory(given);
   const bool is_index = !directory && given.filename().string().ends_with(".json");
@@ -382,8 +398,12 @@ const std::string& Checkpoint::required_config_json() const {
 }
 
 std::optional<std::string> Checkpoint::side_file(std::string_view name, std::uint64_t max_bytes) const {
-  if (root_.empty() || !is_there(root_ / name)) return std::nullopt;
+  if (!has_side_file(name)) return std::nullopt;
   return read_text_file(root_ / name, max_bytes);
+}
+
+bool Checkpoint::has_side_file(std::string_view name) const {
+  return !root_.empty() && is_there(root_ / name);
 }
 
 }  // namespace outrider

@@ -73,6 +73,8 @@ class Checkpoint {
   // *.safetensors file. Headers are read side by side by the threads of `pool`.
   // Throws Error when there is nothing to look at: as checkpoint_path() does, and where an index cannot be parsed.
   static Checkpoint open(const std::filesystem::path& path, ThreadPool& pool = calling_thread());
+  // Opens a directory whose tensors were not downloaded (headers_only.h), which open() refuses.
+  static Checkpoint open_headers_only(const std::filesystem::path& directory, ThreadPool& pool = calling_thread());
 
   // A checkpoint that exists only as a list (tests, listings from a hub). Offsets are assigned in order of the list;
   // each distinct file name becomes a ShardFile; the index agrees. `names_only`: dtypes and shapes are unknown.
@@ -116,8 +118,11 @@ class Checkpoint {
   // The text of another file beside the weights, at most `max_bytes`; nothing where it is absent. Throws Error where it
   // is there and cannot be read or is larger.
   std::optional<std::string> side_file(std::string_view name, std::uint64_t max_bytes) const;
+  bool has_side_file(std::string_view name) const;
 
  private:
+  // `given`: as checkpoint_path() returns it.
+  static Checkpoint read(const std::filesystem::path& given, ThreadPool& pool);
   auto name_of() const {
     return [this](std::uint32_t tensor) { return tensors_[tensor].name; };
   }

@@ -84,8 +84,10 @@ std::string repository_of_url(std::string_view url) {
 }
 
 std::string download_advice(const std::string& id) {
-  return fmt::format("Outrider downloads nothing: run `hf download {} --local-dir {}`, then give that directory.", id,
-                     id.substr(id.find('/') + 1));
+  return fmt::format(
+      "`outrider check hf://{}` checks it there. For anything else run `hf download {} --local-dir {}`, then "
+      "give that directory.",
+      id, id, id.substr(id.find('/') + 1));
 }
 
 // Why there is nothing at a path.
@@ -93,7 +95,7 @@ std::string absent_text(const std::string& given, const std::error_code& error) 
   if (const std::size_t scheme = given.find("://"); scheme != std::string::npos && scheme != 0) {
     const std::string id = repository_of_url(given);
     if (!id.empty()) return fmt::format("is a URL of the Hugging Face hub. {}", download_advice(id));
-    return "is a URL; Outrider reads local files. Download the checkpoint and give its directory.";
+    return "is a URL, which only `outrider check` reads. Download the checkpoint and give its directory.";
   }
   if (is_repository_id(given) && !is_folder(fs::path(given).parent_path())) {
     return fmt::format("there is no such path; it looks like the id of a repository on the Hugging Face hub. {}",

@@ -22,6 +22,7 @@
 #include "outrider/check/gguf_check.h"
 #include "outrider/check/report.h"
 #include "outrider/checkpoint/checkpoint_path.h"
+#include "outrider/hub/remote_check.h"
 #include "outrider/util/error.h"
 #include "outrider/util/thread_pool.h"
 
@@ -49,7 +50,7 @@ unsigned threads_or_all(std::optional<unsigned> threads, unsigned at_most) {
   return std::clamp(threads.value_or(usable_processors()), 1U, at_most);
 }
 
-std::shared_ptr<const CheckReport> check(const Path& path, bool data, const OptionalPath& reference,
+std::shared_ptr<const CheckReport> check(const Path& path, bool data, const OptionalPath& reference, bool offline,
                                          nb::handle progress) {
   ThreadPool pool(threads_or_all({}, 8));
   CheckOptions options;
@@ -57,6 +58,9 @@ std::shared_ptr<const CheckReport> check(const Path& path, bool data, const Opti
   options.reference = reference;
   options.pool = &pool;
   options.progress = progress_to(progress);
+  if (is_remote_address(path.string())) {
+    return std::make_shared<const CheckReport>(check_remote(path.string(), offline, options, options.progress));
+  }
   std::optional<CheckReport> gguf = check_gguf(path, options);
   return std::make_shared<const CheckReport>(gguf ? std::move(*gguf) : check_path(path, options));
 }
@@ -158,7 +162,7 @@ NB_MODULE(_outrider, m) {
           [](const CheckReport& r, unsigned width, bool strict) { return report_text(r, width, false, strict); },
           "width"_a = 100, "strict"_a = false)
       .def("parameter_map", [](const CheckReport& r) { return parameter_map(r); });
-  m.def("check", &check, "path"_a, "data"_a, "reference"_a.none(), "progress"_a.none(), WithoutLock());
+  m.def("check", &check, "path"_a, "data"_a, "reference"_a.none(), "offline"_a, "progress"_a.none(), WithoutLock());
   define_repair(m);
   m.def("convert", &convert_to, "path"_a, "output"_a, "official"_a, "max_shard_size"_a, "progress"_a.none(),
         WithoutLock());

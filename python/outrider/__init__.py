@@ -53,16 +53,21 @@ def check(
     data: bool = False,
     reference: Optional[Path] = None,
     strict: bool = False,
+    offline: bool = False,
     progress: Progress = True,
 ) -> Report:
     """Verifies that a checkpoint is complete and sound.
 
     Reads config.json, the index and the headers of all files; values only with `data` (NaN, Inf, zeros, faulty scales,
     duplicate experts) or a `reference`, a source checkpoint to compare with. `strict`: warnings make it unsound too.
+    `path` may also be hf://OWNER/NAME[@REVISION] or a URL (docs/remote.md), of which config, index and headers are read;
+    `offline`: only from the cache.
     Raises Error if there is no checkpoint that could be read.
     """
-    with shown(progress, "reading values" if data else "comparing") as callback:
-        return Report(_outrider.check(path, data, reference, callback), strict)
+    remote = "://" in os.fspath(path)
+    label = "reading headers" if remote else "reading values" if data else "comparing"
+    with shown(progress, label, " files" if remote else "B") as callback:
+        return Report(_outrider.check(path, data, reference, offline, callback), strict)
 
 
 def verify(

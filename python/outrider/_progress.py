@@ -12,7 +12,7 @@ Callback = Optional[Callable[[int, int], None]]
 
 
 @contextmanager
-def shown(progress: Progress, label: str) -> Iterator[Callback]:
+def shown(progress: Progress, label: str, unit: str = "B") -> Iterator[Callback]:
     if not isinstance(progress, bool):
         yield progress
         return
@@ -22,7 +22,7 @@ def shown(progress: Progress, label: str) -> Iterator[Callback]:
     from tqdm.auto import tqdm
 
     # Calls of less than a second show nothing.
-    with tqdm(desc=label, unit="B", unit_scale=True, delay=1) as bar:
+    with tqdm(desc=label, unit=unit, unit_scale=True, delay=1) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -24,8 +24,11 @@
 #include "outrider/cli/terminal/progress_bar.h"
 #include "outrider/decoding/acceptance_probe.h"
 #include "outrider/decoding/drafter_methods.h"
+#include "outrider/hub/remote_address.h"
+#include "outrider/hub/remote_check.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 #include "outrider/util/thread_pool.h"
 
 namespace outrider {
@@ -40,6 +43,7 @@ struct CheckArguments {
   bool data = false;
   bool strict = false;
   bool probe = false;
+  bool offline = false;
   std::optional<double> expect_acceptance;
 };
 
@@ -111,8 +115,30 @@ void probe(const CheckArguments& arguments, const CheckOptions& options, CheckRe
   report.add({Code::kDraftsRejected, std::move(message), {}, {}});
 }
 
-// A GGUF file by its header, everything else as a checkpoint.
+void refuse_remote_reference(const CheckArguments& arguments) {
+  if (is_remote_address(arguments.reference)) {
+    throw Error(
+        fmt::format("--reference {}: compares values, which are not read from a server. Download the reference, "
+                    "and give its directory.",
+                    printable(arguments.reference)));
+  }
+}
+
+// A remote checkpoint or a GGUF file by its headers, everything else as a checkpoint.
 CheckReport check(const CheckArguments& arguments, const CheckOptions& options) {
+  if (is_remote_address(arguments.path)) {
+    if (arguments.probe) {
+      throw Error(
+          fmt::format("{}: --probe runs the model, and only headers are read from a server. Download the "
+                      "checkpoint (`hf download`), and give its directory.",
+                      printable(arguments.path)));
+    }
+    ProgressBar bar("reading headers", ProgressUnit::kItems);
+    CheckReport report = check_remote(arguments.path, arguments.offline, options,
+                                      [&bar](std::uint64_t done, std::uint64_t all) { bar.show(done, all); });
+    bar.clear();
+    return report;
+  }
   std::optional<CheckReport> gguf = check_gguf(arguments.path, options);
   if (!gguf) return check_path(arguments.path, options);
   if (arguments.probe) {
@@ -122,6 +148,7 @@ CheckReport check(const CheckArguments& arguments, const CheckOptions& options) 
 }
 
 int run_check(const CheckArguments& arguments) {
+  refuse_remote_reference(arguments);
   CheckOptions options;
   options.data = arguments.data;
   ThreadPool pool(std::min(usable_processors(), 8U));
@@ -157,12 +184,15 @@ void add_check_command(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("check", "Verify that a DeepSeek-V4 checkpoint is complete and sound");
   command->footer(
       "Reads config.json, the index and the headers of all files; values only with --data, --reference or --probe.\n"
-      "For a model in the Hugging Face cache (models--OWNER--NAME), checks its snapshot. Downloads nothing.\n"
+      "For a model in the Hugging Face cache (models--OWNER--NAME), checks its snapshot.\n"
+      "Of hf://OWNER/NAME[@REVISION], or a URL below which the files lie, reads config, index and headers by range\n"
+      "requests and nothing else (HF_TOKEN, HF_ENDPOINT, HTTPS_PROXY, OUTRIDER_CACHE; docs/remote.md).\n"
       "Exit status: 0 no errors; 1 findings of severity error; 2 the checkpoint cannot be read.\n"
       "Every finding has a code (OUT001…) with a page under docs/findings/.");
   command
       ->add_option("PATH", arguments->path,
-                   "Checkpoint directory, .safetensors file, model.safetensors.index.json, or DeepSeek-V4 GGUF file")
+                   "Checkpoint directory, .safetensors file, model.safetensors.index.json, DeepSeek-V4 GGUF file, or "
+                   "hf://OWNER/NAME")
       ->required();
   auto* json = command->add_flag("--json", arguments->json, "Print the report as JSON (docs/check-json.md)");
   auto* sarif = command->add_flag("--sarif", arguments->sarif, "Print the findings as SARIF 2.1.0 (docs/recipes.md)");
@@ -178,6 +208,7 @@ void add_check_command(CLI::App& app, int& status) {
   command->add_flag("--probe", arguments->probe,
                     "Run the model on a few prompts too, and measure the acceptance of its drafter's tokens");
   add_expect_acceptance_option(*command, arguments->expect_acceptance);
+  command->add_flag("--offline", arguments->offline, "Of a remote checkpoint, check what an earlier run has cached");
   command->add_flag("--strict", arguments->strict, "Exit with status 1 on warnings too");
   command->callback([arguments, &status] { status = run_check(*arguments); });
 }
