@@ -111,7 +111,7 @@ build/training-venv/requirements.txt: training/requirements.txt
 	@cp $< $@
 
 # Those on vLLM (10 GB) take OUTRIDER_VLLM_PYTHON or build/vllm-venv; `make vllm-venv` installs it. Without one they are skipped.
-test-audit: build/training-venv/requirements.txt  ## The audit of a load: torch, transformers, and vLLM where it is installed
+test-audit: wheel build/training-venv/requirements.txt  ## The audit of a load: torch, transformers, and vLLM where it is installed
 	build/training-venv/bin/pytest -q -rs tests/audit --rootdir tests/audit --junit-xml $(REPORTS)/audit.xml
 
 vllm-venv:  ## Install the vLLM that the audit is tested with (10 GB)
@@ -154,7 +154,9 @@ wheel: release build/wheel-tools/requirements.txt  ## Make the Python wheel in b
 	build/wheel-tools/bin/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	    --wheel-dir build/wheel/unrepaired --config-settings build-dir=build/release .
 	PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH auditwheel repair --wheel-dir build/wheel build/wheel/unrepaired/*.whl
-	@rm -r build/wheel/unrepaired && ls -l build/wheel
+	@rm -rf build/wheel/unrepaired build/python-package && ls -l build/wheel
+	@build/wheel-tools/bin/pip install --quiet --disable-pip-version-check --no-deps --target build/python-package \
+	    build/wheel/*.whl nanobind-backend
 
 # The second run is beside PyTorch and transformers, if `make test-training` has installed them.
 test-python: wheel  ## Install the wheel in a fresh virtual environment and test it there
@@ -164,7 +166,7 @@ test-python: wheel  ## Install the wheel in a fresh virtual environment and test
 	build/python-venv/bin/python -c 'import outrider; print(repr(outrider.verify("models/deepseek-v4-kjv")))'
 	build/python-venv/bin/pytest -q tests/python --rootdir tests/python --junit-xml $(REPORTS)/python.xml
 	@if test -e build/training-venv/requirements.txt; then \
-	    PYTHONPATH=$$(echo build/python-venv/lib/python3*/site-packages) build/training-venv/bin/python -m pytest -q \
+	    PYTHONPATH=build/python-package build/training-venv/bin/python -m pytest -q \
 	        tests/python/test_beside_others.py --rootdir tests/python --junit-xml $(REPORTS)/python-beside.xml; \
 	else echo "Without PyTorch (make test-training) the test beside it is skipped."; fi
 

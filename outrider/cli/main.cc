@@ -167,6 +167,8 @@ int main(int argc, char** argv) {
   try {
     status = run(argc, argv);
   } catch (const std::exception& e) {
+    constexpr int kTryAgain = 75;
+    if (dynamic_cast<const outrider::TemporaryError*>(&e) != nullptr) status = kTryAgain;
     outrider::tell("outrider: {}\n", e.what());
     print_failure({argv, static_cast<std::size_t>(argc)}, e.what());
   }

@@ -6,7 +6,7 @@
 #include <exception>
 #include <utility>
 
-#include "outrider/engine/share_budget.h"
+#include "outrider/engine/prefill_share.h"
 
 namespace outrider {
 namespace {
@@ -157,13 +157,8 @@ void Engine::run() {
       changed = true;
     }
     cancelled_.clear();
-    std::vector<Waiting> admitted;
-    const std::size_t leaving = static_cast<std::size_t>(
-        std::ranges::count_if(running_, [](const auto& running) { return running->progress.outcome.has_value(); }));
-    while (!waiting_.empty() && running_.size() - leaving + admitted.size() < options_.max_num_seqs) {
-      admitted.push_back(std::move(waiting_.front()));
-      waiting_.pop_front();
-    }
+    std::vector<Waiting> admitted = next_admitted(static_cast<std::size_t>(
+        std::ranges::count_if(running_, [](const auto& running) { return running->progress.outcome.has_value(); })));
     running_count_ += admitted.size();
     const bool last = stop_;
     lock.unlock();
@@ -184,6 +179,30 @@ void Engine::run() {
   idle_.notify_all();
 }
 
+std::vector<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
+  // Of more than one step.
+  const auto is_long = [this](std::size_t tokens) { return tokens > options_.max_num_batched_tokens; };
+  std::size_t room = options_.max_num_seqs - (running_.size() - leaving);
+  const auto long_running = static_cast<std::size_t>(std::ranges::count_if(running_, [&](const auto& running) {
+    return !running->progress.outcome && is_long(running->generation.prompt_tokens_left());
+  }));
+  const std::size_t long_most = options_.max_num_seqs - options_.max_num_seqs / 4;
+  std::size_t long_room = long_most - std::min(long_most, long_running);
+  std::vector<Waiting> admitted;
+  for (auto waiting = waiting_.begin(); waiting != waiting_.end() && room != 0;) {
+    const bool is_long_prompt = is_long(waiting->submission.request.prompt.size());
+    if (is_long_prompt && long_room == 0) {
+      ++waiting;
+      continue;
+    }
+    if (is_long_prompt) --long_room;
+    --room;
+    admitted.push_back(std::move(*waiting));
+    waiting = waiting_.erase(waiting);
+  }
+  return admitted;
+}
+
 void Engine::admit(Waiting waiting) {
   Request& request = waiting.submission.request;
   try {
@@ -202,22 +221,24 @@ void Engine::admit(Waiting waiting) {
 std::vector<StepItem> Engine::plan_step() {
   std::size_t budget = options_.max_num_batched_tokens;
   std::vector<StepItem> items;
-  std::vector<Generation*> prompts;
-  std::vector<std::size_t> wanted;
+  std::vector<Running*> prompts;
   for (const auto& running : running_) {
-    Generation& generation = running->generation;
-    const std::size_t left = generation.prompt_tokens_left();
-    if (left > 1) {
-      prompts.push_back(&generation);
-      wanted.push_back(running->prompt_logprobs ? std::min(left, kPromptLogprobsPerStep) : left);
+    if (running->generation.prompt_tokens_left() > 1) {
+      prompts.push_back(running.get());
     } else {
-      items.push_back({&generation, 1});
+      items.push_back({&running->generation, 1});
       budget -= std::min(budget, 1 + options_.speculative_config.num_speculative_tokens);
     }
   }
-  const std::vector<std::size_t> shares = share_budget(budget, wanted, turn_++);
+  std::ranges::stable_sort(prompts, {}, &Running::id);
+  std::vector<std::size_t> wanted;
+  for (const Running* prompt : prompts) {
+    const std::size_t left = prompt->generation.prompt_tokens_left();
+    wanted.push_back(prompt->prompt_logprobs ? std::min(left, kPromptLogprobsPerStep) : left);
+  }
+  const std::vector<std::size_t> shares = share_prefill(budget, wanted);
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    if (shares[i] != 0) items.push_back({prompts[i], shares[i]});
+    if (shares[i] != 0) items.push_back({&prompts[i]->generation, shares[i]});
   }
   return items;
 }

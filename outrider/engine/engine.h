@@ -41,8 +41,9 @@ class ShuttingDown : public Error {
 };
 
 // Generates many sequences concurrently, on its own thread. Requests join and leave the batch between steps, first
-// come, first served. Each step advances every sequence that is decoding; the rest of the token budget is divided
-// evenly among prompts. A prompt whose prefix is cached is processed from the end of that prefix on.
+// come, first served, except that long prompts leave a quarter of the sequences to short ones. Each step advances every
+// sequence that is decoding; prompts share the rest of the token budget as share_prefill() says. A prompt whose prefix
+// is cached is processed from the end of that prefix on.
 //
 // Each output is identical to what Decoder generates for that request alone.
 class Engine {
@@ -83,6 +84,8 @@ class Engine {
 
   void check(const Request& request) const;
   void run();
+  // Takes from waiting_ what may join the batch. `leaving`: running sequences that are about to end.
+  std::vector<Waiting> next_admitted(std::size_t leaving);
   void admit(Waiting waiting);
   std::vector<StepItem> plan_step();
   void step();
@@ -102,7 +105,6 @@ class Engine {
   // Used only on the engine's thread.
   SequencePool pool_;
   std::vector<std::unique_ptr<Running>> running_;
-  std::size_t turn_ = 0;
 
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <future>
 #include <map>
 #include <optional>
@@ -453,6 +455,19 @@ TEST(MemoryPlan, FitsOrReportsWhatWouldFit) {
   EXPECT_THROW(plan_memory(model(), opts, 0, whole.total()), Error);
   EXPECT_THROW(plan_memory(model(), opts, whole.max_model_len + 1, whole.total()), Error);
   EXPECT_THROW(plan_memory(model(), opts, std::nullopt, 1000), Error);
+}
+
+TEST(Engine, AShortPromptDoesNotWaitForLongOnes) {
+  Engine engine(model(), bundled_tokenizer(), options());  // 4 sequences, of which long prompts get 3
+  std::string text;
+  for (int i = 1; i <= 10; ++i) text += chapter(i);
+  std::array<Answer, 6> long_ones;
+  for (Answer& answer : long_ones) submit(engine, request(text, 1), answer);
+  Answer short_one;
+  submit(engine, request("Genesis 1", 1), short_one);
+  EXPECT_EQ(short_one.wait().outcome, Outcome::kLength);
+  EXPECT_EQ(std::ranges::count_if(long_ones, [](Answer& answer) { return answer.steps() != 0; }), 0);
+  for (Answer& answer : long_ones) EXPECT_EQ(answer.wait().outcome, Outcome::kLength);
 }
 
 }  // namespace

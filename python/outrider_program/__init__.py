@@ -8,4 +8,5 @@ PROGRAM = Path(__file__).parents[1] / "outrider" / "bin" / "outrider"
 
 
 def main() -> None:
+    os.environ.setdefault("OUTRIDER_PYTHON", sys.executable)  # for preflight
     os.execv(PROGRAM, ["outrider", *sys.argv[1:]])

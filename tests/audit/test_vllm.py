@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 import artifacts  # noqa: E402
 import small_models  # noqa: E402
-from conftest import ROOT  # noqa: E402
+from conftest import PACKAGE, ROOT  # noqa: E402
 
 PYTHON = os.environ.get("OUTRIDER_VLLM_PYTHON") or os.path.join(ROOT, "build", "vllm-venv", "bin", "python")
 HEAD, EMBED = "model.layers.6.shared_head.head.weight", "model.embed_tokens.weight"
@@ -22,7 +22,7 @@ HEAD, EMBED = "model.layers.6.shared_head.head.weight", "model.embed_tokens.weig
 
 def run(words, **environment):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OUTRIDER_AUDIT", "VLLM_"))}
-    paths = os.pathsep.join([os.path.join(ROOT, "python"), *filter(None, [environment.pop("path", None)])])
+    paths = os.pathsep.join([PACKAGE, *filter(None, [environment.pop("path", None)])])
     return subprocess.run([PYTHON, *words], env={**clean, "PYTHONPATH": paths, **environment}, timeout=580,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)  # fmt: skip
 

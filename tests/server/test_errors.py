@@ -250,7 +250,9 @@ def test_logs_can_be_json(serve):
     (["--max-model-len", "2000000"], "1048576"),
     (["--max-num-seqs", "4096", "--max-num-batched-tokens", "10000", "--max-model-len", "1048576"], "--max-model-len"),
     (["--max-num-batched-tokens", "5"], "max_num_batched_tokens"),
-    (["--host", "256.1.1.1"], "256.1.1.1"),
+    (["--host", "256.1.1.1", "--insecure"], "256.1.1.1"),
+    (["--host", "0.0.0.0"], "--insecure"),
+    (["--api-key", ""], "--api-key is empty"),
 ])
 def test_invalid_options_are_rejected_at_startup(serve, options, because):
     with pytest.raises(RuntimeError) as error:

@@ -46,6 +46,8 @@ struct ServeArguments {
   std::string default_chat_template_kwargs;
   std::string log_format = "text";
   std::string prompt_encoding = "auto";
+  std::optional<std::string> api_key;
+  bool insecure = false;
   unsigned shutdown_timeout = 30;
   std::size_t max_connections = 0;
   bool disable_log_requests = false;
@@ -121,6 +123,28 @@ void limit_connections(HttpOptions& options, std::size_t asked, Log& log) {
   options.max_connections = std::min(asked == 0 ? options.max_connections : asked, possible);
 }
 
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+// The key that requests must have; empty if none is required. Nobody is to be let in by an oversight.
+std::string api_key(const ServeArguments& arguments) {
+  const char* const variable = std::getenv("OUTRIDER_API_KEY");
+  const bool given = arguments.api_key.has_value() || variable != nullptr;
+  std::string key = arguments.api_key.value_or(variable == nullptr ? "" : variable);
+  if (!key.empty() || arguments.insecure) return key;
+  if (given) {
+    throw Error(fmt::format("{} is empty, so anybody would be let in. Give a key, or --insecure if that is wanted.",
+                            arguments.api_key ? "--api-key" : "OUTRIDER_API_KEY"));
+  }
+  const std::string& host = arguments.server.http.host;
+  if (is_loopback(host)) return key;
+  throw Error(
+      fmt::format("--host {} lets other machines in, and there is no API key. Give --api-key KEY (or the environment "
+                  "variable OUTRIDER_API_KEY), or --insecure if anybody may use the server.",
+                  printable(host)));
+}
+
 int run_serve(ServeArguments& arguments) {
   prepare_heap_for_serving();
   std::signal(SIGPIPE, SIG_IGN);  // who reads the log may leave
@@ -128,6 +152,7 @@ int run_serve(ServeArguments& arguments) {
   Log log(arguments.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   accept_vllm_flags(arguments.vllm_flags, arguments.path, log);
   ServerOptions& options = arguments.server;
+  options.api.api_key = api_key(arguments);
   RequestDefaults& defaults = options.api.defaults;
   if (!arguments.default_chat_template_kwargs.empty()) {
     defaults.chat_template_kwargs =
@@ -154,7 +179,6 @@ int run_serve(ServeArguments& arguments) {
   defaults.max_model_len = memory.max_model_len;
   defaults.end_tokens = end_tokens(*plan, tokenizer);
   defaults.encoding = encoding_release(arguments.prompt_encoding, plan->manifest().config());
-  if (const char* key = std::getenv("OUTRIDER_API_KEY"); api.api_key.empty() && key != nullptr) api.api_key = key;
 
   options.expected_acceptance = expected_acceptance(*plan, arguments.expect_acceptance);
   options.explain_acceptance = [plan] { return causes_of_rejection(*plan); };
@@ -198,13 +222,15 @@ void add_serve_command(CLI::App& app, int& status) {
       "/metrics. SIGTERM and SIGINT shut down the server once all requests are answered; a second one stops it at\n"
       "once. Other flags of `vllm serve` are accepted, with a log line that says why they have no effect, or refused;\n"
       "see docs/vllm-flags.md. COUNT: 4096, 4k (4000), 4K (4096), 1M.\n"
-      "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied.");
+      "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied; 75 the address is in use.");
   command->add_option("MODEL", arguments->path, "Checkpoint directory, with tokenizer.json")->required();
   command->add_option("--host", server.http.host, "Address to listen on")
       ->check([](const std::string& host) { return host.empty() ? "the address must not be empty" : ""; }, "")
       ->capture_default_str();
   command->add_option("--port", server.http.port, "Port to listen on; 0: any free port")->capture_default_str();
-  command->add_option("--api-key", server.api.api_key,
+  command->add_flag("--insecure", arguments->insecure,
+                    "Allow an address that other machines reach without an API key, or an empty key");
+  command->add_option("--api-key", arguments->api_key,
                       "Required API key (Authorization: Bearer …); default: the environment variable OUTRIDER_API_KEY");
   command->add_option("--served-model-name", arguments->served_names,
                       "Model names in the API; default: MODEL as given");

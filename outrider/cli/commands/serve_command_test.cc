@@ -181,5 +181,23 @@ TEST(Generate, AcceptsSpeculationFlagsAsServeDoes) {
   EXPECT_EQ(like_a_flag.exit_status, 0) << like_a_flag.output;
 }
 
+TEST(Serve, LetsNobodyInByAnOversight) {
+  expect_refuses(kModel + " --host 0.0.0.0", "--host 0.0.0.0 lets other machines in");
+  expect_refuses(kModel + " --api-key ''", "--api-key is empty");
+  expect_starts(kModel + " --host 0.0.0.0 --insecure", "Listening");
+  expect_starts(kModel + " --host 0.0.0.0 --api-key secret", "Listening");
+  expect_starts(kModel + " --host localhost", "Listening");
+}
+
+TEST(Serve, TellsWhetherAnotherTryMaySucceed) {
+  const ProcessResult result =
+      run("python3 -c 'import socket, subprocess, sys\n"
+          "taken = socket.create_server((\"127.0.0.1\", 0))\n"
+          "sys.exit(subprocess.run([*sys.argv[1:], \"--port\", str(taken.getsockname()[1])]).returncode)' " +
+          kBinary + " serve " + kModel + " 2>&1");
+  EXPECT_EQ(result.exit_status, 75) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("Cannot listen on 127.0.0.1"));
+}
+
 }  // namespace
 }  // namespace outrider

@@ -40,7 +40,7 @@ constexpr std::string_view kNoGpu =
 constexpr std::string_view kMemory =
     "memory is planned from --max-num-seqs and --max-model-len, and weights are memory-mapped";
 constexpr std::string_view kSteps =
-    "a step processes up to --max-num-batched-tokens tokens, divided evenly among prompts";
+    "a step processes up to --max-num-batched-tokens tokens, of the shortest prompts first";
 constexpr std::string_view kPrompts = "prompts are encoded as in DeepSeek's own code, not by a template";
 constexpr std::string_view kParsed = "outputs are parsed in DeepSeek-V4's format";
 constexpr std::string_view kGenerates = "the engine only generates text";
@@ -219,8 +219,10 @@ constexpr Row kRows[] = {
      "max-num-scheduled-tokens max-num-partial-prefills max-long-partial-prefills long-prefill-token-threshold "
      "num-lookahead-slots num-scheduler-steps prefill-schedule-interval preemption-mode",
      "", kSteps},
-    {kOne, kSame, "scheduling-policy", "fcfs", "requests are served first come, first served"},
-    {kOne, kRefused, "scheduling-policy", "", "requests are served first come, first served"},
+    {kOne, kSame, "scheduling-policy", "fcfs",
+     "requests are served first come, first served; short prompts do not wait for long ones"},
+    {kOne, kRefused, "scheduling-policy", "",
+     "requests are served first come, first served; short prompts do not wait for long ones"},
     {kOne, kRefused, "max-num-queued-tokens", "", "the queue is limited by requests: --max-waiting"},
     {kOne, kSame, "stream-interval", "1", "the tokens of each step are sent immediately"},
     {kOne, kNone, "stream-interval", "", "the tokens of each step are sent immediately"},

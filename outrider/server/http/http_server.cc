@@ -48,8 +48,8 @@ struct HttpServer::Parts {
   void listen() {
     const HttpOptions& options = shared->options;
     const auto fail = [&](const error_code& error) {
-      throw Error(fmt::format("Cannot listen on {} port {}: {}. Choose another with --host and --port.", options.host,
-                              options.port, error.message()));
+      throw TemporaryError(fmt::format("Cannot listen on {} port {}: {}. Choose another with --host and --port.",
+                                       options.host, options.port, error.message()));
     };
     error_code error;
     tcp::resolver resolver(context);

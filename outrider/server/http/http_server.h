@@ -41,7 +41,7 @@ struct HttpOptions {
 // object.
 class HttpServer {
  public:
-  // Starts listening. Throws Error if the address cannot be bound.
+  // Starts listening. Throws TemporaryError if the address cannot be bound.
   HttpServer(HttpOptions options, HttpHandlers handlers);
   ~HttpServer();  // closes all connections
   HttpServer(const HttpServer&) = delete;

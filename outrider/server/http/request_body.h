@@ -26,7 +26,10 @@ struct RequestBody {
     template <bool is_request, typename Fields>
     reader(boost::beast::http::header<is_request, Fields>&, value_type& body) : body_(body) {}
 
-    void init(const boost::optional<std::uint64_t>&, boost::system::error_code& error) { error = {}; }
+    void init(const boost::optional<std::uint64_t>& announced, boost::system::error_code& error) {
+      announced_ = announced.value_or(~std::uint64_t{0});
+      error = {};
+    }
 
     template <typename Buffers>
     std::size_t put(const Buffers& buffers, boost::system::error_code& error) {
@@ -34,7 +37,8 @@ struct RequestBody {
       error = {};
       if (const std::size_t needed = body_.text.size() + bytes; needed > body_.text.capacity()) {
         // Doubled: a string that is as large as it must be would be copied for each piece.
-        const std::size_t capacity = std::max(needed, 2 * body_.text.capacity());
+        const std::size_t doubled = std::min<std::uint64_t>(2 * body_.text.capacity(), announced_);
+        const std::size_t capacity = std::max(needed, doubled);
         if (body_.share != nullptr && !body_.share->grow(capacity - body_.text.capacity())) {
           error = boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
           return 0;
@@ -51,6 +55,7 @@ struct RequestBody {
 
    private:
     value_type& body_;
+    std::uint64_t announced_ = 0;  // bytes
   };
 };
 
