@@ -153,8 +153,9 @@ wheel: release build/wheel-tools/requirements.txt  ## Make the Python wheel in b
 	@rm -rf build/wheel
 	build/wheel-tools/bin/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	    --wheel-dir build/wheel/unrepaired --config-settings build-dir=build/release .
-	PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH auditwheel repair --wheel-dir build/wheel build/wheel/unrepaired/*.whl
+	PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH auditwheel repair --zip-compression-level 9 --wheel-dir build/wheel build/wheel/unrepaired/*.whl
 	@rm -rf build/wheel/unrepaired build/python-package && ls -l build/wheel
+	@test $$(stat --format=%s build/wheel/*.whl) -lt 20000000 || { echo "The wheel is larger than 20 MB."; exit 1; }
 	@build/wheel-tools/bin/pip install --quiet --disable-pip-version-check --no-deps --target build/python-package \
 	    build/wheel/*.whl nanobind-backend
 
