@@ -129,7 +129,7 @@ CheckReport check(const CheckArguments& arguments, const CheckOptions& options) 
   if (is_remote_address(arguments.path)) {
     if (arguments.probe) {
       throw Error(
-          fmt::format("{}: --probe runs the model, and only headers are read from a server. Download the "
+          fmt::format("{}: --probe reads values, and only headers are read from a server. Download the "
                       "checkpoint (`hf download`), and give its directory.",
                       printable(arguments.path)));
     }
