@@ -90,6 +90,7 @@ class Connection : public OpenConnection {
     const Clock::rep since = waiting_since_;
     return since == kBusy ? std::nullopt : std::optional(Clock::time_point(Clock::duration(since)));
   }
+  void abandon() override { gone_.request_stop(); }
   // Ends the connection at once, from any thread, without memory: for a response that could not be sent.
   void abort() noexcept {
     const std::lock_guard lock(closing_);

@@ -31,6 +31,10 @@ void ConnectionSet::close_idle() {
   for (const auto& connection : live()) connection->close_if_idle();
 }
 
+void ConnectionSet::abandon() {
+  for (const auto& connection : live()) connection->abandon();
+}
+
 bool ConnectionSet::close_longest_waiting() {
   std::shared_ptr<OpenConnection> longest;
   OpenConnection::Clock::time_point since;

@@ -24,6 +24,8 @@ class OpenConnection : public std::enable_shared_from_this<OpenConnection> {
   virtual std::optional<Clock::time_point> waiting_since() const = 0;
   // Closes it if it still waits.
   virtual void close_if_waiting() = 0;
+  // Nobody wants its work any more. Only once no thread of the server runs.
+  virtual void abandon() = 0;
 };
 
 // The open connections of a server.
@@ -34,6 +36,7 @@ class ConnectionSet {
 
   std::size_t size() const;
   void close_idle();
+  void abandon();
   // Closes the connection that has waited longest for a request. Returns false if none waits.
   bool close_longest_waiting();
   // Returns whether the last one closed within the time.

@@ -116,6 +116,7 @@ HttpServer::HttpServer(HttpOptions options, HttpHandlers handlers)
 HttpServer::~HttpServer() {
   parts_->context.stop();
   for (std::thread& thread : parts_->threads) thread.join();
+  parts_->shared->open.abandon();
 }
 
 std::uint16_t HttpServer::port() const {
