@@ -148,11 +148,12 @@ build/wheel-tools/requirements.txt: python/requirements.txt
 	build/wheel-tools/bin/pip install --quiet --disable-pip-version-check -r $<
 	@cp $< $@
 
-# In the build directory of the release, whose objects are those that the wheel needs.
+# In the build directory of the release, whose objects are those that the wheel needs, and which stays configured for tests.
 wheel: release build/wheel-tools/requirements.txt  ## Make the Python wheel in build/wheel
 	@rm -rf build/wheel
 	build/wheel-tools/bin/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
-	    --wheel-dir build/wheel/unrepaired --config-settings build-dir=build/release .
+	    --wheel-dir build/wheel/unrepaired --config-settings build-dir=build/release \
+	    --config-settings cmake.define.OUTRIDER_BUILD_TESTS=ON --config-settings cmake.define.OUTRIDER_BUILD_BENCH=ON .
 	PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH auditwheel repair --zip-compression-level 9 --wheel-dir build/wheel build/wheel/unrepaired/*.whl
 	@rm -rf build/wheel/unrepaired build/python-package && ls -l build/wheel
 	@test $$(stat --format=%s build/wheel/*.whl) -lt 20000000 || { echo "The wheel is larger than 20 MB."; exit 1; }
