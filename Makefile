@@ -16,7 +16,7 @@ PYTHON = $(shell for python in python3 /usr/bin/python3; do \
 # text for thousands; what repeats other tests' checks on hundreds of artifacts, runs the program hundreds of times, or only
 # installs it, shows them nothing new. Tests of ctest's (a regular expression), and cases of suites (GoogleTest's
 # patterns).
-SLOW_TESTS := ^Artifact\.|^Package\.|^Bench|^All/SoundVariant|^Quantize/EveryRecipe
+SLOW_TESTS := ^Artifact\.|^Package\.|^Bench|^All/SoundVariant|^Quantize/EveryRecipe|^Findings$$|^ReferenceLists$$
 SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_names All/EveryForm.*/w4a16* \
     All/EveryForm.*/nvfp4* All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
     All/EveryDrafter.Reuses* All/EveryDrafter.AConversation* All/EveryDrafter.Penalties* All/EveryDrafter.Chunking* \
