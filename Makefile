@@ -122,7 +122,7 @@ hub-venv:
 	    build/hub-venv/bin/pip install --quiet --disable-pip-version-check -r tests/hub/requirements.txt; }
 
 test-hub: release hub-venv  ## outrider check hf://… against a local HTTPS server that behaves as the Hub
-	build/hub-venv/bin/pytest -q tests/hub --rootdir tests/hub --junit-xml $(REPORTS)/hub.xml
+	build/hub-venv/bin/pytest -q -n 4 tests/hub --rootdir tests/hub --junit-xml $(REPORTS)/hub.xml
 
 server-venv:
 	@test -x build/server-venv/bin/pytest || { python3 -m venv build/server-venv && \
