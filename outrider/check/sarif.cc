@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "outrider/checkpoint/index_file.h"
+#include "outrider/util/encode_path.h"
 
 namespace outrider {
 namespace {
@@ -18,18 +18,6 @@ constexpr const char* kBase = "CHECKPOINT";
 
 std::string_view level(Severity severity) {
   return severity == Severity::kInfo ? "none" : severity_name(severity);
-}
-
-// RFC 3986: everything but unreserved characters and slashes is encoded.
-std::string uri_of(std::string_view path) {
-  std::string out;
-  for (const char c : path) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool plain =
-        byte < 0x80 && (std::isalnum(byte) != 0 || std::string_view("-._~/").find(c) != std::string::npos);
-    out += plain ? std::string(1, c) : fmt::format("%{:02X}", byte);
-  }
-  return out;
 }
 
 ordered_json rules() {
@@ -79,7 +67,8 @@ std::set<std::string> files_of(const CheckReport& report, const Finding& finding
 ordered_json result(const CheckReport& report, const Finding& finding) {
   auto locations = ordered_json::array();
   for (const std::string& file : files_of(report, finding)) {
-    locations.push_back({{"physicalLocation", {{"artifactLocation", {{"uri", uri_of(file)}, {"uriBaseId", kBase}}}}}});
+    locations.push_back(
+        {{"physicalLocation", {{"artifactLocation", {{"uri", encode_path(file)}, {"uriBaseId", kBase}}}}}});
   }
   auto tensors = ordered_json::array();
   for (const TensorPattern& pattern : finding.tensors) {
@@ -113,7 +102,7 @@ std::string report_sarif(const CheckReport& report) {
   const std::filesystem::path& path = report.contents.path;
   const std::filesystem::path directory =
       std::filesystem::absolute(std::filesystem::is_directory(path, ignored) ? path : path.parent_path(), ignored);
-  std::string base = report.remote ? path.string() : "file://" + uri_of(directory.lexically_normal().string());
+  std::string base = report.remote ? path.string() : "file://" + encode_path(directory.lexically_normal().string());
   if (!base.ends_with('/')) base += '/';
   auto results = ordered_json::array();
   for (const Finding& finding : report.findings) results.push_back(result(report, finding));

@@ -16,6 +16,7 @@
 #include "outrider/files/file_copy.h"
 #include "outrider/files/file_reader.h"
 #include "outrider/util/bounded_json.h"
+#include "outrider/util/encode_path.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 #include "outrider/util/replace_all.h"

@@ -21,6 +21,7 @@
 #include "outrider/hub/remote_file.h"
 #include "outrider/hub/repository_listing.h"
 #include "outrider/hub/wanted_files.h"
+#include "outrider/util/encode_path.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 

@@ -7,6 +7,7 @@
 
 #include "outrider/hub/remote_file.h"
 #include "outrider/util/bounded_json.h"
+#include "outrider/util/encode_path.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 #include "outrider/util/replace_all.h"

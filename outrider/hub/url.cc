@@ -132,15 +132,4 @@ Url redirect_target(const Url& from, std::string_view location) {
   return parse_url(from.origin() + without_dots(std::string_view(path).substr(0, query)) + path.substr(query));
 }
 
-std::string encode_path(std::string_view path) {
-  std::string out;
-  for (const char c : path) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool plain =
-        byte < 0x80 && (std::isalnum(byte) != 0 || std::string_view("-._~/").find(c) != std::string::npos);
-    out += plain ? std::string(1, c) : fmt::format("%{:02X}", byte);
-  }
-  return out;
-}
-
 }  // namespace outrider

@@ -28,7 +28,4 @@ Url parse_url(std::string_view text);
 // parse_url() does, and if it leads from https to http.
 Url redirect_target(const Url& from, std::string_view location);
 
-// Percent-encodes everything but letters, digits, "-._~" and slashes.
-std::string encode_path(std::string_view path);
-
 }  // namespace outrider

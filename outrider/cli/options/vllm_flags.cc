@@ -237,7 +237,7 @@ constexpr Row kRows[] = {
     {kSwitch, kNone, "allow-credentials", "", kCors},
     {kOne, kNone, "root-path", "", "a proxy that adds a path prefix must remove it again"},
     {kOne, kNone, "h11-max-incomplete-event-size h11-max-header-count", "",
-     "a request's header is limited to 64 KiB, its body to 32 MiB"},
+     "a request's header is limited to 64 KiB, its body to --max-body-bytes"},
     {kSwitch, kSame, "disable-fastapi-docs", "", "there is no API documentation page"},
     {kSwitch, kNone, "enable-offline-docs", "", "there is no API documentation page"},
     {kSwitch, kSame, "enable-log-requests", "", kLog},
