@@ -9,7 +9,7 @@ tools/check_layers is the exact rule; this is its picture.
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 1176, 672
+WIDTH, HEIGHT = 1176, 752
 BOX_WIDTH, BOX_HEIGHT, GAP = 196, 58, 12
 COLUMN_STEP, COLUMN_LEFT, COLUMN_TOP = 233, 24, 150
 
@@ -25,6 +25,7 @@ COLUMNS = [
     ("Serve", "#ece6f7", [("server", "HTTP, OpenAI API, metrics"), ("benchmark", "latency, throughput")]),
 ]
 TOOLS = [("check", "findings and the report"), ("artifact", "repair, convert, quantize")]
+HUB = ("hub", "headers over HTTPS: hf://")
 TEXT = [("tokenizer", "byte-level BPE"), ("prompt", "chat encoding, tool calls"), ("grammar", "JSON Schema, token masks")]
 
 out = []
@@ -67,13 +68,16 @@ text(COLUMN_LEFT, tools_y + 42, "diagnose and rewrite", 12.5, colour="#46525f")
 text(COLUMN_LEFT, tools_y + 58, "checkpoints; run no model", 12.5, colour="#46525f")
 for i, (name, purpose) in enumerate(TOOLS):
     box(column_x(i + 1), tools_y, BOX_WIDTH, name, purpose, "#ffffff")
+hub_y = tools_y + BOX_HEIGHT + 22
+box(column_x(1), hub_y, BOX_WIDTH, *HUB, "#ffffff")
+arrow(column_x(1) + BOX_WIDTH / 2, tools_y + BOX_HEIGHT + 2, column_x(1) + BOX_WIDTH / 2, hub_y - 4)
 arrow(column_x(1) + BOX_WIDTH / 2, COLUMN_TOP + 3 * (BOX_HEIGHT + GAP) - GAP + 4,
       column_x(1) + BOX_WIDTH / 2, tools_y - 6)
 arrow(column_x(1) + BOX_WIDTH + 4, tools_y + BOX_HEIGHT / 2, column_x(2) - 6, tools_y + BOX_HEIGHT / 2)
 out.append(f'<path d="M {column_x(2) - 8} {COLUMN_TOP + 2.5 * (BOX_HEIGHT + GAP)} h -10 V {tools_y - 14} h 100 v 8" '
            'fill="none" stroke="#46525f" stroke-width="2" marker-end="url(#head)"/>')
 
-text_y = tools_y + BOX_HEIGHT + 36
+text_y = hub_y + BOX_HEIGHT + 36
 text(COLUMN_LEFT, text_y + 22, "Text", 18, "bold")
 text(COLUMN_LEFT, text_y + 42, "needs util and files only", 12.5, colour="#46525f")
 for i, (name, purpose) in enumerate(TEXT):
