@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Kills `outrider repair --in-place` at each system call that writes, and makes each such call fail, one at a time.
 
+Of a call that is made often, each of the first ones and every third of the rest; every one with OUTRIDER_LONG_TESTS set.
 After each kill the directory must be the old artifact or the new one, as `outrider check` sees it, and another repair
 must end in the new one. After each failure there must be a message, and the directory must be the old artifact. Files
 of the old artifact must never be written to. Needs strace; without it, and where tracing is forbidden, the test is
@@ -16,9 +17,11 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 SKIPPED = 77
+ALL = "OUTRIDER_LONG_TESTS" in os.environ
 # Opening to create is not included: it leaves an empty file, as a kill at the first write does.
 WRITING = (
     "write pwrite64 writev copy_file_range ftruncate fallocate fsync fdatasync rename renameat renameat2 link linkat "
@@ -66,6 +69,11 @@ def strace(*inject: str) -> list[str]:
     return ["strace", "-f", "-qq", "-o", "/dev/null", *(word for i in inject for word in ("-e", f"inject={i}"))]
 
 
+def numbers() -> range | chain:
+    """The calls to stop at, counted from 1."""
+    return range(1, 10_000) if ALL else chain(range(1, 6), range(7, 10_000, 3))
+
+
 def can_trace() -> bool:
     if shutil.which("strace") is None:
         return False
@@ -95,7 +103,7 @@ def kill_everywhere(repairs: Repairs, old: dict, new: dict) -> list[str]:
 
     def all_of(call: str) -> tuple[dict[str, int], list[str]]:
         states, problems = {}, []
-        for n in range(1, 10_000):
+        for n in numbers():
             state, found = killed_at(call, n)
             if state == "ended":
                 break
@@ -118,7 +126,7 @@ def kill_everywhere(repairs: Repairs, old: dict, new: dict) -> list[str]:
 def fail_everywhere(repairs: Repairs, old: dict, new: dict) -> list[str]:
     problems, failed = [], 0
     for call, error, message in FAILURES:
-        for n in range(1, 1000):
+        for n in numbers():
             directory = repairs.fresh(f"{call}-{error}-{n}")
             run = repairs.repair(directory, strace(f"{call}:error={error}:when={n}"))
             failed_here = run.returncode == 2

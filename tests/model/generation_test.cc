@@ -99,7 +99,8 @@ TEST_P(EveryForm, GreedyOutputIsTheSameWithAndWithoutSpeculation) {
     const DrafterMethod& needs = *find_drafter_method(method);
     if (needs.weights != DrafterKind::kNone && needs.weights != model->manifest().drafter()) continue;
     for (const std::size_t batch : batches) {
-      for (const std::size_t k : all || needs.weights != DrafterKind::kNone ? all_k : one_k) {
+      const bool each = all || (batch != 1 && needs.weights != DrafterKind::kNone);
+      for (const std::size_t k : each ? all_k : one_k) {
         const Written drafted = write(start, greedy(length), make_decoder(*model, method, k, 50), batch);
         EXPECT_EQ(drafted.texts, plain.texts) << method << " " << k << " " << batch;
         if (all) {
@@ -280,8 +281,8 @@ TEST_P(EveryDrafter, SampledOutputHasTheSameDistribution) {
   const auto model = load_model(testing::model_of(GetParam()), {});
   // The prompt ends as it begins, so that n-gram lookup finds a match.
   Tokens begin = prompts(3)[2];
-  begin.resize(16);
-  Tokens prompt = write({begin}, greedy(12), decoder(*model, 0), 1).texts[0];
+  begin.resize(6);
+  Tokens prompt = write({begin}, greedy(8), decoder(*model, 0), 1).texts[0];
   prompt.insert(prompt.end(), begin.begin(), begin.end());
   GenerationParams params = greedy(3);
   params.stop_token_ids.clear();
