@@ -158,21 +158,23 @@ class Connection : public OpenConnection {
     parser_->get().body().share = std::make_shared<ByteBudget::Share>(context_->pending_bodies);
     begun_reading_ = false;
     waiting_since_ = Clock::now().time_since_epoch().count();
+    if (buffer_.size() != 0) return read_header();
     set_deadline(context_->options.idle_timeout);
-    http::async_read_some(socket_, buffer_, *parser_,
-                          [self = held()](error_code error, std::size_t) { self->read_on(error); });
+    socket_.async_wait(tcp::socket::wait_read, [self = held()](error_code error) {
+      error ? self->close() : self->read_header();
+    });
   }
 
-  // Once a request has begun, all of it must arrive before the timeout.
+  // From the first byte of a request on, all of it must arrive before the timeout.
+  void read_header() {
+    begun_reading_ = true;
+    set_deadline(context_->options.read_timeout);
+    http::async_read_header(socket_, buffer_, *parser_,
+                            [self = held()](error_code e, std::size_t) { self->read_on(e); });
+  }
+
   void read_on(error_code error) {
     if (error) return refuse(error);
-    if (!begun_reading_) set_deadline(context_->options.read_timeout);
-    begun_reading_ = true;
-    if (!parser_->is_header_done()) {
-      http::async_read_header(socket_, buffer_, *parser_,
-                              [self = held()](error_code e, std::size_t) { self->read_on(e); });
-      return;
-    }
     if (waiting_since_.exchange(kBusy) != kBusy && !admit()) return;
     if (parser_->is_done()) return answer();
     http::async_read(socket_, buffer_, *parser_, [self = held()](error_code e, std::size_t) { self->read_on(e); });
