@@ -125,9 +125,6 @@ constexpr Row kRows[] = {
      "enable-return-routed-experts return-sampling-mask enable-trace-replay return-tokens-as-token-ids "
      "enable-per-request-metrics enable-request-id-headers tokens-only enable-force-include-usage",
      "", kNotInAnswers},
-    {kOne, kSame, "per-request-spec-decode-metrics", "none|off", kNotInAnswers},
-    {kOne, kRefused, "per-request-spec-decode-metrics", "",
-     "each request can ask for its counts: \"return_tokens\": true"},
     {kOne, kNone, "fingerprint-mode fingerprint-value", "", "responses have no system_fingerprint"},
     {kOne, kRefused, "tool-server", "", "the client runs tools"},
     {kSwitch, kNone, "enable-server-load-tracking enable-tokenizer-info-endpoint enable-flash-late-interaction", "",
