@@ -14,6 +14,7 @@
 #include <chrono>
 #include <limits>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <stop_token>
 #include <utility>
@@ -307,7 +308,11 @@ class Connection : public OpenConnection {
     constexpr unsigned kClientGone = 499;  // nginx's
     if (exchange_.status == 0) exchange_.status = kClientGone;
     exchange_.seconds = std::chrono::duration<double>(Clock::now() - arrived_).count();
-    if (context_->handlers.on_answered) context_->handlers.on_answered(exchange_);
+    try {
+      if (context_->handlers.on_answered) context_->handlers.on_answered(exchange_);
+    } catch (const std::bad_alloc&) {
+      // What else is to be done at the end of an exchange matters more.
+    }
   }
 
   void next() {
