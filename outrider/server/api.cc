@@ -98,8 +98,7 @@ Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, Metrics
 
 std::string Api::endpoint(std::string_view path) {
   if (path.starts_with(kModelsPrefix)) return std::string(kModelsPrefix) + "{model}";
-  const std::string name(path);
-  return find_endpoint(path) != nullptr || find_static_file(name) != nullptr ? name : "none";
+  return std::string(find_endpoint(path) != nullptr || find_static_file(path) != nullptr ? path : "none");
 }
 
 std::optional<HttpResponse> Api::admit(const HttpRequest& header) const {
