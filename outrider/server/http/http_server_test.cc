@@ -470,9 +470,9 @@ TEST(HttpServer, TellsOfEachExchangeOnce) {
     }
     leaves.reset();
     wait(6);
+    held.reset();
     Client idle(server.port());  // nothing to tell
   }
-  held.reset();
   EXPECT_THAT(told, ::testing::ElementsAre("POST /a 200 2 12", "GET /stream 200 0 7", "HEAD /h 200 0 0",
                                            "GET /no 401 0 2", HasSubstr("  400 0 "), "POST /hold 499 3 0"));
 }
