@@ -37,6 +37,7 @@ struct Engine::Running {
   bool include_stop;
   bool prompt_logprobs;
   Clock::time_point submitted;
+  Clock::time_point admitted;
   Clock::time_point first_token;
   Clock::time_point last_token;
   std::size_t generated = 0;
@@ -189,9 +190,11 @@ std::vector<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
   const std::size_t long_most = options_.max_num_seqs - options_.max_num_seqs / 4;
   std::size_t long_room = long_most - std::min(long_most, long_running);
   std::vector<Waiting> admitted;
+  deferred_count_ = 0;
   for (auto waiting = waiting_.begin(); waiting != waiting_.end() && room != 0;) {
     const bool is_long_prompt = is_long(waiting->submission.request.prompt.size());
     if (is_long_prompt && long_room == 0) {
+      ++deferred_count_;
       ++waiting;
       continue;
     }
@@ -204,6 +207,7 @@ std::vector<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
 }
 
 void Engine::admit(Waiting waiting) {
+  const auto admitted = Clock::now();
   Request& request = waiting.submission.request;
   try {
     ProcessedSequence text = pool_.take(request.prompt);
@@ -212,6 +216,7 @@ void Engine::admit(Waiting waiting) {
     if (request.mask != nullptr) generation.constrain(std::move(request.mask));
     const RequestId id = waiting.id;
     running_.push_back(std::make_unique<Running>(id, std::move(waiting), tokenizer_, std::move(generation)));
+    running_.back()->admitted = admitted;
   } catch (const std::exception& e) {
     pool_.give_back(decoder_.new_sequence({options_.max_model_len, kMaxRollback}));
     end_waiting(waiting, Outcome::kFailed, e.what());
@@ -245,6 +250,10 @@ std::vector<StepItem> Engine::plan_step() {
 
 void Engine::step() {
   const std::vector<StepItem> items = plan_step();
+  StepReport step;
+  for (const StepItem& item : items) {
+    step.processed_prompt_tokens += std::min(item.prompt_tokens, item.generation->prompt_tokens_left());
+  }
   try {
     decoder_.step(items);
   } catch (const std::exception& e) {
@@ -253,7 +262,6 @@ void Engine::step() {
     report(nothing);
     return;
   }
-  StepReport step;
   for (const auto& running : running_) {
     const bool stepped =
         std::ranges::any_of(items, [&](const StepItem& item) { return item.generation == &running->generation; });
@@ -310,6 +318,7 @@ void Engine::advance(Running& running, StepReport& report) {
     report.generation_tokens += progress.tokens.size();
   }
   const DraftRound& round = generation.round();
+  progress.round = round;
   report.speculation.add(round, options_.speculative_config.num_speculative_tokens);
   if (round.drafted != 0) report.rounds.push_back({round, !generation.params().sampling.greedy()});
   progress.outcome = outcome;
@@ -336,8 +345,14 @@ void Engine::finish(Running& running, Outcome outcome) {
     RequestReport report;
     report.outcome = outcome;
     report.prompt_tokens = generation.prompt_tokens();
+    report.cached_tokens = generation.reused_tokens();
     report.generation_tokens = running.generated;
-    report.latency = seconds(Clock::now() - running.submitted);
+    report.max_tokens = generation.params().max_tokens;
+    const auto now = Clock::now();
+    report.latency = seconds(now - running.submitted);
+    report.queue_time = seconds(running.admitted - running.submitted);
+    report.prefill_time = seconds((running.generated == 0 ? now : running.first_token) - running.admitted);
+    if (running.generated != 0) report.decode_time = seconds(running.last_token - running.first_token);
     if (running.generated > 1) {
       report.time_per_output_token =
           seconds(running.last_token - running.first_token) / static_cast<double>(running.generated - 1);
@@ -367,7 +382,9 @@ void Engine::end_waiting(Waiting& waiting, Outcome outcome, const std::string& e
     RequestReport report;
     report.outcome = outcome;
     report.prompt_tokens = waiting.submission.request.prompt.size();
+    report.max_tokens = waiting.submission.request.params.max_tokens;
     report.latency = seconds(Clock::now() - waiting.submitted);
+    report.queue_time = report.latency;
     observer_->on_finished(report);
   }
   Progress progress;
@@ -391,6 +408,7 @@ void Engine::report(StepReport& report) {
   {
     const std::lock_guard lock(mutex_);
     report.waiting = waiting_.size();
+    report.deferred = deferred_count_;
   }
   observer_->on_step(report);
 }

@@ -111,7 +111,8 @@ class Engine {
   std::condition_variable idle_;
   std::deque<Waiting> waiting_;
   std::unordered_set<RequestId> cancelled_;
-  std::size_t running_count_ = 0;  // removed from waiting_, not ended yet
+  std::size_t deferred_count_ = 0;  // of waiting_: long prompts that leave sequences to short ones
+  std::size_t running_count_ = 0;   // removed from waiting_, not ended yet
   RequestId next_id_ = 1;
   bool draining_ = false;
   bool stop_ = false;

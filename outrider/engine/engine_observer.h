@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "outrider/engine/request.h"
@@ -17,9 +18,11 @@ struct RoundReport {
 struct StepReport {
   std::size_t running = 0;  // after the step
   std::size_t waiting = 0;
-  double kv_usage = 0;            // 0 to 1: the fraction of the planned memory that running sequences fill
-  std::size_t prompt_tokens = 0;  // of the prompts that were completed
-  std::size_t cached_tokens = 0;  // of these, reused from the prefix cache
+  std::size_t deferred = 0;                 // of these, long prompts that leave sequences to short ones
+  double kv_usage = 0;                      // 0 to 1: the fraction of the planned memory that running sequences fill
+  std::size_t processed_prompt_tokens = 0;  // by the step, of any prompt
+  std::size_t prompt_tokens = 0;            // of the prompts that were completed
+  std::size_t cached_tokens = 0;            // of these, reused from the prefix cache
   std::size_t generation_tokens = 0;
   SpeculationCounts speculation;
   std::vector<RoundReport> rounds;          // `speculation` is their sum
@@ -30,9 +33,15 @@ struct StepReport {
 struct RequestReport {
   Outcome outcome = Outcome::kCancelled;
   std::size_t prompt_tokens = 0;
+  std::size_t cached_tokens = 0;  // of these, reused from the prefix cache
   std::size_t generation_tokens = 0;
-  double latency = 0;                // from submission
-  double time_per_output_token = 0;  // mean, without the first token; 0 if there is at most one
+  std::size_t max_tokens = 0;  // as requested
+  // Seconds. A request that ended in a phase spent the time until then in it, and none in later phases.
+  double latency = 0;                  // from submission
+  double queue_time = 0;               // from submission to admission
+  std::optional<double> prefill_time;  // from admission to the first token
+  std::optional<double> decode_time;   // from the first token to the last one
+  double time_per_output_token = 0;    // mean, without the first token; 0 if there is at most one
 };
 
 // Called on the engine's thread, before the requests' sinks; must neither block nor throw.

@@ -367,6 +367,9 @@ class Recorder : public EngineObserver {
  public:
   void on_step(const StepReport& report) override {
     const std::lock_guard lock(mutex);
+    total.processed_prompt_tokens += report.processed_prompt_tokens;
+    most_deferred = std::max(most_deferred, report.deferred);
+    EXPECT_LE(report.deferred, report.waiting);
     total.prompt_tokens += report.prompt_tokens;
     total.cached_tokens += report.cached_tokens;
     total.generation_tokens += report.generation_tokens;
@@ -386,6 +389,7 @@ class Recorder : public EngineObserver {
   StepReport last;
   std::size_t first_tokens = 0;
   std::size_t most_running = 0;
+  std::size_t most_deferred = 0;
   double highest_usage = 0;
   std::vector<RequestReport> finished;
 };
@@ -419,7 +423,45 @@ TEST(Engine, TheObserverIsCalledBeforeTheSinks) {
   EXPECT_GT(recorder.highest_usage, 0);
   EXPECT_LT(recorder.highest_usage, 1);
   EXPECT_EQ(recorder.last.kv_usage, 0);
-  for (const RequestReport& report : recorder.finished) EXPECT_GT(report.latency, 0);
+}
+
+TEST(Engine, TokensAndTimesOfReportsAddUp) {
+  Recorder recorder;
+  Engine engine(model(), bundled_tokenizer(), options(), &recorder);
+  std::string text;
+  for (int i = 1; i <= 4; ++i) text += chapter(i);  // of several steps
+  std::array<Answer, 8> answers;
+  for (std::size_t i = 0; i < 6; ++i) submit(engine, request(text + chapter(static_cast<int>(i)), 16), answers[i]);
+  const Engine::RequestId cancelled = submit(engine, request(text, 1), answers[6]);
+  engine.cancel(cancelled);
+  for (std::size_t i = 0; i < 7; ++i) answers[i].wait();
+  submit(engine, request(text + chapter(5) + answers[5].text(), 8), answers[7]);  // its beginning is cached
+  answers[7].wait();
+
+  const std::lock_guard lock(recorder.mutex);
+  EXPECT_GT(recorder.total.cached_tokens, 0U);
+  EXPECT_EQ(recorder.total.processed_prompt_tokens, recorder.total.prompt_tokens - recorder.total.cached_tokens);
+  EXPECT_GT(recorder.most_deferred, 0U);
+  EXPECT_EQ(recorder.last.deferred, 0U);
+  std::size_t cached = 0;
+  ASSERT_EQ(recorder.finished.size(), 8U);
+  for (const RequestReport& report : recorder.finished) {
+    cached += report.cached_tokens;
+    EXPECT_GE(report.queue_time, 0);
+    if (report.outcome == Outcome::kCancelled) {
+      EXPECT_EQ(report.queue_time, report.latency);
+      EXPECT_FALSE(report.prefill_time || report.decode_time);
+      continue;
+    }
+    ASSERT_TRUE(report.prefill_time && report.decode_time);
+    EXPECT_GT(*report.prefill_time, 0);
+    EXPECT_GT(*report.decode_time, 0);
+    EXPECT_LE(report.queue_time + *report.prefill_time + *report.decode_time, report.latency);
+    EXPECT_NEAR(report.time_per_output_token * static_cast<double>(report.generation_tokens - 1), *report.decode_time,
+                1e-9);
+    EXPECT_THAT(report.max_tokens, ::testing::AnyOf(16U, 8U));
+  }
+  EXPECT_EQ(cached, recorder.total.cached_tokens);
 }
 
 TEST(MemoryPlan, CountsTheDraftersState) {

@@ -33,7 +33,8 @@ struct Progress {
   std::vector<TokenLogprobs>
       prompt_logprobs;  // if requested; with the first token, for all prompt tokens but the first
   std::vector<OutputToken> tokens;
-  std::string text;               // without the stop token; incomplete characters wait for the next tokens
+  std::string text;  // without the stop token; incomplete characters wait for the next tokens
+  DraftRound round;
   SpeculationCounts speculation;  // of the whole sequence so far
 
   // Set once, at the end; no Progress follows.

@@ -9,7 +9,6 @@
 #include "outrider/grammar/masks/grammar_mask.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/prompt/python_json.h"
-#include "outrider/server/generation_call.h"
 #include "outrider/server/static_files.h"
 #include "outrider/util/printable.h"
 
@@ -84,7 +83,7 @@ const char* methods_of(std::string_view path) {
 
 }  // namespace
 
-Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const Metrics& metrics, Log& log,
+Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, Metrics& metrics, Log& log,
          std::function<Health()> health)
     : options_(std::move(options)),
       engine_(engine),
@@ -96,6 +95,11 @@ Api::Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const M
       created_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
                    .count()),
       seeds_(options_.seed ? *options_.seed : std::random_device{}()) {}
+
+std::string Api::endpoint(std::string_view path) {
+  if (path.starts_with(kModelsPrefix)) return std::string(kModelsPrefix) + "{model}";
+  return std::string(find_endpoint(path) != nullptr || find_static_file(path) != nullptr ? path : "none");
+}
 
 std::optional<HttpResponse> Api::admit(const HttpRequest& header) const {
   try {
@@ -127,6 +131,7 @@ void Api::answer(const HttpRequest& request, const std::shared_ptr<HttpResponder
   } catch (const ApiError& e) {
     response = refusal(request, e);
   } catch (const QueueFull& e) {
+    metrics_.on_queue_full();
     response = refusal(request, ApiError(429, e.what()));
   } catch (const ShuttingDown& e) {
     response = refusal(request, ApiError(503, e.what()));
@@ -278,24 +283,25 @@ void Api::generate(bool chat, const ordered_json& body, const HttpRequest& reque
     call.mask = [allowed = std::move(allowed)] { return make_mask(allowed); };
   }
   call.seed = draw_seed();
-  if (options_.log_requests) {
-    const auto begun = std::chrono::steady_clock::now();
-    call.on_end = [this, begun, client = request.client, path = request.path](const CallSummary& summary) {
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-      log_.info("request", {{"id", summary.id},
-                            {"client", client},
-                            {"method", "POST"},
-                            {"path", path},
-                            {"status", summary.status},
-                            {"finish_reason", summary.finish_reason},
-                            {"prompt_tokens", summary.prompt_tokens},
-                            {"cached_tokens", summary.cached_tokens},
-                            {"completion_tokens", summary.completion_tokens},
-                            {"draft_tokens", summary.speculation.draft_tokens},
-                            {"accepted_tokens", summary.speculation.accepted_tokens},
-                            {"seconds", std::round(seconds * 1000) / 1000}});
-    };
-  }
+  call.spec_decode_metrics = options_.spec_decode_metrics;
+  const auto begun = std::chrono::steady_clock::now();
+  call.on_end = [this, begun, client = request.client, path = request.path](const CallSummary& summary) {
+    metrics_.on_call(summary.n, summary.most_generated);
+    if (!options_.log_requests) return;
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    log_.info("request", {{"id", summary.id},
+                          {"client", client},
+                          {"method", "POST"},
+                          {"path", path},
+                          {"status", summary.status},
+                          {"finish_reason", summary.finish_reason},
+                          {"prompt_tokens", summary.prompt_tokens},
+                          {"cached_tokens", summary.cached_tokens},
+                          {"completion_tokens", summary.completion_tokens},
+                          {"draft_tokens", summary.speculation.draft_tokens},
+                          {"accepted_tokens", summary.speculation.accepted_tokens},
+                          {"seconds", std::round(seconds * 1000) / 1000}});
+  };
   start_generation_call(engine_, tokenizer_, std::move(asked), std::move(call), responder);
 }
 

@@ -8,15 +8,17 @@
 #include <random>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "outrider/engine/engine.h"
 #include "outrider/server/api_error.h"
 #include "outrider/server/constraint.h"
+#include "outrider/server/generation_call.h"
 #include "outrider/server/generation_request.h"
 #include "outrider/server/http/http_message.h"
 #include "outrider/server/log.h"
-#include "outrider/server/metrics.h"
+#include "outrider/server/metrics/metrics.h"
 
 namespace outrider {
 
@@ -28,6 +30,7 @@ struct ApiOptions {
   RequestDefaults defaults;
   std::optional<std::uint64_t> seed;  // for requests without one; none: random at each start
   bool log_requests = true;
+  SpecDecodeMetrics spec_decode_metrics = SpecDecodeMetrics::kNone;
 };
 
 struct Health {
@@ -39,9 +42,12 @@ struct Health {
 // Routes requests to the endpoints of docs/serving.md. The constructor's arguments must outlive it.
 class Api {
  public:
-  Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, const Metrics& metrics, Log& log,
+  Api(ApiOptions options, Engine& engine, const Tokenizer& tokenizer, Metrics& metrics, Log& log,
       std::function<Health()> health);
 
+  // The endpoint of a path, or "none": a label of metrics, so paths with a model's name are one, and unknown paths,
+  // too.
+  static std::string endpoint(std::string_view path);
   // Refuses a request by its header: an unknown path, a wrong method or type of body, a missing or wrong key.
   std::optional<HttpResponse> admit(const HttpRequest& header) const;
   // Starts answering one request that was admitted, and returns without waiting for generation.
@@ -67,7 +73,7 @@ class Api {
   Engine& engine_;
   const Tokenizer& tokenizer_;
   Constraints constraints_;
-  const Metrics& metrics_;
+  Metrics& metrics_;
   Log& log_;
   std::function<Health()> health_;
   std::int64_t created_;

@@ -10,6 +10,7 @@
 #include "outrider/server/api_error.h"
 #include "outrider/server/logprobs_json.h"
 #include "outrider/server/message_stream.h"
+#include "outrider/server/speculation_json.h"
 
 namespace outrider {
 namespace {
@@ -29,13 +30,6 @@ std::int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-ordered_json speculation_json(const SpeculationCounts& counts) {
-  return {{"num_drafts", counts.drafts},
-          {"num_draft_tokens", counts.draft_tokens},
-          {"num_accepted_tokens", counts.accepted_tokens},
-          {"num_accepted_tokens_per_pos", counts.accepted_per_position}};
-}
-
 struct Choice {
   Choice(const GenerationRequest& request, const Tokenizer& tokenizer)
       : message(request.thinking_mode, request.parse_tools), completion_logprobs(tokenizer, 0) {}
@@ -52,7 +46,8 @@ struct Choice {
   std::size_t calls = 0;  // tool calls so far
   std::size_t generated = 0;
   bool begun = false;
-  SpeculationCounts speculation;  // so far
+  SpeculationCounts speculation;   // so far
+  std::vector<DraftRound> rounds;  // with draft tokens, if they are to be listed
   // Set at the end.
   ordered_json finish_reason;
   ordered_json stop_reason;
@@ -75,6 +70,7 @@ class Call : public std::enable_shared_from_this<Call> {
   }
 
   void start(Engine& engine) {
+    num_speculative_tokens_ = engine.options().speculative_config.num_speculative_tokens;
     std::vector<Engine::Submission> submissions;
     for (std::size_t i = 0; i < choices_.size(); ++i) {
       Request request;
@@ -111,6 +107,9 @@ class Call : public std::enable_shared_from_this<Call> {
     if (!gone_) take(index, choice, progress);
     choice.generated += progress.tokens.size();
     choice.speculation = std::move(progress.speculation);
+    if (options_.spec_decode_metrics == SpecDecodeMetrics::kDetailed && progress.round.drafted != 0) {
+      choice.rounds.push_back(progress.round);
+    }
     if (progress.outcome) {
       choice.cached_tokens = progress.cached_tokens;
       end_choice(choice, progress);
@@ -219,6 +218,14 @@ class Call : public std::enable_shared_from_this<Call> {
             {"prompt_tokens_details", {{"cached_tokens", cached}}}};
   }
 
+  // As in vLLM, only of answers that consist of one sequence.
+  void add_metrics(ordered_json& answer) const {
+    if (options_.spec_decode_metrics == SpecDecodeMetrics::kNone || num_speculative_tokens_ == 0) return;
+    if (choices_.size() != 1) return;
+    answer["metrics"]["speculative_decoding"] =
+        speculative_decoding_json(choices_[0].speculation, num_speculative_tokens_, choices_[0].rounds);
+  }
+
   void send_event(const ordered_json& event) { responder_->write("data: " + dump(event) + "\n\n"); }
 
   void send_chunk(std::size_t index, Choice& choice) {
@@ -287,6 +294,7 @@ class Call : public std::enable_shared_from_this<Call> {
         ordered_json event = envelope();
         event["choices"] = ordered_json::array();
         event["usage"] = usage();
+        add_metrics(event);
         send_event(event);
       }
       responder_->write("data: [DONE]\n\n");
@@ -297,6 +305,7 @@ class Call : public std::enable_shared_from_this<Call> {
     answer["choices"] = ordered_json::array();
     for (std::size_t i = 0; i < choices_.size(); ++i) answer["choices"].push_back(whole_choice(i, choices_[i]));
     answer["usage"] = usage();
+    add_metrics(answer);
     responder_->send({200, "application/json", dump(answer), {}});
     summarize(200);
   }
@@ -323,7 +332,13 @@ class Call : public std::enable_shared_from_this<Call> {
     summary.cached_tokens = counts["prompt_tokens_details"]["cached_tokens"];
     summary.finish_reason =
         choices_[0].finish_reason.is_string() ? choices_[0].finish_reason.get<std::string>() : std::string("abort");
-    for (const Choice& choice : choices_) summary.speculation += choice.speculation;
+    summary.n = request_.n;
+    summary.most_generated.resize(request_.prompts.size());
+    for (std::size_t i = 0; i < choices_.size(); ++i) {
+      summary.speculation += choices_[i].speculation;
+      std::size_t& most = summary.most_generated[i / request_.n];
+      most = std::max(most, choices_[i].generated);
+    }
     options_.on_end(summary);
   }
 
@@ -333,6 +348,7 @@ class Call : public std::enable_shared_from_this<Call> {
   std::shared_ptr<HttpResponder> responder_;
   std::string id_;
   std::int64_t created_;
+  std::size_t num_speculative_tokens_ = 0;
   std::size_t unfinished_;
   std::vector<Choice> choices_;
   bool streaming_ = false;

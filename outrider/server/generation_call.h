@@ -22,12 +22,22 @@ struct CallSummary {
   std::size_t cached_tokens = 0;
   std::size_t completion_tokens = 0;
   SpeculationCounts speculation;
+  std::size_t n = 1;                        // choices per prompt
+  std::vector<std::size_t> most_generated;  // for each prompt, the tokens of its longest choice
+};
+
+// What answers tell about draft rounds, in metrics.speculative_decoding: vLLM's --per-request-spec-decode-metrics.
+enum class SpecDecodeMetrics {
+  kNone,
+  kSummary,
+  kDetailed,  // lists the rounds
 };
 
 struct CallOptions {
   std::string model;                                 // the name that the request used
   std::uint64_t seed = 0;                            // if the request has none
   std::function<std::unique_ptr<TokenMask>()> mask;  // called once per choice; may be empty
+  SpecDecodeMetrics spec_decode_metrics = SpecDecodeMetrics::kNone;
   std::function<void(const CallSummary&)> on_end;
 };
 

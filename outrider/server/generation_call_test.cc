@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <limits>
 #include <mutex>
+#include <numeric>
 #include <sstream>
 
 #include "outrider/prompt/python_json.h"
@@ -107,13 +108,15 @@ class OneOutput : public TokenMask {
   std::size_t at_ = 0;
 };
 
-std::string answer(const std::string& body, const std::string& forced = {}) {
+std::string answer(const std::string& body, const std::string& forced = {},
+                   SpecDecodeMetrics metrics = SpecDecodeMetrics::kNone) {
   const ordered_json json = parse_python_json(body, "test");
   GenerationRequest request = json.contains("messages")
                                   ? read_chat_request(json, bundled_tokenizer(), defaults())
                                   : read_completion_request(Fields(json), bundled_tokenizer(), defaults());
   CallOptions options;
   options.model = "kjv";
+  options.spec_decode_metrics = metrics;
   if (!forced.empty()) options.mask = [forced] { return std::make_unique<OneOutput>(forced); };
   const auto collector = std::make_shared<Collector>();
   start_generation_call(engine(), bundled_tokenizer(), std::move(request), std::move(options), collector);
@@ -191,6 +194,46 @@ TEST(GenerationCall, AStreamAddsUpToTheSameMessage) {
   EXPECT_EQ(reason, "tool_calls");
   EXPECT_TRUE(all.back()["choices"].empty());
   EXPECT_GT(all.back()["usage"]["completion_tokens"], 10);
+}
+
+TEST(GenerationCall, TellsTheAcceptanceOfDraftsIfAsked) {
+  const std::string prompt = R"("prompt":"Genesis 1\n\n1 In the","max_tokens":24,"temperature":0,"return_tokens":true)";
+  const ordered_json whole = ordered_json::parse(answer("{" + prompt + "}", {}, SpecDecodeMetrics::kDetailed));
+  const ordered_json& told = whole["metrics"]["speculative_decoding"];
+  const ordered_json& counts = whole["choices"][0]["speculation"];
+  EXPECT_EQ(told["num_spec_tokens"], 2);
+  EXPECT_EQ(told["num_spec_steps"], counts["num_drafts"]);
+  EXPECT_EQ(told["num_draft_tokens"], counts["num_draft_tokens"]);
+  EXPECT_EQ(told["num_accepted_draft_tokens"], counts["num_accepted_tokens"]);
+  EXPECT_GT(told["num_spec_steps"], 0);
+  const double rounds = told["num_spec_steps"];
+  const double accepted = told["num_accepted_draft_tokens"];
+  EXPECT_DOUBLE_EQ(told["mean_acceptance_length"], 1 + accepted / rounds);
+  EXPECT_DOUBLE_EQ(told["draft_acceptance_rate"], accepted / told["num_draft_tokens"].get<double>());
+
+  const std::vector<std::size_t> per_step = told["per_step_accepted"];
+  const std::vector<std::size_t> drafted = told["per_step_drafted"];
+  EXPECT_EQ(per_step.size(), told["num_spec_steps"]);
+  EXPECT_EQ(drafted.size(), per_step.size());
+  EXPECT_EQ(std::reduce(drafted.begin(), drafted.end()), told["num_draft_tokens"]);
+  std::vector<std::size_t> histogram(3);
+  for (const std::size_t each : per_step) ++histogram.at(each);
+  EXPECT_EQ(told["acceptance_histogram"], histogram);
+
+  // A summary lacks the rounds; a stream has it beside the usage.
+  ordered_json summary = told;
+  summary.erase("per_step_accepted");
+  summary.erase("per_step_drafted");
+  const std::vector<ordered_json> stream = events(answer(
+      "{" + prompt + R"(,"stream":true,"stream_options":{"include_usage":true}})", {}, SpecDecodeMetrics::kSummary));
+  EXPECT_EQ(stream.back()["metrics"]["speculative_decoding"], summary);
+  EXPECT_FALSE(stream[0].contains("metrics"));
+
+  const auto has_metrics = [&](const std::string& more, SpecDecodeMetrics metrics) {
+    return ordered_json::parse(answer("{" + prompt + more + "}", {}, metrics)).contains("metrics");
+  };
+  EXPECT_FALSE(has_metrics("", SpecDecodeMetrics::kNone));
+  EXPECT_FALSE(has_metrics(R"(,"n":2)", SpecDecodeMetrics::kSummary));
 }
 
 TEST(GenerationCall, EchoWithLogprobsIncludesThePrompt) {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "outrider/decoding/drafter_methods.h"
-#include "outrider/server/metrics.h"
+#include "outrider/server/metrics/metrics.h"
 #include "outrider/server/periodic_report.h"
 
 namespace outrider {
@@ -31,7 +31,7 @@ struct Server::Parts : EngineObserver {
   Parts(const Model& model, const Tokenizer& tokenizer, ServerOptions given, Log& to)
       : options(std::move(given)),
         log(to),
-        metrics(options.api.model_names.at(0), options.engine.speculative_config.num_speculative_tokens),
+        metrics(options.api.model_names.at(0), options.engine),
         guard(options.expected_acceptance),
         engine(model, tokenizer, options.engine, this),
         api(options.api, engine, tokenizer, metrics, log, [this] { return health(); }),
@@ -40,6 +40,7 @@ struct Server::Parts : EngineObserver {
                                   api.handle(std::move(request), responder);
                                 },
                             .admit = [this](const HttpRequest& header) { return api.admit(header); },
+                            .on_answered = [this](const HttpExchange& exchange) { record(exchange); },
                             .on_refused = [this](std::size_t connections) { log_refusal(connections); }}) {}
 
   void on_step(const StepReport& step) override {
@@ -63,6 +64,12 @@ struct Server::Parts : EngineObserver {
   std::string suspicion() const {
     const std::lock_guard lock(guard_mutex);
     return guard.suspect() ? guard.reason() : std::string();
+  }
+  // As in vLLM, what watches the server is not counted.
+  void record(const HttpExchange& exchange) {
+    const std::string endpoint = Api::endpoint(exchange.path);
+    if (endpoint == "/health" || endpoint == "/metrics" || endpoint == "/version") return;
+    metrics.on_exchange(exchange, endpoint);
   }
   // Logs that a connection was refused, once a minute at most. Called on one thread at a time.
   void log_refusal(std::size_t connections) {

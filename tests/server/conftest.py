@@ -56,12 +56,12 @@ class Server:
             return error.code, json.load(error)
 
     def metrics(self):
-        """Returns values by name and labels, without model_name."""
+        """Returns values by name and labels, without model_name and engine."""
         values = {}
         for line in self.get("/metrics").splitlines():
             if not line.startswith("#"):
                 name, value = line.rsplit(" ", 1)
-                name = re.sub(r',?model_name="kjv",?', "", name).replace("{}", "")
+                name = re.sub(r'(model_name="kjv"|engine="0"),?', "", name).replace(",}", "}").replace("{}", "")
                 values[name] = float(value)
         return values
 

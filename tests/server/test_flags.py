@@ -69,11 +69,15 @@ def test_a_published_command_starts(serve):
     server = serve("--trust-remote-code", "--kv-cache-dtype", "fp8", "--block-size", 256, "--enable-expert-parallel",
                    "--tensor_parallel_size", 8, "--moe-backend", "auto", "--attention_config.use_fp4_indexer_cache", "False",
                    "--tokenizer-mode", "deepseek_v4", "--tool-call-parser", "deepseek_v4", "--enable-auto-tool-choice",
-                   "--reasoning-parser", "deepseek_v4", "--max-model-len", "4k", "--disable-log-stats",
+                   "--reasoning-parser", "deepseek_v4", "--max-model-len", "4k", "--disable-log-stats", "--per-request-spec-decode-metrics", "summary",
                    "--speculative-config.method", "mtp", "--speculative-config.num_speculative_tokens", 2)
     lines = [line for line in server.log if "has no effect" in line or "matches the default" in line]
     assert len(lines) == 11
     assert json.loads(server.get("/v1/models"))["data"][0]["max_model_len"] == 4000
     assert server.metrics()['vllm:spec_decode_num_accepted_tokens_per_pos_total{position="1"}'] == 0
+    _, answer = server.post("/v1/completions", {"prompt": "Genesis 1", "max_tokens": 24, "temperature": 0})
+    told = answer["metrics"]["speculative_decoding"]
+    assert told["num_spec_tokens"] == 2 and len(told["acceptance_histogram"]) == 3
+    assert told["num_draft_tokens"] == server.metrics()["vllm:spec_decode_num_draft_tokens_total"] > 0
     assert server.stop() == 0
     assert not [line for line in server.log if "Avg prompt throughput" in line]

@@ -1,17 +1,11 @@
-"""Metrics: acceptance equals that of `outrider generate`, and Prometheus can read it."""
+"""Metrics: acceptance equals that of `outrider generate`, and sums agree."""
 
 import concurrent.futures
 import json
-import shutil
-import socket
-import subprocess
-import time
 import urllib.error
-import urllib.parse
-import urllib.request
 
 import pytest
-from conftest import ROOT, generate, wait_until
+from conftest import generate, wait_until
 
 BOOKS = ["Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Judges", "Job", "Psalms", "Isaiah"]
 PROMPTS = [f"{book} {chapter}\n\n1 " for book in BOOKS for chapter in range(1, 21)]
@@ -34,6 +28,34 @@ def acceptance(before, after):
                  ("vllm:spec_decode_num_accepted_tokens_total", "vllm:spec_decode_num_draft_tokens_total"))
 
 
+def assert_sums_agree(metrics, requests):
+    """After `requests` of one choice each, all of which were answered."""
+    for name in ("e2e_request_latency_seconds", "request_queue_time_seconds", "request_prefill_time_seconds",
+                 "request_decode_time_seconds", "request_inference_time_seconds", "time_to_first_token_seconds",
+                 "request_prompt_tokens", "request_generation_tokens", "request_prefill_kv_computed_tokens",
+                 "request_params_n", "request_max_num_generation_tokens", "request_params_max_tokens"):
+        assert metrics[f"vllm:{name}_count"] == requests, name
+    queue, prefill, decode, inference, whole = (
+        metrics[f"vllm:{name}_seconds_sum"] for name in
+        ("request_queue_time", "request_prefill_time", "request_decode_time", "request_inference_time",
+         "e2e_request_latency"))
+    assert prefill + decode == pytest.approx(inference)
+    assert 0.9 * whole < queue + inference <= whole
+    computed, cached, transferred = (metrics[f'vllm:prompt_tokens_by_source_total{{source="{source}"}}'] for source in
+                                     ("local_compute", "local_cache_hit", "external_kv_transfer"))
+    assert computed > 0 and transferred == 0
+    assert computed + cached == metrics["vllm:prompt_tokens_total"] == metrics["vllm:request_prompt_tokens_sum"]
+    assert computed == metrics["vllm:request_prefill_kv_computed_tokens_sum"]
+    assert cached == metrics["vllm:prompt_tokens_cached_total"] == metrics["vllm:prefix_cache_hits_total"]
+    generated = metrics["vllm:generation_tokens_total"]
+    assert metrics["vllm:iteration_tokens_total_sum"] == computed + generated
+    assert generated == metrics["vllm:request_generation_tokens_sum"] == metrics[
+        "vllm:request_max_num_generation_tokens_sum"]
+    handler = 'handler="/v1/completions"'
+    assert metrics[f'http_requests_total{{{handler},method="POST",status="2xx"}}'] == requests
+    assert metrics[f'http_request_duration_seconds_sum{{{handler},method="POST"}}'] >= whole
+
+
 def test_vllm_issue_43456(serve, variants):
     """The artifact as saved, without copies of embedding and head under mtp.*: vLLM's loader left the draft head
     random, and acceptance was 0% without an error."""
@@ -41,8 +63,10 @@ def test_vllm_issue_43456(serve, variants):
     server = serve(*SPECULATION, "--max-model-len", 512, model=model)
     before = server.metrics()
     texts = generate_all(server, PROMPTS, 24)
-    after = server.metrics()
     assert len(PROMPTS) == 200
+    # The last answer is counted after it is sent.
+    wait_until(lambda: server.metrics()["http_request_duration_highr_seconds_count"] == 200)
+    after = server.metrics()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         alone = list(pool.map(lambda prompt: generate(prompt, 24, *SPECULATION, "--threads", 1, model=model), PROMPTS))
     assert texts == [text for text, _ in alone]
@@ -51,10 +75,9 @@ def test_vllm_issue_43456(serve, variants):
     assert accepted / drafted > 0.5
     assert after['vllm:spec_decode_num_accepted_tokens_per_pos_total{position="0"}'] == accepted
     assert after["vllm:spec_decode_num_drafts_total"] == drafted
-    assert after["vllm:generation_tokens_total"] == after["vllm:request_generation_tokens_sum"]
+    assert_sums_agree(after, 200)
     assert after['vllm:request_success_total{finished_reason="length"}'] + after[
         'vllm:request_success_total{finished_reason="stop"}'] == 200
-    assert after["vllm:time_to_first_token_seconds_count"] == after["vllm:e2e_request_latency_seconds_count"] == 200
     assert server.stop() == 0
     (line,) = [line for line in server.log if "SpecDecoding metrics: Mean acceptance length: " in line][-1:]
     assert "Avg Draft acceptance rate: " in line and "Per-position acceptance rate: 0." in line
@@ -108,49 +131,3 @@ def test_the_guard_detects_collapse_and_recovery_at_any_time(serve, variants):
     verdict_becomes(False, logit_bias={"300": 100})
     assert server.stop() == 0
     assert told() == [True, False, True, False]
-
-
-def prometheus_binary():
-    unpacked = ROOT / "build/prometheus/usr/bin/prometheus"
-    return shutil.which("prometheus") or (str(unpacked) if unpacked.exists() else None)
-
-
-@pytest.mark.skipif(prometheus_binary() is None, reason="Prometheus is not installed (Debian: prometheus)")
-def test_a_real_prometheus_answers_the_acceptance_panel(serve, tmp_path):
-    server = serve(*SPECULATION, "--max-model-len", 512)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = {"global": {"scrape_interval": "1s"},
-              "scrape_configs": [{"job_name": "outrider",
-                                  "static_configs": [{"targets": [server.url.removeprefix("http://")]}]}]}
-    (tmp_path / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-    prometheus = subprocess.Popen(
-        [prometheus_binary(), f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"])
-
-    def query(expression):
-        address = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                return json.load(answer)["data"]["result"]
-        except OSError:
-            return []
-
-    try:
-        panel = ("rate(vllm:spec_decode_num_accepted_tokens_total[1m]) / "
-                 "rate(vllm:spec_decode_num_draft_tokens_total[1m])")
-        end = time.monotonic() + 60
-        value = None
-        while time.monotonic() < end and not (value and value > 0):
-            generate_all(server, PROMPTS[:8], 24)
-            result = query(panel)
-            value = float(result[0]["value"][1]) if result else None
-        assert value is not None and 0.4 < value < 1
-        assert result[0]["metric"]["model_name"] == "kjv"
-        (by_reason,) = query('sum(vllm:request_success_total{finished_reason!="abort"})')
-        assert float(by_reason["value"][1]) >= 8
-        assert query("histogram_quantile(0.9, rate(vllm:time_to_first_token_seconds_bucket[1m]))")
-    finally:
-        prometheus.terminate()
-        prometheus.wait(30)

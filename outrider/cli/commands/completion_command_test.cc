@@ -57,6 +57,7 @@ TEST(Complete, OffersWhatMayFollow) {
   EXPECT_THAT(complete("bench ''"), ::testing::StartsWith("serve\t"));
   EXPECT_EQ(complete("serve --log-format ''"), "text\njson\n");
   EXPECT_EQ(complete("serve --log-format j"), "json\n");
+  EXPECT_EQ(complete("serve --per-request-spec-decode-metrics ''"), "none\nsummary\ndetailed\n");
   EXPECT_EQ(complete("completion ''"), "bash\nzsh\nfish\n");
   EXPECT_EQ(complete("generate x --temperature ''"), "");
   EXPECT_EQ(complete("check ''"), ":files\n");

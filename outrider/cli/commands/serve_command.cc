@@ -51,6 +51,7 @@ struct ServeArguments {
   unsigned shutdown_timeout = 30;
   std::size_t max_connections = 0;
   bool disable_log_requests = false;
+  std::string spec_decode_metrics = "none";
 };
 
 std::uint64_t bytes_of(const Checkpoint& checkpoint) {
@@ -175,6 +176,8 @@ int run_serve(ServeArguments& arguments) {
   api.model_names = arguments.served_names.empty() ? std::vector{arguments.path} : arguments.served_names;
   api.model_root = arguments.path;
   api.version = OUTRIDER_VERSION;
+  if (arguments.spec_decode_metrics == "summary") api.spec_decode_metrics = SpecDecodeMetrics::kSummary;
+  if (arguments.spec_decode_metrics == "detailed") api.spec_decode_metrics = SpecDecodeMetrics::kDetailed;
   api.log_requests = !arguments.disable_log_requests;
   defaults.max_model_len = memory.max_model_len;
   defaults.end_tokens = end_tokens(*plan, tokenizer);
@@ -287,6 +290,12 @@ void add_serve_command(CLI::App& app, int& status) {
   command->add_flag("--disable-log-requests", arguments->disable_log_requests, "Do not log requests");
   command->add_flag_callback(
       "--disable-log-stats", [&server] { server.log_stats = false; }, "Do not log throughput and acceptance");
+  command
+      ->add_option("--per-request-spec-decode-metrics", arguments->spec_decode_metrics,
+                   "Acceptance of drafts in each answer (metrics.speculative_decoding): summary, or detailed, which "
+                   "lists the draft rounds")
+      ->check(CLI::IsMember({"none", "summary", "detailed"}))
+      ->capture_default_str();
   command
       ->add_option("--log-format", arguments->log_format,
                    "Log format on standard error: text, or one JSON object per line")

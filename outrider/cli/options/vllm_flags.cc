@@ -60,7 +60,7 @@ constexpr std::string_view kNotInAnswers = "responses do not contain this";
 constexpr std::string_view kTls = "HTTPS is not supported; terminate TLS in a proxy such as nginx or caddy";
 constexpr std::string_view kLog = "requests are logged without their text (--disable-log-requests, --log-format)";
 constexpr std::string_view kCors = "no CORS headers are sent, so pages of other origins cannot read answers";
-constexpr std::string_view kMetrics = "docs/serving.md describes /metrics, and nothing is sent elsewhere";
+constexpr std::string_view kMetrics = "docs/metrics.md describes /metrics, and nothing is sent elsewhere";
 
 // The first row that matches the name and the value counts.
 constexpr Row kRows[] = {
@@ -125,9 +125,6 @@ constexpr Row kRows[] = {
      "enable-return-routed-experts return-sampling-mask enable-trace-replay return-tokens-as-token-ids "
      "enable-per-request-metrics enable-request-id-headers tokens-only enable-force-include-usage",
      "", kNotInAnswers},
-    {kOne, kSame, "per-request-spec-decode-metrics", "none|off", kNotInAnswers},
-    {kOne, kRefused, "per-request-spec-decode-metrics", "",
-     "each request can ask for its counts: \"return_tokens\": true"},
     {kOne, kNone, "fingerprint-mode fingerprint-value", "", "responses have no system_fingerprint"},
     {kOne, kRefused, "tool-server", "", "the client runs tools"},
     {kSwitch, kNone, "enable-server-load-tracking enable-tokenizer-info-endpoint enable-flash-late-interaction", "",
@@ -245,8 +242,9 @@ constexpr Row kRows[] = {
     {kOne, kNone, "uvicorn-log-level disable-access-log-for-endpoints log-config-file max-log-len", "", kLog},
     {kSwitch, kNone, "enable-log-outputs enable-log-deltas log-error-stack enable-logging-iteration-details", "", kLog},
     {kOne, kNone,
-     "otlp-traces-endpoint collect-detailed-traces show-hidden-metrics-for-version kv-cache-metrics-sample", "",
-     kMetrics},
+     "otlp-traces-endpoint collect-detailed-traces show-hidden-metrics-for-version kv-cache-metrics-sample "
+     "custom-histogram-buckets",
+     "", kMetrics},
     {kSwitch, kNone, "kv-cache-metrics fail-on-environ-validation", "", kMetrics},
     // Features of other models.
     {kOne, kNone,

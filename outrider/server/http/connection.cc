@@ -14,6 +14,7 @@
 #include <chrono>
 #include <limits>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <stop_token>
 #include <utility>
@@ -102,6 +103,7 @@ class Connection : public OpenConnection {
   void send(std::size_t serial, const HttpResponse& response) {
     if (serial != serial_ || !answering_ || begun_) return;
     begun_ = true;
+    if (!head_only_) exchange_.response_bytes = response.body.size();
     append_head(response.status, response.content_type,
                 response.headers + fmt::format("Content-Length: {}\r\n", response.body.size()));
     if (!head_only_) out_ += response.body;
@@ -118,6 +120,7 @@ class Connection : public OpenConnection {
   }
   void write(std::size_t serial, const std::string& piece) {
     if (serial != serial_ || !answering_ || !streaming_ || piece.empty()) return;
+    exchange_.response_bytes += piece.size();
     out_ += chunked_ ? fmt::format("{:x}\r\n{}\r\n", piece.size(), piece) : piece;
     flush();
   }
@@ -157,6 +160,7 @@ class Connection : public OpenConnection {
     parser_->body_limit(context_->options.max_body);
     parser_->get().body().share = std::make_shared<ByteBudget::Share>(context_->pending_bodies);
     begun_reading_ = false;
+    exchange_ = {};
     waiting_since_ = Clock::now().time_since_epoch().count();
     if (buffer_.size() != 0) return read_header();
     set_deadline(context_->options.idle_timeout);
@@ -174,6 +178,7 @@ class Connection : public OpenConnection {
   }
 
   void read_on(error_code error) {
+    if (!begun_reading_) arrived_ = Clock::now();
     if (error) return refuse(error);
     if (waiting_since_.exchange(kBusy) != kBusy && !admit()) return;
     if (parser_->is_done()) return answer();
@@ -188,8 +193,10 @@ class Connection : public OpenConnection {
     chunked_ = message.version() >= 11;
     request_.method = std::string(message.method_string());
     head_only_ = request_.method == "HEAD";
+    exchange_.method = request_.method;
     if (head_only_) request_.method = "GET";
     request_.path = path_of(std::string_view(message.target().data(), message.target().size()));
+    exchange_.path = request_.path;
     request_.content_type = std::string(message[http::field::content_type]);
     request_.authorization = std::string(message[http::field::authorization]);
     request_.client = client_;
@@ -270,6 +277,7 @@ class Connection : public OpenConnection {
 
   void append_head(unsigned status, const std::string& content_type, const std::string& more) {
     if (context_->shutting_down) keep_alive_ = false;
+    exchange_.status = status;
     out_ += fmt::format("HTTP/1.1 {} {}\r\nServer: outrider\r\nContent-Type: {}\r\nConnection: {}\r\n{}\r\n", status,
                         std::string(http::obsolete_reason(static_cast<http::status>(status))), content_type,
                         keep_alive_ ? "keep-alive" : "close", more);
@@ -297,7 +305,20 @@ class Connection : public OpenConnection {
     });
   }
 
+  // Called at the end of each exchange.
+  void report() {
+    constexpr unsigned kClientGone = 499;  // nginx's
+    if (exchange_.status == 0) exchange_.status = kClientGone;
+    exchange_.seconds = std::chrono::duration<double>(Clock::now() - arrived_).count();
+    try {
+      if (context_->handlers.on_answered) context_->handlers.on_answered(exchange_);
+    } catch (const std::bad_alloc&) {
+      // What else is to be done at the end of an exchange matters more.
+    }
+  }
+
   void next() {
+    report();
     finished_ = false;
     answering_ = false;
     if (keep_alive_ && !context_->shutting_down) return read();
@@ -324,12 +345,9 @@ class Connection : public OpenConnection {
       socket_.close(ignored);
     }
     gone_.request_stop();
-    if (answering_ && disconnected_) {
-      const std::function<void()> work = std::exchange(disconnected_, nullptr);
-      answering_ = false;
-      work();
-    }
-    answering_ = false;
+    if (!std::exchange(answering_, false)) return;
+    report();
+    if (const std::function<void()> work = std::exchange(disconnected_, nullptr)) work();
   }
 
   tcp::socket socket_;
@@ -345,6 +363,9 @@ class Connection : public OpenConnection {
   static constexpr Clock::rep kBusy = std::numeric_limits<Clock::rep>::max();
   std::atomic<Clock::rep> waiting_since_ = kBusy;
   std::mutex closing_;
+
+  HttpExchange exchange_;
+  Clock::time_point arrived_;  // when the request began to
 
   // Identifies the request that is being answered.
   std::size_t serial_ = 0;
@@ -422,6 +443,7 @@ void Connection::answer() {
   request_.gone = gone_.get_token();
   watch();
   const std::size_t bytes = request_.body.size();
+  exchange_.request_bytes = bytes;
   auto responder = std::make_shared<Responder>(held(), serial_, gone_.get_token(), bytes);
   context_->handlers.handle(std::move(request_), std::move(responder));
 }

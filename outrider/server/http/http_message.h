@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <stop_token>
@@ -23,6 +24,16 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::string body;
   std::string headers;  // further headers, each ended by \r\n
+};
+
+// One request and its response, once that is complete or the client has disconnected.
+struct HttpExchange {
+  std::string method;  // empty, as the path, if the header could not be read
+  std::string path;    // decoded, without the query
+  unsigned status = 0;
+  std::size_t request_bytes = 0;  // of the bodies
+  std::size_t response_bytes = 0;
+  double seconds = 0;  // since the request began to arrive
 };
 
 // Sends the response to one request: one whole response, or a stream of pieces. May be used from any thread; what is

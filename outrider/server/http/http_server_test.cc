@@ -418,6 +418,67 @@ TEST(HttpServer, LivesOnAfterAnException) {
   EXPECT_THAT(client.read_until("]"), EndsWith("GET /a []"));
 }
 
+TEST(HttpServer, TellsOfEachExchangeOnce) {
+  std::mutex mutex;
+  std::vector<std::string> told;
+  std::shared_ptr<HttpResponder> held;
+  {
+    HttpServer server(
+        options(),
+        {.handle =
+             [&](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+               if (request.path == "/hold") {
+                 const std::lock_guard lock(mutex);
+                 held = responder;
+                 return;
+               }
+               if (request.path != "/stream") return echo(request, responder);
+               responder->begin_stream("text/plain");
+               responder->write("one ");
+               responder->write("two");
+               responder->end_stream();
+             },
+         .admit =
+             [](const HttpRequest& header) {
+               return header.path == "/no" ? std::optional(HttpResponse{401, "text/plain", "no", {}}) : std::nullopt;
+             },
+         .on_answered =
+             [&](const HttpExchange& exchange) {
+               EXPECT_GT(exchange.seconds, 0);
+               EXPECT_LT(exchange.seconds, 30);
+               const std::lock_guard lock(mutex);
+               told.push_back(fmt::format("{} {} {} {} {}", exchange.method, exchange.path, exchange.status,
+                                          exchange.request_bytes, exchange.response_bytes));
+             }});
+    const auto wait = [&](std::size_t count) {
+      for (bool enough = false; !enough; std::this_thread::yield()) {
+        const std::lock_guard lock(mutex);
+        enough = told.size() >= count;
+      }
+    };
+    Client client(server.port());
+    client.send(
+        "POST /a?b HTTP/1.1\r\nContent-Length: 2\r\n\r\nhiGET /stream HTTP/1.1\r\n\r\nHEAD /h HTTP/1.1\r\n\r\n");
+    wait(3);
+    Client(server.port()).send("GET /no HTTP/1.1\r\n\r\n");
+    wait(4);
+    Client(server.port()).send("nonsense\r\n\r\n");
+    wait(5);
+    auto leaves = std::make_unique<Client>(server.port());
+    leaves->send("POST /hold HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
+    for (bool arrived = false; !arrived; std::this_thread::yield()) {
+      const std::lock_guard lock(mutex);
+      arrived = held != nullptr;
+    }
+    leaves.reset();
+    wait(6);
+    held.reset();
+    Client idle(server.port());  // nothing to tell
+  }
+  EXPECT_THAT(told, ::testing::ElementsAre("POST /a 200 2 12", "GET /stream 200 0 7", "HEAD /h 200 0 0",
+                                           "GET /no 401 0 2", HasSubstr("  400 0 "), "POST /hold 499 3 0"));
+}
+
 TEST(HttpServer, TellsThatTheClientIsGone) {
   std::promise<std::stop_token> asked;
   std::promise<void> ran;
