@@ -103,14 +103,14 @@ def listed_tensors(directory: Path) -> dict:
     return tensors
 
 
-def write_gguf(directory: Path, path: Path) -> None:
+def write_gguf(directory: Path, path: Path, add_tokenizer=lambda writer: writer.add_tokenizer_model("no_vocab")) -> None:
     import gguf
     import numpy as np
 
     config = json.loads((directory / "config.json").read_text())
     random = np.random.default_rng(1)
     writer = gguf.GGUFWriter(str(path.with_suffix(".part")), "deepseek4")
-    writer.add_tokenizer_model("no_vocab")
+    add_tokenizer(writer)
     add_value = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
                  list: writer.add_array}
     for key, value in metadata(config).items():

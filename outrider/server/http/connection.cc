@@ -172,13 +172,13 @@ class Connection : public OpenConnection {
   // From the first byte of a request on, all of it must arrive before the timeout.
   void read_header() {
     begun_reading_ = true;
+    arrived_ = Clock::now();
     set_deadline(context_->options.read_timeout);
     http::async_read_header(socket_, buffer_, *parser_,
                             [self = held()](error_code e, std::size_t) { self->read_on(e); });
   }
 
   void read_on(error_code error) {
-    if (!begun_reading_) arrived_ = Clock::now();
     if (error) return refuse(error);
     if (waiting_since_.exchange(kBusy) != kBusy && !admit()) return;
     if (parser_->is_done()) return answer();
