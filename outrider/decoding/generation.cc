@@ -20,6 +20,25 @@ void check_length(std::size_t prompt, std::uint64_t max_tokens, std::uint64_t co
   }
 }
 
+void check_token_ids(const GenerationParams& params, std::uint64_t vocab_size) {
+  const auto check = [&](const char* name, std::uint32_t token) {
+    if (token < vocab_size) return;
+    throw Error(fmt::format("{}: token id {} is out of range (vocab_size {}).", name, token, vocab_size));
+  };
+  for (const SamplingParams::Bias& bias : params.sampling.logit_bias) check("logit_bias", bias.token);
+  for (const std::uint32_t token : params.logprob_token_ids) check("logprob_token_ids", token);
+  const OutputRules& rules = params.rules;
+  for (const std::uint32_t token : rules.end_tokens) check("min_tokens", token);
+  if (rules.allowed_token_ids) {
+    for (const std::uint32_t token : *rules.allowed_token_ids) check("allowed_token_ids", token);
+  }
+  for (const std::vector<std::uint32_t>& word : rules.bad_words) {
+    if (word.empty()) throw Error("bad_words: a word has no tokens.");
+    for (const std::uint32_t token : word) check("bad_words", token);
+  }
+  if (rules.thinking_budget) check("thinking_token_budget", rules.thinking_budget->end);
+}
+
 void SpeculationCounts::add(const DraftRound& round, std::size_t num_speculative_tokens) {
   left_out_tokens += round.left_out;
   if (round.drafted == 0) return;
@@ -60,17 +79,11 @@ Generation::Generation(const Model& model, ProcessedSequence from, std::vector<s
     : params_(std::move(params)),
       tokens_(std::move(prompt)),
       prompt_tokens_(tokens_.size()),
-      sampler_(params_.sampling, params_.seed, tokens_, params_.reproducible),
+      sampler_(params_.sampling, params_.seed, tokens_, params_.reproducible, params_.rules),
       processed_(std::move(from)) {
   check_length(tokens_.size(), params_.max_tokens, processed_.max_length());
   validate(params_.sampling);
-  for (const SamplingParams::Bias& bias : params_.sampling.logit_bias) {
-    if (bias.token >= model.config().vocab_size) {
-      throw Error(fmt::format("logit_bias: token id {} is out of range (vocab_size {}).", bias.token,
-                              model.config().vocab_size));
-    }
-  }
-  params_.prompt_logprobs = params_.prompt_logprobs && params_.logprobs;
+  check_token_ids(params_, model.config().vocab_size);
   if (params_.prompt_logprobs) {
     processed_.clear();  // each of its tokens needs logits
   } else {
@@ -94,7 +107,7 @@ void Generation::add_prompt_logprobs(const Rows& logits, std::size_t first_row, 
   for (std::size_t j = 0; j < count && start + j + 1 < prompt_tokens_; ++j) {
     const std::span<const float> row = logits[first_row + j];
     require_finite(row);
-    prompt_logprobs_.push_back(logprobs(row, tokens_[start + j + 1], *params_.logprobs));
+    prompt_logprobs_.push_back(logprobs(row, tokens_[start + j + 1], *params_.prompt_logprobs));
   }
 }
 
@@ -117,14 +130,27 @@ void Generation::verify(std::span<const DraftToken> drafts, std::size_t left_out
   for (std::size_t j = 0; j < verdict.accepted && !finished(); ++j) {
     append(drafts[j].id, true, logits[first_row + j]);
   }
-  if (!finished()) append(verdict.next, false, logits[first_row + verdict.accepted]);
+  if (finished()) return;
+  if (verifier[verdict.accepted].none()) {
+    error_ = fmt::format(
+        "No token is allowed as number {} of the output: allowed_token_ids, bad_words and min_tokens, with the "
+        "constraint "
+        "on the output if there is one, leave none. Relax one of them.",
+        tokens_.size() - prompt_tokens_ + 1);
+    return;
+  }
+  append(verdict.next, false, logits[first_row + verdict.accepted]);
 }
 
 void Generation::append(std::uint32_t token, bool drafted, std::span<const float> logits) {
   tokens_.push_back(token);
   sampler_.append(token);
   new_tokens_.push_back({token, drafted, std::nullopt});
-  if (params_.logprobs) new_tokens_.back().logprobs = logprobs(logits, token, *params_.logprobs);
+  if (params_.logprobs && params_.logprob_token_ids.empty()) {
+    new_tokens_.back().logprobs = logprobs(logits, token, *params_.logprobs);
+  } else if (params_.logprobs) {
+    new_tokens_.back().logprobs = logprobs(logits, token, params_.logprob_token_ids);
+  }
   const std::vector<std::uint32_t>& stops = params_.stop_token_ids;
   if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
     finished_ = FinishReason::kStop;

@@ -5,12 +5,14 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "outrider/architectures/model.h"
 #include "outrider/decoding/logprobs.h"
+#include "outrider/decoding/output_rules.h"
 #include "outrider/decoding/processed_sequence.h"
 #include "outrider/decoding/recent_acceptance.h"
 #include "outrider/decoding/sampling.h"
@@ -24,10 +26,12 @@ struct GenerationParams {
   std::uint64_t seed = 0;
   // Sampled output depends on the seed only: it is that without drafts (SequenceSampler's `coupled`).
   bool reproducible = false;
-  std::uint64_t max_tokens = 16;              // output tokens, at least 1
-  std::vector<std::uint32_t> stop_token_ids;  // the first of them ends the output, as its last token
-  std::optional<std::size_t> logprobs;        // report them, with this many of the most likely tokens
-  bool prompt_logprobs = false;               // for the prompt's tokens too, if `logprobs` is set
+  std::uint64_t max_tokens = 16;                 // output tokens, at least 1
+  std::vector<std::uint32_t> stop_token_ids;     // the first of them ends the output, as its last token
+  std::optional<std::size_t> logprobs;           // report them, with this many of the most likely tokens
+  std::vector<std::uint32_t> logprob_token_ids;  // or, if not empty, with these tokens
+  std::optional<std::size_t> prompt_logprobs;    // as `logprobs`, for the prompt's tokens
+  OutputRules rules;
 };
 
 enum class FinishReason { kStop, kLength };
@@ -62,6 +66,10 @@ struct SpeculationCounts {
 // Throws Error if the prompt is empty, if max_tokens is 0, or if their sum exceeds `context`.
 void check_length(std::size_t prompt_tokens, std::uint64_t max_tokens, std::uint64_t context);
 
+// Throws Error if a token id of the parameters is not below `vocab_size`, or a bad word has no tokens. Stop tokens may
+// be beyond it.
+void check_token_ids(const GenerationParams& params, std::uint64_t vocab_size);
+
 // One sequence that is being generated. Created by Decoder::start, advanced by Decoder::step.
 class Generation {
  public:
@@ -92,7 +100,8 @@ class Generation {
   // Sums over all steps.
   const SpeculationCounts& counts() const { return counts_; }
   const GenerationParams& params() const { return params_; }
-  std::string_view mask_error() const { return sampler_.mask_error(); }
+  // Why the output cannot continue: the mask failed, or it and the rules together allow no token. Otherwise empty.
+  std::string_view error() const { return error_.empty() ? sampler_.mask_error() : error_; }
 
   // The processed tokens, for other prompts to resume from. The generation cannot be used afterwards.
   ProcessedSequence take_processed() && { return std::move(processed_); }
@@ -107,11 +116,12 @@ class Generation {
   ProcessedSequence& processed() { return processed_; }
   SequenceSampler& sampler() { return sampler_; }
   const SequenceSampler& sampler() const { return sampler_; }
-  bool wants_prompt_logprobs() const { return params_.prompt_logprobs && prompt_tokens_left() != 0; }
+  bool wants_prompt_logprobs() const { return params_.prompt_logprobs.has_value() && prompt_tokens_left() != 0; }
   // `logits`, from row `first_row` on: of the first `count` unprocessed tokens.
   void add_prompt_logprobs(const Rows& logits, std::size_t first_row, std::size_t count);
   // Appends the accepted draft tokens and one more token. `logits`, from row `first_row` on: of the last known token
-  // and of each draft token. `left_out`: DraftRound's. Throws Error if they are not finite.
+  // and of each draft token. `left_out`: DraftRound's. Throws Error if they are not finite. Where no token
+  // is allowed, sets error() and appends none.
   void verify(std::span<const DraftToken> drafts, std::size_t left_out, std::size_t num_speculative_tokens,
               const Rows& logits, std::size_t first_row);
 
@@ -131,6 +141,7 @@ class Generation {
   RecentAcceptance recent_acceptance_{0.95,
                                       2};  // so few are assumed that a sequence whose drafts failed is tried again
   std::optional<FinishReason> finished_;
+  std::string error_;
   SpeculationCounts counts_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "outrider/util/error.h"
@@ -82,7 +83,8 @@ Distribution::Distribution(std::span<const float> logits, const SamplingParams& 
   for (std::uint32_t i = 1; i < logits.size(); ++i) {
     if (logits[i] > logits[best_]) best_ = i;
   }
-  if (params.greedy()) return;
+  none_ = logits[best_] == -std::numeric_limits<float>::infinity();
+  if (none_ || params.greedy()) return;
   probabilities_.resize(logits.size());
   const double highest = static_cast<double>(logits[best_]);
   for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -104,7 +106,7 @@ std::uint64_t PositionNoise::mixed(std::uint64_t z) {
 }
 
 double Distribution::probability(std::uint32_t token) const {
-  if (probabilities_.empty()) return token == best_ ? 1 : 0;
+  if (probabilities_.empty()) return token == best_ && !none_ ? 1 : 0;
   return token < probabilities_.size() ? static_cast<double>(probabilities_[token]) : 0;
 }
 

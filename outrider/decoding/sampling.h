@@ -80,6 +80,9 @@ class Distribution {
   // Gives one token probability 1.
   static Distribution point(std::uint32_t token) { return Distribution(token); }
 
+  // Whether all logits were -infinity: no token may follow. The distribution is of no use then.
+  bool none() const { return none_; }
+
   double probability(std::uint32_t token) const;
   std::uint32_t sample(Random& random) const;
   // Draws the token of the largest log p + Gumbel noise: exactly p over all seeds, and the same token from two
@@ -92,6 +95,7 @@ class Distribution {
   explicit Distribution(std::uint32_t token) : best_(token) {}
 
   std::uint32_t best_ = 0;
+  bool none_ = false;
   std::vector<float> probabilities_;  // [V]; empty: best_ has probability 1
 };
 

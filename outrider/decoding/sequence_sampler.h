@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "outrider/decoding/output_rules.h"
 #include "outrider/decoding/rejection.h"
 #include "outrider/decoding/sampling.h"
 #include "outrider/decoding/token_mask.h"
@@ -18,21 +19,22 @@ namespace outrider {
 enum class AcceptanceRule { kGreedy, kSampled, kCoupled };
 inline constexpr std::size_t kAcceptanceRules = 3;
 
-// Chooses the next token of one sequence: sampling parameters, penalties for its tokens so far, a mask, random numbers.
-// Drafter and verifier use the same sampler, so that their distributions are comparable.
+// Chooses the next token of one sequence: sampling parameters, penalties for its tokens so far, rules and a mask,
+// random numbers. Drafter and verifier use the same sampler, so that their distributions are comparable.
 class SequenceSampler {
  public:
   // `coupled`: the text depends on the seed only, whatever is drafted. Drafter and verifier draw with the same noise
   // for a position, and a draft is accepted if both draw the same token; rejection sampling accepts more.
   SequenceSampler(SamplingParams params, std::uint64_t seed, std::span<const std::uint32_t> prompt,
-                  bool coupled = false);
+                  bool coupled = false, OutputRules rules = {});
 
   AcceptanceRule acceptance_rule() const;
 
   // Restricts the next tokens to those that `mask` allows.
   void constrain(std::unique_ptr<TokenMask> mask) { mask_ = std::move(mask); }
 
-  // The distribution of the next token, from the logits [V] of the position before it.
+  // The distribution of the next token, from the logits [V] of the position before it; Distribution::none() if rules
+  // and mask together allow no token.
   Distribution distribution(std::span<const float> logits) const;
   // Draws a draft token and assumes it.
   DraftToken draft(std::span<const float> logits);
@@ -58,6 +60,7 @@ class SequenceSampler {
   std::uint64_t appended_ = 0;
   Random random_;
   TokenHistory history_;
+  OutputRuleMask rules_;
   std::unique_ptr<TokenMask> mask_;
   std::vector<std::uint32_t> assumed_;
 };

@@ -27,7 +27,8 @@ struct Engine::Running {
         generation(std::move(text)),
         stream(tokenizer, std::move(waiting.submission.request.text)),
         include_stop(waiting.submission.request.text.include_stop),
-        prompt_logprobs(waiting.submission.request.params.prompt_logprobs),
+        prompt_logprobs(waiting.submission.request.params.prompt_logprobs.has_value()),
+        reuse(waiting.submission.request.reuse),
         submitted(waiting.submitted) {}
 
   RequestId id;
@@ -36,6 +37,7 @@ struct Engine::Running {
   TextStream stream;
   bool include_stop;
   bool prompt_logprobs;
+  bool reuse;
   Clock::time_point submitted;
   Clock::time_point admitted;
   Clock::time_point first_token;
@@ -77,12 +79,10 @@ void Engine::check(const Request& request) const {
   check_length(request.prompt.size(), request.params.max_tokens, options_.max_model_len);
   validate(request.params.sampling);
   const std::uint64_t vocab = model_.config().vocab_size;
-  const auto check_token_id = [&](std::uint32_t token, const char* where) {
-    if (token < vocab) return;
-    throw Error(fmt::format("{}: token id {} is out of range (vocab_size {}).", where, token, vocab));
-  };
-  for (const std::uint32_t token : request.prompt) check_token_id(token, "prompt");
-  for (const SamplingParams::Bias& bias : request.params.sampling.logit_bias) check_token_id(bias.token, "logit_bias");
+  for (const std::uint32_t token : request.prompt) {
+    if (token >= vocab) throw Error(fmt::format("prompt: token id {} is out of range (vocab_size {}).", token, vocab));
+  }
+  check_token_ids(request.params, vocab);
   for (const std::string& stop : request.text.stop) {
     if (stop.empty()) throw Error("stop: a stop string must not be empty.");
   }
@@ -211,7 +211,7 @@ void Engine::admit(Waiting waiting) {
   Request& request = waiting.submission.request;
   try {
     ProcessedSequence text = pool_.take(request.prompt);
-    if (!options_.prefix_caching) text.clear();
+    if (!options_.prefix_caching || !request.reuse) text.clear();
     Generation generation(model_, std::move(text), std::move(request.prompt), request.params);
     if (request.mask != nullptr) generation.constrain(std::move(request.mask));
     const RequestId id = waiting.id;
@@ -280,7 +280,7 @@ void Engine::advance(Running& running, StepReport& report) {
   Generation& generation = running.generation;
   const auto now = Clock::now();
   Progress& progress = running.progress;
-  if (const std::string_view error = generation.mask_error(); !error.empty()) {
+  if (const std::string_view error = generation.error(); !error.empty()) {
     progress.outcome = Outcome::kRefused;
     progress.error = error;
     return;
@@ -364,7 +364,7 @@ void Engine::finish(Running& running, Outcome outcome) {
   progress.cached_tokens = generation.reused_tokens();
   progress.speculation = generation.counts();
   ProcessedSequence text = std::move(generation).take_processed();
-  if (outcome == Outcome::kFailed) text.clear();
+  if (outcome == Outcome::kFailed || !running.reuse) text.clear();
   pool_.give_back(std::move(text));
   running.sink(std::move(progress));
 }

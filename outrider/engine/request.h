@@ -18,13 +18,14 @@ struct Request {
   GenerationParams params;
   TextStreamOptions text;
   std::unique_ptr<TokenMask> mask;  // may be null
+  bool reuse = true;                // of the prefix cache: this request resumes from it, and others from this request
 };
 
 enum class Outcome {
   kStop,       // a stop token or a stop string
   kLength,     // max_tokens
   kCancelled,  // cancel(), or the engine was shut down
-  kRefused,    // the mask failed: see Progress::error
+  kRefused,    // no token may follow, or the mask failed: see Progress::error
   kFailed,     // the model failed: see Progress::error
 };
 

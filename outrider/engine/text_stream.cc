@@ -4,6 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "outrider/prompt/markup.h"
+
 namespace outrider {
 
 TextStream::TextStream(const Tokenizer& tokenizer, TextStreamOptions options)
@@ -11,14 +13,21 @@ TextStream::TextStream(const Tokenizer& tokenizer, TextStreamOptions options)
 
 std::string TextStream::push(TokenId token) {
   if (stopped_by_) return {};
-  const bool skipped = options_.skip_special_tokens && tokenizer_.is_special(token) &&
-                       std::ranges::find(options_.kept_special_tokens, token) == options_.kept_special_tokens.end();
-  if (skipped) return {};
+  ++pushed_;
+  const bool kept = std::ranges::find(options_.kept_special_tokens, token) != options_.kept_special_tokens.end();
+  if (!kept && options_.skip_special_tokens && tokenizer_.is_special(token)) return {};
   held_ += decoder_.push(token);
+  hidden_.resize(held_.size(), 0);
+  const std::string_view bytes = tokenizer_.bytes(token);
+  if (!kept && options_.hide_markers && markup::is_marker(bytes)) {
+    std::fill(hidden_.end() - static_cast<std::ptrdiff_t>(std::min(bytes.size(), hidden_.size())), hidden_.end(), 1);
+  }
+  if (pushed_ <= options_.min_tokens) settled_ = held_.size();
   std::size_t first = std::string::npos;
   std::size_t keep = 0;
   for (const std::string& stop : options_.stop) {
-    if (const std::size_t at = held_.find(stop); at < first) {
+    const std::size_t from = settled_ < stop.size() ? 0 : settled_ - stop.size() + 1;
+    if (const std::size_t at = held_.find(stop, from); at < first) {
       first = at;
       stopped_by_ = stop;
     }
@@ -35,12 +44,18 @@ std::string TextStream::push(TokenId token) {
 std::string TextStream::finish() {
   if (stopped_by_) return {};
   held_ += decoder_.flush();
+  hidden_.resize(held_.size(), 0);
   return take(held_.size());
 }
 
 std::string TextStream::take(std::size_t bytes) {
-  std::string text = held_.substr(0, bytes);
+  std::string text;
+  for (std::size_t i = 0; i < bytes; ++i) {
+    if (hidden_[i] == 0) text += held_[i];
+  }
   held_.erase(0, bytes);
+  hidden_.erase(0, bytes);
+  settled_ -= std::min(settled_, bytes);
   return text;
 }
 

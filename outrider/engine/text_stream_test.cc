@@ -66,5 +66,42 @@ TEST(TextStream, SkipsOrKeepsSpecialTokens) {
             "ab</think>");
 }
 
+TEST(TextStream, HiddenMarkersStillStop) {
+  TextStreamOptions options;
+  options.skip_special_tokens = false;
+  options.hide_markers = true;
+  const std::string text = "a<｜User｜>b</think>c";
+  EXPECT_EQ(stream(text, options).text, "abc");
+  options.kept_special_tokens = {*bundled_tokenizer().token_to_id("</think>")};
+  EXPECT_EQ(stream(text, options).text, "ab</think>c");
+  // No half of a marker is emitted.
+  for (const char* stop : {"<｜User｜>", "ser｜>b", "｜>", "<｜U"}) {
+    options.stop = {stop};
+    const Result result = stream(text, options);
+    EXPECT_EQ(result.text, "a") << stop;
+    EXPECT_EQ(result.stop, stop);
+  }
+  options.stop = {"b"};
+  options.include_stop = true;
+  EXPECT_EQ(stream(text, options).text, "ab");
+}
+
+TEST(TextStream, StopStringsEndAfterTheFirstTokens) {
+  const std::string text = "In the beginning God created the heaven and the earth. And the earth";
+  const std::vector<TokenId> ids = bundled_tokenizer().encode(text);
+  TextStreamOptions options = stopping({"the earth", "earth"});
+  std::optional<std::size_t> first;
+  for (std::size_t n = 0; n <= ids.size(); ++n) {
+    options.min_tokens = n;
+    const Result result = stream(text, options);
+    const std::string within = bundled_tokenizer().decode(std::span(ids).first(n), false);
+    // The first occurrence that ends after the first n tokens.
+    const std::size_t from = within.size() < 9 ? 0 : within.size() - 8;
+    const std::size_t at = text.find("the earth", from);
+    EXPECT_EQ(result.text, text.substr(0, at)) << n;
+    EXPECT_EQ(result.stop.has_value(), at != std::string::npos) << n;
+  }
+}
+
 }  // namespace
 }  // namespace outrider

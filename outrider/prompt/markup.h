@@ -14,6 +14,12 @@ inline constexpr std::string_view kThinkStart = "<think>";
 inline constexpr std::string_view kThinkEnd = "</think>";
 inline constexpr std::string_view kDsml = "｜DSML｜";
 
+// Whether a token, decoded, separates or tags the messages of a prompt rather than being text of one: the tokens above,
+// those of tasks, and their kind. Tokenizers do not declare all of them special.
+constexpr bool is_marker(std::string_view token) {
+  return (token.starts_with("<｜") && token.ends_with("｜>")) || token == kThinkStart || token == kThinkEnd;
+}
+
 // DSML, the markup of tool calls.
 inline constexpr std::string_view kToolCallsStart = "<｜DSML｜tool_calls";
 inline constexpr std::string_view kToolCallsEnd = "</｜DSML｜tool_calls>";

@@ -314,10 +314,13 @@ std::string user_turn(const Message& message) {
 }
 
 // Encodes one message, and what follows it if the assistant's turn is next. `last`: last_asking(messages).
-std::string render(const std::vector<Message>& messages, std::size_t index, std::ptrdiff_t last, bool thinking,
-                   bool drop_thinking) {
+std::string render(const std::vector<Message>& messages, std::size_t index, std::ptrdiff_t last,
+                   const MessageEncoding& encoding, bool drop_thinking) {
   const Message& message = messages[index];
   const auto here = static_cast<std::ptrdiff_t>(index);
+  const bool thinking = encoding.thinking_mode == ThinkingMode::kThinking;
+  const bool final = index + 1 == messages.size();
+  const bool open = final && encoding.continue_final_message;
   std::string text;
   switch (message.role) {
     case Role::kSystem:
@@ -338,15 +341,17 @@ std::string render(const std::vector<Message>& messages, std::size_t index, std:
     case Role::kAssistant: {
       const bool answers_task = index > 0 && messages[index - 1].task;
       if (thinking && !answers_task && (!drop_thinking || here > last)) {
-        text.append(message.reasoning_content).append(markup::kThinkEnd);
+        text += message.reasoning_content;
+        if (!open || !message.content.empty()) text += markup::kThinkEnd;
       }
       text += message.content;
       if (!message.tool_calls.is_null()) text += dsml(message.tool_calls);
-      if (!message.wo_eos) text += markup::kEndOfSentence;
+      if (!message.wo_eos && !open) text += markup::kEndOfSentence;
       break;
     }
   }
-  if (index + 1 < messages.size()) {
+  if (final && !encoding.add_generation_prompt) return text;
+  if (!final) {
     const Role next = messages[index + 1].role;
     if (next != Role::kAssistant && next != Role::kLatestReminder) return text;
   }
@@ -383,7 +388,7 @@ std::string encode_messages(const ordered_json& messages, const MessageEncoding&
   const std::string_view effort = effort_prefix(encoding);
   if (thinking && context.empty() && !all.empty()) prompt += effort;
   const std::ptrdiff_t last = last_asking(all);
-  for (std::size_t i = context.size(); i < all.size(); ++i) prompt += render(all, i, last, thinking, drop_thinking);
+  for (std::size_t i = context.size(); i < all.size(); ++i) prompt += render(all, i, last, encoding, drop_thinking);
   return prompt;
 }
 

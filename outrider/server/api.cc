@@ -9,6 +9,8 @@
 #include "outrider/grammar/masks/grammar_mask.h"
 #include "outrider/prompt/prompt_ids.h"
 #include "outrider/prompt/python_json.h"
+#include "outrider/server/chat_prompt.h"
+#include "outrider/server/request_fields.h"
 #include "outrider/server/static_files.h"
 #include "outrider/util/printable.h"
 
@@ -235,10 +237,11 @@ std::string Api::check_model(const Fields& fields) const {
 
 HttpResponse Api::tokenize(const ordered_json& body, const std::stop_token& gone) const {
   const Fields fields(body);
+  check_fields(fields, FieldPlace::kTokenize);
   check_model(fields);
   std::vector<TokenId> ids;
   if (fields.find("messages") != nullptr) {
-    ids = chat_prompt(body, tokenizer_, options_.defaults, gone).ids;
+    ids = chat_ids(fields, read_chat_prompt(fields, options_.defaults), tokenizer_, gone);
   } else {
     const std::optional<std::string> prompt = fields.text("prompt");
     if (!prompt) fields.wrong_type("prompt", "a string (or \"messages\", a list of them)");
@@ -259,10 +262,11 @@ HttpResponse Api::tokenize(const ordered_json& body, const std::stop_token& gone
 
 HttpResponse Api::detokenize(const ordered_json& body) const {
   const Fields fields(body);
+  check_fields(fields, FieldPlace::kDetokenize);
   check_model(fields);
-  const ordered_json* tokens = fields.find("tokens");
-  if (tokens == nullptr || !tokens->is_array()) fields.wrong_type("tokens", "a list of token ids");
-  return json({{"prompt", tokenizer_.decode(token_ids(*tokens), false)}});
+  const auto tokens = fields.token_ids("tokens", options_.defaults.vocab_size);
+  if (!tokens) fields.wrong_type("tokens", "a list of token ids");
+  return json({{"prompt", tokenizer_.decode(*tokens, false)}});
 }
 
 std::uint64_t Api::draw_seed() {

@@ -58,12 +58,26 @@ std::optional<Fields> Fields::object(const char* name) const {
   return Fields(*value, prefix_ + name + ".");
 }
 
-void Fields::wrong_type(const char* name, std::string_view expected) const {
-  throw ApiError(422, fmt::format("{}{} must be {}.", prefix_, name, expected), prefix_ + name);
+std::optional<std::vector<std::uint32_t>> Fields::token_ids(const char* name, std::uint64_t vocab_size) const {
+  const nlohmann::ordered_json* value = find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_array()) wrong_type(name, "a list of token ids");
+  std::vector<std::uint32_t> ids = outrider::token_ids(*value);
+  for (const std::uint32_t id : ids) check_token_id(name, id, vocab_size);
+  return ids;
 }
 
-void Fields::refuse(const char* name, std::string_view why) const {
-  throw ApiError(400, fmt::format("{}{} {}", prefix_, name, why), prefix_ + name);
+void Fields::check_token_id(const char* name, std::uint32_t id, std::uint64_t vocab_size) const {
+  if (id < vocab_size) return;
+  refuse(name, fmt::format("has the token id {}, which is out of range (vocab_size {}).", id, vocab_size));
+}
+
+void Fields::wrong_type(std::string_view name, std::string_view expected) const {
+  throw ApiError(422, fmt::format("{}{} must be {}.", prefix_, name, expected), prefix_ + std::string(name));
+}
+
+void Fields::refuse(std::string_view name, std::string_view why) const {
+  throw ApiError(400, fmt::format("{}{} {}", prefix_, name, why), prefix_ + std::string(name));
 }
 
 bool is_token_id(const nlohmann::ordered_json& value) {

@@ -4,12 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <random>
 #include <utility>
 
 #include "outrider/server/api_error.h"
-#include "outrider/server/logprobs_json.h"
-#include "outrider/server/message_stream.h"
+#include "outrider/server/choice.h"
 #include "outrider/server/speculation_json.h"
 
 namespace outrider {
@@ -21,38 +19,14 @@ std::string dump(const ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-std::string new_id(const char* prefix) {
-  thread_local std::mt19937_64 random{std::random_device{}()};
-  return fmt::format("{}-{:016x}{:016x}", prefix, random(), random());
+std::string response_id(const GenerationRequest& request) {
+  const char* const prefix = request.chat ? "chatcmpl" : "cmpl";
+  return request.id.empty() ? new_id(prefix) : fmt::format("{}-{}", prefix, request.id);
 }
 
 std::int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
-
-struct Choice {
-  Choice(const GenerationRequest& request, const Tokenizer& tokenizer)
-      : message(request.thinking_mode, request.parse_tools), completion_logprobs(tokenizer, 0) {}
-
-  // Output since the last event; of a response without streaming, all of it.
-  std::string text;
-  MessageStream message;
-  MessageStream::Delta delta;
-  CompletionLogprobs completion_logprobs;
-  ordered_json chat_logprobs = ordered_json::array();
-  ordered_json tokens = ordered_json::array();
-  bool has_logprobs = false;
-
-  std::size_t calls = 0;  // tool calls so far
-  std::size_t generated = 0;
-  bool begun = false;
-  SpeculationCounts speculation;   // so far
-  std::vector<DraftRound> rounds;  // with draft tokens, if they are to be listed
-  // Set at the end.
-  ordered_json finish_reason;
-  ordered_json stop_reason;
-  std::size_t cached_tokens = 0;
-};
 
 // Runs entirely on the responder's strand.
 class Call : public std::enable_shared_from_this<Call> {
@@ -63,10 +37,11 @@ class Call : public std::enable_shared_from_this<Call> {
         request_(std::move(request)),
         options_(std::move(options)),
         responder_(std::move(responder)),
-        id_(new_id(request_.chat ? "chatcmpl" : "cmpl")),
+        id_(response_id(request_)),
         created_(unix_seconds()),
         unfinished_(request_.prompts.size() * request_.n) {
-    for (std::size_t i = 0; i < unfinished_; ++i) choices_.emplace_back(request_, tokenizer);
+    for (std::size_t i = 0; i < unfinished_; ++i)
+      choices_.emplace_back(request_, tokenizer, request_.prompts[i / request_.n]);
   }
 
   void start(Engine& engine) {
@@ -79,10 +54,11 @@ class Call : public std::enable_shared_from_this<Call> {
       request.params.seed = request_.seed.value_or(options_.seed) + i % request_.n;
       request.params.reproducible = request_.seed.has_value();
       request.text = request_.text;
+      request.reuse = request_.reuse_prefixes;
       if (options_.mask) request.mask = options_.mask();
       submissions.push_back({std::move(request), [self = shared_from_this(), i](Progress progress) {
                                auto shared = std::make_shared<Progress>(std::move(progress));
-                               self->responder_->post([self, i, shared] { self->on_progress(i, std::move(*shared)); });
+                               self->responder_->post([self, i, shared] { self->on_progress(i, *shared); });
                              }});
     }
     const std::vector<Engine::RequestId> ids = engine.submit(std::move(submissions));
@@ -101,18 +77,14 @@ class Call : public std::enable_shared_from_this<Call> {
     return {{"id", id_}, {"object", object_name()}, {"created", created_}, {"model", options_.model}};
   }
 
-  void on_progress(std::size_t index, Progress progress) {
+  void on_progress(std::size_t index, const Progress& progress) {
     Choice& choice = choices_[index];
     if (failed_) return;
-    if (!gone_) take(index, choice, progress);
-    choice.generated += progress.tokens.size();
-    choice.speculation = std::move(progress.speculation);
+    choice.take(progress);
     if (options_.spec_decode_metrics == SpecDecodeMetrics::kDetailed && progress.round.drafted != 0) {
       choice.rounds.push_back(progress.round);
     }
     if (progress.outcome) {
-      choice.cached_tokens = progress.cached_tokens;
-      end_choice(choice, progress);
       --unfinished_;
       if (progress.outcome == Outcome::kRefused) return fail(400, progress.error);
       if (progress.outcome == Outcome::kFailed) return fail(500, progress.error);
@@ -121,92 +93,14 @@ class Call : public std::enable_shared_from_this<Call> {
     if (unfinished_ == 0) end();
   }
 
-  // Appends one step's progress to the output that will be sent.
-  void take(std::size_t index, Choice& choice, const Progress& progress) {
-    const bool first = choice.generated == 0 && !progress.tokens.empty();
-    if (first && request_.params.prompt_logprobs) {
-      const std::vector<TokenId>& prompt = request_.prompts[index / request_.n];
-      for (std::size_t i = 0; i < prompt.size(); ++i) {
-        choice.completion_logprobs.add(prompt[i], i == 0 ? nullptr : &progress.prompt_logprobs[i - 1]);
-      }
-    }
-    for (const OutputToken& token : progress.tokens) {
-      if (request_.return_tokens) {
-        choice.tokens.push_back(
-            {{"id", token.id}, {"text", token_text(tokenizer_, token.id)}, {"drafted", token.drafted}});
-      }
-      if (!token.logprobs || request_.prompt_only) continue;
-      choice.has_logprobs = true;
-      if (request_.chat) {
-        choice.chat_logprobs.push_back(chat_logprob(tokenizer_, token));
-      } else {
-        choice.completion_logprobs.add(token.id, &*token.logprobs);
-      }
-    }
-    if (!request_.chat) {
-      choice.text += progress.text;
-      return;
-    }
-    add(choice, choice.message.push(progress.text));
-    if (progress.outcome) add(choice, choice.message.finish());
-  }
-
-  static void add(Choice& choice, MessageStream::Delta delta) {
-    choice.delta.reasoning += delta.reasoning;
-    choice.delta.content += delta.content;
-    choice.calls += delta.tool_calls.size();
-    std::ranges::move(delta.tool_calls, std::back_inserter(choice.delta.tool_calls));
-  }
-
-  static void end_choice(Choice& choice, const Progress& progress) {
-    switch (*progress.outcome) {
-      case Outcome::kStop:
-        choice.finish_reason = choice.calls != 0 ? "tool_calls" : "stop";
-        break;
-      case Outcome::kLength:
-        choice.finish_reason = "length";
-        break;
-      case Outcome::kCancelled:
-      case Outcome::kRefused:
-      case Outcome::kFailed:
-        choice.finish_reason = "abort";
-        break;
-    }
-    if (progress.stop_string) choice.stop_reason = *progress.stop_string;
-  }
-
-  ordered_json tool_calls_json(const Choice& choice, bool with_index) const {
-    ordered_json list = ordered_json::array();
-    std::size_t index = choice.calls - choice.delta.tool_calls.size();
-    for (const ToolCall& call : choice.delta.tool_calls) {
-      ordered_json object = ordered_json::object();
-      if (with_index) object["index"] = index++;
-      object["id"] = new_id("call");
-      object["type"] = "function";
-      object["function"] = {{"name", call.name}, {"arguments", call.arguments}};
-      list.push_back(std::move(object));
-    }
-    return list;
-  }
-
-  ordered_json logprobs_json(Choice& choice) const {
-    if (!request_.params.logprobs) return nullptr;
-    if (request_.chat) return {{"content", std::exchange(choice.chat_logprobs, ordered_json::array())}};
-    return choice.completion_logprobs.take();
-  }
-
-  void add_tokens(Choice& choice, ordered_json& object) const {
-    if (!request_.return_tokens) return;
-    object["tokens"] = std::exchange(choice.tokens, ordered_json::array());
-    object["speculation"] = speculation_json(choice.speculation);
-  }
-
-  ordered_json usage() const {
+  ordered_json usage() const { return usage_of(0, choices_.size()); }
+  // Of the choices from `first` to before `last`.
+  ordered_json usage_of(std::size_t first, std::size_t last) const {
     std::size_t prompt = 0;
     std::size_t cached = 0;
     std::size_t completion = 0;
-    for (std::size_t i = 0; i < choices_.size(); ++i) {
-      if (i % request_.n == 0) {
+    for (std::size_t i = first; i < last; ++i) {
+      if (i == first || i % request_.n == 0) {
         prompt += request_.prompts[i / request_.n].size();
         cached += choices_[i].cached_tokens;
       }
@@ -226,6 +120,18 @@ class Call : public std::enable_shared_from_this<Call> {
         speculative_decoding_json(choices_[0].speculation, num_speculative_tokens_, choices_[0].rounds);
   }
 
+  bool shows_reasoning() const {
+    return request_.thinking_mode == ThinkingMode::kThinking && request_.include_reasoning;
+  }
+
+  // Adds what was requested about the prompt of a choice.
+  void add_prompt(std::size_t index, ordered_json& object) {
+    const std::size_t prompt = index / request_.n;
+    if (request_.prompt_logprobs) object["prompt_logprobs"] = choices_[index].prompt_logprobs;
+    if (request_.return_token_ids) object["prompt_token_ids"] = request_.prompts[prompt];
+    if (request_.return_prompt_text) object["prompt_text"] = request_.prompt_texts[prompt];
+  }
+
   void send_event(const ordered_json& event) { responder_->write("data: " + dump(event) + "\n\n"); }
 
   void send_chunk(std::size_t index, Choice& choice) {
@@ -240,48 +146,48 @@ class Call : public std::enable_shared_from_this<Call> {
       object["finish_reason"] = choice.finish_reason;
       if (ended) object["stop_reason"] = choice.stop_reason;
       ordered_json event = envelope();
+      if (!choice.begun) add_prompt(index, request_.chat ? event : object);
       event["choices"] = ordered_json::array({std::move(object)});
+      if (request_.continuous_usage) event["usage"] = usage_of(index, index + 1);
       send_event(event);
     };
-    const bool told = !choice.text.empty() || !choice.delta.content.empty() || !choice.delta.reasoning.empty() ||
-                      !choice.delta.tool_calls.empty() || choice.has_logprobs || !choice.tokens.empty();
-    if (!told && !ended && choice.begun) return;
+    if (!choice.told() && !ended && choice.begun) return;
     ordered_json body = ordered_json::object();
     if (request_.chat) {
       ordered_json delta = ordered_json::object();
-      if (!choice.begun) delta["role"] = "assistant";
+      if (!choice.begun) delta["role"] = request_.role;
       if (!choice.delta.reasoning.empty()) delta["reasoning_content"] = std::exchange(choice.delta.reasoning, {});
       if (!choice.delta.content.empty() || !choice.begun) delta["content"] = std::exchange(choice.delta.content, {});
-      if (!choice.delta.tool_calls.empty()) delta["tool_calls"] = tool_calls_json(choice, true);
-      choice.delta.tool_calls.clear();
+      if (!choice.delta.tool_calls.empty()) delta["tool_calls"] = choice.tool_calls_json(true);
       body["delta"] = std::move(delta);
     } else {
       body["text"] = std::exchange(choice.text, {});
     }
-    body["logprobs"] = choice.has_logprobs ? logprobs_json(choice) : ordered_json();
+    body["logprobs"] = choice.has_logprobs ? choice.logprobs_json() : ordered_json();
     choice.has_logprobs = false;
-    add_tokens(choice, body);
-    choice.begun = true;
+    choice.add_tokens(body);
     send(body);
+    choice.begun = true;
   }
 
   ordered_json whole_choice(std::size_t index, Choice& choice) {
     ordered_json object = {{"index", index}};
     if (request_.chat) {
-      ordered_json message = {{"role", "assistant"}};
+      ordered_json message = {{"role", request_.role}};
       const bool calls = !choice.delta.tool_calls.empty();
       const bool other = calls || !choice.delta.reasoning.empty();
       message["content"] = other && choice.delta.content.empty() ? ordered_json() : ordered_json(choice.delta.content);
       message["refusal"] = nullptr;
-      if (request_.thinking_mode == ThinkingMode::kThinking) message["reasoning_content"] = choice.delta.reasoning;
-      if (calls) message["tool_calls"] = tool_calls_json(choice, false);
+      if (shows_reasoning()) message["reasoning_content"] = choice.delta.reasoning;
+      if (calls) message["tool_calls"] = choice.tool_calls_json(false);
       object["message"] = std::move(message);
     } else {
       const std::string prompt = request_.echo ? request_.prompt_texts[index / request_.n] : std::string();
       object["text"] = prompt + (request_.prompt_only ? std::string() : choice.text);
     }
-    object["logprobs"] = logprobs_json(choice);
-    add_tokens(choice, object);
+    object["logprobs"] = choice.logprobs_json();
+    choice.add_tokens(object);
+    if (!request_.chat) add_prompt(index, object);
     object["finish_reason"] = choice.finish_reason;
     object["stop_reason"] = choice.stop_reason;
     return object;
@@ -306,6 +212,7 @@ class Call : public std::enable_shared_from_this<Call> {
     for (std::size_t i = 0; i < choices_.size(); ++i) answer["choices"].push_back(whole_choice(i, choices_[i]));
     answer["usage"] = usage();
     add_metrics(answer);
+    if (request_.chat) add_prompt(0, answer);
     responder_->send({200, "application/json", dump(answer), {}});
     summarize(200);
   }

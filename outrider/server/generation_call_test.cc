@@ -13,7 +13,9 @@
 
 #include "outrider/prompt/python_json.h"
 #include "outrider/server/api_error.h"
+#include "outrider/server/chat_prompt.h"
 #include "outrider/server/constraint.h"
+#include "outrider/server/sampling_fields.h"
 #include "outrider/testing/bundled_model.h"
 
 namespace outrider {
@@ -31,6 +33,7 @@ const Model& model() {
 RequestDefaults defaults() {
   RequestDefaults defaults;
   defaults.max_model_len = 1024;
+  defaults.vocab_size = model().config().vocab_size;
   defaults.end_tokens = {*bundled_tokenizer().eos_id()};
   return defaults;
 }
@@ -330,8 +333,7 @@ TEST(GenerationRequest, PutsTheSchemaIntoThePrompt) {
   const ordered_json body = ordered_json::parse(
       R"({"messages":[{"role":"user","content":"a"}],
           "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"null"}}}})");
-  EXPECT_THAT(bundled_tokenizer().decode(chat_prompt(body, bundled_tokenizer(), {}).ids, false),
-              HasSubstr("schema to reply:\n{\"type\": \"null\"}"));
+  EXPECT_THAT(read_chat_prompt(Fields(body), {}).text, HasSubstr("schema to reply:\n{\"type\": \"null\"}"));
 }
 
 TEST(GenerationRequest, MapsReasoningEffort) {
@@ -339,8 +341,8 @@ TEST(GenerationRequest, MapsReasoningEffort) {
     const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";
     RequestDefaults defaults;
     defaults.encoding = release;
-    return bundled_tokenizer().decode(chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), defaults).ids,
-                                      false);
+    const ordered_json json = parse_python_json(body, "test");
+    return read_chat_prompt(Fields(json), defaults).text;
   };
   EXPECT_THAT(prompt(""), ::testing::EndsWith("</think>"));
   EXPECT_THAT(prompt(R"(,"chat_template_kwargs":{"thinking":true})"), ::testing::EndsWith("<think>"));
@@ -357,8 +359,8 @@ TEST(GenerationRequest, FallsBackOnTheServersDefaults) {
     const std::string body = R"({"messages":[{"role":"user","content":"a"}])" + fields + "}";
     RequestDefaults read;
     read.chat_template_kwargs = read_chat_template_kwargs(defaults, "test");
-    return bundled_tokenizer().decode(chat_prompt(parse_python_json(body, "test"), bundled_tokenizer(), read).ids,
-                                      false);
+    const ordered_json json = parse_python_json(body, "test");
+    return read_chat_prompt(Fields(json), read).text;
   };
   const std::string thinking = R"({"thinking":true,"reasoning_effort":"max"})";
   EXPECT_EQ(prompt("", thinking),

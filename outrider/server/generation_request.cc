@@ -1,81 +1,54 @@
 #include "outrider/server/generation_request.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <limits>
 #include <utility>
 
-#include "outrider/files/file_reader.h"
 #include "outrider/prompt/markup.h"
 #include "outrider/prompt/prompt_ids.h"
-#include "outrider/util/bounded_json.h"
-#include "outrider/util/printable.h"
+#include "outrider/server/chat_prompt.h"
+#include "outrider/server/output_fields.h"
+#include "outrider/server/request_fields.h"
+#include "outrider/server/sampling_fields.h"
 
 namespace outrider {
 namespace {
 
 constexpr std::int64_t kMaxChoices = 128;
 constexpr std::int64_t kMaxLogprobs = 20;
-constexpr std::size_t kMaxStops = 64;
-constexpr std::size_t kMaxStopBytes = 4096;
+constexpr std::size_t kMaxLogprobTokenIds = 128;
+constexpr std::size_t kMaxIdBytes = 128;
 constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
 
-void read_stops(const Fields& fields, GenerationRequest& request) {
-  if (const nlohmann::ordered_json* stop = fields.find("stop")) {
-    const nlohmann::ordered_json list = stop->is_string() ? nlohmann::ordered_json::array({*stop}) : *stop;
-    if (!list.is_array()) fields.wrong_type("stop", "a string or a list of strings");
-    if (list.size() > kMaxStops) fields.refuse("stop", fmt::format("has more than {} strings.", kMaxStops));
-    for (const nlohmann::ordered_json& each : list) {
-      if (!each.is_string()) fields.wrong_type("stop", "a string or a list of strings");
-      request.text.stop.push_back(each.get<std::string>());
-      const std::size_t length = request.text.stop.back().size();
-      if (length == 0) fields.refuse("stop", "must not contain an empty string.");
-      if (length > kMaxStopBytes)
-        fields.refuse("stop", fmt::format("has a string of more than {} bytes.", kMaxStopBytes));
-    }
-  }
-  if (const nlohmann::ordered_json* ids = fields.find("stop_token_ids")) {
-    if (!ids->is_array()) fields.wrong_type("stop_token_ids", "a list of token ids");
-    for (const TokenId id : token_ids(*ids)) request.params.stop_token_ids.push_back(id);
-  }
+void read_stream_options(const Fields& fields, GenerationRequest& request) {
+  request.stream = fields.flag("stream").value_or(false);
+  const auto options = fields.object("stream_options");
+  if (!options) return;
+  check_fields(*options, FieldPlace::kStreamOptions);
+  if (!request.stream) fields.refuse("stream_options", "requires \"stream\": true.");
+  request.include_usage = options->flag("include_usage").value_or(false);
+  request.continuous_usage = request.include_usage && options->flag("continuous_usage_stats").value_or(false);
 }
 
-void read_sampling(const Fields& fields, SamplingParams& sampling) {
-  const auto read = [&](const char* name, double& value) { value = fields.number(name).value_or(value); };
-  read("temperature", sampling.temperature);
-  read("top_p", sampling.top_p);
-  read("min_p", sampling.min_p);
-  read("presence_penalty", sampling.presence_penalty);
-  read("frequency_penalty", sampling.frequency_penalty);
-  read("repetition_penalty", sampling.repetition_penalty);
-  // vLLM's clients send -1 or 0 for "all".
-  if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
-    sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(*top_k, 0));
+// Of the response's id, which clients log and search for.
+std::string read_id(const Fields& fields) {
+  const std::string id = fields.text("request_id").value_or("");
+  const auto printable = [](char c) { return c > ' ' && c < '\x7f'; };
+  if (id.size() > kMaxIdBytes || !std::ranges::all_of(id, printable)) {
+    fields.refuse(
+        "request_id",
+        fmt::format("must have at most {} characters, all of them printable ASCII without spaces.", kMaxIdBytes));
   }
-  if (const nlohmann::ordered_json* bias = fields.find("logit_bias")) {
-    if (!bias->is_object()) fields.wrong_type("logit_bias", "an object of token ids and numbers");
-    for (const auto& [key, value] : bias->items()) {
-      const bool digits =
-          !key.empty() && key.size() <= 9 && std::ranges::all_of(key, [](char c) { return c >= '0' && c <= '9'; });
-      if (!digits || !value.is_number()) fields.wrong_type("logit_bias", "an object of token ids and numbers");
-      sampling.logit_bias.push_back({static_cast<std::uint32_t>(std::stoul(key)), value.get<float>()});
-    }
-  }
-  try {
-    validate(sampling);
-  } catch (const Error& e) {
-    throw ApiError(400, e.what());
-  }
+  return id;
 }
 
 // Reads the fields that completions and chats share.
-GenerationRequest read_common(const Fields& fields, const RequestDefaults& defaults) {
+GenerationRequest read_common(const Fields& fields, const Tokenizer& tokenizer, const RequestDefaults& defaults) {
   GenerationRequest request;
   request.params.sampling = defaults.sampling;
-  read_sampling(fields, request.params.sampling);
+  read_sampling(fields, defaults.vocab_size, request.params.sampling);
   request.n = static_cast<std::size_t>(fields.integer("n", 1, kMaxChoices).value_or(1));
   if (const auto best_of = fields.integer("best_of", 1, kMaxChoices);
       best_of && static_cast<std::size_t>(*best_of) != request.n) {
@@ -84,20 +57,40 @@ GenerationRequest read_common(const Fields& fields, const RequestDefaults& defau
   if (const auto seed = fields.integer("seed", std::numeric_limits<std::int64_t>::min(), kNoLimit)) {
     request.seed = static_cast<std::uint64_t>(*seed);
   }
-  request.stream = fields.flag("stream").value_or(false);
-  if (const auto options = fields.object("stream_options")) {
-    if (!request.stream) fields.refuse("stream_options", "requires \"stream\": true.");
-    request.include_usage = options->flag("include_usage").value_or(false);
-  }
-  if (!fields.flag("ignore_eos").value_or(false)) request.params.stop_token_ids = defaults.end_tokens;
-  read_stops(fields, request);
-  request.text.include_stop = fields.flag("include_stop_str_in_output").value_or(false);
+  read_stream_options(fields, request);
+  read_output_fields(fields, tokenizer, defaults, request.params, request.text);
   request.text.skip_special_tokens = fields.flag("skip_special_tokens").value_or(true);
   request.return_tokens = fields.flag("return_tokens").value_or(false);
+  request.return_token_ids = fields.flag("return_token_ids").value_or(false);
+  request.tokens_as_ids = fields.flag("return_tokens_as_token_ids").value_or(false);
+  if (const auto count = fields.integer("prompt_logprobs", 0, kMaxLogprobs)) {
+    if (request.stream) fields.refuse("prompt_logprobs", "is not supported with \"stream\": true.");
+    request.prompt_logprobs = request.params.prompt_logprobs = static_cast<std::size_t>(*count);
+  }
+  request.id = read_id(fields);
+  if (const auto salt = fields.text("cache_salt")) {
+    if (salt->empty()) fields.refuse("cache_salt", "must not be empty.");
+    request.reuse_prefixes = false;
+  }
   return request;
 }
 
-void check_fits(const GenerationRequest& request, const RequestDefaults& defaults) {
+// Call this once params.logprobs is known.
+void read_logprob_token_ids(const Fields& fields, const RequestDefaults& defaults, GenerationRequest& request) {
+  const auto ids = fields.token_ids("logprob_token_ids", defaults.vocab_size);
+  if (!ids || ids->empty()) return;
+  if (!request.params.logprobs) fields.refuse("logprob_token_ids", "requires logprobs.");
+  if (ids->size() > kMaxLogprobTokenIds) {
+    fields.refuse("logprob_token_ids", fmt::format("has more than {} token ids.", kMaxLogprobTokenIds));
+  }
+  request.params.logprob_token_ids = *ids;
+}
+
+void check_fits(const Fields& fields, const GenerationRequest& request, const RequestDefaults& defaults) {
+  if (request.params.rules.min_tokens > request.params.max_tokens) {
+    fields.refuse("min_tokens", fmt::format("is {}, more than max_tokens, which is {}.",
+                                            request.params.rules.min_tokens, request.params.max_tokens));
+  }
   for (const std::vector<TokenId>& prompt : request.prompts) {
     try {
       check_length(prompt.size(), request.params.max_tokens, defaults.max_model_len);
@@ -105,6 +98,35 @@ void check_fits(const GenerationRequest& request, const RequestDefaults& default
       throw ApiError(400, e.what(), request.chat ? "messages" : "prompt", "context_length_exceeded");
     }
   }
+}
+
+// Which tokens of a prompt to keep.
+struct Truncation {
+  std::optional<std::size_t> tokens;  // none: all
+  bool left = true;                   // drop the first ones
+
+  // Returns whether tokens were dropped.
+  bool apply(std::vector<TokenId>& ids) const {
+    if (!tokens || ids.size() <= *tokens) return false;
+    const auto dropped = static_cast<std::ptrdiff_t>(ids.size() - *tokens);
+    const auto first = left ? ids.begin() : ids.end() - dropped;
+    ids.erase(first, first + dropped);
+    return true;
+  }
+};
+
+Truncation read_truncation(const Fields& fields, std::uint64_t max_tokens, const RequestDefaults& defaults) {
+  Truncation truncation;
+  const std::uint64_t most = defaults.max_model_len;
+  if (const auto tokens = fields.integer("truncate_prompt_tokens", -1, static_cast<std::int64_t>(most))) {
+    if (*tokens == 0) fields.refuse("truncate_prompt_tokens", "is 0; a prompt must have at least one token.");
+    truncation.tokens = static_cast<std::size_t>(*tokens);
+    if (*tokens < 0) truncation.tokens = max_tokens < most ? most - max_tokens : 1;
+  }
+  const auto side = fields.text("truncation_side");
+  if (side && side != "left" && side != "right") fields.refuse("truncation_side", R"(must be "left" or "right".)");
+  truncation.left = side != "right";
+  return truncation;
 }
 
 // Refuses a text that is too long whatever its tokens are: encoding it would take seconds.
@@ -119,231 +141,124 @@ void check_text_fits(const std::string& text, const char* field, const Tokenizer
                  field, "context_length_exceeded");
 }
 
-void add_prompt(const nlohmann::ordered_json& value, bool add_special_tokens, const Tokenizer& tokenizer,
-                const RequestDefaults& defaults, const std::stop_token& gone, GenerationRequest& request) {
-  if (value.is_string()) {
-    const std::string text = value.get<std::string>();
-    check_text_fits(text, "prompt", tokenizer, defaults);
-    request.prompts.push_back(add_special_tokens ? text_prompt_ids(tokenizer, text, gone)
-                                                 : chat_prompt_ids(tokenizer, text, gone));
-    request.prompt_texts.push_back(text);
-    return;
-  }
-  request.prompts.push_back(token_ids(value));
-  request.prompt_texts.push_back(tokenizer.decode(request.prompts.back(), true));
-}
+// Reads the prompts of a completion.
+class PromptReader {
+ public:
+  PromptReader(const Fields& fields, const Tokenizer& tokenizer, const RequestDefaults& defaults,
+               const Truncation& truncation, const std::stop_token& gone)
+      : fields_(fields),
+        add_special_tokens_(fields.flag("add_special_tokens").value_or(true)),
+        tokenizer_(tokenizer),
+        defaults_(defaults),
+        truncation_(truncation),
+        gone_(gone) {}
 
-std::optional<std::string> reasoning_effort(const std::string& asked, EncodingRelease release) {
-  // OpenAI's levels, mapped as DeepSeek's own API does.
-  if (asked == "max" || asked == "xhigh") return "max";
-  if (asked == "high") return "high";
-  if (asked == "minimal" || asked == "low" || asked == "medium") {
-    return release == EncodingRelease::kPreview ? "high" : asked == "medium" ? "high" : "low";
-  }
-  throw ApiError(400,
-                 "reasoning_effort must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\" or \"max\".",
-                 "reasoning_effort");
-}
-
-void check_tools(const Fields& fields, const nlohmann::ordered_json& tools) {
-  if (!tools.is_array()) fields.wrong_type("tools", "a list of functions");
-  for (const nlohmann::ordered_json& tool : tools) {
-    const bool function = tool.is_object() && tool.contains("function") && tool["function"].is_object() &&
-                          tool["function"].contains("name") && tool["function"]["name"].is_string() &&
-                          (!tool.contains("type") || tool["type"] == "function");
-    if (!function) {
-      fields.wrong_type("tools", R"(a list of {"type": "function", "function": {"name": …}})");
+  void read(const nlohmann::ordered_json& value, GenerationRequest& request) const {
+    std::vector<TokenId> ids;
+    std::string text;
+    if (value.is_string()) {
+      text = value.get<std::string>();
+      if (!truncation_.tokens) check_text_fits(text, "prompt", tokenizer_, defaults_);
+      ids = add_special_tokens_ ? text_prompt_ids(tokenizer_, text, gone_) : chat_prompt_ids(tokenizer_, text, gone_);
+    } else {
+      ids = token_ids(value);
+      for (const TokenId id : ids) fields_.check_token_id("prompt", id, defaults_.vocab_size);
     }
+    if (truncation_.apply(ids) || !value.is_string()) text = tokenizer_.decode(ids, true);
+    request.prompts.push_back(std::move(ids));
+    request.prompt_texts.push_back(std::move(text));
   }
-}
 
-bool uses_tools(const Fields& fields) {
-  const nlohmann::ordered_json* tools = fields.find("tools");
-  const nlohmann::ordered_json* choice = fields.find("tool_choice");
-  return tools != nullptr && !tools->empty() && (choice == nullptr || *choice != "none");
-}
+ private:
+  const Fields& fields_;
+  bool add_special_tokens_;
+  const Tokenizer& tokenizer_;
+  const RequestDefaults& defaults_;
+  const Truncation& truncation_;
+  const std::stop_token& gone_;
+};
 
-constexpr std::string_view kGenerationConfigFields[] = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"};
-
-void read_generation_config(const nlohmann::ordered_json& config, const std::string& where, SamplingParams& sampling) {
-  const Fields fields(config);
-  try {
-    sampling.temperature = fields.number("temperature").value_or(sampling.temperature);
-    sampling.top_p = fields.number("top_p").value_or(sampling.top_p);
-    sampling.min_p = fields.number("min_p").value_or(sampling.min_p);
-    sampling.repetition_penalty = fields.number("repetition_penalty").value_or(sampling.repetition_penalty);
-    if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
-      sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(*top_k, 0));
-    }
-    validate(sampling);
-  } catch (const Error& e) {
-    throw Error(fmt::format("{}: {}", where, e.what()));
+void read_prompts(const Fields& fields, const PromptReader& reader, GenerationRequest& request) {
+  const nlohmann::ordered_json* prompt = fields.find("prompt");
+  constexpr const char* kForms = "a string, a list of token ids, or a list of either";
+  if (prompt == nullptr) fields.wrong_type("prompt", kForms);
+  if (prompt->is_string() || (prompt->is_array() && !prompt->empty() && is_token_id(prompt->front()))) {
+    return reader.read(*prompt, request);
+  }
+  if (!prompt->is_array() || prompt->empty()) fields.wrong_type("prompt", kForms);
+  if (prompt->size() > static_cast<std::size_t>(kMaxChoices)) {
+    fields.refuse("prompt", fmt::format("has more than {} prompts.", kMaxChoices));
+  }
+  for (const nlohmann::ordered_json& each : *prompt) {
+    if (!each.is_string() && !each.is_array()) fields.wrong_type("prompt", kForms);
+    reader.read(each, request);
   }
 }
 
 }  // namespace
 
-SamplingParams default_sampling(const std::string& directory) {
-  SamplingParams sampling;
-  sampling.temperature = 1;
-  const std::filesystem::path path = std::filesystem::path(directory) / "generation_config.json";
-  std::error_code ignored;
-  if (directory.empty() || !std::filesystem::exists(path, ignored)) return sampling;
-  const nlohmann::ordered_json config =
-      parse_bounded_json(read_text_file(path, std::uint64_t{1} << 20), path.string(), kRestoreTheFile);
-  if (!config.is_object()) throw Error(fmt::format("{}: expected a JSON object.", path.string()));
-  read_generation_config(config, path.string(), sampling);
-  return sampling;
-}
-
-void override_sampling(std::string_view json, const std::string& where, SamplingParams& sampling) {
-  const nlohmann::ordered_json config = parse_bounded_json(json, where);
-  if (!config.is_object()) throw Error(fmt::format("{}: expected a JSON object.", where));
-  for (const auto& [key, value] : config.items()) {
-    if (std::ranges::find(kGenerationConfigFields, key) == std::end(kGenerationConfigFields)) {
-      throw Error(fmt::format("{}: \"{}\" is not supported; supported are {}.", where, printable(key),
-                              fmt::join(kGenerationConfigFields, ", ")));
-    }
-  }
-  read_generation_config(config, where, sampling);
-}
-
-nlohmann::ordered_json read_chat_template_kwargs(std::string_view json, const std::string& where) {
-  nlohmann::ordered_json kwargs = parse_bounded_json(json, where);
-  if (!kwargs.is_object()) throw Error(fmt::format("{}: expected a JSON object.", where));
-  try {
-    const Fields fields(kwargs);
-    for (const char* name : {"thinking", "enable_thinking", "drop_thinking"}) fields.flag(name);
-    if (const auto effort = fields.text("reasoning_effort"); effort && *effort != "none") {
-      reasoning_effort(*effort, EncodingRelease::kPreview);
-    }
-  } catch (const Error& e) {
-    throw Error(fmt::format("{}: {}", where, e.what()));
-  }
-  return kwargs;
-}
-
 GenerationRequest read_completion_request(const Fields& fields, const Tokenizer& tokenizer,
                                           const RequestDefaults& defaults, const std::stop_token& gone) {
-  GenerationRequest request = read_common(fields, defaults);
-  if (fields.find("suffix") != nullptr) fields.refuse("suffix", "is not supported.");
-  const nlohmann::ordered_json* prompt = fields.find("prompt");
-  constexpr const char* kForms = "a string, a list of token ids, or a list of either";
-  if (prompt == nullptr) fields.wrong_type("prompt", kForms);
-  const bool special = fields.flag("add_special_tokens").value_or(true);
-  if (prompt->is_string() || (prompt->is_array() && !prompt->empty() && is_token_id(prompt->front()))) {
-    add_prompt(*prompt, special, tokenizer, defaults, gone, request);
-  } else if (prompt->is_array() && !prompt->empty()) {
-    if (prompt->size() > static_cast<std::size_t>(kMaxChoices)) {
-      fields.refuse("prompt", fmt::format("has more than {} prompts.", kMaxChoices));
-    }
-    for (const nlohmann::ordered_json& each : *prompt) {
-      if (!each.is_string() && !each.is_array()) fields.wrong_type("prompt", kForms);
-      add_prompt(each, special, tokenizer, defaults, gone, request);
-    }
-  } else {
-    fields.wrong_type("prompt", kForms);
-  }
+  check_fields(fields, FieldPlace::kCompletion);
+  GenerationRequest request = read_common(fields, tokenizer, defaults);
   request.echo = fields.flag("echo").value_or(false);
   const std::int64_t max_tokens = fields.integer("max_tokens", request.echo ? 0 : 1, kNoLimit).value_or(16);
   request.prompt_only = max_tokens == 0;
   request.params.max_tokens = static_cast<std::uint64_t>(std::max<std::int64_t>(max_tokens, 1));
+  const Truncation truncation = read_truncation(fields, request.params.max_tokens, defaults);
+  read_prompts(fields, PromptReader(fields, tokenizer, defaults, truncation, gone), request);
   if (const auto logprobs = fields.integer("logprobs", 0, kMaxLogprobs)) {
     request.params.logprobs = static_cast<std::size_t>(*logprobs);
-    request.params.prompt_logprobs = request.echo;
-  }
-  if (request.echo && request.stream) fields.refuse("echo", "is not supported with \"stream\": true.");
-  check_fits(request, defaults);
-  return request;
-}
-
-ChatPrompt chat_prompt(const nlohmann::ordered_json& body, const Tokenizer& tokenizer, const RequestDefaults& defaults,
-                       const std::stop_token& gone) {
-  const Fields fields(body);
-  const EncodingRelease release = defaults.encoding;
-  nlohmann::ordered_json default_kwargs = defaults.chat_template_kwargs;
-  const nlohmann::ordered_json* given = fields.find("messages");
-  if (given == nullptr || !given->is_array()) fields.wrong_type("messages", "a list of messages");
-  if (given->empty()) fields.refuse("messages", "is empty.");
-  nlohmann::ordered_json messages = *given;
-  const auto add_to_system_message = [&](const char* name, const nlohmann::ordered_json& value) {
-    if (!messages.front().is_object() || messages.front().value("role", nlohmann::ordered_json()) != "system") {
-      const nlohmann::ordered_json system = {{"role", "system"}, {"content", ""}};
-      messages.insert(messages.begin(), system);
+    if (request.echo) {
+      request.params.prompt_logprobs = std::max(request.params.prompt_logprobs.value_or(0), *request.params.logprobs);
     }
-    messages.front()[name] = value;
-  };
-  if (const nlohmann::ordered_json* tools = fields.find("tools")) {
-    check_tools(fields, *tools);
-    if (uses_tools(fields)) add_to_system_message("tools", *tools);
   }
-  if (const auto format = fields.object("response_format"); format && format->text("type") == "json_schema") {
-    const auto described = format->object("json_schema");
-    const nlohmann::ordered_json* schema = described ? described->find("schema") : nullptr;
-    if (schema != nullptr) add_to_system_message("response_format", *schema);
-  }
-  MessageEncoding encoding;
-  encoding.release = release;
-  std::optional<std::string> effort = fields.text("reasoning_effort");
-  std::optional<bool> thinking;
-  std::optional<bool> drop_thinking;
-  const auto read_kwargs = [&](const Fields& kwargs) {
-    if (!thinking) thinking = kwargs.flag("thinking");
-    if (!thinking) thinking = kwargs.flag("enable_thinking");
-    if (!effort) effort = kwargs.text("reasoning_effort");
-    // A request with an effort wants reasoning.
-    if (!thinking && effort) thinking = effort != "none";
-    if (!drop_thinking) drop_thinking = kwargs.flag("drop_thinking");
-  };
-  const auto kwargs = fields.object("chat_template_kwargs");
-  read_kwargs(kwargs ? *kwargs : Fields(nlohmann::ordered_json::object()));
-  if (thinking == false) default_kwargs.erase("reasoning_effort");
-  read_kwargs(Fields(default_kwargs));
-  if (effort == "none") effort.reset();
-  if (thinking.value_or(false)) encoding.thinking_mode = ThinkingMode::kThinking;
-  encoding.drop_thinking = drop_thinking.value_or(true);
-  if (effort) encoding.reasoning_effort = reasoning_effort(*effort, release);
-  try {
-    return {chat_prompt_ids(tokenizer, encode_messages(messages, encoding), gone), encoding.thinking_mode};
-  } catch (const ApiError&) {
-    throw;
-  } catch (const Error& e) {
-    throw ApiError(400, e.what(), "messages");
-  }
+  read_logprob_token_ids(fields, defaults, request);
+  if (request.echo && request.stream) fields.refuse("echo", "is not supported with \"stream\": true.");
+  check_fits(fields, request, defaults);
+  return request;
 }
 
 GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const Tokenizer& tokenizer,
                                     const RequestDefaults& defaults, const std::stop_token& gone) {
   const Fields fields(body);
-  GenerationRequest request = read_common(fields, defaults);
+  check_fields(fields, FieldPlace::kChat);
+  GenerationRequest request = read_common(fields, tokenizer, defaults);
   request.chat = true;
-  ChatPrompt prompt = chat_prompt(body, tokenizer, defaults, gone);
+  ChatPrompt prompt = read_chat_prompt(fields, defaults);
   request.thinking_mode = prompt.thinking_mode;
+  request.role = prompt.role;
+  if (fields.flag("echo").value_or(false)) request.echoed_text = prompt.last_content;
   request.parse_tools = uses_tools(fields);
-  // </think> and DSML may be special tokens; the parser must see them.
-  if (request.thinking_mode == ThinkingMode::kThinking || request.parse_tools) {
-    request.text.skip_special_tokens = false;
-  }
+  request.parallel_tool_calls = fields.flag("parallel_tool_calls").value_or(true);
+  request.include_reasoning = fields.flag("include_reasoning").value_or(true);
+  request.return_prompt_text = fields.flag("return_prompt_text").value_or(false);
+  request.text.hide_markers = true;
   // Keeps the markup that the message is split by.
   const auto keep = [&](std::string_view token) {
     if (const auto id = tokenizer.token_to_id(token)) request.text.kept_special_tokens.push_back(*id);
   };
   if (request.thinking_mode == ThinkingMode::kThinking) keep(markup::kThinkEnd);
   if (request.parse_tools) keep(markup::kDsml);
-  const std::size_t tokens = prompt.ids.size();
-  request.prompts.push_back(std::move(prompt.ids));
   auto max_tokens = fields.integer("max_completion_tokens", 1, kNoLimit);
   if (!max_tokens) max_tokens = fields.integer("max_tokens", 1, kNoLimit);
+  const Truncation truncation = read_truncation(fields, static_cast<std::uint64_t>(max_tokens.value_or(1)), defaults);
+  if (!truncation.tokens) check_text_fits(prompt.text, "messages", tokenizer, defaults);
+  std::vector<TokenId> ids = chat_ids(fields, prompt, tokenizer, gone);
+  truncation.apply(ids);
   // Without max_tokens the output may fill the context.
-  const std::uint64_t left = tokens < defaults.max_model_len ? defaults.max_model_len - tokens : 1;
+  const std::uint64_t left = ids.size() < defaults.max_model_len ? defaults.max_model_len - ids.size() : 1;
   request.params.max_tokens = max_tokens ? static_cast<std::uint64_t>(*max_tokens) : left;
+  request.prompts.push_back(std::move(ids));
+  request.prompt_texts.push_back(std::move(prompt.text));
   const auto top_logprobs = fields.integer("top_logprobs", 0, kMaxLogprobs);
   if (fields.flag("logprobs").value_or(false)) {
     request.params.logprobs = static_cast<std::size_t>(top_logprobs.value_or(0));
   } else if (top_logprobs.value_or(0) != 0) {
     fields.refuse("top_logprobs", "requires \"logprobs\": true.");
   }
-  check_fits(request, defaults);
+  read_logprob_token_ids(fields, defaults, request);
+  check_fits(fields, request, defaults);
   return request;
 }
 

@@ -1,5 +1,7 @@
 #include "outrider/server/logprobs_json.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -19,8 +21,13 @@ ordered_json bytes_json(std::string_view bytes) {
   return list;
 }
 
-ordered_json entry(const Tokenizer& tokenizer, TokenId id, float logprob) {
-  return {{"token", token_text(tokenizer, id)}, {"logprob", logprob}, {"bytes", bytes_json(tokenizer.bytes(id))}};
+std::string spelled(const Tokenizer& tokenizer, TokenId id, TokenSpelling spelling) {
+  return spelling == TokenSpelling::kId ? fmt::format("token_id:{}", id) : token_text(tokenizer, id);
+}
+
+ordered_json entry(const Tokenizer& tokenizer, TokenId id, float logprob, TokenSpelling spelling) {
+  return {
+      {"token", spelled(tokenizer, id, spelling)}, {"logprob", logprob}, {"bytes", bytes_json(tokenizer.bytes(id))}};
 }
 
 }  // namespace
@@ -29,11 +36,11 @@ std::string token_text(const Tokenizer& tokenizer, TokenId id) {
   return tokenizer.decode(std::span(&id, 1), false);
 }
 
-void CompletionLogprobs::add(TokenId id, const TokenLogprobs* logprobs) {
-  const std::string text = token_text(tokenizer_, id);
+void CompletionLogprobs::add(TokenId id, const TokenLogprobs* logprobs, std::size_t most) {
+  const std::string text = spelled(tokenizer_, id, spelling_);
   tokens_.push_back(text);
   text_offset_.push_back(offset_);
-  offset_ += code_points(text);
+  offset_ += code_points(token_text(tokenizer_, id));
   if (logprobs == nullptr) {
     token_logprobs_.push_back(nullptr);
     top_logprobs_.push_back(nullptr);
@@ -41,7 +48,9 @@ void CompletionLogprobs::add(TokenId id, const TokenLogprobs* logprobs) {
   }
   token_logprobs_.push_back(logprobs->logprob);
   ordered_json top = ordered_json::object();
-  for (const TokenLogprobs::Alternative& each : logprobs->top) top[token_text(tokenizer_, each.id)] = each.logprob;
+  for (const TokenLogprobs::Alternative& each : std::span(logprobs->top).first(std::min(most, logprobs->top.size()))) {
+    top[spelled(tokenizer_, each.id, spelling_)] = each.logprob;
+  }
   if (!top.contains(text)) top[text] = logprobs->logprob;
   top_logprobs_.push_back(std::move(top));
 }
@@ -54,13 +63,32 @@ ordered_json CompletionLogprobs::take() {
           {"top_logprobs", std::exchange(top_logprobs_, empty)}};
 }
 
-ordered_json chat_logprob(const Tokenizer& tokenizer, const OutputToken& token) {
-  ordered_json object = entry(tokenizer, token.id, token.logprobs->logprob);
+ordered_json chat_logprob(const Tokenizer& tokenizer, const OutputToken& token, TokenSpelling spelling) {
+  ordered_json object = entry(tokenizer, token.id, token.logprobs->logprob, spelling);
   object["top_logprobs"] = ordered_json::array();
   for (const TokenLogprobs::Alternative& each : token.logprobs->top) {
-    object["top_logprobs"].push_back(entry(tokenizer, each.id, each.logprob));
+    object["top_logprobs"].push_back(entry(tokenizer, each.id, each.logprob, spelling));
   }
   return object;
+}
+
+ordered_json prompt_logprobs_json(const Tokenizer& tokenizer, std::span<const TokenId> prompt,
+                                  std::span<const TokenLogprobs> logprobs, std::size_t most) {
+  ordered_json list = ordered_json::array({nullptr});
+  for (std::size_t i = 0; i < logprobs.size(); ++i) {
+    ordered_json entries = ordered_json::object();
+    const auto add = [&](TokenId id, float logprob, std::size_t rank) {
+      entries[std::to_string(id)] = {
+          {"logprob", logprob}, {"rank", rank}, {"decoded_token", token_text(tokenizer, id)}};
+    };
+    const TokenLogprobs& each = logprobs[i];
+    add(prompt[i + 1], each.logprob, each.rank);
+    for (std::size_t k = 0; k < std::min(most, each.top.size()); ++k) {
+      if (each.top[k].id != prompt[i + 1]) add(each.top[k].id, each.top[k].logprob, k + 1);
+    }
+    list.push_back(std::move(entries));
+  }
+  return list;
 }
 
 }  // namespace outrider

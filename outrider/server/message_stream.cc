@@ -1,6 +1,8 @@
 #include "outrider/server/message_stream.h"
 
 #include <algorithm>
+#include <iterator>
+#include <span>
 #include <utility>
 
 #include "outrider/prompt/markup.h"
@@ -8,6 +10,11 @@
 
 namespace outrider {
 namespace {
+
+// </think> last: it separates reasoning from content. In a chat without reasoning it is text, if it is no token.
+constexpr std::string_view kMarkers[] = {markup::kUser,          markup::kAssistant,      markup::kBeginOfSentence,
+                                         markup::kEndOfSentence, markup::kLatestReminder, markup::kThinkEnd};
+constexpr std::size_t kTurnMarkers = std::size(kMarkers) - 1;
 
 const std::string& tool_calls_opening() {
   static const std::string opening = std::string("\n\n").append(markup::kToolCallsStart);
@@ -17,7 +24,11 @@ const std::string& tool_calls_opening() {
 }  // namespace
 
 MessageStream::MessageStream(ThinkingMode thinking_mode, bool parse_tools)
-    : part_(thinking_mode == ThinkingMode::kThinking ? Part::kReasoning : Part::kContent), parse_tools_(parse_tools) {}
+    : part_(thinking_mode == ThinkingMode::kThinking ? Part::kReasoning : Part::kContent),
+      parse_tools_(parse_tools),
+      markers_(std::span(kMarkers).first(kTurnMarkers)),
+      answer_markers_(
+          std::span(kMarkers).first(thinking_mode == ThinkingMode::kThinking ? std::size(kMarkers) : kTurnMarkers)) {}
 
 // Takes the text before `mark`, and consumes `mark`; or the text before what may be its beginning.
 std::string MessageStream::take_before(std::string_view mark, bool& found) {
@@ -34,13 +45,20 @@ std::string MessageStream::take_before(std::string_view mark, bool& found) {
 }
 
 MessageStream::Delta MessageStream::push(std::string_view text) {
-  held_ += text;
+  return split(markers_.push(text));
+}
+
+MessageStream::Delta MessageStream::split(std::string_view text) {
   Delta delta;
   bool found = false;
   if (part_ == Part::kReasoning) {
+    held_ += text;
     delta.reasoning = take_before(markup::kThinkEnd, found);
     if (!found) return delta;
     part_ = Part::kContent;
+    held_ = answer_markers_.push(std::exchange(held_, {}));
+  } else {
+    held_ += answer_markers_.push(text);
   }
   if (part_ == Part::kContent) {
     if (!parse_tools_) {
@@ -56,14 +74,15 @@ MessageStream::Delta MessageStream::push(std::string_view text) {
 }
 
 MessageStream::Delta MessageStream::finish() {
-  Delta delta;
+  Delta delta = split(markers_.finish());
+  held_ += answer_markers_.finish();
   if (part_ == Part::kReasoning) {
-    delta.reasoning = std::exchange(held_, {});
+    delta.reasoning += std::exchange(held_, {});
   } else if (part_ == Part::kContent) {
-    delta.content = std::exchange(held_, {});
+    delta.content += std::exchange(held_, {});
   } else {
-    delta.tool_calls = complete_calls();
-    if (calls_returned_ == 0) delta.content = tool_calls_opening() + held_;
+    std::ranges::move(complete_calls(), std::back_inserter(delta.tool_calls));
+    if (calls_returned_ == 0) delta.content += tool_calls_opening() + held_;
   }
   return delta;
 }

@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "outrider/prompt/completion_parser.h"
+#include "outrider/server/marker_filter.h"
 
 namespace outrider {
 
 // Splits an assistant's message into reasoning, content and tool calls while it is generated. Text that may be the
 // beginning of </think> or of tool calls is held back; a tool call is returned once it is complete. Malformed tool
-// calls are returned as content.
+// calls are returned as content. No part has the markers of DeepSeek's prompts.
 class MessageStream {
  public:
   // Without `parse_tools`, everything after the reasoning is content.
@@ -29,10 +30,13 @@ class MessageStream {
   enum class Part { kReasoning, kContent, kToolCalls };
 
   std::string take_before(std::string_view mark, bool& found);
+  Delta split(std::string_view text);
   std::vector<ToolCall> complete_calls();
 
   Part part_;
   bool parse_tools_;
+  MarkerFilter markers_;         // of the whole output: </think> separates its parts
+  MarkerFilter answer_markers_;  // of what follows the reasoning
   std::string held_;
   std::size_t calls_returned_ = 0;
   std::size_t last_end_ = 0;  // the end of the last complete call, when calls were last parsed

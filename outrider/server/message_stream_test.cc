@@ -58,6 +58,31 @@ TEST(MessageStream, FlushesHeldTextAtTheEnd) {
   EXPECT_EQ(one.content, "");
 }
 
+TEST(MessageStream, MarkersNeverLeak) {
+  const std::string user = "<｜User｜>";
+  const std::string assistant = "<｜Assistant｜>";
+  // The last: halves of a marker around another.
+  for (const std::string& leak :
+       {assistant, user + assistant, std::string("<｜end▁of▁sentence｜>"), "<｜Assis" + user + "tant｜>"}) {
+    const std::string text = "Let" + leak + " me</think>It" + leak + " is</think>." + kTwoCalls;
+    for (std::size_t piece = 1; piece < 40; ++piece) {
+      const std::size_t ur = text.find("Ur<");
+      const Result result = split(text.substr(0, ur) + leak + text.substr(ur), ThinkingMode::kThinking, true, piece);
+      EXPECT_EQ(result.reasoning, "Let me") << piece;
+      EXPECT_EQ(result.content, "It is.") << piece;
+      ASSERT_EQ(result.calls.size(), 2U) << piece;
+      EXPECT_EQ(result.calls[0].arguments, R"({"city": "Ur", "days": 3})");
+    }
+  }
+  // A marker that the end of the output cuts.
+  for (const std::string cut : {"<｜", "<｜Assist", "<｜User｜"}) {
+    EXPECT_EQ(split("so" + cut, ThinkingMode::kChat, false, 1).content, "so");
+    EXPECT_EQ(split("so" + cut, ThinkingMode::kThinking, false, 4).reasoning, "so");
+  }
+  EXPECT_EQ(split("1 < 2 <", ThinkingMode::kChat, false, 1).content, "1 < 2 <");
+  EXPECT_EQ(split("<<<<<<< HEAD <｜x", ThinkingMode::kChat, false, 2).content, "<<<<<<< HEAD <｜x");
+}
+
 TEST(MessageStream, MalformedCallsAreContent) {
   const std::string bad =
       "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke nam=\"x\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";

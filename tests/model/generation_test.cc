@@ -501,12 +501,109 @@ TEST_P(EveryDrafter, AMaskAppliesToDrafterAndVerifier) {
   }
 }
 
+// Rules that change a greedy output much.
+std::map<std::string, OutputRules> rules_against(const Tokens& output, std::uint32_t last_of_prompt) {
+  std::map<std::string, OutputRules> rules;
+  rules["min_tokens"].min_tokens = 20;
+  rules["min_tokens"].end_tokens = {output[2], output[5]};
+  for (std::size_t i = 0; i + 2 < output.size(); i += 3) {
+    rules["bad_words"].bad_words.push_back({output[i], output[i + 1]});
+    rules["bad_words"].bad_words.push_back({output[i + 2]});
+  }
+  rules["allowed_token_ids"].allowed_token_ids.emplace();
+  for (std::uint32_t id = 0; id < 2048; id += 3) rules["allowed_token_ids"].allowed_token_ids->push_back(id);
+  for (const std::uint64_t tokens : {0, 1, 7}) {
+    OutputRules& budget = rules["budget " + std::to_string(tokens)];
+    budget.thinking_budget = {last_of_prompt, 7, tokens};
+    budget.bad_words = {{last_of_prompt}};  // thinking does not start again
+  }
+  OutputRules& all = rules["all"] = rules["bad_words"];
+  all.allowed_token_ids = rules["allowed_token_ids"].allowed_token_ids;
+  all.min_tokens = 20;
+  all.end_tokens = {output[2]};
+  all.thinking_budget = {last_of_prompt, 7, 9};
+  all.bad_words.push_back({last_of_prompt});
+  return rules;
+}
+
+void expect_obeyed(const OutputRules& rules, const Tokens& output) {
+  for (std::size_t i = 0; i < output.size(); ++i) {
+    const bool forced = rules.thinking_budget && i == rules.thinking_budget->tokens;
+    if (forced) {
+      EXPECT_EQ(output[i], rules.thinking_budget->end);
+      continue;
+    }
+    if (rules.allowed_token_ids) {
+      EXPECT_THAT(*rules.allowed_token_ids, ::testing::Contains(output[i]));
+    }
+    if (i < rules.min_tokens) {
+      EXPECT_THAT(rules.end_tokens, ::testing::Not(::testing::Contains(output[i])));
+    }
+    for (const Tokens& word : rules.bad_words) {
+      const std::span<const std::uint32_t> until = std::span(output).first(i + 1);
+      EXPECT_FALSE(until.size() >= word.size() && std::ranges::equal(until.last(word.size()), word));
+    }
+  }
+}
+
+TEST_P(EveryDrafter, OutputRulesApplyToDrafterAndVerifier) {
+  const auto model = load_model(testing::model_of(GetParam()), {});
+  const Tokens prompt = prompts(3)[2];
+  GenerationParams params = greedy(40);
+  params.stop_token_ids.clear();
+  const auto output = [&](std::size_t k) {
+    const Decoder with_drafts = decoder(*model, k);
+    Generation generation = with_drafts.start(prompt, params);
+    const Tokens text = finish(with_drafts, generation);
+    if (k != 0) {
+      EXPECT_GT(generation.counts().draft_tokens, 0U);
+    }
+    return Tokens(text.begin() + static_cast<std::ptrdiff_t>(prompt.size()), text.end());
+  };
+  const Tokens plain = output(0);
+  for (const auto& [name, rules] : rules_against(plain, prompt.back())) {
+    params.rules = rules;
+    for (const double temperature : {0.0, 0.8}) {
+      params.sampling.temperature = temperature;
+      params.reproducible = true;
+      const Tokens without = output(0);
+      expect_obeyed(rules, without);
+      if (temperature == 0) {
+        EXPECT_NE(without, plain) << name;
+      }
+      EXPECT_EQ(output(3), without) << name << " " << temperature;
+    }
+    params.sampling.temperature = 0.8;
+    params.reproducible = false;
+    expect_obeyed(rules, output(3));
+  }
+}
+
+TEST_P(EveryDrafter, AnOutputThatCannotContinueIsAnError) {
+  const auto model = load_model(testing::model_of(GetParam()), {});
+  for (const double temperature : {0.0, 0.8}) {
+    for (const std::size_t k : {0, 3}) {
+      const Decoder with_drafts = decoder(*model, k);
+      GenerationParams params = greedy(20);
+      params.sampling.temperature = temperature;
+      params.rules.allowed_token_ids = {5, 6};
+      params.rules.bad_words = {{5, 5, 5}, {5, 5, 6}, {5, 6}, {6, 5}, {6, 6, 5}, {6, 6, 6}};
+      Generation generation = with_drafts.start(prompts(3)[2], params);
+      Generation* const one = &generation;
+      for (int i = 0; i < 20 && generation.error().empty(); ++i) with_drafts.step({&one, 1});
+      EXPECT_THAT(generation.error(), HasSubstr("number 3 of the output"));
+      EXPECT_EQ(generation.tokens().size(), generation.prompt_tokens() + 2);
+      EXPECT_FALSE(generation.finished());
+    }
+  }
+}
+
 TEST_P(EveryDrafter, LogprobsEqualTheModels) {
   const auto model = load_model(testing::model_of(GetParam()), {});
   const Tokens prompt = prompts(4)[3];
   GenerationParams params = greedy(24);
   params.logprobs = 3;
-  params.prompt_logprobs = true;
+  params.prompt_logprobs = 3;
   params.sampling.repetition_penalty = 1.2;
   for (const std::size_t k : {0, 2}) {
     const Decoder with_drafts = decoder(*model, k, 11);
@@ -532,6 +629,8 @@ TEST_P(EveryDrafter, LogprobsEqualTheModels) {
       ASSERT_EQ(all[i].top.size(), 3U);
       EXPECT_EQ(logits[i][all[i].top[0].id], *std::max_element(logits[i].begin(), logits[i].end()));
       EXPECT_GE(all[i].top[1].logprob, all[i].top[2].logprob);
+      const auto likelier = std::ranges::count_if(logits[i], [&](float l) { return l > logits[i][text[i + 1]]; });
+      EXPECT_EQ(all[i].rank, likelier + 1);
     }
   }
 }

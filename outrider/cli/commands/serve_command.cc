@@ -19,6 +19,8 @@
 #include "outrider/cli/options/model_options.h"
 #include "outrider/cli/options/vllm_flags.h"
 #include "outrider/engine/memory_plan.h"
+#include "outrider/server/chat_prompt.h"
+#include "outrider/server/sampling_fields.h"
 #include "outrider/server/server.h"
 #include "outrider/tokenizer/tokenizer.h"
 #include "outrider/util/bytes_text.h"
@@ -180,6 +182,7 @@ int run_serve(ServeArguments& arguments) {
   if (arguments.spec_decode_metrics == "detailed") api.spec_decode_metrics = SpecDecodeMetrics::kDetailed;
   api.log_requests = !arguments.disable_log_requests;
   defaults.max_model_len = memory.max_model_len;
+  defaults.vocab_size = model.config().vocab_size;
   defaults.end_tokens = end_tokens(*plan, tokenizer);
   defaults.encoding = encoding_release(arguments.prompt_encoding, plan->manifest().config());
 

@@ -164,9 +164,8 @@ class Connection : public OpenConnection {
     waiting_since_ = Clock::now().time_since_epoch().count();
     if (buffer_.size() != 0) return read_header();
     set_deadline(context_->options.idle_timeout);
-    socket_.async_wait(tcp::socket::wait_read, [self = held()](error_code error) {
-      error ? self->close() : self->read_header();
-    });
+    socket_.async_wait(tcp::socket::wait_read,
+                       [self = held()](error_code error) { error ? self->close() : self->read_header(); });
   }
 
   // From the first byte of a request on, all of it must arrive before the timeout.
