@@ -14,8 +14,8 @@
 
 namespace outrider {
 
-// Compiles the output constraints of requests (constraint_fields.h) and caches the most recently used ones, since clients
-// repeat them.
+// Compiles the output constraints of requests (constraint_fields.h) and caches the most recently used ones, since
+// clients repeat them.
 class Constraints {
  public:
   // The tokenizer must outlive it.

@@ -48,10 +48,15 @@ class ContentReader {
   void structured_outputs(const Fields& request) {
     const std::optional<Fields> given = request.object("structured_outputs");
     if (!given) return;
-    static constexpr std::array<std::string_view, 9> kKnown = {
-        "json",           "regex",           "choice",
-        "grammar",        "json_object",     "disable_any_whitespace",
-        "structural_tag", "whitespace_pattern", "disable_additional_properties"};
+    static constexpr std::array<std::string_view, 9> kKnown = {"json",
+                                                               "regex",
+                                                               "choice",
+                                                               "grammar",
+                                                               "json_object",
+                                                               "disable_any_whitespace",
+                                                               "structural_tag",
+                                                               "whitespace_pattern",
+                                                               "disable_additional_properties"};
     for (const auto& [name, value] : request.find("structured_outputs")->items()) {
       if (!value.is_null() && std::ranges::find(kKnown, name) == kKnown.end()) {
         given->refuse(name.c_str(), "is not a field of structured_outputs.");
@@ -121,8 +126,8 @@ class ContentReader {
  private:
   void begin(Content content, const std::string& field) {
     if (++contents_ > 1) {
-      throw ApiError(400, fmt::format("{} and {} both constrain the output; leave one of them out.", shape.where, field),
-                     field);
+      throw ApiError(
+          400, fmt::format("{} and {} both constrain the output; leave one of them out.", shape.where, field), field);
     }
     shape.content = content;
     shape.where = field;

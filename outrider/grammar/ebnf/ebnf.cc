@@ -103,7 +103,8 @@ class EbnfCompiler {
     if (const auto* name = std::get_if<EbnfGrammar::RuleName>(&item.content)) {
       return builder_.call(from, rule(name->rule));
     }
-    if (const auto* group = std::get_if<EbnfGrammar::Alternatives>(&item.content)) return add_alternatives(from, *group);
+    if (const auto* group = std::get_if<EbnfGrammar::Alternatives>(&item.content))
+      return add_alternatives(from, *group);
     const State to = builder_.new_state();
     for (const CodePointRange& range : std::get<std::vector<CodePointRange>>(item.content)) {
       add_code_points(builder_, from, range, to, Spelling::kPlain);
