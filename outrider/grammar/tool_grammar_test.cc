@@ -93,8 +93,8 @@ TEST(ToolCalls, ErrorsNameUnsupportedParameters) {
     Grammar::message(odd);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), testing::AllOf(testing::HasSubstr("\"f\""), testing::HasSubstr("#/properties/x"),
-                                         testing::HasSubstr("\"not\"")));
+    EXPECT_THAT(e.what(), ::testing::AllOf(::testing::HasSubstr("\"f\""), ::testing::HasSubstr("#/properties/x"),
+                                           ::testing::HasSubstr("\"not\"")));
   }
 }
 

@@ -1,14 +1,11 @@
 #include "outrider/server/constraint.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <optional>
-#include <vector>
+#include <string_view>
 
 #include "outrider/grammar/grammar.h"
+#include "outrider/server/constraint_fields.h"
 #include "outrider/util/error.h"
-#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {
@@ -17,64 +14,10 @@ using nlohmann::ordered_json;
 
 constexpr std::size_t kMaxCached = 32;
 constexpr std::size_t kMaxBytes = std::size_t{256} << 20;  // of the cached masks
-constexpr const char* kSchemaField = "response_format.json_schema.schema";
-
-void read_response_format(const Fields& request, MessageShape& shape) {
-  const std::optional<Fields> format = request.object("response_format");
-  if (!format) return;
-  const std::string type = format->text("type").value_or("");
-  if (type == "text") return;
-  if (type == "json_object") {
-    shape.content = MessageShape::Content::kJsonObject;
-    return;
-  }
-  if (type != "json_schema") format->refuse("type", R"(must be "text", "json_object" or "json_schema".)");
-  const std::optional<Fields> described = format->object("json_schema");
-  if (!described) format->wrong_type("json_schema", R"(an object with "name" and "schema")");
-  const ordered_json* schema = described->find("schema");
-  if (schema == nullptr || (!schema->is_object() && !schema->is_boolean())) {
-    described->wrong_type("schema", "a JSON Schema");
-  }
-  shape.content = MessageShape::Content::kJsonSchema;
-  shape.schema = *schema;
-  shape.schema_where = kSchemaField;
-}
-
-// The function that tool_choice requires; nothing if the model may choose.
-std::optional<std::string> named_function(const Fields& request, const ordered_json& choice) {
-  if (choice == "required") return std::nullopt;
-  const ordered_json function = choice.is_object() ? choice.value("function", ordered_json()) : ordered_json();
-  if (!function.is_object() || !function.contains("name") || !function["name"].is_string()) {
-    request.refuse("tool_choice",
-                   R"(must be "none", "auto", "required" or {"type": "function", "function": {"name": …}}.)");
-  }
-  return function["name"].get<std::string>();
-}
-
-void read_tool_choice(const Fields& request, MessageShape& shape) {
-  const ordered_json* tools = request.find("tools");
-  const ordered_json* choice = request.find("tool_choice");
-  const bool given = tools != nullptr && tools->is_array() && !tools->empty();
-  const bool open = choice == nullptr || *choice == "auto";
-  if (choice != nullptr && *choice == "none") return;
-  if (open && (!given || shape.content == MessageShape::Content::kNone)) return;
-  const std::optional<std::string> name = open ? std::nullopt : named_function(request, *choice);
-  if (!given) request.refuse("tool_choice", "requires a tool call, but the request has no tools.");
-  for (const ordered_json& tool : *tools) {
-    const ordered_json& function = tool.at("function");
-    if (!name || function.at("name") == *name) shape.functions.push_back(function);
-  }
-  if (shape.functions.empty()) {
-    request.refuse("tool_choice",
-                   fmt::format("names the function \"{}\", which is not among the tools.", printable(*name)));
-  }
-  if (!open) shape.content = MessageShape::Content::kNone;
-  shape.several_calls = !name && request.flag("parallel_tool_calls").value_or(true);
-}
 
 std::string key_of(const MessageShape& shape) {
-  return ordered_json(
-             {shape.reasoning, static_cast<int>(shape.content), shape.schema, shape.functions, shape.several_calls})
+  return ordered_json({shape.reasoning, static_cast<int>(shape.content), shape.schema, shape.text, shape.choices,
+                       shape.compact, shape.functions, shape.several_calls})
       .dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
@@ -89,9 +32,7 @@ std::shared_ptr<MaskTable> Constraints::find(const std::string& key) {
 }
 
 std::shared_ptr<MaskTable> Constraints::read(const Fields& request, bool chat, bool reasoning) {
-  MessageShape shape;
-  read_response_format(request, shape);
-  if (chat) read_tool_choice(request, shape);
+  MessageShape shape = read_constraint(request, chat);
   if (shape.content == MessageShape::Content::kNone && shape.functions.empty()) return nullptr;
   shape.reasoning = reasoning;
   const std::string key = key_of(shape);
@@ -100,7 +41,8 @@ std::shared_ptr<MaskTable> Constraints::read(const Fields& request, bool chat, b
   try {
     grammar = std::make_shared<const Grammar>(Grammar::message(shape));
   } catch (const Error& e) {
-    throw ApiError(400, e.what(), shape.functions.empty() ? kSchemaField : "tools");
+    const bool of_content = !shape.where.empty() && std::string_view(e.what()).starts_with(shape.where);
+    throw ApiError(400, e.what(), of_content ? shape.where : "tools");
   }
   if (auto known = find(key)) return known;  // another request compiled it first
   const std::lock_guard lock(mutex_);

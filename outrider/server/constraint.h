@@ -14,15 +14,15 @@
 
 namespace outrider {
 
-// Compiles the output constraints of requests (response_format, and tool_choice other than "auto" and "none") and
-// caches the most recently used ones, since clients repeat them.
+// Compiles the output constraints of requests (constraint_fields.h) and caches the most recently used ones, since
+// clients repeat them.
 class Constraints {
  public:
   // The tokenizer must outlive it.
   explicit Constraints(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
   // Returns the constraint, or null if the request has none. `reasoning`: the output begins with reasoning. Throws
-  // ApiError naming the unsupported keyword of a schema.
+  // ApiError naming what is unsupported.
   std::shared_ptr<MaskTable> read(const Fields& request, bool chat, bool reasoning);
 
  private:

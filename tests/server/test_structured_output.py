@@ -1,6 +1,7 @@
-"""response_format and tool_choice through the official client: the output satisfies them."""
+"""Constraints of the output through the official client: the output satisfies them."""
 
 import json
+import re
 
 import openai
 import pytest
@@ -121,6 +122,106 @@ def test_only_the_answer_after_reasoning_is_constrained(client):
     message = answer.choices[0].message
     assert answer.choices[0].finish_reason == "stop" and "</think>" not in message.reasoning_content
     check(message.content)
+
+
+ARITHMETIC = """
+    root ::= sum
+    sum ::= sum "+" value | sum "-" value | value
+    value ::= [0-9]{1,2} | "(" sum ")"
+"""
+SQL = """
+    root ::= select_statement
+    select_statement ::= "SELECT " column " from " table " where " condition
+    column ::= "col_1 " | "col_2 "
+    table ::= "table_1 " | "table_2 "
+    condition ::= column "= " number
+    number ::= "1 " | "2 "
+"""
+BOOLEANS = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+EMAIL = r"[a-z]{1,8}@[a-z]{1,8}\.com\n"
+
+
+def has_a_boolean(text):
+    answer = json.loads(text)
+    return list(answer) == ["a"] and isinstance(answer["a"], bool)
+
+
+# The fields of extra_body, and what they require of the output.
+CONSTRAINTS = [
+    ({"structured_outputs": {"choice": ["positive", "negative"]}}, lambda text: text in ("positive", "negative")),
+    ({"structured_outputs": {"regex": EMAIL}}, lambda text: re.fullmatch(EMAIL, text)),
+    ({"structured_outputs": {"json": BOOLEANS}}, has_a_boolean),
+    ({"structured_outputs": {"json": json.dumps(BOOLEANS), "_backend": None}}, has_a_boolean),
+    ({"structured_outputs": {"json": BOOLEANS, "disable_any_whitespace": True, "disable_additional_properties": True}},
+     lambda text: re.fullmatch(r'{"a":(true|false)}', text)),
+    ({"structured_outputs": {"grammar": SQL}},
+     lambda text: re.fullmatch("SELECT col_[12]  from table_[12]  where col_[12] = [12] ", text)),
+    ({"guided_json": BOOLEANS, "guided_decoding_backend": "xgrammar"}, has_a_boolean),
+    ({"guided_regex": "[0-9]{3}"}, lambda text: re.fullmatch("[0-9]{3}", text)),
+    ({"guided_choice": ["yes", "no"]}, lambda text: text in ("yes", "no")),
+    ({"guided_grammar": SQL}, lambda text: text.startswith("SELECT col_")),
+    ({"response_format": {"type": "json_object", "schema": BOOLEANS}}, has_a_boolean),
+    ({"json_schema": BOOLEANS}, has_a_boolean),
+    ({"grammar": 'root ::= "a" "b"{2}'}, lambda text: text == "abb"),
+]
+
+
+@pytest.mark.parametrize("fields, satisfied", CONSTRAINTS, ids=lambda value: None if callable(value) else ",".join(value))
+def test_fields_of_vllm_and_llama_cpp(client, fields, satisfied):
+    body = {"prompt": "And the king said", "max_tokens": 200, "temperature": 1, "seed": 2, **fields}
+    choice = client.post("/completions", body=body, cast_to=object)["choices"][0]
+    assert satisfied(choice["text"]) and choice["finish_reason"] == "stop", choice
+    choice = ask(client, temperature=1, extra_body=fields).choices[0]
+    assert satisfied(choice.message.content) and choice.finish_reason == "stop", choice
+
+
+@pytest.mark.parametrize("constraint", [{"regex": r"([A-Z][a-z]{2,7} ){3,9}\."}, {"grammar": ARITHMETIC}], ids=list)
+def test_drafts_do_not_change_the_output(speculating, greedy, constraint):
+    # Without a preference for its end, the sum would go on.
+    options = {"temperature": 0, "max_tokens": 60, "extra_body": {"structured_outputs": constraint}}
+    text = ask(speculating, **options).choices[0].message.content
+    assert greedy.setdefault(str(constraint), text) == text
+    chunks = ask(speculating, stream=True, **options)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == text
+
+
+def test_reasoning_precedes_a_choice(client):
+    think_end = 2046
+    answer = ask(client, temperature=0.5, logit_bias={str(think_end): 14}, extra_body={
+        "chat_template_kwargs": {"thinking": True}, "structured_outputs": {"choice": ["yes", "no"]}})
+    assert answer.choices[0].message.content in ("yes", "no") and answer.choices[0].message.reasoning_content
+
+
+def test_tools_may_be_called_instead_of_a_choice(client):
+    for seed in range(3):
+        choice = ask(client, tools=TOOLS, temperature=1, seed=seed,
+                     extra_body={"structured_outputs": {"choice": ["yes", "no"]}}).choices[0]
+        assert choice.message.tool_calls or choice.message.content in ("yes", "no")
+
+
+@pytest.mark.parametrize("fields, said", [
+    ({"structured_outputs": {}}, "needs one of"),
+    ({"structured_outputs": {"json_object": False}}, "needs one of"),
+    ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "both constrain"),
+    ({"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}}, "both constrain"),
+    ({"structured_outputs": {"regex": "a"}, "guided_json": {}}, "both constrain"),
+    ({"structured_outputs": {"regex": "a", "whitespace_pattern": " "}}, "structured_outputs.whitespace_pattern"),
+    ({"structured_outputs": {"regex": "a", "colour": 1}}, "structured_outputs.colour"),
+    ({"structured_outputs": {"structural_tag": "{}"}}, "structured_outputs.structural_tag"),
+    ({"structured_outputs": {"regex": "(?=a)"}}, 'structured_outputs.regex: the regular expression "(?=a)"'),
+    ({"structured_outputs": {"regex": "[]a]"}}, "begins with"),
+    ({"structured_outputs": {"choice": []}}, "structured_outputs.choice is empty"),
+    ({"structured_outputs": {"json": "{"}}, "structured_outputs.json"),
+    ({"structured_outputs": {"json": {"not": {}}}}, 'structured_outputs.json: at #: "not"'),
+    ({"structured_outputs": {"grammar": 'root ::= x\nx ::= root "a" | "b"'}}, "may begin with itself"),
+    ({"structured_outputs": {"grammar": 'start: "a"'}}, "Lark"),
+    ({"structured_outputs": {"regex": "a"}, "tools": TOOLS, "tool_choice": "required"}, "requires a tool call, but"),
+    ({"guided_whitespace_pattern": " "}, "guided_whitespace_pattern"),
+    ({"response_format": {"type": "structural_tag"}}, "structural_tag"),
+])
+def test_constraints_that_cannot_be_obeyed_are_refused(client, fields, said):
+    with pytest.raises(openai.BadRequestError, match=re.escape(said)):
+        ask(client, extra_body=fields)
 
 
 @pytest.mark.parametrize("options, said", [

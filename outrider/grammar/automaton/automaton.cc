@@ -1,9 +1,12 @@
 #include "outrider/grammar/automaton/automaton.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "outrider/util/error.h"
+#include "outrider/util/printable.h"
 
 namespace outrider {
 namespace {
@@ -11,19 +14,20 @@ namespace {
 // States, edges, jumps and calls together; enough for a schema of some hundred kilobytes.
 constexpr std::size_t kMaxSize = std::size_t{1} << 19;
 constexpr std::size_t kMaxSteps = 10'000'000;
+constexpr std::size_t kMaxJumpsToEnd = 64;  // that a tail call may have after it
 
 }  // namespace
 
 void AutomatonBuilder::count() {
   if (++size_ > kMaxSize) {
-    throw Error("the grammar is too large; make the schema smaller (long alternatives, counts, lengths).");
+    throw Error("the grammar is too large; make it smaller (long alternatives, counts, lengths).");
   }
 }
 
 void AutomatonBuilder::spend(std::size_t steps) {
   spent_ += steps;
   if (spent_ > kMaxSteps) {
-    throw Error("the grammar takes too long to compile; make the schema simpler (patterns, allOf, references).");
+    throw Error("the grammar takes too long to compile; make it simpler (patterns, alternatives, allOf, references).");
   }
 }
 
@@ -33,10 +37,10 @@ AutomatonBuilder::State AutomatonBuilder::new_state() {
   return static_cast<State>(states_.size() - 1);
 }
 
-AutomatonBuilder::Rule AutomatonBuilder::new_rule() {
+AutomatonBuilder::Rule AutomatonBuilder::new_rule(std::string_view name) {
   const State start = new_state();
   const State end = new_state();
-  rules_.push_back({start, end});
+  rules_.push_back({start, end, std::string(name)});
   return static_cast<Rule>(rules_.size() - 1);
 }
 
@@ -67,7 +71,7 @@ AutomatonBuilder::State AutomatonBuilder::literal(State from, std::string_view b
 }
 
 // The states from which the end of their rule can be reached.
-std::vector<bool> AutomatonBuilder::productive() const {
+std::vector<bool> AutomatonBuilder::reach_end(bool without_input) const {
   struct Use {
     State from;
     State back;
@@ -76,18 +80,20 @@ std::vector<bool> AutomatonBuilder::productive() const {
   std::vector<std::vector<Use>> callers(states_.size());        // by start of the rule
   std::vector<std::vector<Use>> continuations(states_.size());  // by the state that a call returns to
   for (State from = 0; from < states_.size(); ++from) {
-    for (const Automaton::Edge& edge : states_[from].edges) sources[edge.to].push_back(from);
+    if (!without_input) {
+      for (const Automaton::Edge& edge : states_[from].edges) sources[edge.to].push_back(from);
+    }
     for (const State to : states_[from].jumps) sources[to].push_back(from);
     for (const auto& [rule, back] : states_[from].calls) {
       callers[start(rule)].push_back({from, back});
       continuations[back].push_back({from, start(rule)});
     }
   }
-  std::vector<bool> productive(states_.size());
+  std::vector<bool> reaching(states_.size());
   std::vector<State> found;
   const auto add = [&](State state) {
-    if (productive[state]) return;
-    productive[state] = true;
+    if (reaching[state]) return;
+    reaching[state] = true;
     found.push_back(state);
   };
   for (const RuleStates& rule : rules_) add(rule.end);
@@ -96,48 +102,36 @@ std::vector<bool> AutomatonBuilder::productive() const {
     found.pop_back();
     for (const State from : sources[state]) add(from);
     for (const Use& use : callers[state]) {
-      if (productive[use.back]) add(use.from);
+      if (reaching[use.back]) add(use.from);
     }
     for (const Use& use : continuations[state]) {
-      if (productive[use.back]) add(use.from);
+      if (reaching[use.back]) add(use.from);
     }
   }
-  return productive;
+  return reaching;
 }
 
 // Left recursion would make the set of stacks infinite.
 void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive) const {
-  // The rules that each rule reaches before any byte: first directly, then through rules that match the empty string,
-  // until nothing changes.
-  std::vector<bool> empty(rules_.size());
-  std::vector<std::vector<Rule>> called(rules_.size());
-  std::vector<std::size_t> seen(states_.size());
-  std::size_t round = 0;
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (Rule rule = 0; rule < rules_.size(); ++rule) {
-      called[rule].clear();
-      ++round;
-      std::vector<State> reached;
-      const auto reach = [&](State state) {
-        if (!productive[state] || seen[state] == round) return;
-        seen[state] = round;
-        reached.push_back(state);
-      };
-      reach(start(rule));
-      while (!reached.empty()) {
-        const State state = reached.back();
-        reached.pop_back();
-        for (const State to : states_[state].jumps) reach(to);
-        for (const auto& [callee, back] : states_[state].calls) {
-          if (!productive[start(callee)] || !productive[back]) continue;
-          called[rule].push_back(callee);
-          if (empty[callee]) reach(back);
-        }
-      }
-      if (!empty[rule] && seen[end(rule)] == round) {
-        empty[rule] = true;
-        changed = true;
+  const std::vector<bool> ends_without_input = reach_end(true);
+  std::vector<std::vector<Rule>> called(rules_.size());  // before any byte
+  std::vector<bool> seen(states_.size());
+  for (Rule rule = 0; rule < rules_.size(); ++rule) {
+    std::vector<State> reached;
+    const auto reach = [&](State state) {
+      if (!productive[state] || seen[state]) return;
+      seen[state] = true;
+      reached.push_back(state);
+    };
+    reach(start(rule));
+    while (!reached.empty()) {
+      const State state = reached.back();
+      reached.pop_back();
+      for (const State to : states_[state].jumps) reach(to);
+      for (const auto& [callee, back] : states_[state].calls) {
+        if (!productive[start(callee)] || !productive[back]) continue;
+        called[rule].push_back(callee);
+        if (ends_without_input[start(callee)]) reach(back);
       }
     }
   }
@@ -157,7 +151,11 @@ void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive
       }
       const Rule callee = called[rule][next++];
       if (marks[callee] == Mark::kOpen) {
-        throw Error("a definition refers to itself without consuming input, so no text satisfies it.");
+        const std::string& name = rules_[callee].name;
+        throw Error(
+            fmt::format("{} may begin with itself (left recursion), which is not supported; let it begin with "
+                        "something else, or write a repetition.",
+                        name.empty() ? "a definition" : fmt::format("the rule \"{}\"", printable(name))));
       }
       if (marks[callee] == Mark::kNew) {
         marks[callee] = Mark::kOpen;
@@ -169,7 +167,7 @@ void AutomatonBuilder::refuse_left_recursion(const std::vector<bool>& productive
 
 // Whether `state`, which can reach its rule's end, leads to nothing else.
 bool AutomatonBuilder::only_ends(State state) const {
-  for (std::size_t i = 0; i < states_.size(); ++i) {
+  for (std::size_t i = 0; i < kMaxJumpsToEnd; ++i) {
     const From& from = states_[state];
     if (!from.edges.empty() || !from.calls.empty()) return false;
     if (from.jumps.empty()) return true;
@@ -180,8 +178,8 @@ bool AutomatonBuilder::only_ends(State state) const {
 }
 
 Automaton AutomatonBuilder::build(Rule root) && {
-  const std::vector<bool> useful = productive();
-  if (!useful[start(root)]) throw Error("no text of finite length satisfies the schema.");
+  const std::vector<bool> useful = reach_end(false);
+  if (!useful[start(root)]) throw Error("no text of finite length satisfies it.");
   refuse_left_recursion(useful);
   Automaton made;
   made.start_ = start(root);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -74,7 +75,8 @@ class AutomatonBuilder {
   State new_state();
   // Counts compilation cost, in steps of about ten nanoseconds. Throws Error if it becomes too high.
   void spend(std::size_t steps);
-  Rule new_rule();
+  // `name`: in messages.
+  Rule new_rule(std::string_view name = {});
   State start(Rule rule) const { return rules_[rule].start; }
   State end(Rule rule) const { return rules_[rule].end; }
 
@@ -91,6 +93,7 @@ class AutomatonBuilder {
   struct RuleStates {
     State start = 0;
     State end = 0;
+    std::string name;
   };
   struct From {
     std::vector<Automaton::Edge> edges;
@@ -99,7 +102,7 @@ class AutomatonBuilder {
   };
 
   void count();
-  std::vector<bool> productive() const;
+  std::vector<bool> reach_end(bool without_input) const;
   bool only_ends(State state) const;
   void refuse_left_recursion(const std::vector<bool>& productive) const;
 

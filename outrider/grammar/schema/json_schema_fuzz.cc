@@ -41,7 +41,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text = zero == std::string_view::npos ? "{\"abc\": [1, \"x\\n" : input.substr(zero + 1);
   try {
     outrider::MessageShape shape;
-    shape.schema_where = "schema";
+    shape.where = "schema";
     auto schema = outrider::parse_python_json(input.substr(0, zero), "schema");
     if (schema.is_array()) {
       for (auto& parameters : schema) shape.functions.push_back({{"name", "f"}, {"parameters", parameters}});

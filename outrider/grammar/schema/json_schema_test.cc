@@ -237,7 +237,7 @@ TEST(JsonSchema, RejectsHostileSchemas) {
     many["properties"][std::to_string(i)] = {{"type", "string"},
                                              {"pattern", "^(a|b)*a(a|b){8}c{" + std::to_string(i) + "}$"}};
   }
-  EXPECT_THAT(error_of(many), HasSubstr("make the schema s"));
+  EXPECT_THAT(error_of(many), HasSubstr("make it s"));
   EXPECT_THAT(error_of({{"pattern", "^[" + std::string(100'000, 'a') + "]{5000}$"}}), HasSubstr("too many states"));
   EXPECT_THAT(error_of({{"description", std::string(2'000'000, 'x')}}), HasSubstr("2000018 bytes"));
   // Large definitions with many references.

@@ -24,6 +24,7 @@ JsonText::Rule JsonText::white_space() {
   const State start = builder_->start(*white_space_);
   const State end = builder_->end(*white_space_);
   builder_->jump(start, end);
+  if (compact_) return *white_space_;
   builder_->edge(start, ' ', ' ', end);
   std::vector<State> indented = {builder_->new_state()};
   State line = start;

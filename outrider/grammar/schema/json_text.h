@@ -16,7 +16,8 @@ class JsonText {
   using State = Automaton::State;
   using Rule = Automaton::Rule;
 
-  explicit JsonText(AutomatonBuilder& builder) : builder_(&builder) {}
+  // `compact`: without white space.
+  explicit JsonText(AutomatonBuilder& builder, bool compact = false) : builder_(&builder), compact_(compact) {}
 
   Rule white_space();
   Rule value();
@@ -47,6 +48,7 @@ class JsonText {
   void add_members(Rule rule, char open, char close, const Member& add_member);
 
   AutomatonBuilder* builder_;
+  bool compact_;
   std::optional<Rule> white_space_;
   std::optional<Rule> value_;
   std::optional<Rule> object_;

@@ -68,11 +68,8 @@ class Determinizer {
   std::size_t round_ = 0;
 };
 
-}  // namespace
-
-Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, std::string_view pattern,
-                             Spelling spelling, char32_t excluded) {
-  const PatternNfa nfa = parse_pattern(pattern);
+Automaton::State add_deterministic(AutomatonBuilder& builder, Automaton::State from, const PatternNfa& nfa,
+                                   Spelling spelling, char32_t excluded) {
   builder.spend(4 * nfa.steps);
   Determinizer determinizer(nfa, builder);
   std::map<Set, Automaton::State> states;
@@ -81,7 +78,7 @@ Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, s
   const auto state_of = [&](const Set& set) {
     const auto [known, added] = states.try_emplace(set, 0);
     if (added) {
-      if (states.size() > kMaxDfaStates) throw Error("\"pattern\" has too many states; make it simpler.");
+      if (states.size() > kMaxDfaStates) throw Error("the regular expression has too many states; make it simpler.");
       known->second = builder.new_state();
       found.push_back(set);
       if (std::ranges::binary_search(set, nfa.end)) builder.jump(known->second, end);
@@ -104,6 +101,17 @@ Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, s
     }
   }
   return end;
+}
+
+}  // namespace
+
+Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, std::string_view pattern,
+                             Spelling spelling, char32_t excluded) {
+  return add_deterministic(builder, from, parse_pattern(pattern, PatternMatch::kAnywhere), spelling, excluded);
+}
+
+Automaton::State add_regex(AutomatonBuilder& builder, Automaton::State from, std::string_view regex) {
+  return add_deterministic(builder, from, parse_pattern(regex, PatternMatch::kWhole), Spelling::kPlain, 0);
 }
 
 std::string_view format_pattern(std::string_view format) {

@@ -13,6 +13,8 @@ namespace outrider {
 // else, and for expressions with too many states.
 Automaton::State add_pattern(AutomatonBuilder& builder, Automaton::State from, std::string_view pattern,
                              Spelling spelling, char32_t excluded = 0);
+// Adds the texts that such a regular expression matches as a whole. Python's (?P<name>…) is a group, too.
+Automaton::State add_regex(AutomatonBuilder& builder, Automaton::State from, std::string_view regex);
 
 // The regular expression of a JSON Schema `format`; empty if the format is not constrained.
 std::string_view format_pattern(std::string_view format);

@@ -31,8 +31,10 @@ const std::vector<CodePointRange> kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x20
 
 class Parser {
  public:
-  explicit Parser(std::string_view pattern) : pattern_(pattern) {
-    if (!simdjson::validate_utf8(pattern.data(), pattern.size())) throw Error("\"pattern\" is not valid UTF-8.");
+  Parser(std::string_view pattern, PatternMatch match) : pattern_(pattern), whole_(match == PatternMatch::kWhole) {
+    if (!simdjson::validate_utf8(pattern.data(), pattern.size())) {
+      throw Error(fmt::format("{} is not valid UTF-8.", name()));
+    }
     for (std::size_t at = 0; at < pattern.size();) text_.push_back(next_code_point(pattern, at));
   }
 
@@ -42,14 +44,14 @@ class Parser {
     // Alternatives of the whole expression have their own anchors.
     do {
       std::size_t from = start;
-      if (accept('^')) {
+      if (accept('^') || whole_) {
         from = add_state();
         nfa_.states[start].jumps.push_back(from);
       } else {
         from = add_anything(start);
       }
       std::size_t to = sequence(from, 0);
-      if (!accept('$')) to = add_anything(to);
+      if (!accept('$') && !whole_) to = add_anything(to);
       nfa_.states[to].jumps.push_back(end);
     } while (accept('|'));
     if (at_ != text_.size()) refuse(fmt::format("an unmatched \"{}\"", shown(text_[at_])));
@@ -59,7 +61,7 @@ class Parser {
 
  private:
   [[noreturn]] void refuse(const std::string& what) const {
-    throw Error(fmt::format("\"pattern\" \"{}\": {} is not supported.", printable(pattern_), what));
+    throw Error(fmt::format("{} \"{}\": {} is not supported.", name(), printable(pattern_), what));
   }
   static std::string shown(char32_t c) {
     std::string text;
@@ -67,7 +69,10 @@ class Parser {
     return printable(text);
   }
 
-  [[noreturn]] static void refuse_size() { throw Error("\"pattern\" has too many states; make it simpler."); }
+  const char* name() const { return whole_ ? "the regular expression" : "\"pattern\""; }
+  [[noreturn]] void refuse_size() const {
+    throw Error(fmt::format("{} has too many states; make it simpler.", name()));
+  }
   // Counts the work of parsing, which is repeated for each copy.
   void count() {
     if (++nfa_.steps > kMaxSteps) refuse_size();
@@ -193,11 +198,12 @@ class Parser {
     switch (c) {
       case '(': {
         if (accept('?')) {
+          const bool python = whole_ && accept('P');
           if (accept('<')) {
             if (next_is('=') || next_is('!')) refuse("lookbehind, (?<=…) or (?<!…),");
             for (; more() && !next_is('>'); ++at_) count();
             if (!accept('>')) refuse("an unterminated group name");
-          } else if (!accept(':')) {
+          } else if (python || !accept(':')) {
             refuse("\"(?\" other than (?:…) and (?<name>…)");
           }
         }
@@ -282,6 +288,8 @@ class Parser {
   std::vector<CodePointRange> set() {
     const bool negated = accept('^');
     std::vector<CodePointRange> ranges;
+    // ECMA-262 and Python disagree on what it means.
+    if (whole_ && next_is(']')) refuse("a class that begins with \"]\" (write \\])");
     while (!next_is(']')) {
       if (!more()) refuse("an unterminated class");
       std::vector<CodePointRange> first = member();
@@ -309,6 +317,7 @@ class Parser {
   }
 
   std::string_view pattern_;
+  bool whole_;
   std::u32string text_;
   std::size_t at_ = 0;
   PatternNfa nfa_;
@@ -316,8 +325,8 @@ class Parser {
 
 }  // namespace
 
-PatternNfa parse_pattern(std::string_view pattern) {
-  return Parser(pattern).parse();
+PatternNfa parse_pattern(std::string_view pattern, PatternMatch match) {
+  return Parser(pattern, match).parse();
 }
 
 }  // namespace outrider

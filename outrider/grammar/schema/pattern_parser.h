@@ -24,7 +24,13 @@ struct PatternNfa {
   std::size_t steps = 0;  // cost of parsing
 };
 
+// What a regular expression must match.
+enum class PatternMatch {
+  kAnywhere,  // a part of the text, as JSON Schema's `pattern`
+  kWhole,     // the whole text
+};
+
 // Parses a regular expression (see pattern.h). Throws Error.
-PatternNfa parse_pattern(std::string_view pattern);
+PatternNfa parse_pattern(std::string_view pattern, PatternMatch match);
 
 }  // namespace outrider
