@@ -29,13 +29,13 @@ class MessageStream {
   enum class Part { kReasoning, kContent, kToolCalls };
 
   std::string take_before(std::string_view mark, bool& found);
-  std::vector<ToolCall> complete_calls();
+  std::vector<ToolCall> take_calls();
 
   Part part_;
   bool parse_tools_;
   std::string held_;
-  std::size_t calls_returned_ = 0;
-  std::size_t last_end_ = 0;  // the end of the last complete call, when calls were last parsed
+  std::size_t tried_ = 0;  // no call of what is held ends before
+  bool any_call_ = false;
 };
 
 }  // namespace outrider
