@@ -152,13 +152,19 @@ def field_kind(f: File) -> None:
 
 
 def number_kind(f: File) -> None:
-    number = f.rng.choice(["-1", "-0", "1.0", "1e0", "0x1", "01", "1.5", "18446744073709551615", "18446744073709551616",
+    number = f.rng.choice(["-1", "1.0", "1e0", "0x1", "01", "1.5", "18446744073709551615", "18446744073709551616",
                            "1e400", "-9223372036854775808", "NaN", "Infinity", "+1", "1_0", "1E+2", "0.0", "0e0"])
     f.text = f.rng.choice(['{"t":{"dtype":"U8","shape":[%s],"data_offsets":[0,1]}}',
                            '{"t":{"dtype":"U8","shape":[0,%s],"data_offsets":[0,0]}}',
                            '{"t":{"dtype":"U8","shape":[1],"data_offsets":[%s,1]}}',
                            '{"t":{"dtype":"U8","shape":[1],"data_offsets":[0,%s]}}']) % number
     f.data = bytes(f.rng.choice([0, 1]))
+
+
+def negative_zero(f: File) -> None:
+    f.text = f.rng.choice(['{"t":{"dtype":"U8","shape":[-0],"data_offsets":[0,0]}}',
+                           '{"t":{"dtype":"U8","shape":[1],"data_offsets":[-0,1]}}'])
+    f.data = bytes("[1]" in f.text)
 
 
 def unknown_dtype(f: File) -> None:
@@ -278,7 +284,7 @@ KINDS = {
     "data truncated": truncated, "tensor named twice": tensor_twice, "metadata key twice": metadata_key_twice,
     "metadata twice": metadata_twice, "null metadata": null_metadata, "kind of metadata": metadata_kind,
     "unknown field": unknown_field, "field missing": field_missing, "field twice": field_twice, "kind of entry": entry_kind,
-    "entry as a list": entry_as_list, "kind of field": field_kind, "kind of number": number_kind,
+    "entry as a list": entry_as_list, "kind of field": field_kind, "kind of number": number_kind, "negative zero": negative_zero,
     "unknown dtype": unknown_dtype, "another dtype": wrong_size, "part of a byte": odd_bits, "offsets": offsets,
     "offsets swapped": swapped, "hole": hole, "overlap": overlap, "huge shape": huge_shape, "zero-size tensors": zero_size,
     "rank": rank, "many tensors": many, "kind of header": root_kind, "text": bad_text, "nesting": deep,
