@@ -1,12 +1,11 @@
 # Everything a contributor runs. The builds themselves are CMake presets: see CMakePresets.json.
 
 JOBS ?= $(shell nproc)
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= $(if $(FUZZ_RUNS),0,20)
 CLANG_FORMAT ?= clang-format-14
 CLANG_TIDY ?= clang-tidy-22
 REPORTS := $(CURDIR)/build/reports
 SOURCES = $(shell find outrider bench python tests -name '*.h' -o -name '*.cc' | sort)
-FUZZERS = $(basename $(notdir $(shell find outrider -name '*_fuzz.cc' | sort)))
 
 # The first interpreter that has numpy, for the tests' variants; python3 on the PATH may be another than the system's.
 PYTHON = $(shell for python in python3 /usr/bin/python3; do \
@@ -172,16 +171,11 @@ test-python: wheel  ## Install the wheel in a fresh virtual environment and test
 	        tests/python/test_beside_others.py --rootdir tests/python --junit-xml $(REPORTS)/python-beside.xml; \
 	else echo "Without PyTorch (make test-training) the test beside it is skipped."; fi
 
+# FUZZERS='regex url' narrows what runs; FUZZ_RUNS=400000 runs each so often instead.
 fuzz: dependencies  ## Run every fuzzer for FUZZ_SECONDS (20); what it learns stays in build/fuzz
 	cmake --preset asan
-	cmake --build --preset asan --parallel $(JOBS) --target $(FUZZERS)
-	@set -e; for fuzzer in $(FUZZERS); do \
-	    echo "$$fuzzer, $(FUZZ_SECONDS) s"; \
-	    mkdir -p build/fuzz/$$fuzzer; \
-	    build/asan/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
-	        -print_final_stats=1 -dict=tools/fuzz_dictionary -artifact_prefix=build/fuzz/$$fuzzer- \
-	        build/fuzz/$$fuzzer; \
-	done
+	cmake --build --preset asan --parallel $(JOBS) --target outrider_fuzz
+	tools/fuzz --jobs $(JOBS) --seconds $(FUZZ_SECONDS) $(if $(FUZZ_RUNS),--runs $(FUZZ_RUNS)) $(FUZZERS)
 
 lint: dependencies  ## Check the formatting
 	@$(CLANG_FORMAT) --dry-run -Werror $(SOURCES) && echo "formatted as .clang-format says: $(words $(SOURCES)) files"

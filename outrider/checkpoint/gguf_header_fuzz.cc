@@ -1,26 +1,22 @@
-#include <cstdint>
-#include <cstdlib>
 #include <set>
 #include <string_view>
 
 #include "outrider/checkpoint/gguf_header.h"
-#include "outrider/util/error.h"
+#include "outrider/testing/fuzz_target.h"
+
+using outrider::testing::require;
 
 // Any header either fails with an Error, or keeps what precedes its fault: tensors of different names that follow one
 // another without overlap.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  try {
-    const auto header = outrider::parse_gguf_header({reinterpret_cast<const char*>(data), size});
-    std::uint64_t at = 0;
-    std::set<std::string_view> names;
-    for (const outrider::GgufTensor& t : header.tensors) {
-      const auto bytes = outrider::ggml_tensor_bytes(t.type, t.shape);
-      if (!bytes || t.offset < at || !names.insert(t.name).second) std::abort();
-      at = t.offset + *bytes;
-      if (at < t.offset) std::abort();
-    }
-    if (header.problem.empty() && header.tensors.size() != header.tensor_count) std::abort();
-  } catch (const outrider::Error&) {
+FUZZ_TARGET(gguf_header) {
+  const auto header = outrider::parse_gguf_header(input);
+  std::uint64_t at = 0;
+  std::set<std::string_view> names;
+  for (const outrider::GgufTensor& t : header.tensors) {
+    const auto bytes = outrider::ggml_tensor_bytes(t.type, t.shape);
+    require(bytes && t.offset >= at && names.insert(t.name).second);
+    at = t.offset + *bytes;
+    require(at >= t.offset);
   }
-  return 0;
+  require(!header.problem.empty() || header.tensors.size() == header.tensor_count);
 }

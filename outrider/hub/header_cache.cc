@@ -9,13 +9,11 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "outrider/checkpoint/headers_only.h"
 #include "outrider/files/file_copy.h"
 #include "outrider/files/file_reader.h"
-#include "outrider/util/bounded_json.h"
 #include "outrider/util/encode_path.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
@@ -110,19 +108,12 @@ std::optional<fs::path> HeaderCache::find(const std::string& snapshot) const {
 }
 
 CachedFiles HeaderCache::files_of(const std::string& snapshot) const {
-  CachedFiles out;
-  if (!find(snapshot)) return out;
+  if (!find(snapshot)) return {};
   try {
-    const fs::path path = entry_ / "records" / (snapshot + ".json");
-    const nlohmann::json root = parse_bounded_json(read_text_file(path, kMaxRecordBytes), path.string());
-    for (const auto& [name, file] : root.at("files").items()) {
-      out[name] = {file.at("etag").get<std::string>(), file.at("size").get<std::uint64_t>(),
-                   file.at("hash").get<std::string>()};
-    }
-  } catch (const std::exception&) {
-    out.clear();  // then everything is read again
+    return parse_cache_record(read_text_file(entry_ / "records" / (snapshot + ".json"), kMaxRecordBytes));
+  } catch (const Error&) {
+    return {};  // then everything is read again
   }
-  return out;
 }
 
 void HeaderCache::start() {
@@ -171,14 +162,9 @@ CachedFile HeaderCache::write(const std::string& name, std::string_view begin, s
 fs::path HeaderCache::finish(const std::string& snapshot, const CachedFiles& files, const std::string& revision) {
   const fs::path out = entry_ / "snapshots" / snapshot;
   if (!find(snapshot)) {
-    nlohmann::json root;
-    for (const auto& [name, file] : files) {
-      root["files"][name] = {{"etag", file.etag}, {"size", file.size}, {"hash", file.hash}};
-    }
     write_synced(entry_ / "unfinished" / kHeadersOnlyMarker, std::string(kMarkerText));
     sync_directory(entry_ / "unfinished");
-    write_small(entry_ / "records" / (snapshot + ".json"),
-                root.dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
+    write_small(entry_ / "records" / (snapshot + ".json"), cache_record(files));
     std::error_code error;
     fs::rename(entry_ / "unfinished", out, error);
     if (error) fail(out, "created", error.value());

@@ -2,22 +2,14 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "outrider/hub/cache_record.h"
 #include "outrider/hub/remote_address.h"
 
 namespace outrider {
-
-// What the cache knows of a file in a snapshot.
-struct CachedFile {
-  std::string etag;  // empty: unknown
-  std::uint64_t size = 0;
-  std::string hash;  // SHA-256 of the bytes that are kept, hexadecimal
-};
-using CachedFiles = std::map<std::string, CachedFile>;  // by name
 
 // The snapshots of one remote checkpoint: directories in which config and index are whole, and of the safetensors files
 // only the headers, in sparse files of the whole size. They lie in CACHE/headers-only, in the layout of the Hugging

@@ -45,6 +45,12 @@ bool is_plain_part(std::string_view part) {
   });
 }
 
+// refs/pr/N or refs/convert/NAME, whose slashes need not be encoded.
+bool is_reference(std::string_view revision) {
+  return (revision.starts_with("refs/pr/") || revision.starts_with("refs/convert/")) &&
+         std::ranges::count(revision, '/') == 2;
+}
+
 // The revision that begins at `parts[at]`, which may have slashes where the Hub has such names; moves `at` behind it.
 std::string take_revision(const std::vector<std::string>& parts, std::size_t& at) {
   std::string out = parts[at++];
@@ -118,7 +124,7 @@ bool is_remote_address(std::string_view text) {
 std::string RemoteAddress::text() const {
   if (!on_hub()) return base.text();
   std::string at = revision == "main" ? "" : "@" + revision;
-  if (!at.starts_with("@refs/")) at = replace_all(at, "/", "%2F");
+  if (!is_reference(revision)) at = replace_all(at, "/", "%2F");
   return fmt::format("{}{}{}{}{}", kHubScheme, repository, at, subfolder.empty() ? "" : "/", subfolder);
 }
 

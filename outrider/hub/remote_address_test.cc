@@ -45,9 +45,11 @@ TEST(RemoteAddress, PagesOfTheHub) {
 }
 
 TEST(RemoteAddress, TextParsesAgain) {
-  for (const char* text : {"hf://a/b", "hf://a/b@v1", "hf://a/b@v1/sub", "hf://a/b@refs/pr/1", "hf://a/b@x%2Fy/s",
-                           "https://mirror.example/x", "http://localhost:80/a"}) {
+  for (const char* text :
+       {"hf://a/b", "hf://a/b@v1", "hf://a/b@v1/sub", "hf://a/b@refs/pr/1", "hf://a/b@x%2Fy/s",
+        "hf://a/b@refs/pr/1%2Fx/s", "hf://a/b@refs%2Fheads%2Fx", "https://mirror.example/x", "http://localhost:80/a"}) {
     const std::string once = parse_remote_address(text, kEndpoint).text();
+    EXPECT_EQ(parsed(once.c_str()), parsed(text));
     EXPECT_EQ(parse_remote_address(once, kEndpoint).text(), once);
     EXPECT_TRUE(is_remote_address(once));
   }

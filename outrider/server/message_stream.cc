@@ -69,7 +69,7 @@ MessageStream::Delta MessageStream::split(std::string_view text) {
     if (!found) return delta;
     part_ = Part::kToolCalls;
   }
-  delta.tool_calls = complete_calls();
+  delta.tool_calls = take_calls();
   return delta;
 }
 
@@ -81,29 +81,31 @@ MessageStream::Delta MessageStream::finish() {
   } else if (part_ == Part::kContent) {
     delta.content += std::exchange(held_, {});
   } else {
-    std::ranges::move(complete_calls(), std::back_inserter(delta.tool_calls));
-    if (calls_returned_ == 0) delta.content += tool_calls_opening() + held_;
+    std::ranges::move(take_calls(), std::back_inserter(delta.tool_calls));
+    if (!any_call_) delta.content += tool_calls_opening() + held_;
   }
   return delta;
 }
 
-// Returns the calls that were not returned before.
-std::vector<ToolCall> MessageStream::complete_calls() {
-  std::string end(markup::kInvokeEnd);
-  end += ">\n";
-  const std::size_t last = held_.rfind(end);
-  if (last == std::string::npos || last == last_end_) return {};
-  last_end_ = last;
-  const std::string text = tool_calls_opening() + held_.substr(0, last + end.size()) +
-                           std::string(markup::kToolCallsEnd) + std::string(markup::kEndOfSentence);
+// Takes complete calls, one after the other, so that they do not depend on how the text arrived.
+std::vector<ToolCall> MessageStream::take_calls() {
+  static const std::string end = std::string(markup::kInvokeEnd) + ">\n";
   std::vector<ToolCall> calls;
-  try {
-    calls = parse_completion(text, ThinkingMode::kChat).tool_calls;
-  } catch (const Error&) {
-    return {};
+  for (std::size_t at = held_.find(end, tried_); at != std::string::npos; at = held_.find(end, tried_)) {
+    tried_ = at + 1;  // an end within a parameter's value is none
+    const std::string text = tool_calls_opening() + held_.substr(0, at + end.size()) +
+                             std::string(markup::kToolCallsEnd) + std::string(markup::kEndOfSentence);
+    try {
+      std::vector<ToolCall> parsed = parse_completion(text, ThinkingMode::kChat).tool_calls;
+      calls.insert(calls.end(), std::make_move_iterator(parsed.begin()), std::make_move_iterator(parsed.end()));
+    } catch (const Error&) {
+      continue;
+    }
+    held_.erase(0, at + markup::kInvokeEnd.size());  // what is left begins like the first call
+    tried_ = 0;
+    any_call_ = true;
   }
-  calls.erase(calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(std::min(calls_returned_, calls.size())));
-  calls_returned_ += calls.size();
+  tried_ = std::max(tried_, held_.size() - std::min(held_.size(), end.size() - 1));
   return calls;
 }
 

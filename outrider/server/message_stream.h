@@ -31,15 +31,15 @@ class MessageStream {
 
   std::string take_before(std::string_view mark, bool& found);
   Delta split(std::string_view text);
-  std::vector<ToolCall> complete_calls();
+  std::vector<ToolCall> take_calls();
 
   Part part_;
   bool parse_tools_;
   MarkerFilter markers_;         // of the whole output: </think> separates its parts
   MarkerFilter answer_markers_;  // of what follows the reasoning
   std::string held_;
-  std::size_t calls_returned_ = 0;
-  std::size_t last_end_ = 0;  // the end of the last complete call, when calls were last parsed
+  std::size_t tried_ = 0;  // no call of what is held ends before
+  bool any_call_ = false;
 };
 
 }  // namespace outrider

@@ -45,6 +45,27 @@ TEST(MessageStream, DoesNotDependOnThePieceSize) {
   }
 }
 
+TEST(MessageStream, AMalformedCallDoesNotTakeBackTheOneBefore) {
+  std::string text = kTwoCalls;
+  text.replace(text.find("name=\"time\""), 4, "nome");
+  for (std::size_t piece = 1; piece < text.size(); piece += 9) {
+    const Result result = split(text, ThinkingMode::kChat, true, piece);
+    ASSERT_EQ(result.calls.size(), 1U) << piece;
+    EXPECT_EQ(result.calls[0].name, "weather");
+  }
+  EXPECT_EQ(split(text, ThinkingMode::kChat, true, text.size()).calls.size(), 1U);
+}
+
+TEST(MessageStream, AValueMayHoldTheEndOfACall) {
+  std::string text = kTwoCalls;
+  text.replace(text.find("Ur"), 2, "</｜DSML｜invoke>\n");
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{30}, text.size()}) {
+    const Result result = split(text, ThinkingMode::kChat, true, piece);
+    ASSERT_EQ(result.calls.size(), 2U) << piece;
+    EXPECT_EQ(result.calls[0].arguments, "{\"city\": \"</｜DSML｜invoke>\\n\", \"days\": 3}");
+  }
+}
+
 TEST(MessageStream, WithoutToolsEverythingIsContent) {
   EXPECT_EQ(split("a</think>b" + kTwoCalls, ThinkingMode::kChat, false, 5).content, "a</think>b" + kTwoCalls);
 }

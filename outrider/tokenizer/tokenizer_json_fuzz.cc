@@ -1,29 +1,24 @@
-#include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
+#include "outrider/testing/fuzz_target.h"
 #include "outrider/tokenizer/tokenizer.h"
-#include "outrider/util/error.h"
+
+using outrider::testing::require;
 
 // Any tokenizer.json either fails with an Error or encodes any text to ids that it has, and decodes them in a stream as
-// it decodes them at once. The text follows the first byte 0.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const std::string_view input(reinterpret_cast<const char*>(data), size);
-  const std::size_t zero = input.find('\0');
-  try {
-    const outrider::Tokenizer tokenizer = outrider::Tokenizer::parse(input.substr(0, zero));
-    const std::string_view text = zero == std::string_view::npos ? "Ab 1é\n\t 中<think>" : input.substr(zero + 1);
-    std::string streamed;
-    outrider::StreamDecoder stream(tokenizer, false);
-    const auto ids = tokenizer.encode(text.substr(0, 4096));
-    for (const outrider::TokenId id : ids) {
-      if (id >= (1U << 24)) std::abort();
-      streamed += stream.push(id);
-    }
-    streamed += stream.flush();
-    if (streamed != tokenizer.decode(ids, false)) std::abort();
-  } catch (const outrider::Error&) {
+// it decodes them at once. The text follows the first byte 0, and tokenizer_config.json the second.
+FUZZ_TARGET(tokenizer_json) {
+  const auto [json, rest] = outrider::testing::split_at_zero(input, "Ab 1é\n\t 中<think>");
+  const auto [text, config] = outrider::testing::split_at_zero(rest);
+  const outrider::Tokenizer tokenizer = outrider::Tokenizer::parse(json, config);
+  std::string streamed;
+  outrider::StreamDecoder stream(tokenizer, false);
+  const auto ids = tokenizer.encode(text.substr(0, 4096));
+  for (const outrider::TokenId id : ids) {
+    require(id < (1U << 24));
+    streamed += stream.push(id);
   }
-  return 0;
+  streamed += stream.flush();
+  require(streamed == tokenizer.decode(ids, false));
 }
