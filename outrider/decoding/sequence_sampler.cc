@@ -32,9 +32,12 @@ DraftToken SequenceSampler::draft(std::span<const float> logits) {
 }
 
 void SequenceSampler::assume(std::uint32_t token) {
+  // In this order, so that what throws leaves nothing that roll_back() would not undo.
+  if (assumed_.size() == assumed_.capacity()) assumed_.reserve(2 * assumed_.size() + 8);
+  history_.add_none(token);
+  if (mask_ != nullptr) mask_->advance(token);
   history_.add(token);
   assumed_.push_back(token);
-  if (mask_ != nullptr) mask_->advance(token);
 }
 
 void SequenceSampler::roll_back() {
