@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-// nlohmann compares a value with a literal by making a value of the literal, which allocates, in a function that must not
-// throw. These are found first.
+// nlohmann compares a value with a literal by making a value of the literal, which allocates, in a function that must
+// not throw. These are found first.
 namespace nlohmann {
 
 inline bool operator==(const json& value, const char* text) {
