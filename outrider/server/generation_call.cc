@@ -269,8 +269,8 @@ class Call : public std::enable_shared_from_this<Call> {
 
   void send_chunk(std::size_t index, Choice& choice) {
     if (!streaming_) {
-      streaming_ = true;
       responder_->begin_stream("text/event-stream; charset=utf-8");
+      streaming_ = true;  // if that did not throw
     }
     const bool ended = !choice.finish_reason.is_null();
     const auto send = [&](const ordered_json& body) {
