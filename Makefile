@@ -34,7 +34,7 @@ export TSAN_OPTIONS ?= second_deadlock_stack=1
 
 .DEFAULT_GOAL := help
 .PHONY: help dependencies release program demo test test-long check-layers test-sanitizers test-asan test-ubsan test-tsan fuzz \
-        test-server test-server-tsan server-venv test-hub hub-venv test-training test-python test-audit vllm-venv lint tidy format \
+        coverage break-lines test-server test-server-tsan server-venv test-hub hub-venv test-training test-python test-audit vllm-venv lint tidy format \
         bench bench-check bench-model package wheel clean
 
 help:  ## Print these targets
@@ -170,6 +170,21 @@ test-python: wheel  ## Install the wheel in a fresh virtual environment and test
 	    PYTHONPATH=build/python-package build/training-venv/bin/python -m pytest -q \
 	        tests/python/test_beside_others.py --rootdir tests/python --junit-xml $(REPORTS)/python-beside.xml; \
 	else echo "Without PyTorch (make test-training) the test beside it is skipped."; fi
+
+# Without the tests that sanitizers leave out, too. The server's own tests count if `make server-venv` was called before.
+coverage: dependencies  ## Count the lines and branches that tests run: totals by folder, HTML in build/coverage/html
+	cmake --preset coverage
+	cmake --build --preset coverage --parallel $(JOBS)
+	@rm -rf build/coverage/profiles
+	LLVM_PROFILE_FILE=$(CURDIR)/build/coverage/profiles/%4m.profraw OUTRIDER_SKIP_CASES='$(SLOW_CASES)' \
+	    ctest --preset coverage -j $(JOBS) -E '$(SLOW_TESTS)' || echo "Tests failed; what they ran is counted."
+	@if test -x build/server-venv/bin/pytest; then \
+	    LLVM_PROFILE_FILE=$(CURDIR)/build/coverage/profiles/%4m.profraw OUTRIDER_BINARY=$(CURDIR)/build/coverage/outrider \
+	        build/server-venv/bin/pytest -q tests/server --rootdir tests/server || echo "Tests failed."; fi
+	tools/coverage build/coverage
+
+break-lines: release  ## Break central lines one by one: each must be caught by its tests (half an hour)
+	tests/mutation/break_lines.py
 
 # FUZZERS='regex url' narrows what runs; FUZZ_RUNS=400000 runs each so often instead.
 fuzz: dependencies  ## Run every fuzzer for FUZZ_SECONDS (20); what it learns stays in build/fuzz

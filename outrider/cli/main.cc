@@ -6,10 +6,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -120,6 +122,14 @@ void print_failure(std::span<char* const> words, const std::string& message) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
+constexpr int kTryAgain = 75;  // EX_TEMPFAIL of sysexits.h
+
+bool may_succeed_later(const std::exception& error) {
+  if (dynamic_cast<const outrider::TemporaryError*>(&error) != nullptr) return true;
+  const auto* const system = dynamic_cast<const std::system_error*>(&error);  // a thread cannot be started
+  return system != nullptr && system->code() == std::errc::resource_unavailable_try_again;
+}
+
 int run(int argc, char** argv) {
   // Never destroyed: it lives as long as the process.
   CLI::App& app = *new CLI::App(
@@ -167,10 +177,11 @@ int main(int argc, char** argv) {
   try {
     status = run(argc, argv);
   } catch (const std::exception& e) {
-    constexpr int kTryAgain = 75;
-    if (dynamic_cast<const outrider::TemporaryError*>(&e) != nullptr) status = kTryAgain;
-    outrider::tell("outrider: {}\n", e.what());
-    print_failure({argv, static_cast<std::size_t>(argc)}, e.what());
+    const bool out_of_memory = dynamic_cast<const std::bad_alloc*>(&e) != nullptr;
+    const char* const message = out_of_memory ? "There is not enough memory now. Try again later." : e.what();
+    if (out_of_memory || may_succeed_later(e)) status = kTryAgain;
+    outrider::tell("outrider: {}\n", message);
+    print_failure({argv, static_cast<std::size_t>(argc)}, message);
   }
   // Exits without destructors: the system frees everything at once, and threads that still wait for work lose nothing
   // under them.

@@ -31,6 +31,12 @@ struct CachedDrafterState : DrafterState {
     }
     observed = length;
   }
+  void skip_to(std::size_t length) override {
+    pending.clear();
+    if (cache.length() > length) cache.truncate(cache.can_truncate(length) ? length : 0);
+    cache.advance(length - cache.length());
+    observed = length;
+  }
 
   Sequence cache;
   std::uint64_t observed = 0;  // positions

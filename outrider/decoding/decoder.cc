@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <utility>
 
 #include "outrider/decoding/drafter_methods.h"
@@ -99,12 +100,27 @@ void Decoder::step(std::span<Generation* const> generations) const {
   std::vector<StepItem> items;
   for (Generation* g : generations) items.push_back({g, chunk_});
   step(items);
+  if (std::ranges::any_of(generations, &Generation::out_of_memory)) throw std::bad_alloc();
 }
 
 void Decoder::step(std::span<const StepItem> items) const {
+  for (const StepItem& item : items) item.generation->begin_step();
+  try {
+    step_together(items);
+  } catch (const std::bad_alloc&) {
+    for (const StepItem& item : items) {
+      Generation& g = *item.generation;
+      if (g.out_of_memory()) continue;
+      g.recover();
+      if (g.stepped()) continue;
+      items.size() == 1 ? g.run_out_of_memory() : step({&item, 1});
+    }
+  }
+}
+
+void Decoder::step_together(std::span<const StepItem> items) const {
   std::vector<Running> running;
   for (const StepItem& item : items) {
-    item.generation->begin_step();
     if (item.generation->finished()) continue;
     running.push_back({*item.generation, item.prompt_tokens, item.generation->prompt_tokens_left() != 0, {}});
   }
@@ -189,6 +205,7 @@ void Decoder::verify(std::span<Running> running) const {
   ForwardResult result = model_.forward(items, capture.observer());
   const std::span<const Rows> streams = capture.finish(std::move(result.streams));
   std::vector<ObservedItem> observed;
+  observed.reserve(running.size());
   std::size_t row = 0;
   std::size_t logits_row = 0;
   for (std::size_t i = 0; i < running.size(); ++i) {
@@ -197,18 +214,24 @@ void Decoder::verify(std::span<Running> running) const {
     const std::size_t logits_rows = items[i].logits == LogitsWanted::kAll    ? tokens[i].size()
                                     : items[i].logits == LogitsWanted::kLast ? 1
                                                                              : 0;
-    if (g.wants_prompt_logprobs()) g.add_prompt_logprobs(result.logits, logits_row, logits_rows);
-    logits_row += logits_rows;
-    std::size_t kept = tokens[i].size();
-    if (reaches_end[i] != 0) {
-      g.verify(drafts, running[i].left_out, num_speculative_tokens_, result.logits, logits_row - drafts.size() - 1);
-      // All output tokens but the last are processed.
-      kept = kept - drafts.size() + g.new_tokens().size() - 1;
-    }
-    g.processed().keep(std::span(tokens[i]).first(kept));
-    observed.push_back(
-        {g.processed().drafter_state(), g.tokens(), row, kept, running[i].prompting && !g.finished().has_value()});
+    const std::size_t first_row = row;
+    const std::size_t first_logits = logits_row;
     row += tokens[i].size();
+    logits_row += logits_rows;
+    try {
+      if (g.wants_prompt_logprobs()) g.add_prompt_logprobs(result.logits, first_logits, logits_rows);
+      std::size_t kept = tokens[i].size();
+      if (reaches_end[i] != 0) {
+        g.verify(drafts, running[i].left_out, num_speculative_tokens_, result.logits, logits_row - drafts.size() - 1);
+        // All output tokens but the last are processed.
+        kept = kept - drafts.size() + g.new_tokens().size() - 1;
+      }
+      g.keep(std::span(tokens[i]).first(kept));
+      observed.push_back({g.processed().drafter_state(), g.tokens(), first_row, kept,
+                          running[i].prompting && !g.finished().has_value()});
+    } catch (const std::bad_alloc&) {
+      g.run_out_of_memory();  // its own memory; the others are not concerned
+    }
   }
   if (drafter_ != nullptr) drafter_->observe(observed, streams);
 }

@@ -28,6 +28,9 @@ class DrafterState {
   virtual std::size_t reusable(std::size_t common) const = 0;
   // Truncates to a length returned by reusable(), or to 0.
   virtual void truncate(std::size_t length) = 0;
+  // After a call that failed: the next position to observe is `length`. What was not stored of those before it is
+  // missed, which makes drafts worse and changes no output.
+  virtual void skip_to(std::size_t length) = 0;
 };
 
 // Tokens of a sequence that a forward pass has processed and that were accepted.

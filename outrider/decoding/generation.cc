@@ -74,16 +74,25 @@ SpeculationCounts& SpeculationCounts::operator+=(const SpeculationCounts& other)
   return *this;
 }
 
-Generation::Generation(const Model& model, ProcessedSequence from, std::vector<std::uint32_t> prompt,
+namespace {
+
+GenerationParams checked(GenerationParams params, std::size_t prompt_tokens, std::uint64_t max_length,
+                         std::uint64_t vocab_size) {
+  check_length(prompt_tokens, params.max_tokens, max_length);
+  validate(params.sampling);
+  check_token_ids(params, vocab_size);
+  return params;
+}
+
+}  // namespace
+
+Generation::Generation(const Model& model, ProcessedSequence&& from, std::vector<std::uint32_t> prompt,
                        GenerationParams params)
-    : params_(std::move(params)),
+    : params_(checked(std::move(params), prompt.size(), from.max_length(), model.config().vocab_size)),
       tokens_(std::move(prompt)),
       prompt_tokens_(tokens_.size()),
       sampler_(params_.sampling, params_.seed, tokens_, params_.reproducible, params_.rules),
       processed_(std::move(from)) {
-  check_length(tokens_.size(), params_.max_tokens, processed_.max_length());
-  validate(params_.sampling);
-  check_token_ids(params_, model.config().vocab_size);
   if (params_.prompt_logprobs) {
     processed_.clear();  // each of its tokens needs logits
   } else {
@@ -95,6 +104,22 @@ Generation::Generation(const Model& model, ProcessedSequence from, std::vector<s
 void Generation::begin_step() {
   new_tokens_.clear();
   round_ = {};
+  stepped_ = false;
+}
+
+void Generation::recover() {
+  sampler_.roll_back();
+  if (stepped_) return processed_.skip_drafter();
+  if (prompt_tokens_left() == 0) return processed_.drop_unkept();
+  // A pass over more tokens than can be rolled back may have overwritten those before them.
+  processed_.clear();
+  prompt_logprobs_.clear();
+  reused_tokens_ = 0;
+}
+
+void Generation::keep(std::span<const std::uint32_t> tokens) {
+  processed_.keep(tokens);
+  stepped_ = true;
 }
 
 std::size_t Generation::max_draft_tokens() const {

@@ -78,8 +78,8 @@ class Generation {
 
   // Takes over the sequence `from` (Decoder::new_sequence) and resumes from the prefix that it shares with the prompt.
   // Throws Error if the prompt is empty, a parameter is out of range, or prompt and max_tokens exceed
-  // from.max_length().
-  Generation(const Model& model, ProcessedSequence from, std::vector<std::uint32_t> prompt, GenerationParams params);
+  // from.max_length(); then `from` is as it was.
+  Generation(const Model& model, ProcessedSequence&& from, std::vector<std::uint32_t> prompt, GenerationParams params);
 
   // Restricts the output to tokens that `mask` allows. Must be called before the first step.
   void constrain(std::unique_ptr<TokenMask> mask) { sampler_.constrain(std::move(mask)); }
@@ -102,12 +102,19 @@ class Generation {
   const GenerationParams& params() const { return params_; }
   // Why the output cannot continue: the mask failed, or it and the rules together allow no token. Otherwise empty.
   std::string_view error() const { return error_.empty() ? sampler_.mask_error() : error_; }
+  // There was not enough memory to advance it. Its tokens are not to be used.
+  bool out_of_memory() const { return out_of_memory_; }
 
   // The processed tokens, for other prompts to resume from. The generation cannot be used afterwards.
   ProcessedSequence take_processed() && { return std::move(processed_); }
 
   // The parts of a step, in this order; called by Decoder::step.
   void begin_step();
+  bool stepped() const { return stepped_; }
+  // After a step in which memory lacked: returns to the state before it, unless the step was complete for this
+  // generation. A prompt may have to be processed from its beginning. The drafter misses what it did not store.
+  void recover();
+  void run_out_of_memory() { out_of_memory_ = true; }
   // Maximum number of draft tokens: 0 before the first output token, so that drafts do not depend on how the prompt is
   // divided into steps; never more than max_tokens allows.
   std::size_t max_draft_tokens() const;
@@ -124,6 +131,8 @@ class Generation {
   // is allowed, sets error() and appends none.
   void verify(std::span<const DraftToken> drafts, std::size_t left_out, std::size_t num_speculative_tokens,
               const Rows& logits, std::size_t first_row);
+  // Keeps `tokens` of those that the model has processed in this step, which ends it.
+  void keep(std::span<const std::uint32_t> tokens);
 
  private:
   std::uint64_t tokens_left() const { return params_.max_tokens - (tokens_.size() - prompt_tokens_); }
@@ -143,6 +152,8 @@ class Generation {
   std::optional<FinishReason> finished_;
   std::string error_;
   SpeculationCounts counts_;
+  bool stepped_ = false;  // in this step
+  bool out_of_memory_ = false;
 };
 
 }  // namespace outrider

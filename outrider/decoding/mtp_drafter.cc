@@ -120,6 +120,7 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
   for (std::size_t i = 0; i < items.size(); ++i) {
     MtpState& state = state_of<MtpState>(items[i].state);
     catch_up(state, items[i].tokens, kMaxSpeculativeTokens + 1);
+    if (state.pending.empty()) continue;  // it has missed the last position
     const auto next = items[i].tokens.subspan(static_cast<std::size_t>(state.cache.length()) + 1);
     drafting.push_back({i, &state, {next.begin(), next.end()}, rows});
     rows += state.pending.size();

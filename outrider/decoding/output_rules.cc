@@ -25,13 +25,12 @@ bool allows_none(std::span<const float> logits) {
 OutputRuleMask::OutputRuleMask(OutputRules rules, std::span<const std::uint32_t> prompt) : rules_(std::move(rules)) {
   if (rules_.allowed_token_ids) std::ranges::sort(*rules_.allowed_token_ids);
   if (!rules_.thinking_budget) return;
-  std::uint64_t thought = kNotThinking;
-  for (const std::uint32_t token : prompt) thought = thought_after(rules_, thought, token);
-  thought_.push_back(thought);
+  thought_of_prompt_ = kNotThinking;
+  for (const std::uint32_t token : prompt) thought_of_prompt_ = thought_after(rules_, thought_of_prompt_, token);
 }
 
 bool OutputRuleMask::thinking_is_over() const {
-  return rules_.thinking_budget && thought_.back() != kNotThinking && thought_.back() >= rules_.thinking_budget->tokens;
+  return rules_.thinking_budget && thought() != kNotThinking && thought() >= rules_.thinking_budget->tokens;
 }
 
 void OutputRuleMask::apply(std::span<float> logits, bool constrained) const {
@@ -55,8 +54,8 @@ void OutputRuleMask::apply(std::span<float> logits, bool constrained) const {
   }
   for (const std::vector<std::uint32_t>& word : rules_.bad_words) {
     const auto prefix = std::span(word).first(word.size() - 1);
-    const bool follows =
-        prefix.size() <= output_.size() && std::ranges::equal(std::span(output_).last(prefix.size()), prefix);
+    const bool follows = prefix.size() <= output_.size() &&
+                         std::ranges::equal(std::span(output_).last(prefix.size()), prefix, {}, &Written::token);
     if (follows) logits[word.back()] = kForbidden;
   }
   if (output_.size() >= rules_.min_tokens) return;
@@ -69,16 +68,17 @@ void OutputRuleMask::apply(std::span<float> logits, bool constrained) const {
   }
 }
 
+void OutputRuleMask::make_room() {
+  if (any() && output_.size() == output_.capacity()) output_.reserve(2 * output_.size() + 8);
+}
+
 void OutputRuleMask::advance(std::uint32_t token) {
   if (!any()) return;
-  output_.push_back(token);
-  if (rules_.thinking_budget) thought_.push_back(thought_after(rules_, thought_.back(), token));
+  output_.push_back({token, rules_.thinking_budget ? thought_after(rules_, thought(), token) : 0});
 }
 
 void OutputRuleMask::rollback(std::size_t tokens) {
-  if (!any()) return;
-  output_.resize(output_.size() - tokens);
-  if (rules_.thinking_budget) thought_.resize(thought_.size() - tokens);
+  if (any()) output_.resize(output_.size() - tokens);
 }
 
 }  // namespace outrider

@@ -38,17 +38,23 @@ class OutputRuleMask {
   // Sets the logits [V] of forbidden tokens to -infinity; of all tokens, if the rules leave none. `constrained`: some
   // are -infinity already, by a TokenMask, which takes precedence over min_tokens and the thinking budget.
   void apply(std::span<float> logits, bool constrained) const;
+  // advance() throws nothing after it.
+  void make_room();
   void advance(std::uint32_t token);
   // Rolls back the last `tokens` tokens of the output.
   void rollback(std::size_t tokens);
 
  private:
+  struct Written {
+    std::uint32_t token = 0;
+    std::uint64_t thought = 0;  // tokens since the last start of thinking; kNotThinking outside
+  };
+  std::uint64_t thought() const { return output_.empty() ? thought_of_prompt_ : output_.back().thought; }
   bool thinking_is_over() const;
 
   OutputRules rules_;
-  std::vector<std::uint32_t> output_;
-  // Tokens since the last start of thinking, after the prompt and after each token of the output; kNotThinking outside.
-  std::vector<std::uint64_t> thought_;
+  std::uint64_t thought_of_prompt_ = 0;
+  std::vector<Written> output_;
 };
 
 }  // namespace outrider

@@ -9,6 +9,15 @@ void ProcessedSequence::keep(std::span<const std::uint32_t> tokens) {
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
 }
 
+void ProcessedSequence::drop_unkept() {
+  sequence_.truncate(tokens_.size());
+  skip_drafter();
+}
+
+void ProcessedSequence::skip_drafter() {
+  if (drafter_state_ != nullptr) drafter_state_->skip_to(tokens_.size());
+}
+
 std::size_t ProcessedSequence::reusable(std::span<const std::uint32_t> prompt) const {
   if (prompt.empty()) return 0;
   const auto common = static_cast<std::size_t>(std::ranges::mismatch(tokens_, prompt).in1 - tokens_.begin());

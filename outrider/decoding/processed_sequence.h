@@ -38,6 +38,10 @@ class ProcessedSequence {
   void truncate_for(std::span<const std::uint32_t> prompt) { truncate(reusable(prompt)); }
   // Removes everything, whatever state a failed pass left.
   void clear() { truncate(0); }
+  // After a failed pass over no more tokens than can be rolled back: removes those that were not kept.
+  void drop_unkept();
+  // Goes on without what the drafter has not stored of the tokens.
+  void skip_drafter();
 
  private:
   void truncate(std::size_t length);

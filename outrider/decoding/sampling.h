@@ -37,6 +37,8 @@ class TokenHistory {
  public:
   void add_prompt(std::uint32_t token) { ++seen_[token].prompt; }
   void add(std::uint32_t token) { ++seen_[token].written; }
+  // Takes the memory that add() needs, so that it does not throw.
+  void add_none(std::uint32_t token) { seen_.try_emplace(token); }
   void remove(std::uint32_t token) { --seen_[token].written; }
 
   void penalize(const SamplingParams& params, std::span<float> logits) const;

@@ -37,10 +37,14 @@ DraftToken SequenceSampler::draft(std::span<const float> logits) {
 }
 
 void SequenceSampler::assume(std::uint32_t token) {
+  // In this order, so that what throws leaves nothing that roll_back() would not undo.
+  if (assumed_.size() == assumed_.capacity()) assumed_.reserve(2 * assumed_.size() + 8);
+  history_.add_none(token);
+  rules_.make_room();
+  if (mask_ != nullptr) mask_->advance(token);
   history_.add(token);
   assumed_.push_back(token);
   rules_.advance(token);
-  if (mask_ != nullptr) mask_->advance(token);
 }
 
 void SequenceSampler::roll_back() {

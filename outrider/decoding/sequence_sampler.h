@@ -38,7 +38,8 @@ class SequenceSampler {
   Distribution distribution(std::span<const float> logits) const;
   // Draws a draft token and assumes it.
   DraftToken draft(std::span<const float> logits);
-  // Advances by a draft token until roll_back() removes all assumed tokens. The mask must allow it.
+  // Advances by a draft token until roll_back() removes all assumed tokens. The mask must allow it. Nothing has changed
+  // if it throws.
   void assume(std::uint32_t token);
   void roll_back();
   // Advances by an accepted token. No token may be assumed.

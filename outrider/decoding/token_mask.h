@@ -16,7 +16,7 @@ class TokenMask {
 
   // Sets the logits [V] of all forbidden tokens to -infinity. At least one token must remain.
   virtual void apply(std::span<float> logits) = 0;
-  // Advances by an allowed token; a token that ends the output counts, too.
+  // Advances by an allowed token; a token that ends the output counts, too. Nothing has changed if it throws.
   virtual void advance(std::uint32_t token) = 0;
   // Rolls back the last `tokens` tokens: at most kMaxSpeculativeTokens, and draft tokens only.
   virtual void rollback(std::size_t tokens) = 0;

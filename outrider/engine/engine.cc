@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
+#include <optional>
 #include <utility>
 
 #include "outrider/engine/prefill_share.h"
@@ -18,28 +20,47 @@ double seconds(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
+Progress failure(const std::exception& error) {
+  Progress end;
+  end.outcome = Outcome::kFailed;
+  try {
+    end.out_of_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+    if (!end.out_of_memory) end.error = error.what();
+  } catch (const std::bad_alloc&) {
+    end.out_of_memory = true;
+  }
+  return end;
+}
+
 }  // namespace
 
 struct Engine::Running {
-  Running(RequestId request_id, Waiting waiting, const Tokenizer& tokenizer, Generation text)
-      : id(request_id),
-        sink(std::move(waiting.submission.sink)),
-        generation(std::move(text)),
-        stream(tokenizer, std::move(waiting.submission.request.text)),
+  // If it throws, `waiting` still has its sink, and `text` is as it was.
+  Running(Waiting& waiting, const Tokenizer& tokenizer, Generation&& text)
+      : id(waiting.id),
         include_stop(waiting.submission.request.text.include_stop),
         prompt_logprobs(waiting.submission.request.params.prompt_logprobs.has_value()),
         reuse(waiting.submission.request.reuse),
-        submitted(waiting.submitted) {}
+        submitted(waiting.submitted),
+        stream(tokenizer, std::move(waiting.submission.request.text)),
+        sink(std::move(waiting.submission.sink)),
+        generation(std::move(text)) {}
+
+  void run_out_of_memory() {
+    progress = {};
+    progress.outcome = Outcome::kFailed;
+    progress.out_of_memory = true;
+  }
 
   RequestId id;
-  ProgressSink sink;
-  Generation generation;
-  TextStream stream;
   bool include_stop;
   bool prompt_logprobs;
   bool reuse;
   Clock::time_point submitted;
   Clock::time_point admitted;
+  TextStream stream;
+  ProgressSink sink;
+  Generation generation;
   Clock::time_point first_token;
   Clock::time_point last_token;
   std::size_t generated = 0;
@@ -62,6 +83,8 @@ Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions opt
         options_.max_num_batched_tokens, min_tokens, options_.max_num_seqs, 1 + drafts,
         drafts == 0 ? "" : "s, draft tokens included,"));
   }
+  running_.reserve(options_.max_num_seqs);
+  held_.reserve(options_.max_num_seqs + options_.max_waiting);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -90,45 +113,61 @@ void Engine::check(const Request& request) const {
 
 std::vector<Engine::RequestId> Engine::submit(std::vector<Submission> submissions) {
   for (const Submission& submission : submissions) check(submission.request);
-  std::vector<RequestId> ids;
+  std::vector<RequestId> ids(submissions.size());
+  std::list<Waiting> accepted;
+  for (Submission& submission : submissions) accepted.push_back({0, std::move(submission), Clock::now()});
   {
     const std::lock_guard lock(mutex_);
     if (draining_) throw ShuttingDown("The server is shutting down and accepts no more requests.");
     const std::size_t room = options_.max_num_seqs + options_.max_waiting;
-    if (submissions.size() > room) {
+    if (ids.size() > room) {
       throw Error(
           fmt::format("The request asks for {} sequences (its prompts times n), but the server never holds more than "
                       "{} (max_num_seqs + max_waiting). Send fewer prompts or a smaller n.",
-                      submissions.size(), room));
+                      ids.size(), room));
     }
-    if (waiting_.size() + running_count_ + submissions.size() > room) {
+    if (held_.size() + ids.size() > room) {
       throw QueueFull(fmt::format("The queue is full: {} requests are running and {} are waiting. Try again later.",
-                                  running_count_, waiting_.size()));
+                                  held_.size() - waiting_.size(), waiting_.size()));
     }
-    const auto now = Clock::now();
-    for (Submission& submission : submissions) {
-      ids.push_back(next_id_);
-      waiting_.push_back({next_id_++, std::move(submission), now});
+    auto id = ids.begin();
+    for (Waiting& waiting : accepted) {
+      held_.push_back({next_id_});
+      *id++ = waiting.id = next_id_++;
     }
+    waiting_.splice(waiting_.end(), accepted);
   }
   wake_.notify_one();
   return ids;
 }
 
-void Engine::cancel(RequestId id) {
+void Engine::cancel(RequestId id) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    cancelled_.insert(id);
+    const auto held = find(id);
+    if (held == held_.end()) return;
+    held->cancelled = true;
+    cancelled_ = true;
   }
   wake_.notify_one();
+}
+
+std::vector<Engine::Held>::iterator Engine::find(RequestId id) {
+  const auto found = std::ranges::lower_bound(held_, id, {}, &Held::id);
+  return found != held_.end() && found->id == id ? found : held_.end();
+}
+
+void Engine::forget(RequestId id) {
+  const std::lock_guard lock(mutex_);
+  held_.erase(find(id));
 }
 
 std::size_t Engine::drain(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   draining_ = true;
-  const auto all_ended = [this] { return waiting_.empty() && running_count_ == 0; };
+  const auto all_ended = [this] { return held_.empty(); };
   if (idle_.wait_for(lock, timeout, all_ended)) return 0;
-  const std::size_t left = waiting_.size() + running_count_;
+  const std::size_t left = held_.size();
   stop_ = true;
   wake_.notify_one();
   idle_.wait(lock, all_ended);
@@ -138,40 +177,40 @@ std::size_t Engine::drain(std::chrono::milliseconds timeout) {
 void Engine::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    if (waiting_.empty() && running_count_ == 0) idle_.notify_all();
-    wake_.wait(lock, [&] { return stop_ || !waiting_.empty() || !running_.empty() || !cancelled_.empty(); });
-    std::deque<Waiting> ended;
-    const auto leaves = [&](RequestId id) { return stop_ || cancelled_.contains(id); };
-    for (auto waiting = waiting_.begin(); waiting != waiting_.end();) {
-      if (leaves(waiting->id)) {
-        ended.push_back(std::move(*waiting));
-        waiting = waiting_.erase(waiting);
-      } else {
-        ++waiting;
+    if (held_.empty()) idle_.notify_all();
+    wake_.wait(lock, [&] { return stop_ || cancelled_ || !waiting_.empty() || !running_.empty(); });
+    std::list<Waiting> ended;
+    bool changed = false;
+    if (stop_ || cancelled_) {
+      const auto leaves = [&](RequestId id) { return stop_ || find(id)->cancelled; };
+      for (auto next = waiting_.begin(); next != waiting_.end();) {
+        const auto waiting = next++;
+        if (leaves(waiting->id)) ended.splice(ended.end(), waiting_, waiting);
       }
+      changed = !ended.empty();
+      for (const auto& running : running_) {
+        if (!leaves(running->id)) continue;
+        running->progress.outcome = Outcome::kCancelled;
+        changed = true;
+      }
+      cancelled_ = false;
     }
-    bool changed = !ended.empty();
-    running_count_ += ended.size();  // until they have been notified
-    for (const auto& running : running_) {
-      if (!leaves(running->id)) continue;
-      running->progress.outcome = Outcome::kCancelled;
-      changed = true;
-    }
-    cancelled_.clear();
-    std::vector<Waiting> admitted = next_admitted(static_cast<std::size_t>(
+    std::list<Waiting> admitted = next_admitted(static_cast<std::size_t>(
         std::ranges::count_if(running_, [](const auto& running) { return running->progress.outcome.has_value(); })));
-    running_count_ += admitted.size();
     const bool last = stop_;
     lock.unlock();
 
-    for (Waiting& waiting : ended) end_waiting(waiting, Outcome::kCancelled, "");
+    for (Waiting& waiting : ended) {
+      Progress progress;
+      progress.outcome = Outcome::kCancelled;
+      end_waiting(waiting, std::move(progress));
+    }
     retire();
-    for (Waiting& waiting : admitted) admit(std::move(waiting));
+    for (Waiting& waiting : admitted) admit(waiting);
     if (!running_.empty()) {
       step();
     } else if (changed) {
-      StepReport nothing;
-      report(nothing);
+      report({});
     }
 
     lock.lock();
@@ -180,7 +219,7 @@ void Engine::run() {
   idle_.notify_all();
 }
 
-std::vector<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
+std::list<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
   // Of more than one step.
   const auto is_long = [this](std::size_t tokens) { return tokens > options_.max_num_batched_tokens; };
   std::size_t room = options_.max_num_seqs - (running_.size() - leaving);
@@ -189,37 +228,38 @@ std::vector<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
   }));
   const std::size_t long_most = options_.max_num_seqs - options_.max_num_seqs / 4;
   std::size_t long_room = long_most - std::min(long_most, long_running);
-  std::vector<Waiting> admitted;
+  std::list<Waiting> admitted;
   deferred_count_ = 0;
-  for (auto waiting = waiting_.begin(); waiting != waiting_.end() && room != 0;) {
+  for (auto next = waiting_.begin(); next != waiting_.end() && room != 0;) {
+    const auto waiting = next++;
     const bool is_long_prompt = is_long(waiting->submission.request.prompt.size());
     if (is_long_prompt && long_room == 0) {
       ++deferred_count_;
-      ++waiting;
       continue;
     }
     if (is_long_prompt) --long_room;
     --room;
-    admitted.push_back(std::move(*waiting));
-    waiting = waiting_.erase(waiting);
+    admitted.splice(admitted.end(), waiting_, waiting);
   }
   return admitted;
 }
 
-void Engine::admit(Waiting waiting) {
+void Engine::admit(Waiting& waiting) {
   const auto admitted = Clock::now();
   Request& request = waiting.submission.request;
+  ProcessedSequence text = pool_.take(request.prompt);
+  if (!options_.prefix_caching || !request.reuse) text.clear();
+  std::optional<Generation> generation;
   try {
-    ProcessedSequence text = pool_.take(request.prompt);
-    if (!options_.prefix_caching || !request.reuse) text.clear();
-    Generation generation(model_, std::move(text), std::move(request.prompt), request.params);
-    if (request.mask != nullptr) generation.constrain(std::move(request.mask));
-    const RequestId id = waiting.id;
-    running_.push_back(std::make_unique<Running>(id, std::move(waiting), tokenizer_, std::move(generation)));
+    generation.emplace(model_, std::move(text), std::move(request.prompt), request.params);
+    if (request.mask != nullptr) generation->constrain(std::move(request.mask));
+    running_.push_back(std::make_unique<Running>(waiting, tokenizer_, std::move(*generation)));
     running_.back()->admitted = admitted;
   } catch (const std::exception& e) {
-    pool_.give_back(decoder_.new_sequence({options_.max_model_len, kMaxRollback}));
-    end_waiting(waiting, Outcome::kFailed, e.what());
+    if (generation) text = std::move(*generation).take_processed();
+    text.clear();
+    pool_.give_back(std::move(text));
+    end_waiting(waiting, failure(e));
   }
 }
 
@@ -249,34 +289,54 @@ std::vector<StepItem> Engine::plan_step() {
 }
 
 void Engine::step() {
-  const std::vector<StepItem> items = plan_step();
   StepReport step;
-  for (const StepItem& item : items) {
-    step.processed_prompt_tokens += std::min(item.prompt_tokens, item.generation->prompt_tokens_left());
-  }
+  std::vector<StepItem> items;
   try {
+    items = plan_step();
+    for (const StepItem& item : items) {
+      step.processed_prompt_tokens += std::min(item.prompt_tokens, item.generation->prompt_tokens_left());
+    }
     decoder_.step(items);
+  } catch (const std::bad_alloc&) {
+    // Not even for the plan. The others may go on with what the last one held.
+    running_.back()->run_out_of_memory();
+    retire();
+    return report({});
   } catch (const std::exception& e) {
-    fail(e.what());
-    StepReport nothing;
-    report(nothing);
-    return;
+    fail_all(e);
+    return report({});
   }
   for (const auto& running : running_) {
     const bool stepped =
         std::ranges::any_of(items, [&](const StepItem& item) { return item.generation == &running->generation; });
     if (stepped) advance(*running, step);
   }
-  report(step);
+  report(std::move(step));
+  bool lost = false;
   for (const auto& running : running_) {
     Progress& progress = running->progress;
     if (progress.outcome || (progress.tokens.empty() && progress.text.empty())) continue;
-    running->sink(std::exchange(progress, {}));
+    try {
+      running->sink(std::exchange(progress, {}));
+    } catch (const std::exception&) {
+      running->run_out_of_memory();
+      lost = true;
+    }
   }
   retire();
+  if (lost) report({});
 }
 
 void Engine::advance(Running& running, StepReport& report) {
+  try {
+    if (running.generation.out_of_memory()) return running.run_out_of_memory();
+    take_step(running, report);
+  } catch (const std::bad_alloc&) {
+    running.run_out_of_memory();
+  }
+}
+
+void Engine::take_step(Running& running, StepReport& report) {
   Generation& generation = running.generation;
   const auto now = Clock::now();
   Progress& progress = running.progress;
@@ -329,18 +389,25 @@ void Engine::retire() {
   std::size_t ended = 0;
   for (auto& running : running_) {
     if (!running->progress.outcome) continue;
+    const RequestId id = running->id;
     finish(*running, *running->progress.outcome);
     running.reset();
+    forget(id);
     ++ended;
   }
-  if (ended == 0) return;
-  std::erase(running_, nullptr);
-  const std::lock_guard lock(mutex_);
-  running_count_ -= ended;
+  if (ended != 0) std::erase(running_, nullptr);
 }
 
 void Engine::finish(Running& running, Outcome outcome) {
   Generation& generation = running.generation;
+  Progress& progress = running.progress;
+  try {
+    progress.speculation = generation.counts();
+  } catch (const std::bad_alloc&) {
+    running.run_out_of_memory();
+    outcome = Outcome::kFailed;
+  }
+  progress.cached_tokens = generation.reused_tokens();
   if (observer_ != nullptr) {
     RequestReport report;
     report.outcome = outcome;
@@ -357,46 +424,56 @@ void Engine::finish(Running& running, Outcome outcome) {
       report.time_per_output_token =
           seconds(running.last_token - running.first_token) / static_cast<double>(running.generated - 1);
     }
-    observer_->on_finished(report);
+    try {
+      observer_->on_finished(report);
+    } catch (const std::bad_alloc&) {
+    }
   }
-  Progress& progress = running.progress;
-  progress.outcome = outcome;
-  progress.cached_tokens = generation.reused_tokens();
-  progress.speculation = generation.counts();
   ProcessedSequence text = std::move(generation).take_processed();
   if (outcome == Outcome::kFailed || !running.reuse) text.clear();
   pool_.give_back(std::move(text));
-  running.sink(std::move(progress));
+  end(running.sink, std::move(progress));
 }
 
-void Engine::fail(const std::string& error) {
-  for (const auto& running : running_) {
-    running->progress.outcome = Outcome::kFailed;
-    running->progress.error = error;
+void Engine::end(ProgressSink& sink, Progress last) noexcept {
+  try {
+    return sink(std::move(last));
+  } catch (const std::exception&) {
   }
+  try {
+    Progress without;
+    without.outcome = Outcome::kFailed;
+    without.out_of_memory = true;
+    sink(std::move(without));
+  } catch (const std::exception&) {
+    // The sink has done what it could.
+  }
+}
+
+void Engine::fail_all(const std::exception& error) {
+  for (const auto& running : running_) running->progress = failure(error);
   retire();
 }
 
-void Engine::end_waiting(Waiting& waiting, Outcome outcome, const std::string& error) {
+void Engine::end_waiting(Waiting& waiting, Progress end_of_it) {
   if (observer_ != nullptr) {
     RequestReport report;
-    report.outcome = outcome;
+    report.outcome = *end_of_it.outcome;
     report.prompt_tokens = waiting.submission.request.prompt.size();
     report.max_tokens = waiting.submission.request.params.max_tokens;
     report.latency = seconds(Clock::now() - waiting.submitted);
     report.queue_time = report.latency;
-    observer_->on_finished(report);
+    try {
+      observer_->on_finished(report);
+    } catch (const std::bad_alloc&) {
+    }
   }
-  Progress progress;
-  progress.outcome = outcome;
-  progress.error = error;
-  waiting.submission.sink(std::move(progress));
+  end(waiting.submission.sink, std::move(end_of_it));
   waiting.submission.sink = nullptr;  // the sink may be destroyed as soon as the caller has seen the end
-  const std::lock_guard lock(mutex_);
-  --running_count_;
+  forget(waiting.id);
 }
 
-void Engine::report(StepReport& report) {
+void Engine::report(StepReport report) {
   if (observer_ == nullptr) return;
   std::uint64_t filled = 0;
   for (const auto& running : running_) {
@@ -410,7 +487,19 @@ void Engine::report(StepReport& report) {
     report.waiting = waiting_.size();
     report.deferred = deferred_count_;
   }
-  observer_->on_step(report);
+  try {
+    return observer_->on_step(report);
+  } catch (const std::bad_alloc&) {
+  }
+  try {
+    StepReport state;
+    state.running = report.running;
+    state.waiting = report.waiting;
+    state.kv_usage = report.kv_usage;
+    observer_->on_step(state);
+  } catch (const std::bad_alloc&) {
+    // The next report has it.
+  }
 }
 
 }  // namespace outrider

@@ -5,11 +5,11 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <exception>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <unordered_set>
 #include <vector>
 
 #include "outrider/decoding/decoder.h"
@@ -46,6 +46,8 @@ class ShuttingDown : public Error {
 // is cached is processed from the end of that prefix on.
 //
 // Each output is identical to what Decoder generates for that request alone.
+//
+// A request for which memory lacks ends (Progress::out_of_memory); the others go on.
 class Engine {
  public:
   using RequestId = std::uint64_t;
@@ -66,8 +68,8 @@ class Engine {
 
   // Throws Error if a request can never run, QueueFull or ShuttingDown; then no request was accepted.
   std::vector<RequestId> submit(std::vector<Submission> submissions);
-  // Ends the request before the next step; a no-op if it has ended already.
-  void cancel(RequestId id);
+  // Ends the request before the next step; a no-op if it has ended already. Needs no memory.
+  void cancel(RequestId id) noexcept;
 
   // Accepts no more requests and waits until all have ended; cancels those that have not after `timeout`. Returns the
   // number of cancelled requests.
@@ -81,20 +83,29 @@ class Engine {
     Clock::time_point submitted;
   };
   struct Running;
+  // A request that was accepted and has not ended.
+  struct Held {
+    RequestId id = 0;
+    bool cancelled = false;
+  };
 
   void check(const Request& request) const;
   void run();
   // Takes from waiting_ what may join the batch. `leaving`: running sequences that are about to end.
-  std::vector<Waiting> next_admitted(std::size_t leaving);
-  void admit(Waiting waiting);
+  std::list<Waiting> next_admitted(std::size_t leaving);
+  void admit(Waiting& waiting);
   std::vector<StepItem> plan_step();
   void step();
   void advance(Running& running, StepReport& report);
+  void take_step(Running& running, StepReport& report);
   void finish(Running& running, Outcome outcome);
   void retire();
-  void fail(const std::string& error);
-  void end_waiting(Waiting& waiting, Outcome outcome, const std::string& error);
-  void report(StepReport& report);
+  void fail_all(const std::exception& error);
+  void end_waiting(Waiting& waiting, Progress end);
+  void end(ProgressSink& sink, Progress last) noexcept;
+  void forget(RequestId id);
+  std::vector<Held>::iterator find(RequestId id);  // in held_; its end if the request has ended
+  void report(StepReport report);
 
   const Model& model_;
   const Tokenizer& tokenizer_;
@@ -109,10 +120,10 @@ class Engine {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::condition_variable idle_;
-  std::deque<Waiting> waiting_;
-  std::unordered_set<RequestId> cancelled_;
+  std::list<Waiting> waiting_;
+  std::vector<Held> held_;          // by id; as many as there may be are reserved
+  bool cancelled_ = false;          // one of them is
   std::size_t deferred_count_ = 0;  // of waiting_: long prompts that leave sequences to short ones
-  std::size_t running_count_ = 0;   // removed from waiting_, not ended yet
   RequestId next_id_ = 1;
   bool draining_ = false;
   bool stop_ = false;

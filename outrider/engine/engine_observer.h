@@ -44,7 +44,8 @@ struct RequestReport {
   double time_per_output_token = 0;    // mean, without the first token; 0 if there is at most one
 };
 
-// Called on the engine's thread, before the requests' sinks; must neither block nor throw.
+// Called on the engine's thread, before the requests' sinks; must not block. A report that it throws at is lost; of a
+// step it is then given the state alone.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;

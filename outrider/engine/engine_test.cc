@@ -24,6 +24,7 @@ namespace {
 using testing::bundled_tokenizer;
 using ::testing::HasSubstr;
 using Tokens = std::vector<std::uint32_t>;
+constexpr std::uint64_t kPlenty = std::uint64_t{1} << 50;  // bytes
 
 const Model& model() {
   static const auto one = testing::load_bundled_model();
@@ -468,7 +469,7 @@ TEST(MemoryPlan, CountsTheDraftersState) {
   EngineOptions opts = options();
   const auto sequence = [&](const SpeculativeConfig& config) {
     opts.speculative_config = config;
-    return plan_memory(model(), opts, 1024, std::uint64_t{1} << 50).sequence;
+    return plan_memory(model(), opts, 1024, kPlenty, kPlenty).sequence;
   };
   const std::uint64_t alone = model().sequence_bytes({1024, kMaxRollback});
   EXPECT_EQ(sequence({}), alone);
@@ -482,21 +483,32 @@ TEST(MemoryPlan, CountsTheDraftersState) {
 
 TEST(MemoryPlan, FitsOrReportsWhatWouldFit) {
   EngineOptions opts = options();
-  const MemoryPlan whole = plan_memory(model(), opts, std::nullopt, std::uint64_t{1} << 50);
+  const MemoryPlan whole = plan_memory(model(), opts, std::nullopt, kPlenty, kPlenty);
   EXPECT_EQ(whole.max_model_len, model().config().max_position_embeddings);
   EXPECT_EQ(whole.sequences, 4 * whole.sequence);
-  const MemoryPlan half = plan_memory(model(), opts, std::nullopt, whole.total());
+  const MemoryPlan half = plan_memory(model(), opts, std::nullopt, whole.total(), kPlenty);
   EXPECT_LT(half.max_model_len, whole.max_model_len);
   EXPECT_LE(half.total(), whole.total() / 2);
   try {
-    plan_memory(model(), opts, whole.max_model_len, whole.total() - 1);
+    plan_memory(model(), opts, whole.max_model_len, whole.total() - 1, whole.total() - 1);
     FAIL() << "it does not fit";
   } catch (const Error& e) {
     EXPECT_THAT(e.what(), HasSubstr("--max-model-len " + std::to_string(whole.max_model_len / 2)));
   }
-  EXPECT_THROW(plan_memory(model(), opts, 0, whole.total()), Error);
-  EXPECT_THROW(plan_memory(model(), opts, whole.max_model_len + 1, whole.total()), Error);
-  EXPECT_THROW(plan_memory(model(), opts, std::nullopt, 1000), Error);
+  EXPECT_THROW(plan_memory(model(), opts, 0, whole.total(), kPlenty), Error);
+  EXPECT_THROW(plan_memory(model(), opts, whole.max_model_len + 1, whole.total(), kPlenty), Error);
+  EXPECT_THROW(plan_memory(model(), opts, std::nullopt, 1000, 2000), Error);
+}
+
+TEST(MemoryPlan, SaysWhetherAnotherTryMaySucceed) {
+  const std::uint64_t needed = plan_memory(model(), options(), 1024, kPlenty, kPlenty).total();
+  EXPECT_THROW(plan_memory(model(), options(), 1024, needed - 1, needed), TemporaryError);
+  try {
+    plan_memory(model(), options(), 1024, needed - 1, needed - 1);
+    FAIL() << "it never fits";
+  } catch (const Error& e) {
+    EXPECT_EQ(dynamic_cast<const TemporaryError*>(&e), nullptr);
+  }
 }
 
 TEST(Engine, AShortPromptDoesNotWaitForLongOnes) {

@@ -30,7 +30,7 @@ MemoryPlan plan_for(const Model& model, const Decoder& decoder, const EngineOpti
 }  // namespace
 
 MemoryPlan plan_memory(const Model& model, const EngineOptions& options, std::optional<std::uint64_t> max_model_len,
-                       std::uint64_t available) {
+                       std::uint64_t available, std::uint64_t total) {
   const std::uint64_t context = model.config().max_position_embeddings;
   if (max_model_len && (*max_model_len == 0 || *max_model_len > context)) {
     throw Error(
@@ -51,13 +51,15 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options, std::op
       max_model_len ? plan_for(model, decoder, options, *max_model_len, available) : longest(context, available / 2);
   if (plan.total() <= available) return plan;
   const MemoryPlan fits = longest(plan.max_model_len, available);
-  throw Error(fmt::format(
+  const std::string message = fmt::format(
       "{} sequences of {} tokens need {} and a step needs {} more, but only {} of memory are available. {}",
       options.max_num_seqs, plan.max_model_len, bytes_text(plan.sequences), bytes_text(plan.scratch),
       bytes_text(available),
       fits.total() <= available
           ? fmt::format("--max-model-len {} fits; so may fewer sequences (--max-num-seqs).", fits.max_model_len)
-          : "Reduce --max-num-seqs or --max-model-len."));
+          : "Reduce --max-num-seqs or --max-model-len.");
+  if (plan.total() <= total) throw TemporaryError(message);
+  throw Error(message);
 }
 
 }  // namespace outrider

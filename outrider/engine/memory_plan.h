@@ -22,8 +22,9 @@ struct MemoryPlan {
 
 // Plans for `max_model_len`, or, without it, for the model's context length, halved until the plan needs at most half
 // of the available memory, so that the rest is left for the weights. Throws Error if the plan does not fit (the message
-// says what would), or if the model lacks the drafter.
+// says what would), TemporaryError if it would fit into `total`, all that there may ever be; Error if the model lacks
+// the drafter.
 MemoryPlan plan_memory(const Model& model, const EngineOptions& options, std::optional<std::uint64_t> max_model_len,
-                       std::uint64_t available);
+                       std::uint64_t available, std::uint64_t total);
 
 }  // namespace outrider

@@ -42,10 +42,12 @@ struct Progress {
   std::optional<Outcome> outcome;
   std::optional<std::string> stop_string;  // the stop string that ended the output
   std::string error;
+  bool out_of_memory = false;     // kFailed because memory lacked; `error` is empty then
   std::size_t cached_tokens = 0;  // prompt tokens reused from the prefix cache
 };
 
-// Called on the engine's thread; must neither block nor throw.
+// Called on the engine's thread; must not block. If it throws, the request ends, and the sink is called once more with
+// the outcome kFailed and out_of_memory; what it throws then is ignored.
 using ProgressSink = std::function<void(Progress)>;
 
 }  // namespace outrider

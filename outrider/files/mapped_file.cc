@@ -21,8 +21,11 @@ MappedFile::MappedFile(const std::filesystem::path& path, Pages pages) : path_(p
   if (size_ == 0) return;
   void* at = mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.descriptor(), 0);
   if (at == MAP_FAILED) {
-    throw Error(fmt::format("{}: cannot be mapped ({}). Check the limits on address space (ulimit -v).", path.string(),
-                            std::strerror(errno)));
+    const int error = errno;
+    const std::string message = fmt::format("{}: cannot be mapped ({}). Check the limits on address space (ulimit -v).",
+                                            path.string(), std::strerror(error));
+    if (error == ENOMEM) throw TemporaryError(message);
+    throw Error(message);
   }
   data_ = static_cast<const std::byte*>(at);
   if (pages == Pages::kHuge) madvise(at, size_, MADV_HUGEPAGE);

@@ -127,6 +127,20 @@ void Api::handle(HttpRequest request, const std::shared_ptr<HttpResponder>& resp
 }
 
 void Api::answer(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+  try {
+    try_to_answer(request, responder);
+    return;
+  } catch (const std::exception&) {
+    // Out of memory; if it lacks for the refusal, too, the connection ends.
+  }
+  try {
+    responder->send(refusal(request, ApiError(503, kOutOfMemory)));
+  } catch (const std::exception&) {
+    responder->abort();
+  }
+}
+
+void Api::try_to_answer(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
   std::optional<HttpResponse> response;
   try {
     response = route(request, responder);
@@ -140,7 +154,7 @@ void Api::answer(const HttpRequest& request, const std::shared_ptr<HttpResponder
   } catch (const Error& e) {
     response = refusal(request, ApiError(400, e.what()));
   } catch (const std::bad_alloc&) {
-    response = refusal(request, ApiError(503, "There is not enough memory for this request now. Try again later."));
+    throw;
   } catch (const std::exception& e) {
     response = refusal(request, ApiError(500, e.what()));
   }

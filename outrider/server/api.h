@@ -55,6 +55,7 @@ class Api {
 
  private:
   void answer(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder);
+  void try_to_answer(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder);
   // Nothing if the response follows later.
   std::optional<HttpResponse> route(const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder);
   HttpResponse refusal(const HttpRequest& request, const ApiError& error) const;

@@ -24,6 +24,9 @@ class ApiError : public Error {
 };
 
 // {"error": {"message", "type", "param", "code"}}; the type follows from the status.
+// The message of a 503.
+inline constexpr const char* kOutOfMemory = "There is not enough memory for this request now. Try again later.";
+
 std::string error_json(unsigned status, const std::string& message, const std::string& param = {},
                        const std::string& code = {});
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "outrider/server/api_error.h"
+#include "outrider/util/json_equals.h"
 
 namespace outrider {
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <utility>
 
 #include "outrider/server/api_error.h"
@@ -28,12 +29,14 @@ std::int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Runs entirely on the responder's strand.
+// Runs on the connection's thread, except where it says otherwise. A part of the output that is lost for want of memory
+// ends the call.
 class Call : public std::enable_shared_from_this<Call> {
  public:
-  Call(const Tokenizer& tokenizer, GenerationRequest request, CallOptions options,
+  Call(Engine& engine, const Tokenizer& tokenizer, GenerationRequest request, CallOptions options,
        std::shared_ptr<HttpResponder> responder)
-      : tokenizer_(tokenizer),
+      : engine_(engine),
+        tokenizer_(tokenizer),
         request_(std::move(request)),
         options_(std::move(options)),
         responder_(std::move(responder)),
@@ -44,8 +47,8 @@ class Call : public std::enable_shared_from_this<Call> {
       choices_.emplace_back(request_, tokenizer, request_.prompts[i / request_.n]);
   }
 
-  void start(Engine& engine) {
-    num_speculative_tokens_ = engine.options().speculative_config.num_speculative_tokens;
+  void start() {
+    num_speculative_tokens_ = engine_.options().speculative_config.num_speculative_tokens;
     std::vector<Engine::Submission> submissions;
     for (std::size_t i = 0; i < choices_.size(); ++i) {
       Request request;
@@ -57,18 +60,60 @@ class Call : public std::enable_shared_from_this<Call> {
       request.reuse = request_.reuse_prefixes;
       if (options_.mask) request.mask = options_.mask();
       submissions.push_back({std::move(request), [self = shared_from_this(), i](Progress progress) {
-                               auto shared = std::make_shared<Progress>(std::move(progress));
-                               self->responder_->post([self, i, shared] { self->on_progress(i, *shared); });
+                               self->pass_on(i, std::move(progress));
                              }});
     }
-    const std::vector<Engine::RequestId> ids = engine.submit(std::move(submissions));
-    responder_->on_disconnect([self = weak_from_this(), &engine, ids] {
-      for (const Engine::RequestId id : ids) engine.cancel(id);
-      if (const auto call = self.lock()) call->gone_ = true;
+    responder_->on_disconnect([self = weak_from_this()] {
+      const auto call = self.lock();
+      if (!call) return;
+      call->gone_ = true;
+      call->cancel();
     });
+    std::vector<Engine::RequestId> ids = engine_.submit(std::move(submissions));
+    const std::lock_guard lock(mutex_);
+    ids_ = std::move(ids);
+    if (cancelled_) cancel_all();
   }
 
  private:
+  // On the engine's thread.
+  void pass_on(std::size_t index, Progress progress) {
+    const bool last_try = progress.out_of_memory;
+    try {
+      auto shared = std::make_shared<Progress>(std::move(progress));
+      responder_->post([self = shared_from_this(), index, shared] { self->advance(index, std::move(*shared)); });
+    } catch (const std::bad_alloc&) {
+      if (!last_try) throw;
+      responder_->abort();
+    }
+  }
+
+  void cancel() noexcept {
+    const std::lock_guard lock(mutex_);
+    cancelled_ = true;
+    cancel_all();
+  }
+  void cancel_all() noexcept {
+    for (const Engine::RequestId id : ids_) engine_.cancel(id);
+  }
+
+  void advance(std::size_t index, Progress progress) noexcept {
+    try {
+      on_progress(index, std::move(progress));
+    } catch (const std::exception&) {
+      run_out_of_memory();
+    }
+  }
+
+  void run_out_of_memory() noexcept {
+    if (failed_) return;
+    try {
+      fail(503, kOutOfMemory);
+    } catch (const std::exception&) {
+      responder_->abort();
+    }
+  }
+
   const char* object_name() const {
     if (!request_.chat) return "text_completion";
     return request_.stream ? "chat.completion.chunk" : "chat.completion";
@@ -87,6 +132,7 @@ class Call : public std::enable_shared_from_this<Call> {
     if (progress.outcome) {
       --unfinished_;
       if (progress.outcome == Outcome::kRefused) return fail(400, progress.error);
+      if (progress.out_of_memory) return fail(503, kOutOfMemory);
       if (progress.outcome == Outcome::kFailed) return fail(500, progress.error);
     }
     if (request_.stream && !gone_) send_chunk(index, choice);
@@ -136,8 +182,8 @@ class Call : public std::enable_shared_from_this<Call> {
 
   void send_chunk(std::size_t index, Choice& choice) {
     if (!streaming_) {
-      streaming_ = true;
       responder_->begin_stream("text/event-stream; charset=utf-8");
+      streaming_ = true;  // if that did not throw
     }
     const bool ended = !choice.finish_reason.is_null();
     const auto send = [&](const ordered_json& body) {
@@ -219,16 +265,26 @@ class Call : public std::enable_shared_from_this<Call> {
 
   void fail(unsigned status, const std::string& error) {
     failed_ = true;
+    cancel();
     if (streaming_) {
       responder_->write("data: " + error_json(status, error) + "\n\ndata: [DONE]\n\n");
       responder_->end_stream();
     } else {
-      responder_->send({status, "application/json", error_json(status, error), {}});
+      responder_->send(
+          {status, "application/json", error_json(status, error), status == 503 ? "Retry-After: 1\r\n" : ""});
     }
     summarize(status);
   }
 
-  void summarize(unsigned status) const {
+  void summarize(unsigned status) const noexcept {
+    try {
+      tell_end(status);
+    } catch (const std::exception&) {
+      // The call has ended well; the log lacks its line.
+    }
+  }
+
+  void tell_end(unsigned status) const {
     if (!options_.on_end) return;
     const ordered_json counts = usage();
     CallSummary summary;
@@ -249,6 +305,7 @@ class Call : public std::enable_shared_from_this<Call> {
     options_.on_end(summary);
   }
 
+  Engine& engine_;
   const Tokenizer& tokenizer_;
   GenerationRequest request_;
   CallOptions options_;
@@ -261,13 +318,17 @@ class Call : public std::enable_shared_from_this<Call> {
   bool streaming_ = false;
   bool gone_ = false;
   bool failed_ = false;
+
+  std::mutex mutex_;
+  std::vector<Engine::RequestId> ids_;  // of the engine's requests
+  bool cancelled_ = false;
 };
 
 }  // namespace
 
 void start_generation_call(Engine& engine, const Tokenizer& tokenizer, GenerationRequest request, CallOptions options,
                            std::shared_ptr<HttpResponder> responder) {
-  std::make_shared<Call>(tokenizer, std::move(request), std::move(options), std::move(responder))->start(engine);
+  std::make_shared<Call>(engine, tokenizer, std::move(request), std::move(options), std::move(responder))->start();
 }
 
 }  // namespace outrider

@@ -41,8 +41,8 @@ struct CallOptions {
   std::function<void(const CallSummary&)> on_end;
 };
 
-// Has the engine generate all choices of a request, and answers with one JSON object or a stream of events. Must be
-// called on the responder's strand. Throws ApiError, QueueFull or ShuttingDown before anything is sent.
+// Has the engine generate all choices of a request, and answers with one JSON object or a stream of events. May be
+// called on any thread. Throws ApiError, QueueFull or ShuttingDown before anything is sent.
 void start_generation_call(Engine& engine, const Tokenizer& tokenizer, GenerationRequest request, CallOptions options,
                            std::shared_ptr<HttpResponder> responder);
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <future>
 #include <limits>
 #include <mutex>
 #include <numeric>
@@ -72,8 +73,12 @@ class Collector : public HttpResponder {
     work();
   }
   void run_aside(std::function<void()> work) override { work(); }
-  void on_disconnect(std::function<void()>) override {}
+  void on_disconnect(std::function<void()> work) override { disconnected_ = std::move(work); }
 
+  void leave() {
+    const std::lock_guard lock(strand_);
+    disconnected_();
+  }
   HttpResponse wait() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return done_; });
@@ -86,6 +91,7 @@ class Collector : public HttpResponder {
   std::condition_variable changed_;
   HttpResponse response_;
   bool done_ = false;
+  std::function<void()> disconnected_;
 };
 
 // Allows only one output, then the end token.
@@ -270,6 +276,22 @@ TEST(GenerationCall, SeveralPromptsHaveSeveralChoicesEach) {
   const ordered_json again = ordered_json::parse(
       answer(R"({"prompt":["Genesis 1\n\n",[0,5,9]],"n":2,"max_tokens":5,"temperature":1,"seed":3})"));
   for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(whole["choices"][i]["text"], again["choices"][i]["text"]);
+}
+
+TEST(GenerationCall, AClientThatLeavesEndsItsRequest) {
+  const ordered_json json = ordered_json::parse(R"({"prompt":"Genesis 1","max_tokens":900,"ignore_eos":true})");
+  std::promise<CallSummary> end;
+  CallOptions options;
+  options.model = "kjv";
+  options.on_end = [&end](const CallSummary& summary) { end.set_value(summary); };
+  const auto collector = std::make_shared<Collector>();
+  start_generation_call(engine(), bundled_tokenizer(),
+                        read_completion_request(Fields(json), bundled_tokenizer(), defaults()), std::move(options),
+                        collector);
+  collector->leave();
+  const CallSummary summary = end.get_future().get();
+  EXPECT_EQ(summary.status, 499U);
+  EXPECT_LT(summary.completion_tokens, 900U);
 }
 
 TEST(GenerationRequest, RejectsInvalidFieldsByName) {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <exception>
 #include <optional>
 #include <string>
 #include <utility>
@@ -52,16 +53,20 @@ std::string Log::line(std::string_view level, std::string_view message, const nl
   return line + '\n';
 }
 
-void Log::add(std::string_view level, std::string_view message, const nlohmann::ordered_json& fields) {
-  std::string text = line(level, message, fields);
-  {
+void Log::add(std::string_view level, std::string_view message, const nlohmann::ordered_json& fields) noexcept {
+  try {
+    std::string text = line(level, message, fields);
     const std::lock_guard lock(mutex_);
-    if (waiting_bytes_ + text.size() > kMostWaiting) {
+    const std::size_t bytes = text.size();
+    if (waiting_bytes_ + bytes > kMostWaiting) {
       ++dropped_;
       return;
     }
-    waiting_bytes_ += text.size();
     waiting_.push_back(std::move(text));
+    waiting_bytes_ += bytes;
+  } catch (const std::exception&) {
+    const std::lock_guard lock(mutex_);
+    ++dropped_;
   }
   wake_.notify_one();
 }
@@ -76,7 +81,15 @@ void Log::serve(const std::stop_token& stop) {
       waiting_bytes_ -= text.size();
     } else {
       const std::uint64_t dropped = std::exchange(dropped_, 0);
-      text = line("WARNING", "Lines of the log were dropped: they were not read in time.", {{"lines", dropped}});
+      try {
+        text = line("WARNING", "Lines of the log were dropped: they were not read in time, or memory lacked.",
+                    {{"lines", dropped}});
+      } catch (const std::exception&) {
+        dropped_ += dropped;
+        wake_.wait_for(lock, stop, std::chrono::milliseconds(100), [] { return false; });
+        if (stop.stop_requested()) return;
+        continue;
+      }
     }
     lock.unlock();
     const bool written = write(text, stop);

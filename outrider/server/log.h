@@ -16,7 +16,8 @@ enum class LogFormat { kText, kJson };
 
 // The server's log, one line per message: "2026-01-31 12:00:00.000 INFO message key=value …", or a JSON object with
 // time, level, message and the fields. May be used from any thread. Lines are written by a thread of its own: if the
-// reader of the file is slow, lines beyond 8 MiB are dropped and counted in a later one; if it is gone, all are.
+// reader of the file is slow, lines beyond 8 MiB are dropped and counted in a later one, as are those for which memory
+// lacks; if it is gone, all are.
 class Log {
  public:
   explicit Log(LogFormat format, int descriptor = 2);
@@ -32,7 +33,7 @@ class Log {
 
  private:
   std::string line(std::string_view level, std::string_view message, const nlohmann::ordered_json& fields) const;
-  void add(std::string_view level, std::string_view message, const nlohmann::ordered_json& fields);
+  void add(std::string_view level, std::string_view message, const nlohmann::ordered_json& fields) noexcept;
   void serve(const std::stop_token& stop);
   bool write(std::string_view text, const std::stop_token& stop) const;
 

@@ -138,8 +138,12 @@ void Server::run() {
     const timespec wait = {1, 0};
     const int signal = sigtimedwait(&set, nullptr, &wait);
     if (signal == SIGINT || signal == SIGTERM) break;
-    p.log_acceptance();
-    if (std::chrono::steady_clock::now() - last >= interval) report();
+    try {
+      p.log_acceptance();
+      if (std::chrono::steady_clock::now() - last >= interval) report();
+    } catch (const std::bad_alloc&) {
+      // The log lacks these lines.
+    }
   }
   p.log.info("Shutting down: no more requests are accepted; accepted ones are finished.",
              {{"timeout_seconds", p.options.shutdown_timeout.count()}});

@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "outrider/util/control_groups.h"
 
@@ -23,13 +24,14 @@ std::optional<std::uint64_t> number_in(const std::string& path) {
   return std::nullopt;
 }
 
-std::uint64_t available_in_system() {
+// `what`: a line of /proc/meminfo, with its colon.
+std::uint64_t in_system(std::string_view what) {
   std::ifstream in("/proc/meminfo");
   std::string key;
   std::uint64_t kib = 0;
   std::string unit;
   while (in >> key >> kib && std::getline(in, unit)) {
-    if (key == "MemAvailable:") return kib << 10;
+    if (key == what) return kib << 10;
   }
   return kUnlimited;
 }
@@ -73,7 +75,21 @@ std::uint64_t available_in_limits() {
 }  // namespace
 
 std::uint64_t available_memory() {
-  return std::min({available_in_system(), available_in_groups(), available_in_limits()});
+  return std::min({in_system("MemAvailable:"), available_in_groups(), available_in_limits()});
+}
+
+std::uint64_t total_memory() {
+  std::uint64_t least = in_system("MemTotal:");
+  for (const std::string& directory : control_groups()) {
+    least = std::min(least, number_in(directory + "/memory.max").value_or(kUnlimited));
+  }
+  for (const auto which : {RLIMIT_AS, RLIMIT_DATA}) {
+    rlimit limit{};
+    if (getrlimit(which, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+      least = std::min<std::uint64_t>(least, limit.rlim_cur);
+    }
+  }
+  return least;
 }
 
 }  // namespace outrider

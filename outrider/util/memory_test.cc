@@ -19,6 +19,8 @@ TEST(Memory, AvailableMemoryRespectsTheProcesssOwnLimit) {
   if (old.rlim_max != RLIM_INFINITY && old.rlim_max < limit.rlim_cur) GTEST_SKIP() << "a limit is set already";
   ASSERT_EQ(setrlimit(RLIMIT_DATA, &limit), 0);
   EXPECT_LT(available_memory(), 1ULL << 40);
+  EXPECT_LE(total_memory(), 1ULL << 40);
+  EXPECT_LE(available_memory(), total_memory());
   limit.rlim_cur = 64 << 10;
   ASSERT_EQ(setrlimit(RLIMIT_DATA, &limit), 0);
   const std::uint64_t none = available_memory();

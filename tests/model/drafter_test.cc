@@ -19,6 +19,7 @@ using testing::load_model;
 using Tokens = std::vector<std::uint32_t>;
 
 struct Recorded : DrafterState {
+  void skip_to(std::size_t) override {}
   std::size_t reusable(std::size_t common) const override { return std::min(common, tokens.size()); }
   void truncate(std::size_t length) override {
     tokens.resize(length);

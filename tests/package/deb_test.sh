@@ -30,12 +30,17 @@ for file in usr/bin/outrider lib/systemd/system/outrider.service etc/default/out
 done
 [[ $(stat -c %a "$work/root/etc/default/outrider") == 640 ]] || fail "the file that may hold the API key can be read by all"
 [[ ! -e $work/root/usr/include && ! -e $work/root/usr/local ]] || fail "the package holds what it should not"
+if command -v readelf >/dev/null; then
+  python3 "$source/tests/package/hardening.py" "$work/root/usr/bin/outrider" || fail "the program is not hardened"
+fi
 "$work/root/usr/bin/outrider" check "$model" --strict >/dev/null
 
 dpkg-deb --extract "$development" "$work/development"
 [[ -n $(find "$work/development/usr/lib" -name outriderConfig.cmake) ]] || fail "outrider-dev lacks its CMake package"
 [[ -s $work/development/usr/include/outrider/architectures/model.h ]] || fail "outrider-dev lacks headers"
 
+# docs/service.md says that only status 2 is final.
+grep -qx RestartPreventExitStatus=2 "$work/root/lib/systemd/system/outrider.service" || fail "the unit's restarts differ"
 # The unit, with a program where it says one is.
 if command -v systemd-analyze >/dev/null; then
   sed "s|/usr/bin/outrider|$work/root/usr/bin/outrider|; s|/etc/default/|$work/root/etc/default/|" \

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,16 @@ def test_the_program_and_the_module_have_one_version():
     assert program("--version").stdout.split()[-1] == outrider.__version__
     module = subprocess.run([sys.executable, "-m", "outrider", "--version"], capture_output=True, text=True)
     assert module.stdout == program("--version").stdout
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf (binutils) is not installed")
+def test_program_and_module_are_hardened():
+    package = Path(outrider.__file__).parent
+    files = [package / "bin/outrider", *package.glob("_outrider*.so")]
+    assert len(files) == 2
+    hardening = MODEL.parents[1] / "tests/package/hardening.py"
+    done = subprocess.run([sys.executable, hardening, *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_sound_checkpoint():

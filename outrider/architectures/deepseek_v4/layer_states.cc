@@ -99,7 +99,7 @@ Sequence new_sequence(std::span<const LayerAttention> layers, const ModelConfig&
       if (shapes.indexer) state.indexer = make_state(*shapes.indexer);
     }
   } catch (const std::bad_alloc&) {
-    throw Error(
+    throw TemporaryError(
         fmt::format("A sequence of up to {} tokens needs {} bytes of memory, more than is available. Request a shorter "
                     "one.",
                     limits.max_length, bytes));

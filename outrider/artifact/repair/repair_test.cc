@@ -250,6 +250,34 @@ TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
   }
 }
 
+TEST(Repair, LeavesAValueThatTheReferenceContradicts) {
+  TempDir dir;
+  write_artifact_of(dir / "source", Family::kBf16);
+  const std::string config = synthetic::config_json("tiny", Family::kBf16);
+  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16, .shards = 2});
+  for (auto& t : tensors) {
+    if (t.dtype == Dtype::kF32) t.dtype = Dtype::kBF16;
+  }
+  synthetic::write_checkpoint(dir / "in", tensors, config, false);
+  const char* const trained = "layers.2.attn.attn_sink";
+  {
+    const Checkpoint before = Checkpoint::open(dir / "in");
+    const TensorInfo* tensor = before.find(trained);
+    const ShardFile& file = before.files()[tensor->file];
+    std::fstream data(file.path, std::ios::in | std::ios::out | std::ios::binary);
+    data.seekp(static_cast<std::streamoff>(file.data_start + tensor->begin));
+    data.write("\x40\x40", 2);  // 3.0
+  }
+  const std::vector<std::byte> bytes = bytes_of(Checkpoint::open(dir / "in"), trained);
+  RepairOptions options;
+  options.reference = dir / "source";
+  options.partial = true;
+  repaired(dir / "in", dir / "out", options);
+  const Checkpoint made = Checkpoint::open(dir / "out");
+  EXPECT_EQ(bytes_of(made, trained), bytes);
+  EXPECT_EQ(made.find("hc_head_fn")->dtype, Dtype::kF32);  // others of its kind are restored
+}
+
 TEST(Repair, WritesAResultWithErrorsOnlyOnRequest) {
   TempDir dir;
   const std::string config = synthetic::config_json("tiny", Family::kBf16);

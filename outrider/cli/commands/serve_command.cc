@@ -171,7 +171,8 @@ int run_serve(ServeArguments& arguments) {
   const Tokenizer tokenizer = Tokenizer::open(plan->checkpoint().root());
   const std::unique_ptr<const Model> loaded = load_model(plan, arguments.model);
   const Model& model = *loaded;
-  const MemoryPlan memory = plan_memory(model, options.engine, arguments.max_model_len, available_memory());
+  const MemoryPlan memory =
+      plan_memory(model, options.engine, arguments.max_model_len, available_memory(), total_memory());
   options.engine.max_model_len = memory.max_model_len;
 
   ApiOptions& api = options.api;
@@ -228,7 +229,8 @@ void add_serve_command(CLI::App& app, int& status) {
       "/metrics. SIGTERM and SIGINT shut down the server once all requests are answered; a second one stops it at\n"
       "once. Other flags of `vllm serve` are accepted, with a log line that says why they have no effect, or refused;\n"
       "see docs/vllm-flags.md. COUNT: 4096, 4k (4000), 4K (4096), 1M.\n"
-      "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied; 75 the address is in use.");
+      "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied; 75 another try may\n"
+      "succeed: the address is in use, or memory lacks now.");
   command->add_option("MODEL", arguments->path, "Checkpoint directory, with tokenizer.json")->required();
   command->add_option("--host", server.http.host, "Address to listen on")
       ->check([](const std::string& host) { return host.empty() ? "the address must not be empty" : ""; }, "")

@@ -30,13 +30,12 @@ Matcher::Matcher(const Automaton& automaton) : automaton_(&automaton), classes_(
 }
 
 Matcher::Stack Matcher::push(Automaton::State state, Stack below) {
-  const auto [found, added] =
-      node_ids_.try_emplace((std::uint64_t{below} << 32) | state, static_cast<Stack>(nodes_.size()));
-  if (added) {
-    nodes_.push_back({state, below});
-    seen_.push_back(0);
-  }
-  return found->second;
+  const std::uint64_t key = (std::uint64_t{below} << 32) | state;
+  if (const auto known = node_ids_.find(key); known != node_ids_.end()) return known->second;
+  // Its number is known once all of it is stored: memory may lack for any of it.
+  nodes_.push_back({state, below});
+  seen_.resize(nodes_.size());
+  return node_ids_.emplace(key, static_cast<Stack>(nodes_.size() - 1)).first->second;
 }
 
 Matcher::Position Matcher::position_in(Automaton::State state) {
@@ -108,9 +107,11 @@ Matcher::Position Matcher::intern(bool complete) {
     }
   }
   const auto made = static_cast<Position>(positions_.size());
-  positions_.push_back({stacks_.size(), closed_.size(), complete});
+  if (positions_.size() == positions_.capacity()) positions_.reserve(2 * positions_.size() + 8);
+  const std::size_t first = stacks_.size();
   stacks_.insert(stacks_.end(), closed_.begin(), closed_.end());
-  steps_.resize(steps_.size() + classes_, closed_.empty() ? kDead : kUnknown);
+  steps_.resize((made + std::size_t{1}) * classes_, closed_.empty() ? kDead : kUnknown);
+  positions_.push_back({first, closed_.size(), complete});  // last, so that nothing of it is missing if memory lacks
   position_ids_.emplace(hash, made);
   return made;
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,7 +63,12 @@ class GrammarMask final : public TokenMask {
     }
     path_.push_back(place);
     if (path_.size() > 2 * kRemembered) path_.erase(path_.begin(), path_.end() - kRemembered);
-    if (matcher_.bytes() > bytes_limit_) forget();
+    if (matcher_.bytes() <= bytes_limit_) return;
+    try {
+      forget();
+    } catch (const std::bad_alloc&) {
+      // It is tried again at the next token.
+    }
   }
 
   std::string_view error() const override { return error_; }

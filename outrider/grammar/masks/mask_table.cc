@@ -92,9 +92,9 @@ std::shared_ptr<const MaskTable::Local> MaskTable::local(Automaton::State state,
     locals_.clear();
     bytes_ = 0;
   }
+  locals_.emplace(state, made);
   bytes_ += sizeof(Local) + (made->few.size() + made->ends.size()) * sizeof(TokenId);
   if (made->many) bytes_ += made->many->words().size() * sizeof(std::uint64_t);
-  locals_.emplace(state, made);
   return made;
 }
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <exception>
 #include <limits>
 #include <mutex>
 #include <new>
@@ -29,6 +30,7 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
+
 // The path of a request target, which may be an absolute URL: without the query, %XX decoded.
 std::string path_of(std::string_view target) {
   target = target.substr(0, target.find('?'));
@@ -54,7 +56,7 @@ std::string path_of(std::string_view target) {
 
 class Connection : public OpenConnection {
  public:
-  Connection(tcp::socket socket, std::shared_ptr<ConnectionContext> context)
+  Connection(Socket socket, std::shared_ptr<ConnectionContext> context)
       : socket_(std::move(socket)), timer_(socket_.get_executor()), context_(std::move(context)) {
     context_->open.insert(*this);
   }
@@ -71,11 +73,18 @@ class Connection : public OpenConnection {
     post([this] { read(); });
   }
 
-  // Runs `work` on the strand; keeps the connection alive until then.
+  // Runs `work` on the connection's thread; keeps the connection alive until then.
   template <typename Work>
   void post(Work work) {
-    asio::post(socket_.get_executor(), [self = held(), work = std::move(work)]() mutable { work(); });
+    asio::post(socket_.get_executor(), [self = held(), work = std::move(work)]() mutable {
+      try {
+        work();
+      } catch (const std::exception&) {
+        self->run_out_of_memory();
+      }
+    });
   }
+  bool on_its_thread() { return socket_.get_executor().running_in_this_thread(); }
 
   void close_if_idle() override {
     post([this] {
@@ -92,30 +101,36 @@ class Connection : public OpenConnection {
     return since == kBusy ? std::nullopt : std::optional(Clock::time_point(Clock::duration(since)));
   }
   void abandon() override { gone_.request_stop(); }
-  // Ends the connection at once, from any thread, without memory: for a response that could not be sent.
+  // Ends the connection at once, from any thread, without memory: for a response that could not be sent. What waits for
+  // the client sees that.
   void abort() noexcept {
     const std::lock_guard lock(closing_);
     if (socket_.is_open()) ::shutdown(socket_.native_handle(), SHUT_RDWR);
   }
 
-  // The rest runs on the strand. `serial` identifies the request; responses to one that is over are dropped.
+  // The rest runs on the connection's thread. What throws for want of memory has changed nothing. `serial` identifies
+  // the request; responses to one that is over are dropped.
 
   void send(std::size_t serial, const HttpResponse& response) {
     if (serial != serial_ || !answering_ || begun_) return;
+    const std::string head = head_of(response.status, response.content_type,
+                                     response.headers + fmt::format("Content-Length: {}\r\n", response.body.size()));
+    const std::string_view body = head_only_ ? std::string_view() : std::string_view(response.body);
+    out_.reserve(out_.size() + head.size() + body.size());
     begun_ = true;
-    if (!head_only_) exchange_.response_bytes = response.body.size();
-    append_head(response.status, response.content_type,
-                response.headers + fmt::format("Content-Length: {}\r\n", response.body.size()));
-    if (!head_only_) out_ += response.body;
+    exchange_.status = response.status;
+    exchange_.response_bytes = body.size();
+    out_.append(head).append(body);
     finish();
   }
   void begin_stream(std::size_t serial, const std::string& content_type) {
     if (serial != serial_ || !answering_ || begun_) return;
+    if (!chunked_) keep_alive_ = false;  // HTTP/1.0: the stream ends with the connection
+    out_ += head_of(200, content_type,
+                    std::string("Cache-Control: no-cache\r\n") + (chunked_ ? "Transfer-Encoding: chunked\r\n" : ""));
+    exchange_.status = 200;
     begun_ = true;
     streaming_ = true;
-    if (!chunked_) keep_alive_ = false;  // HTTP/1.0: the stream ends with the connection
-    append_head(200, content_type,
-                std::string("Cache-Control: no-cache\r\n") + (chunked_ ? "Transfer-Encoding: chunked\r\n" : ""));
     flush();
   }
   void write(std::size_t serial, const std::string& piece) {
@@ -126,8 +141,8 @@ class Connection : public OpenConnection {
   }
   void end_stream(std::size_t serial) {
     if (serial != serial_ || !answering_ || !streaming_) return;
-    streaming_ = false;
     if (chunked_) out_ += "0\r\n\r\n";
+    streaming_ = false;
     finish();
   }
   void on_disconnect(std::size_t serial, std::function<void()> work) {
@@ -142,6 +157,57 @@ class Connection : public OpenConnection {
   }
 
  private:
+  // What completes an operation; keeps the connection alive until then. If memory lacks for it, even to call it, the
+  // request is answered so, or the connection is closed.
+  template <typename Work>
+  class Handler {
+   public:
+    Handler(std::shared_ptr<Connection> connection, Work work)
+        : connection_(std::move(connection)), work_(std::move(work)) {}
+    ~Handler() {
+      if (connection_ != nullptr) Connection::lose(std::move(connection_));
+    }
+    Handler(Handler&&) noexcept = default;
+    Handler& operator=(Handler&&) = delete;
+
+    template <typename... Results>
+    void operator()(Results... results) {
+      const std::shared_ptr<Connection> connection = std::move(connection_);
+      try {
+        work_(results...);
+      } catch (const std::exception&) {
+        connection->run_out_of_memory();
+      }
+    }
+
+   private:
+    std::shared_ptr<Connection> connection_;  // null once called
+    Work work_;
+  };
+
+  // A handler was destroyed without being called.
+  static void lose(std::shared_ptr<Connection> connection) noexcept {
+    if (connection->context_->destroyed) return;
+    Connection* const it = connection.get();
+    try {
+      asio::post(it->socket_.get_executor(), [held = connection] { held->run_out_of_memory(); });
+    } catch (const std::exception&) {
+      it->abort();
+    }
+  }
+
+  // Nobody waits for what is being worked on; the client is told if its response has not begun.
+  void run_out_of_memory() noexcept {
+    if (finished_) return;  // the response is on its way
+    try {
+      gone_.request_stop();
+      if (const auto work = std::exchange(disconnected_, nullptr)) work();
+      if (socket_.is_open() && !(answering_ && begun_)) return answer_itself(503, kOutOfMemory);
+    } catch (const std::exception&) {
+    }
+    close();
+  }
+
   std::shared_ptr<Connection> held() { return std::static_pointer_cast<Connection>(shared_from_this()); }
 
   void set_deadline(unsigned seconds) {
@@ -151,6 +217,10 @@ class Connection : public OpenConnection {
       // A timer that was reset in the meantime has not expired.
       if (!error && self && self->timer_.expiry() <= std::chrono::steady_clock::now()) self->close();
     });
+  }
+
+  auto reader() {
+    return Handler(held(), [this](error_code error, std::size_t) { read_on(error); });
   }
 
   void read() {
@@ -164,8 +234,8 @@ class Connection : public OpenConnection {
     waiting_since_ = Clock::now().time_since_epoch().count();
     if (buffer_.size() != 0) return read_header();
     set_deadline(context_->options.idle_timeout);
-    socket_.async_wait(tcp::socket::wait_read,
-                       [self = held()](error_code error) { error ? self->close() : self->read_header(); });
+    socket_.async_wait(Socket::wait_read,
+                       Handler(held(), [this](error_code error) { error ? close() : read_header(); }));
   }
 
   // From the first byte of a request on, all of it must arrive before the timeout.
@@ -173,15 +243,14 @@ class Connection : public OpenConnection {
     begun_reading_ = true;
     arrived_ = Clock::now();
     set_deadline(context_->options.read_timeout);
-    http::async_read_header(socket_, buffer_, *parser_,
-                            [self = held()](error_code e, std::size_t) { self->read_on(e); });
+    http::async_read_header(socket_, buffer_, *parser_, reader());
   }
 
   void read_on(error_code error) {
     if (error) return refuse(error);
     if (waiting_since_.exchange(kBusy) != kBusy && !admit()) return;
     if (parser_->is_done()) return answer();
-    http::async_read(socket_, buffer_, *parser_, [self = held()](error_code e, std::size_t) { self->read_on(e); });
+    http::async_read(socket_, buffer_, *parser_, reader());
   }
 
   // Called once the header is complete. Returns whether the body is to be read.
@@ -234,6 +303,11 @@ class Connection : public OpenConnection {
     } else {
       return close();  // the client has disconnected
     }
+    answer_itself(status, why);
+  }
+
+  // The last response of the connection.
+  void answer_itself(unsigned status, const std::string& why) {
     begin_answer();
     keep_alive_ = false;
     send(serial_, {status, "application/json", error_json(status, why), status == 503 ? "Retry-After: 1\r\n" : ""});
@@ -257,15 +331,16 @@ class Connection : public OpenConnection {
   void watch() {
     if (watching_) return;
     watching_ = true;
-    socket_.async_wait(tcp::socket::wait_read, [self = held()](error_code error) {
-      self->watching_ = false;
-      if (!self->answering_) return;
-      char byte = 0;
-      const ssize_t waiting = error ? 0 : ::recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-      if (waiting > 0) return;
-      const bool nothing_yet = waiting < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
-      nothing_yet ? self->watch() : self->disconnect();
-    });
+    socket_.async_wait(
+        Socket::wait_read, Handler(held(), [this](error_code error) {
+          watching_ = false;
+          if (!answering_) return;
+          char byte = 0;
+          const ssize_t waiting = error ? 0 : ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+          if (waiting > 0) return;
+          const bool nothing_yet = waiting < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+          nothing_yet ? watch() : disconnect();
+        }));
   }
 
   void disconnect() {
@@ -274,12 +349,11 @@ class Connection : public OpenConnection {
     if (work) work();
   }
 
-  void append_head(unsigned status, const std::string& content_type, const std::string& more) {
+  std::string head_of(unsigned status, const std::string& content_type, const std::string& more) {
     if (context_->shutting_down) keep_alive_ = false;
-    exchange_.status = status;
-    out_ += fmt::format("HTTP/1.1 {} {}\r\nServer: outrider\r\nContent-Type: {}\r\nConnection: {}\r\n{}\r\n", status,
-                        std::string(http::obsolete_reason(static_cast<http::status>(status))), content_type,
-                        keep_alive_ ? "keep-alive" : "close", more);
+    return fmt::format("HTTP/1.1 {} {}\r\nServer: outrider\r\nContent-Type: {}\r\nConnection: {}\r\n{}\r\n", status,
+                       std::string(http::obsolete_reason(static_cast<http::status>(status))), content_type,
+                       keep_alive_ ? "keep-alive" : "close", more);
   }
 
   void finish() {
@@ -295,13 +369,17 @@ class Connection : public OpenConnection {
       return;
     }
     writing_.swap(out_);
-    if (answering_) set_deadline(context_->options.read_timeout);
-    asio::async_write(socket_, asio::buffer(writing_), [self = held()](error_code error, std::size_t) {
-      self->writing_.clear();
-      if (self->answering_) self->timer_.cancel();
-      if (error) return self->disconnect();
-      self->flush();
-    });
+    try {
+      if (answering_) set_deadline(context_->options.read_timeout);
+      asio::async_write(socket_, asio::buffer(writing_), Handler(held(), [this](error_code error, std::size_t) {
+                          writing_.clear();
+                          if (answering_) timer_.cancel();
+                          if (error) return disconnect();
+                          flush();
+                        }));
+    } catch (const std::bad_alloc&) {
+      disconnect();  // a part of the response cannot be sent
+    }
   }
 
   // Called at the end of each exchange.
@@ -330,10 +408,10 @@ class Connection : public OpenConnection {
 
   void discard() {
     buffer_.clear();
-    socket_.async_read_some(buffer_.prepare(4096), [self = held()](error_code error, std::size_t) {
-      if (error) return self->close();
-      self->discard();
-    });
+    socket_.async_read_some(buffer_.prepare(4096), Handler(held(), [this](error_code error, std::size_t) {
+                              if (error) return close();
+                              discard();
+                            }));
   }
 
   void close() {
@@ -349,7 +427,7 @@ class Connection : public OpenConnection {
     if (const std::function<void()> work = std::exchange(disconnected_, nullptr)) work();
   }
 
-  tcp::socket socket_;
+  Socket socket_;
   asio::steady_timer timer_;
   std::shared_ptr<ConnectionContext> context_;
   std::string address_;
@@ -389,9 +467,15 @@ class Responder : public HttpResponder {
       : connection_(std::move(connection)), serial_(serial), gone_(std::move(gone)), body_(body) {}
   ~Responder() override {
     try {
-      // The connection drops this response if there was one before.
-      send({500, "application/json", error_json(500, "The server dropped the request without a response."), {}});
-      end_stream();
+      const bool out_of_memory = std::uncaught_exceptions() != 0;
+      const unsigned status = out_of_memory ? 503 : 500;
+      const char* const why = out_of_memory ? kOutOfMemory : "The server dropped the request without a response.";
+      // After all that was posted before. The connection drops this response if there was one.
+      post_to_connection([response = HttpResponse{status, "application/json", error_json(status, why), {}}](
+                             Connection& c, std::size_t serial) {
+        c.send(serial, response);
+        c.end_stream(serial);
+      });
     } catch (const std::exception&) {
       abort();
     }
@@ -416,14 +500,22 @@ class Responder : public HttpResponder {
   void post(std::function<void()> work) override { connection_->post(std::move(work)); }
   void run_aside(std::function<void()> work) override { connection_->run_aside(std::move(work), gone_, body_); }
   void on_disconnect(std::function<void()> work) override {
-    to_connection([work = std::move(work)](Connection& c, std::size_t serial) { c.on_disconnect(serial, work); });
+    to_connection([work = std::move(work)](Connection& c, std::size_t serial) mutable {
+      c.on_disconnect(serial, std::move(work));
+    });
   }
 
  private:
   template <typename Work>
   void to_connection(Work work) {
-    connection_->post(
-        [connection = connection_.get(), serial = serial_, work = std::move(work)] { work(*connection, serial); });
+    if (connection_->on_its_thread()) return work(*connection_, serial_);
+    post_to_connection(std::move(work));
+  }
+  template <typename Work>
+  void post_to_connection(Work work) {
+    connection_->post([connection = connection_.get(), serial = serial_, work = std::move(work)]() mutable {
+      work(*connection, serial);
+    });
   }
 
   std::shared_ptr<Connection> connection_;
@@ -447,7 +539,7 @@ void Connection::answer() {
   context_->handlers.handle(std::move(request_), std::move(responder));
 }
 
-void serve_connection(tcp::socket socket, std::shared_ptr<ConnectionContext> context) {
+void serve_connection(Socket socket, std::shared_ptr<ConnectionContext> context) {
   std::make_shared<Connection>(std::move(socket), std::move(context))->start();
 }
 

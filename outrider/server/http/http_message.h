@@ -37,7 +37,8 @@ struct HttpExchange {
 };
 
 // Sends the response to one request: one whole response, or a stream of pieces. May be used from any thread; what is
-// sent after a disconnect is dropped. Destroyed without a response, it sends 500.
+// sent after a disconnect is dropped. Throws std::bad_alloc, then nothing was sent. Destroyed without a response, it
+// sends 500.
 class HttpResponder {
  public:
   virtual ~HttpResponder() = default;
@@ -50,11 +51,12 @@ class HttpResponder {
   // Ends the connection without a response, for want of memory to send one.
   virtual void abort() noexcept = 0;
 
-  // Runs `work` on the connection's strand; calls run in order, one at a time.
+  // Runs `work` on the connection's thread; calls run in order, one at a time.
   virtual void post(std::function<void()> work) = 0;
   // Runs `work` on a thread where it may block, in its turn (WorkQueue); never if the client disconnects before.
   virtual void run_aside(std::function<void()> work) = 0;
-  // Runs `work` on the strand if the client disconnects before the response is complete, or has done so already.
+  // Runs `work` on the connection's thread if the client disconnects before the response is complete, or has done so
+  // already.
   virtual void on_disconnect(std::function<void()> work) = 0;
 };
 

@@ -8,8 +8,8 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/strand.hpp>
 #include <chrono>
+#include <deque>
 #include <exception>
 #include <string_view>
 #include <thread>
@@ -27,7 +27,7 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 // Tells a client that there are too many, if that needs no waiting.
-void turn_away(tcp::socket& socket) {
+void turn_away(Socket& socket) {
   constexpr std::string_view kResponse =
       "HTTP/1.1 503 Service Unavailable\r\nServer: outrider\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
       "Connection: close\r\n\r\n";
@@ -38,7 +38,7 @@ void turn_away(tcp::socket& socket) {
 
 struct HttpServer::Parts {
   Parts(HttpOptions options, HttpHandlers handlers)
-      : acceptor(asio::make_strand(context)), retry(acceptor.get_executor()), aside(options.threads_aside) {
+      : loops(std::max(options.threads, 1U)), acceptor(loops[0]), retry(loops[0]), aside(options.threads_aside) {
     shared->pending_bodies = std::make_shared<ByteBudget>(options.max_pending_bodies);
     shared->options = std::move(options);
     shared->handlers = std::move(handlers);
@@ -52,7 +52,7 @@ struct HttpServer::Parts {
                                        options.host, options.port, error.message()));
     };
     error_code error;
-    tcp::resolver resolver(context);
+    tcp::resolver resolver(loops[0]);
     const auto found = resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive, error);
     if (error) fail(error);
     const tcp::endpoint endpoint = found.begin()->endpoint();
@@ -64,10 +64,28 @@ struct HttpServer::Parts {
     if (error) fail(error);
   }
 
+  // Exists while a handler waits for connections; whoever destroys the handler ends it.
+  class Accepting {
+   public:
+    explicit Accepting(bool& is) : is_(&is) { is = true; }
+    ~Accepting() {
+      if (is_ != nullptr) *is_ = false;
+    }
+    Accepting(Accepting&& other) noexcept : is_(std::exchange(other.is_, nullptr)) {}
+    Accepting& operator=(Accepting&&) = delete;
+
+   private:
+    bool* is_;
+  };
+
+  // On the first loop's thread, as what follows.
   void accept() {
-    acceptor.async_accept(asio::make_strand(context), [this](error_code error, tcp::socket socket) {
+    asio::io_context& next = loops[++last_loop % loops.size()];
+    acceptor.async_accept(next, [this, waits = Accepting(accepting)](error_code error, Socket socket) mutable {
+      { const Accepting called = std::move(waits); }
       if (error == asio::error::operation_aborted || !acceptor.is_open()) return;
-      if (!error) {
+      if (error) return accept_later();
+      try {
         const std::size_t open = shared->open.size();
         if (open < shared->options.max_connections || shared->open.close_longest_waiting()) {
           serve_connection(std::move(socket), shared);
@@ -75,19 +93,42 @@ struct HttpServer::Parts {
           turn_away(socket);
           if (shared->handlers.on_refused) shared->handlers.on_refused(open);
         }
-        return accept();
+      } catch (const std::exception&) {
+        // Out of memory. The socket is closed.
       }
-      // For instance, no file descriptors left; some will be closed.
-      shared->open.close_longest_waiting();
-      retry.expires_after(std::chrono::milliseconds(100));
-      retry.async_wait([this](error_code stopped) {
-        if (!stopped) accept();
-      });
+      accept();
     });
+  }
+  // For instance, no file descriptors are left; some will be closed.
+  void accept_later() {
+    shared->open.close_longest_waiting();
+    retry.expires_after(std::chrono::milliseconds(100));
+    retry.async_wait([this, waits = Accepting(accepting)](error_code stopped) mutable {
+      { const Accepting called = std::move(waits); }
+      if (!stopped) accept();
+    });
+  }
+  void go_on_accepting() {
+    if (!accepting && acceptor.is_open()) accept();
+  }
+
+  // What a thread does. Memory may lack for the loop itself; then the work for which it lacked is gone.
+  void run(asio::io_context& loop) {
+    const auto work = asio::make_work_guard(loop);
+    while (!loop.stopped()) {
+      try {
+        if (&loop == &loops[0]) go_on_accepting();
+        loop.run();
+      } catch (const std::exception&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
   }
 
   std::shared_ptr<ConnectionContext> shared = std::make_shared<ConnectionContext>();
-  asio::io_context context;
+  bool accepting = false;
+  std::deque<asio::io_context> loops;  // a thread runs each; a connection belongs to one
+  std::size_t last_loop = 0;
   tcp::acceptor acceptor;
   asio::steady_timer retry;
   std::uint16_t port = 0;
@@ -98,24 +139,15 @@ struct HttpServer::Parts {
 HttpServer::HttpServer(HttpOptions options, HttpHandlers handlers)
     : parts_(std::make_unique<Parts>(std::move(options), std::move(handlers))) {
   parts_->listen();
-  asio::post(parts_->acceptor.get_executor(), [parts = parts_.get()] { parts->accept(); });
-  for (unsigned i = 0; i < std::max(parts_->shared->options.threads, 1U); ++i) {
-    parts_->threads.emplace_back([parts = parts_.get()] {
-      const auto work = asio::make_work_guard(parts->context);
-      while (!parts->context.stopped()) {
-        try {
-          parts->context.run();
-        } catch (const std::exception&) {
-          // Out of memory, usually. The connection goes with the work that threw; the others go on.
-        }
-      }
-    });
+  for (asio::io_context& loop : parts_->loops) {
+    parts_->threads.emplace_back([parts = parts_.get(), &loop] { parts->run(loop); });
   }
 }
 
 HttpServer::~HttpServer() {
-  parts_->context.stop();
+  for (asio::io_context& loop : parts_->loops) loop.stop();
   for (std::thread& thread : parts_->threads) thread.join();
+  parts_->shared->destroyed = true;
   parts_->shared->open.abandon();
 }
 

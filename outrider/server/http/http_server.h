@@ -11,7 +11,7 @@
 
 namespace outrider {
 
-// All run on the connection's strand. What they throw closes the connection.
+// All run on the connection's thread. If they throw, which want of memory makes them do, the answer is 503.
 struct HttpHandlers {
   std::function<void(HttpRequest request, std::shared_ptr<HttpResponder> responder)> handle;
   // A response if the request is to be refused by its header alone; its body, which has not arrived then, is not read.
@@ -39,8 +39,8 @@ struct HttpOptions {
 };
 
 // HTTP/1.1 with keep-alive, and HTTP/1.0. Detects clients that disconnect while they wait. Answers malformed and
-// oversized requests itself (400, 413, 431), and those for whose bodies there is no memory (503), with the API's error
-// object.
+// oversized requests itself (400, 413, 431), and those for which there is no memory (503), with the API's error object.
+// Where there is not even memory for that, the connection is closed.
 class HttpServer {
  public:
   // Starts listening. Throws TemporaryError if the address cannot be bound.

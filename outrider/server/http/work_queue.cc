@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <utility>
 
 namespace outrider {
@@ -28,7 +29,13 @@ void WorkQueue::add(Work work) {
   Lane& lane = work.bytes < kLarge ? small_ : large_;
   {
     const std::lock_guard lock(mutex_);
-    lane.by_client[work.client].push_back(std::move(work));
+    const auto client = lane.by_client.try_emplace(work.client).first;
+    try {
+      client->second.push_back(std::move(work));
+    } catch (const std::bad_alloc&) {
+      if (client->second.empty()) lane.by_client.erase(client);
+      throw;
+    }
   }
   lane.wake.notify_one();
 }
@@ -36,7 +43,11 @@ void WorkQueue::add(Work work) {
 WorkQueue::Work WorkQueue::Lane::next() {
   auto client = by_client.upper_bound(last);
   if (client == by_client.end()) client = by_client.begin();
-  last = client->first;
+  try {
+    last = client->first;
+  } catch (const std::bad_alloc&) {
+    // The client may have two turns.
+  }
   Work work = std::move(client->second.front());
   client->second.pop_front();
   if (client->second.empty()) by_client.erase(client);
@@ -46,15 +57,14 @@ WorkQueue::Work WorkQueue::Lane::next() {
 void WorkQueue::serve(Lane& lane, const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (lane.wake.wait(lock, stop, [&] { return !lane.by_client.empty(); }) && !stop.stop_requested()) {
-    Work work = lane.next();
-    lock.unlock();
     try {
+      const Work work = lane.next();
+      lock.unlock();
       if (!work.unwanted.stop_requested()) work.run();
-      work = {};  // what it holds is released on this thread, without the lock
     } catch (const std::exception&) {
       // Out of memory. What the work held is gone, and with it its responder, which has answered.
     }
-    lock.lock();
+    if (!lock.owns_lock()) lock.lock();
   }
 }
 

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+// This program's operator new, which can be made to fail.
+namespace outrider::testing {
+
+// Allocations of this thread neither count nor fail while one of these exists.
+class Exempt {
+ public:
+  Exempt();
+  ~Exempt();
+  Exempt(const Exempt&) = delete;
+  Exempt& operator=(const Exempt&) = delete;
+
+ private:
+  bool before_;
+};
+
+// From now on, counts allocations, of all threads, and lets `count` of them fail from the `first` on, which is 1 for
+// the next. 0: none.
+void fail_allocations(std::size_t first, std::size_t count = 1);
+// Counts them and notes where each comes from.
+void record_allocations();
+
+struct Allocations {
+  std::size_t made = 0;
+  std::size_t failed = 0;
+  std::vector<std::size_t> first_of_place;  // the numbers of those that came from a new place, if they were recorded
+};
+// Ends either.
+Allocations end_failures();
+
+}  // namespace outrider::testing
