@@ -187,8 +187,6 @@ MessageShape read_constraint(const Fields& request, bool chat) {
   reader.text(request, "", "guided_grammar", Content::kEbnf);
   reader.schema(request, "", "json_schema");
   reader.text(request, "", "grammar", Content::kEbnf);
-  ContentReader::refuse_given(request, "guided_whitespace_pattern");
-  ContentReader::refuse_given(request, "structural_tag");
   if (chat) read_tool_choice(request, reader.shape);
   return std::move(reader.shape);
 }

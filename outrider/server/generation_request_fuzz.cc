@@ -15,6 +15,7 @@ GenerationRequest read_request(bool chat, const nlohmann::ordered_json& body) {
   outrider::RequestDefaults defaults;
   defaults.max_model_len = 512;
   const outrider::Tokenizer& tokenizer = outrider::testing::bundled_tokenizer();
+  defaults.vocab_size = tokenizer.vocab_size();
   GenerationRequest request = chat ? outrider::read_chat_request(body, tokenizer, defaults)
                                    : outrider::read_completion_request(outrider::Fields(body), tokenizer, defaults);
   outrider::Constraints constraints(tokenizer);

@@ -1,6 +1,7 @@
 #include <string_view>
 
-#include "outrider/server/generation_request.h"
+#include "outrider/server/chat_prompt.h"
+#include "outrider/server/sampling_fields.h"
 #include "outrider/testing/fuzz_target.h"
 
 // Any --override-generation-config and any default chat_template_kwargs either fail with an Error or are in range.
