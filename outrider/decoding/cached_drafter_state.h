@@ -12,9 +12,10 @@
 
 namespace outrider {
 
-// The state of a drafter that reads the model at every position into a cache of its own.
+// The state of a drafter that reads the model at every position into a cache of its own, of which it sees the last
+// `positions_seen`.
 struct CachedDrafterState : DrafterState {
-  explicit CachedDrafterState(Sequence empty) : cache(std::move(empty)) {}
+  CachedDrafterState(Sequence empty, std::uint64_t positions_seen) : cache(std::move(empty)), window(positions_seen) {}
 
   // Copies the first `count` pending rows to rows of `to` from `row` on.
   void copy_pending(std::size_t count, Rows& to, std::size_t row) const {
@@ -23,6 +24,16 @@ struct CachedDrafterState : DrafterState {
   std::uint64_t first_pending() const { return observed - pending.size(); }
 
   std::size_t backlog() const override { return pending.size(); }
+  bool ready() const override {
+    const std::uint64_t from = cache.length() < first_pending() ? first_pending() : whole_from;
+    return from == 0 || observed - from >= window;
+  }
+  // Before pending positions are stored: leaves those before them out, which are missing.
+  void skip_gap() {
+    if (cache.length() >= first_pending()) return;
+    whole_from = first_pending();
+    cache.advance(first_pending() - cache.length());
+  }
   void truncate(std::size_t length) override {
     if (length < cache.length()) cache.truncate(length);
     while (!pending.empty() && observed > length) {
@@ -30,16 +41,18 @@ struct CachedDrafterState : DrafterState {
       --observed;
     }
     observed = length;
+    whole_from = std::min<std::uint64_t>(whole_from, length);
   }
   void skip_to(std::size_t length) override {
     pending.clear();
     if (cache.length() > length) cache.truncate(cache.can_truncate(length) ? length : 0);
-    cache.advance(length - cache.length());
     observed = length;
   }
 
   Sequence cache;
-  std::uint64_t observed = 0;  // positions
+  std::uint64_t window;
+  std::uint64_t whole_from = 0;  // some positions before this one are missing in the cache: their rows are undefined
+  std::uint64_t observed = 0;    // positions
   // What the model gave at the last of them, which are not in the cache yet. Positions between cache.length() and these
   // have been skipped.
   std::deque<std::vector<float>> pending;

@@ -164,7 +164,9 @@ void Decoder::draft(std::span<Running> running, std::size_t wanted, std::span<Dr
   std::vector<Running*> drafting;
   for (std::size_t i = 0; i < running.size(); ++i) {
     Generation& g = running[i].generation;
-    const std::size_t possible = std::min(num_speculative_tokens_, g.max_draft_tokens());
+    const DrafterState* const state = g.processed().drafter_state();
+    const bool ready = state == nullptr || state->ready();
+    const std::size_t possible = ready ? std::min(num_speculative_tokens_, g.max_draft_tokens()) : 0;
     const std::size_t drafts = std::min(wanted, possible);
     running[i].left_out = possible - drafts;
     if (drafts == 0) continue;

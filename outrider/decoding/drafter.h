@@ -28,8 +28,10 @@ class DrafterState {
   virtual std::size_t reusable(std::size_t common) const = 0;
   // Truncates to a length returned by reusable(), or to 0.
   virtual void truncate(std::size_t length) = 0;
+  // Whether draft() may be called: not while it would see positions that were missed.
+  virtual bool ready() const { return true; }
   // After a call that failed: the next position to observe is `length`. What was not stored of those before it is
-  // missed, which makes drafts worse and changes no output.
+  // missed.
   virtual void skip_to(std::size_t length) = 0;
 };
 

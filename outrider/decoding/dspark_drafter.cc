@@ -26,7 +26,7 @@ DsparkDrafter::DsparkDrafter(const Model& model, std::uint64_t narrow_head_from)
 }
 
 std::unique_ptr<DrafterState> DsparkDrafter::new_state(const SequenceLimits& limits) const {
-  return std::make_unique<DsparkState>(new_dspark_cache(model_, limits));
+  return std::make_unique<DsparkState>(new_dspark_cache(model_, limits), model_.config().sliding_window);
 }
 
 std::uint64_t DsparkDrafter::state_bytes(const SequenceLimits& limits) const {
@@ -53,8 +53,7 @@ void DsparkDrafter::catch_up(std::span<DsparkState* const> states) const {
   for (DsparkState* state : states) {
     const std::size_t count = state->pending.size();
     if (count == 0) continue;
-    // A gap is of positions that no later query sees.
-    state->cache.advance(state->first_pending() - state->cache.length());
+    state->skip_gap();
     state->copy_pending(count, means, rows);
     items.push_back({&state->cache, rows, count});
     rows += count;

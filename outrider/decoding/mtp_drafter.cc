@@ -16,6 +16,9 @@ namespace outrider {
 struct MtpState : CachedDrafterState {
   using CachedDrafterState::CachedDrafterState;
 
+  // A token is drafted from the position before it.
+  bool ready() const override { return !pending.empty() && CachedDrafterState::ready(); }
+
   std::size_t reusable(std::size_t common) const override {
     if (common > cache.length()) return common;
     // The block has been run past the last common token, with another token after it. The streams at that position are
@@ -38,7 +41,7 @@ MtpDrafter::MtpDrafter(const Model& model, std::uint64_t narrow_head_from)
 }
 
 std::unique_ptr<DrafterState> MtpDrafter::new_state(const SequenceLimits& limits) const {
-  return std::make_unique<MtpState>(new_mtp_cache(model_, limits));
+  return std::make_unique<MtpState>(new_mtp_cache(model_, limits), model_.config().sliding_window);
 }
 
 std::uint64_t MtpDrafter::state_bytes(const SequenceLimits& limits) const {
@@ -55,7 +58,7 @@ std::size_t MtpDrafter::most_pending() const {
 }
 
 void MtpDrafter::catch_up(MtpState& state, std::span<const std::uint32_t> tokens, std::size_t left) const {
-  if (state.cache.length() < state.first_pending()) state.cache.advance(state.first_pending() - state.cache.length());
+  state.skip_gap();
   while (state.pending.size() > left) {
     const std::size_t rows = std::min(state.pending.size() - left, kCatchUpRows);
     Rows streams(rows, state.pending.front().size());
@@ -120,7 +123,6 @@ std::vector<std::vector<DraftToken>> MtpDrafter::draft(std::span<const DraftItem
   for (std::size_t i = 0; i < items.size(); ++i) {
     MtpState& state = state_of<MtpState>(items[i].state);
     catch_up(state, items[i].tokens, kMaxSpeculativeTokens + 1);
-    if (state.pending.empty()) continue;  // it has missed the last position
     const auto next = items[i].tokens.subspan(static_cast<std::size_t>(state.cache.length()) + 1);
     drafting.push_back({i, &state, {next.begin(), next.end()}, rows});
     rows += state.pending.size();

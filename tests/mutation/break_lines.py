@@ -34,45 +34,42 @@ def require(command: list, where: Path) -> None:
         sys.exit(f"{shlex.join(map(str, command))}\n{done.stdout}")
 
 
-def translation_unit(build: Path, file: Path) -> dict:
-    """The entry of compile_commands.json of the library that compiles the file, by itself or among its folder's."""
+def translation_unit(build: Path, file: Path) -> tuple[Path, list[str]]:
+    """What of the library compiles the file, by itself or among its folder's, and its command."""
     for entry in json.loads((build / "compile_commands.json").read_text()):
         unit = Path(entry["file"])
-        if "outrider_lib.dir" not in entry["output"]:
+        if "outrider_lib.dir" not in entry["command"]:
             continue
         if unit == file or (unit.suffix == ".cxx" and f'"{file}"' in unit.read_text()):
-            return entry
+            return unit, shlex.split(entry["command"])
     sys.exit(f"{build / 'compile_commands.json'}: nothing compiles {file}")
 
 
-def compile_broken(build: Path, work: Path, line: dict) -> tuple[str, Path]:
-    """Compiles the file with its line broken. Returns the name of the object in the library, and the new object."""
+def compile_broken(build: Path, work: Path, line: dict) -> Path:
+    """Compiles the file with its line broken, to an object of the name that it has in the library."""
     file = SOURCE / line["file"]
     text = file.read_text()
     if text.count(line["old"]) != 1:
         sys.exit(f"{file}: the line to break occurs {text.count(line['old'])} times: {line['old']}")
     broken = work / file.name
     broken.write_text(text.replace(line["old"], line["new"]))
-    entry = translation_unit(build, file)
-    unit = Path(entry["file"])
+    unit, words = translation_unit(build, file)
     if unit != file:
         together = work / unit.name
         together.write_text(unit.read_text().replace(f'"{file}"', f'"{broken}"'))
         broken = together
-    output = work / Path(entry["output"]).name
-    words = shlex.split(entry["command"])
+    output = work / Path(words[words.index("-o") + 1]).name
     words[words.index("-o") + 1] = str(output)
     words[words.index("-c") + 1] = str(broken)
     # A broken line may leave a variable unused.
-    require([*words, "-Wno-error"], Path(entry["directory"]))
-    return output.name, output
+    require([*words, "-Wno-error"], build)
+    return output
 
 
-def link(build: Path, work: Path, program: str, member: str, output: Path) -> Path:
+def link(build: Path, work: Path, program: str, broken: Path) -> Path:
     library = work / "liboutrider.a"
     shutil.copy(build / library.name, library)
-    shutil.copy(output, work / member)
-    require(["ar", "r", library, work / member], work)
+    require(["ar", "r", library, broken], work)
     listed = run(["ninja", "-t", "commands", program], build).stdout.splitlines()
     command = next(c for c in reversed(listed) if re.search(rf" -o {re.escape(program)} ", c))
     words = shlex.split(command.split(" && ")[1])
@@ -108,7 +105,7 @@ def main() -> int:
             if sound:
                 verdict = f"NOT SOUND: {first} fails without a broken line"
             else:
-                program = link(build, Path(folder), line["program"], *compile_broken(build, Path(folder), line))
+                program = link(build, Path(folder), line["program"], compile_broken(build, Path(folder), line))
                 caught, first = tests_fail(program, line, build)
                 verdict = f"caught by {first}" if caught else "NOT CAUGHT"
         bad += verdict.startswith("NOT")
