@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -62,6 +63,11 @@ FUZZ_TARGET(message_stream) {
     if (text.find(outrider::markup::kToolCallsStart) != std::string_view::npos &&
         !text.ends_with(outrider::markup::kToolCallsEnd)) {
       return;
+    }
+    // Markers of other turns are content to the parser.
+    for (const auto marker :
+         {outrider::markup::kUser, outrider::markup::kAssistant, outrider::markup::kLatestReminder}) {
+      if (text.find(marker) != std::string_view::npos) return;
     }
     const auto parsed = outrider::parse_completion(std::string(text).append(outrider::markup::kEndOfSentence), mode);
     Message expected;
