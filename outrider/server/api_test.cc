@@ -22,7 +22,7 @@ TEST(Api, AsksForTheKeyBeforeTheBody) {
   EngineOptions engine_options;
   engine_options.max_model_len = 64;
   Engine engine(*model, testing::bundled_tokenizer(), engine_options);
-  const Metrics metrics("kjv", 0);
+  Metrics metrics("kjv", engine_options);
   Log log(LogFormat::kText);
   ApiOptions options;
   options.model_names = {"kjv"};
