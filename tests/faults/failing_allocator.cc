@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <new>
-#include <unordered_set>
+#include <unordered_map>
+#include <vector>
 
 namespace outrider::testing {
 namespace {
@@ -84,11 +85,17 @@ void record_allocations() {
 
 Allocations end_failures() {
   armed = false;
-  Allocations ended = {made, failed, {}};
+  Allocations ended = {made, failed, {}, {}};
   if (!recording.exchange(false)) return ended;
-  std::unordered_set<std::uint64_t> known;
+  std::unordered_map<std::uint64_t, std::vector<std::size_t>> numbers;
   for (std::size_t i = 0; i < ended.made && i < kMostRecorded; ++i) {
-    if (known.insert(places[i]).second) ended.first_of_place.push_back(i + 1);
+    std::vector<std::size_t>& of_place = numbers[places[i]];
+    if (of_place.empty()) ended.first_of_place.push_back(i + 1);
+    of_place.push_back(i + 1);
+  }
+  for (const std::size_t first : ended.first_of_place) {
+    const std::vector<std::size_t>& of_place = numbers[places[first - 1]];
+    ended.middle_of_place.push_back(of_place[of_place.size() / 2]);
   }
   return ended;
 }

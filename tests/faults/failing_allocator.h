@@ -27,7 +27,9 @@ void record_allocations();
 struct Allocations {
   std::size_t made = 0;
   std::size_t failed = 0;
-  std::vector<std::size_t> first_of_place;  // the numbers of those that came from a new place, if they were recorded
+  // By the place that they come from, if they were recorded: the number of its first one, and of the one in the middle.
+  std::vector<std::size_t> first_of_place;
+  std::vector<std::size_t> middle_of_place;
 };
 // Ends either.
 Allocations end_failures();
