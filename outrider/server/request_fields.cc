@@ -43,8 +43,8 @@ constexpr RequestField kFields[] = {
     {"guided_choice", kBoth, kObeyed, "see [structured-output.md](structured-output.md)"},
     {"guided_grammar", kBoth, kObeyed, "see [structured-output.md](structured-output.md)"},
     {"guided_decoding_backend", kBoth, kIgnored, "there is one implementation"},
-    {"guided_whitespace_pattern", kBoth, kRefused, "is not supported: white space is as docs/structured-output.md says"},
-    {"structural_tag", kBoth, kRefused, "is not supported: use tools"},
+    {"guided_whitespace_pattern", kBoth, kRefused, "is not supported: white space is as docs/structured-output.md says", "[]"},
+    {"structural_tag", kBoth, kRefused, "is not supported: use tools", "[]"},
     {"grammar", kBoth, kObeyed, "see [structured-output.md](structured-output.md)"},
     {"json_schema", kBoth, kObeyed, "see [structured-output.md](structured-output.md)"},
 

@@ -201,7 +201,7 @@ class AllocationFailure : public ::testing::Test {
   // Waits until nothing runs or waits; returns whether that happened.
   static bool idle() {
     for (int i = 0; i < 2000; ++i) {
-      if (metric("num_requests_running") == "0" && metric("num_requests_waiting") == "0") return true;
+      if (metric("num_requests_running") == "0.0" && metric("num_requests_waiting") == "0.0") return true;
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     return false;
