@@ -68,7 +68,7 @@ test: release check-layers  ## Build and run the tests
 
 # Some tests take more and longer prompts: 200 of 128 tokens, every form, every drafter and number of drafts.
 test-long: release  ## Compare greedy outputs with and without speculation, thousands of them; kill repair everywhere (an hour)
-	OUTRIDER_LONG_TESTS=1 OUTRIDER_SUITE_SECONDS=7200 ctest --preset release -j $(JOBS) -R '^All/EveryForm|Variants.Make|interrupted_repair' \
+	OUTRIDER_LONG_TESTS=1 OUTRIDER_SUITE_SECONDS=7200 ctest --preset release -j $(JOBS) -R '^All/EveryForm|Variants.Make|interrupted_repair|^AllocationFailure' \
 	    --timeout 7200 \
 	    --output-junit $(REPORTS)/long.xml
 

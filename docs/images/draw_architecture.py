@@ -26,7 +26,7 @@ COLUMNS = [
 ]
 TOOLS = [("check", "findings and the report"), ("artifact", "repair, convert, quantize")]
 HUB = ("hub", "headers over HTTPS: hf://")
-TEXT = [("tokenizer", "byte-level BPE"), ("prompt", "chat encoding, tool calls"), ("grammar", "JSON Schema, token masks")]
+TEXT = [("tokenizer", "byte-level BPE"), ("prompt", "chat encoding, tool calls"), ("grammar", "schemas, EBNF, token masks")]
 
 out = []
 

@@ -47,8 +47,8 @@ class Decoder {
   // Creates a generation with a new sequence. Throws Error as the constructor does.
   Generation start(std::vector<std::uint32_t> prompt, GenerationParams params) const;
 
-  // Skips finished generations. Throws Error if the logits are not finite numbers. If memory lacks, generations are
-  // advanced one by one, and one for which there is still not enough is out_of_memory(); the others are advanced.
+  // Skips finished generations. Throws Error if the logits are not finite numbers. Without enough memory, generations
+  // are advanced one by one, and one for which there is still not enough is out_of_memory(); the others are advanced.
   void step(std::span<const StepItem> items) const;
   // Processes up to DecoderOptions::chunk tokens of each prompt. Throws std::bad_alloc if a generation ran out of
   // memory.

@@ -55,7 +55,7 @@ void OutputRuleMask::apply(std::span<float> logits, bool constrained) const {
   for (const std::vector<std::uint32_t>& word : rules_.bad_words) {
     const auto prefix = std::span(word).first(word.size() - 1);
     const bool follows = prefix.size() <= output_.size() &&
-                         std::ranges::equal(std::span(output_).last(prefix.size()), prefix, {}, &Written::token);
+                         std::ranges::equal(std::span(output_).last(prefix.size()), prefix, {}, &Generated::token);
     if (follows) logits[word.back()] = kForbidden;
   }
   if (output_.size() >= rules_.min_tokens) return;

@@ -45,7 +45,7 @@ class OutputRuleMask {
   void rollback(std::size_t tokens);
 
  private:
-  struct Written {
+  struct Generated {
     std::uint32_t token = 0;
     std::uint64_t thought = 0;  // tokens since the last start of thinking; kNotThinking outside
   };
@@ -54,7 +54,7 @@ class OutputRuleMask {
 
   OutputRules rules_;
   std::uint64_t thought_of_prompt_ = 0;
-  std::vector<Written> output_;
+  std::vector<Generated> output_;
 };
 
 }  // namespace outrider

@@ -84,7 +84,7 @@ Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions opt
         drafts == 0 ? "" : "s, draft tokens included,"));
   }
   running_.reserve(options_.max_num_seqs);
-  held_.reserve(options_.max_num_seqs + options_.max_waiting);
+  held_.reserve(most_held());
   thread_ = std::thread([this] { run(); });
 }
 
@@ -111,22 +111,27 @@ void Engine::check(const Request& request) const {
   }
 }
 
+void Engine::check_count(std::size_t sequences) const {
+  if (sequences <= most_held()) return;
+  throw Error(
+      fmt::format("The request asks for {} sequences (its prompts times n), but the server never holds more than "
+                  "{} (max_num_seqs + max_waiting). Send fewer prompts or a smaller n.",
+                  sequences, most_held()));
+}
+
 std::vector<Engine::RequestId> Engine::submit(std::vector<Submission> submissions) {
+  check_count(submissions.size());
   for (const Submission& submission : submissions) check(submission.request);
   std::vector<RequestId> ids(submissions.size());
   std::list<Waiting> accepted;
-  for (Submission& submission : submissions) accepted.push_back({0, std::move(submission), Clock::now()});
+  for (Submission& submission : submissions) {
+    const std::size_t prompt_tokens = submission.request.prompt.size();
+    accepted.push_back({0, std::move(submission), Clock::now(), prompt_tokens});
+  }
   {
     const std::lock_guard lock(mutex_);
     if (draining_) throw ShuttingDown("The server is shutting down and accepts no more requests.");
-    const std::size_t room = options_.max_num_seqs + options_.max_waiting;
-    if (ids.size() > room) {
-      throw Error(
-          fmt::format("The request asks for {} sequences (its prompts times n), but the server never holds more than "
-                      "{} (max_num_seqs + max_waiting). Send fewer prompts or a smaller n.",
-                      ids.size(), room));
-    }
-    if (held_.size() + ids.size() > room) {
+    if (held_.size() + ids.size() > most_held()) {
       throw QueueFull(fmt::format("The queue is full: {} requests are running and {} are waiting. Try again later.",
                                   held_.size() - waiting_.size(), waiting_.size()));
     }
@@ -247,8 +252,11 @@ std::list<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
 void Engine::admit(Waiting& waiting) {
   const auto admitted = Clock::now();
   Request& request = waiting.submission.request;
-  ProcessedSequence text = pool_.take(request.prompt);
-  if (!options_.prefix_caching || !request.reuse) text.clear();
+  // Logprobs of the prompt need a pass over all of it.
+  const bool resumes = options_.prefix_caching && request.reuse && !request.params.prompt_logprobs;
+  using Tokens = std::span<const std::uint32_t>;
+  ProcessedSequence text = pool_.take(resumes ? Tokens(request.prompt) : Tokens());
+  if (!resumes) text.clear();
   std::optional<Generation> generation;
   try {
     generation.emplace(model_, std::move(text), std::move(request.prompt), request.params);
@@ -459,7 +467,7 @@ void Engine::end_waiting(Waiting& waiting, Progress end_of_it) {
   if (observer_ != nullptr) {
     RequestReport report;
     report.outcome = *end_of_it.outcome;
-    report.prompt_tokens = waiting.submission.request.prompt.size();
+    report.prompt_tokens = waiting.prompt_tokens;
     report.max_tokens = waiting.submission.request.params.max_tokens;
     report.latency = seconds(Clock::now() - waiting.submitted);
     report.queue_time = report.latency;
@@ -495,6 +503,7 @@ void Engine::report(StepReport report) {
     StepReport state;
     state.running = report.running;
     state.waiting = report.waiting;
+    state.deferred = report.deferred;
     state.kv_usage = report.kv_usage;
     observer_->on_step(state);
   } catch (const std::bad_alloc&) {

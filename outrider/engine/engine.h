@@ -47,7 +47,7 @@ class ShuttingDown : public Error {
 //
 // Each output is identical to what Decoder generates for that request alone.
 //
-// A request for which memory lacks ends (Progress::out_of_memory); the others go on.
+// A request for which there is not enough memory ends (Progress::out_of_memory); the others go on.
 class Engine {
  public:
   using RequestId = std::uint64_t;
@@ -66,6 +66,8 @@ class Engine {
 
   const EngineOptions& options() const { return options_; }
 
+  // Throws Error if so many requests can never be held at once.
+  void check_count(std::size_t sequences) const;
   // Throws Error if a request can never run, QueueFull or ShuttingDown; then no request was accepted.
   std::vector<RequestId> submit(std::vector<Submission> submissions);
   // Ends the request before the next step; a no-op if it has ended already. Needs no memory.
@@ -81,8 +83,10 @@ class Engine {
     RequestId id = 0;
     Submission submission;
     Clock::time_point submitted;
+    std::size_t prompt_tokens = 0;
   };
   struct Running;
+  std::size_t most_held() const { return options_.max_num_seqs + options_.max_waiting; }
   // A request that was accepted and has not ended.
   struct Held {
     RequestId id = 0;

@@ -131,7 +131,7 @@ void Api::answer(const HttpRequest& request, const std::shared_ptr<HttpResponder
     try_to_answer(request, responder);
     return;
   } catch (const std::exception&) {
-    // Out of memory; if it lacks for the refusal, too, the connection ends.
+    // There is no memory for the answer; if there is none for the refusal either, the connection ends.
   }
   try {
     responder->send(refusal(request, ApiError(503, kOutOfMemory)));

@@ -23,10 +23,10 @@ class ApiError : public Error {
   std::string code_;
 };
 
-// {"error": {"message", "type", "param", "code"}}; the type follows from the status.
 // The message of a 503.
 inline constexpr const char* kOutOfMemory = "There is not enough memory for this request now. Try again later.";
 
+// {"error": {"message", "type", "param", "code"}}; the type follows from the status.
 std::string error_json(unsigned status, const std::string& message, const std::string& param = {},
                        const std::string& code = {});
 

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <iterator>
 #include <random>
 #include <utility>
 
@@ -96,7 +94,7 @@ void Choice::end(const Progress& progress) {
   if (progress.stop_string) stop_reason = *progress.stop_string;
 }
 
-bool Choice::told() const {
+bool Choice::has_output() const {
   return !text.empty() || !delta.content.empty() || !delta.reasoning.empty() || !delta.tool_calls.empty() ||
          has_logprobs || !tokens_.empty() || !token_ids_.empty();
 }

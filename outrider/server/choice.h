@@ -26,7 +26,7 @@ class Choice {
   void take(const Progress& progress);
 
   // Whether there is something to send.
-  bool told() const;
+  bool has_output() const;
   // Each returns what was taken since its last call.
   nlohmann::ordered_json tool_calls_json(bool with_index);
   nlohmann::ordered_json logprobs_json();

@@ -36,7 +36,6 @@ class Call : public std::enable_shared_from_this<Call> {
   Call(Engine& engine, const Tokenizer& tokenizer, GenerationRequest request, CallOptions options,
        std::shared_ptr<HttpResponder> responder)
       : engine_(engine),
-        tokenizer_(tokenizer),
         request_(std::move(request)),
         options_(std::move(options)),
         responder_(std::move(responder)),
@@ -49,6 +48,7 @@ class Call : public std::enable_shared_from_this<Call> {
 
   void start() {
     num_speculative_tokens_ = engine_.options().speculative_config.num_speculative_tokens;
+    engine_.check_count(choices_.size());
     std::vector<Engine::Submission> submissions;
     for (std::size_t i = 0; i < choices_.size(); ++i) {
       Request request;
@@ -81,7 +81,7 @@ class Call : public std::enable_shared_from_this<Call> {
     const bool last_try = progress.out_of_memory;
     try {
       auto shared = std::make_shared<Progress>(std::move(progress));
-      responder_->post([self = shared_from_this(), index, shared] { self->advance(index, std::move(*shared)); });
+      responder_->post([self = shared_from_this(), index, shared] { self->advance(index, *shared); });
     } catch (const std::bad_alloc&) {
       if (!last_try) throw;
       responder_->abort();
@@ -97,18 +97,20 @@ class Call : public std::enable_shared_from_this<Call> {
     for (const Engine::RequestId id : ids_) engine_.cancel(id);
   }
 
-  void advance(std::size_t index, Progress progress) noexcept {
+  void advance(std::size_t index, const Progress& progress) noexcept {
     try {
-      on_progress(index, std::move(progress));
-    } catch (const std::exception&) {
-      run_out_of_memory();
+      on_progress(index, progress);
+    } catch (const std::bad_alloc&) {
+      give_up(503, kOutOfMemory);
+    } catch (const std::exception& e) {
+      give_up(500, e.what());
     }
   }
 
-  void run_out_of_memory() noexcept {
+  void give_up(unsigned status, const char* why) noexcept {
     if (failed_) return;
     try {
-      fail(503, kOutOfMemory);
+      fail(status, why);
     } catch (const std::exception&) {
       responder_->abort();
     }
@@ -197,7 +199,7 @@ class Call : public std::enable_shared_from_this<Call> {
       if (request_.continuous_usage) event["usage"] = usage_of(index, index + 1);
       send_event(event);
     };
-    if (!choice.told() && !ended && choice.begun) return;
+    if (!choice.has_output() && !ended && choice.begun) return;
     ordered_json body = ordered_json::object();
     if (request_.chat) {
       ordered_json delta = ordered_json::object();
@@ -306,7 +308,6 @@ class Call : public std::enable_shared_from_this<Call> {
   }
 
   Engine& engine_;
-  const Tokenizer& tokenizer_;
   GenerationRequest request_;
   CallOptions options_;
   std::shared_ptr<HttpResponder> responder_;

@@ -26,7 +26,7 @@ struct CallSummary {
   std::vector<std::size_t> most_generated;  // for each prompt, the tokens of its longest choice
 };
 
-// What answers tell about draft rounds, in metrics.speculative_decoding: vLLM's --per-request-spec-decode-metrics.
+// What answers report of draft rounds, in metrics.speculative_decoding: vLLM's --per-request-spec-decode-metrics.
 enum class SpecDecodeMetrics {
   kNone,
   kSummary,

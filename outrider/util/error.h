@@ -11,8 +11,8 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// The same command may succeed later: a port is in use, or memory lacks now. The command line exits with status 75
-// (EX_TEMPFAIL of sysexits.h), after which systemd restarts a service.
+// The same command may succeed later: a port is in use, or there is not enough memory now. The command line exits with
+// status 75 (EX_TEMPFAIL of sysexits.h), after which systemd restarts a service.
 class TemporaryError : public Error {
  public:
   using Error::Error;

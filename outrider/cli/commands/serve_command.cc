@@ -230,7 +230,7 @@ void add_serve_command(CLI::App& app, int& status) {
       "once. Other flags of `vllm serve` are accepted, with a log line that says why they have no effect, or refused;\n"
       "see docs/vllm-flags.md. COUNT: 4096, 4k (4000), 4K (4096), 1M.\n"
       "Exit status: 0; 2 the checkpoint is incomplete, or an option cannot be satisfied; 75 another try may\n"
-      "succeed: the address is in use, or memory lacks now.");
+      "succeed: the address is in use, or there is not enough memory now.");
   command->add_option("MODEL", arguments->path, "Checkpoint directory, with tokenizer.json")->required();
   command->add_option("--host", server.http.host, "Address to listen on")
       ->check([](const std::string& host) { return host.empty() ? "the address must not be empty" : ""; }, "")

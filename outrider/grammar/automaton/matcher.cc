@@ -111,7 +111,8 @@ Matcher::Position Matcher::intern(bool complete) {
   const std::size_t first = stacks_.size();
   stacks_.insert(stacks_.end(), closed_.begin(), closed_.end());
   steps_.resize((made + std::size_t{1}) * classes_, closed_.empty() ? kDead : kUnknown);
-  positions_.push_back({first, closed_.size(), complete});  // last, so that nothing of it is missing if memory lacks
+  positions_.push_back(
+      {first, closed_.size(), complete});  // last, so that nothing of it is missing without enough memory
   position_ids_.emplace(hash, made);
   return made;
 }

@@ -24,13 +24,13 @@ constexpr std::size_t kMaxMasks = 16;
 class GrammarMask final : public TokenMask {
  public:
   explicit GrammarMask(std::shared_ptr<MaskTable> table)
-      : table_(std::move(table)), matcher_(table_->automaton()), path_{{matcher_.start(), false}} {}
+      : table_(std::move(table)), matcher_(table_->automaton()), path_{{matcher_.start()}} {}
 
   void apply(std::span<float> logits) override {
     constexpr float kNever = -std::numeric_limits<float>::infinity();
     const Place place = path_.back();
     const TokenId eos = table_->trie().eos();
-    const TokenSet* tokens = place.ended || !error_.empty() ? nullptr : mask(place.position);
+    const TokenSet* tokens = place.ended || place.failed ? nullptr : mask(place.position);
     if (tokens == nullptr) {
       for (std::size_t token = 0; token < logits.size(); ++token) {
         if (token != eos) logits[token] = kNever;
@@ -52,13 +52,14 @@ class GrammarMask final : public TokenMask {
     Place place = path_.back();
     if (token == table_->trie().eos()) {
       place.ended = true;
-    } else if (error_.empty()) {
+    } else if (!place.failed) {
       try {
         for (const char byte : table_->trie().bytes(token)) {
           place.position = matcher_.next(place.position, static_cast<std::uint8_t>(byte));
         }
       } catch (const Error& e) {
         error_ = e.what();
+        place.failed = true;
       }
     }
     path_.push_back(place);
@@ -71,7 +72,7 @@ class GrammarMask final : public TokenMask {
     }
   }
 
-  std::string_view error() const override { return error_; }
+  std::string_view error() const override { return path_.back().failed ? error_ : std::string_view(); }
 
   void rollback(std::size_t tokens) override { path_.resize(path_.size() - std::min(tokens, path_.size() - 1)); }
 
@@ -79,6 +80,7 @@ class GrammarMask final : public TokenMask {
   struct Place {
     Matcher::Position position = Matcher::kDead;
     bool ended = false;
+    bool failed = false;  // here or before
   };
   struct Known {
     Matcher::Position position;
@@ -96,6 +98,7 @@ class GrammarMask final : public TokenMask {
         known_.push_back(std::move(made));
       } catch (const Error& e) {
         error_ = e.what();
+        path_.back().failed = true;
         return nullptr;
       }
       known = known_.end() - 1;
@@ -118,7 +121,7 @@ class GrammarMask final : public TokenMask {
   std::vector<Place> path_;   // most recent positions; never empty
   std::vector<Known> known_;  // most recently used first
   std::size_t bytes_limit_ = kMaxBytes;
-  std::string error_;
+  std::string error_;  // of the last place that failed
 };
 
 }  // namespace

@@ -157,8 +157,8 @@ class Connection : public OpenConnection {
   }
 
  private:
-  // What completes an operation; keeps the connection alive until then. If memory lacks for it, even to call it, the
-  // request is answered so, or the connection is closed.
+  // What completes an operation; keeps the connection alive until then. Without enough memory for it, even to call it,
+  // the request is answered so, or the connection is closed.
   template <typename Work>
   class Handler {
    public:
@@ -202,7 +202,8 @@ class Connection : public OpenConnection {
     try {
       gone_.request_stop();
       if (const auto work = std::exchange(disconnected_, nullptr)) work();
-      if (socket_.is_open() && !(answering_ && begun_)) return answer_itself(503, kOutOfMemory);
+      const bool unanswered = answering_ ? !begun_ : begun_reading_;
+      if (socket_.is_open() && unanswered) return answer_itself(503, kOutOfMemory);
     } catch (const std::exception&) {
     }
     close();
@@ -218,6 +219,7 @@ class Connection : public OpenConnection {
       if (!error && self && self->timer_.expiry() <= std::chrono::steady_clock::now()) self->close();
     });
   }
+  void clear_deadline() { timer_.expires_at(std::chrono::steady_clock::time_point::max()); }
 
   auto reader() {
     return Handler(held(), [this](error_code error, std::size_t) { read_on(error); });
@@ -322,7 +324,7 @@ class Connection : public OpenConnection {
     begun_ = false;
     streaming_ = false;
     disconnected_ = nullptr;
-    timer_.cancel();
+    clear_deadline();
   }
 
   void answer();  // uses Responder
@@ -373,7 +375,7 @@ class Connection : public OpenConnection {
       if (answering_) set_deadline(context_->options.read_timeout);
       asio::async_write(socket_, asio::buffer(writing_), Handler(held(), [this](error_code error, std::size_t) {
                           writing_.clear();
-                          if (answering_) timer_.cancel();
+                          if (answering_) clear_deadline();
                           if (error) return disconnect();
                           flush();
                         }));

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/strand.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,7 +48,7 @@ Exchange exchange(std::string_view text, std::string_view lengths) {
     while (io.poll() != 0) receive();
     receive();
   };
-  asio::ip::tcp::socket socket(asio::make_strand(io));
+  outrider::Socket socket(io);
   socket.assign(asio::ip::tcp::v4(), ends[0]);
   serve_connection(std::move(socket), context);
   for (std::size_t i = 0; !text.empty(); ++i) {

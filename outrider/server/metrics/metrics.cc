@@ -43,7 +43,7 @@ struct Metrics::Parts {
       finished[static_cast<std::size_t>(outcome)] = &success.Add(with("finished_reason", reason));
     }
     accepted_at(options.speculative_config.num_speculative_tokens);
-    // What cannot happen here is told as zero, as vLLM does where it does not happen.
+    // What cannot happen here is reported as zero, as vLLM does where it does not happen.
     counter("vllm:num_preemptions_total", "Number of preemptions: none, since memory is planned at start-up.");
     prompt_tokens_by_source.Add(with("source", "external_kv_transfer"));
     awake.Add(with("sleep_state", "awake")).Set(1);

@@ -1,11 +1,11 @@
 #include "outrider/server/metrics/process_metrics.h"
 
+#include <dirent.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <ctime>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -69,11 +69,11 @@ std::vector<MetricFamily> process_metrics() {
     families.push_back(single("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
                               MetricType::Counter, seconds_of(used.ru_utime) + seconds_of(used.ru_stime)));
   }
-  std::error_code error;
-  const std::filesystem::directory_iterator open("/proc/self/fd", error);
-  if (!error) {
-    // Without the descriptor that reads the directory.
-    const auto count = static_cast<double>(std::distance(begin(open), end(open))) - 1;
+  // std::filesystem's iterator ends the process if memory runs out.
+  if (DIR* const open = opendir("/proc/self/fd"); open != nullptr) {
+    int count = -3;  // without ".", ".." and the descriptor that reads the directory
+    while (readdir(open) != nullptr) ++count;
+    closedir(open);
     gauge("process_open_fds", "Number of open file descriptors.", count);
   }
   rlimit limit{};
