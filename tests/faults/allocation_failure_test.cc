@@ -242,7 +242,7 @@ TEST_F(AllocationFailure, EndsNoMoreThanItsRequest) {
     const testing::Allocations recorded = testing::end_failures();
     std::size_t refused = 0;
     std::size_t closed = 0;
-    const std::vector<std::size_t> chosen = some(recorded.first_of_place, 10);
+    const std::vector<std::size_t> chosen = some(recorded.first_of_place, 8);
     for (const std::size_t n : chosen) {
       SCOPED_TRACE(fmt::format("{}: allocation {} of {}", kind.name, n, recorded.made));
       testing::fail_allocations(n);
@@ -290,7 +290,7 @@ TEST_F(AllocationFailure, LeavesOtherRequestsAlone) {
   testing::fail_allocations(0);
   run();
   const std::size_t allocations = testing::end_failures().made;
-  const std::size_t most = long_test() ? 2000 : 20;
+  const std::size_t most = long_test() ? 2000 : 12;
   std::size_t ended = 0;
   for (std::size_t i = 0; i < most; ++i) {
     SCOPED_TRACE(fmt::format("failure {} of {}", i, most));
@@ -320,7 +320,7 @@ TEST_F(AllocationFailure, SurvivesWithoutAnyMemory) {
     ask(kind);
     ASSERT_TRUE(idle());
     const std::size_t allocations = testing::end_failures().made;
-    const std::size_t most = long_test() ? 200 : 2;
+    const std::size_t most = long_test() ? 200 : 1;
     for (std::size_t i = 0; i < most; ++i) {
       for (const std::size_t count : {3U, 50U, 2000U}) {
         SCOPED_TRACE(fmt::format("{}: {} allocations fail from {} on", kind.name, count, 1 + i * allocations / most));
