@@ -440,7 +440,7 @@ class Connection : public OpenConnection {
   bool begun_reading_ = false;  // a request has begun to arrive
   bool watching_ = false;
   static constexpr Clock::rep kBusy = std::numeric_limits<Clock::rep>::max();
-  std::atomic<Clock::rep> waiting_since_ = kBusy;
+  std::atomic<Clock::rep> waiting_since_ = Clock::now().time_since_epoch().count();
   std::mutex closing_;
 
   HttpExchange exchange_;

@@ -411,7 +411,8 @@ TEST(HttpServer, LivesOnWithoutMemory) {
   for (const char* path : {"/throw", "/aside", "/throw", "/throw"}) {
     Client client(server.port());
     client.send(fmt::format("GET {} HTTP/1.1\r\n\r\n", path));
-    EXPECT_THAT(client.read_until("later."), StartsWith("HTTP/1.1 503 ")) << path;
+    // 500 if the thread that threw was not the last to hold the responder.
+    EXPECT_THAT(client.read_until("}}"), StartsWith("HTTP/1.1 50")) << path;
   }
   Client client(server.port());
   client.send("GET /a HTTP/1.1\r\n\r\n");
