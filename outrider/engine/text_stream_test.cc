@@ -90,7 +90,6 @@ TEST(TextStream, StopStringsEndAfterTheFirstTokens) {
   const std::string text = "In the beginning God created the heaven and the earth. And the earth";
   const std::vector<TokenId> ids = bundled_tokenizer().encode(text);
   TextStreamOptions options = stopping({"the earth", "earth"});
-  std::optional<std::size_t> first;
   for (std::size_t n = 0; n <= ids.size(); ++n) {
     options.min_tokens = n;
     const Result result = stream(text, options);

@@ -89,21 +89,23 @@ std::string content_text_of(const ordered_json& message) {
   return text;
 }
 
-// Whether the last message is continued, instead of being followed by the assistant's.
-bool continues(const Fields& fields, const Fields& last) {
+// Sets how the prompt ends: with the assistant's turn, or with the last message, which may be left open.
+void read_end(const Fields& fields, const Fields& last, MessageEncoding& encoding) {
   const bool asked = fields.flag("continue_final_message").value_or(false);
   if (asked && fields.flag("add_generation_prompt").value_or(false)) {
     fields.refuse("continue_final_message", "and add_generation_prompt cannot both be true.");
   }
-  if (!asked && !last.flag("prefix").value_or(false)) return false;
-  const char* const name = asked ? "continue_final_message" : "messages";
+  encoding.add_generation_prompt = !asked && fields.flag("add_generation_prompt").value_or(true);
+  const bool prefix = last.flag("prefix").value_or(false);
+  if (!asked && !prefix) return;
   if (last.text("role") != "assistant") {
-    fields.refuse(name, "can continue the last message only if it is the assistant's.");
+    if (prefix) fields.refuse("messages", "have the field prefix in one that is not the assistant's.");
+    return;  // only the assistant's messages have an end
   }
   if (const ordered_json* calls = last.find("tool_calls"); calls != nullptr && !calls->empty()) {
-    fields.refuse(name, "cannot continue a message that has tool_calls.");
+    fields.refuse(asked ? "continue_final_message" : "messages", "cannot continue a message that has tool_calls.");
   }
-  return true;
+  encoding.continue_final_message = true;
 }
 
 // DeepSeek's own field: {"type": "enabled"} or "disabled".
@@ -195,8 +197,7 @@ ChatPrompt read_chat_prompt(const Fields& fields, const RequestDefaults& default
   if (kwargs.thinking.value_or(false)) encoding.thinking_mode = ThinkingMode::kThinking;
   encoding.drop_thinking = kwargs.drop_thinking.value_or(true);
   if (kwargs.effort) encoding.reasoning_effort = reasoning_effort(*kwargs.effort, defaults.encoding);
-  encoding.continue_final_message = continues(fields, Fields(last));
-  encoding.add_generation_prompt = fields.flag("add_generation_prompt").value_or(true);
+  read_end(fields, Fields(last), encoding);
   ChatPrompt prompt;
   try {
     prompt.text = encode_messages(messages, encoding);

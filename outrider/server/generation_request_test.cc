@@ -154,7 +154,8 @@ TEST(RequestPrompt, TheLastMessageIsContinued) {
               EndsWith("<think>So"));
   EXPECT_THAT(refused_chat(R"("continue_final_message":true,"add_generation_prompt":true)", question + answer),
               HasSubstr("400 continue_final_message"));
-  EXPECT_THAT(refused_chat(go_on), HasSubstr("400 continue_final_message"));
+  EXPECT_THAT(prompt_of(go_on, question), EndsWith("<｜User｜>Who?"));
+  EXPECT_THAT(refused_chat("", R"({"role":"user","content":"Who?","prefix":true})"), HasSubstr("400 messages"));
   EXPECT_THAT(refused_chat(go_on, question + R"(,{"role":"assistant","tool_calls":[{"type":"function",
                                                   "function":{"name":"a","arguments":"{}"}}]})"),
               HasSubstr("400 continue_final_message"));

@@ -80,7 +80,7 @@ constexpr RequestField kFields[] = {
     {"truncation_side", kBoth, kObeyed, "`left` (default) keeps the last tokens, `right` the first"},
     {"add_special_tokens", kBoth + kTokenize, kObeyed, "plain prompts begin with the beginning-of-sentence token unless false; chats have it anyway, and if true also the tokens that tokenizer.json adds"},
     {"add_generation_prompt", kChatPrompt, kObeyed, "if false, the last message is not followed by the marker of the assistant's turn, and the message that is generated has its role"},
-    {"continue_final_message", kChatPrompt, kObeyed, "the last message, the assistant's, is left open and continued: its content, or its reasoning if it has no content. Not with `\"add_generation_prompt\": true`"},
+    {"continue_final_message", kChatPrompt, kObeyed, "the last message is left open and continued: the assistant's in its content, or in its reasoning if it has no content. Not with `\"add_generation_prompt\": true`"},
     {"reasoning_effort", kChatPrompt, kObeyed, "`none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`"},
     {"thinking", kChatPrompt, kObeyed, "`{\"type\": \"enabled\"}` or `\"disabled\"`, as in DeepSeek's API"},
     {"chat_template_kwargs", kChatPrompt, kObeyed, "its fields are below"},
