@@ -9,7 +9,7 @@
 namespace outrider {
 namespace {
 
-// Work that holds a thread until it is told to end.
+// Work that holds a thread until it is told to end. Made before the queue, whose threads use it until that is gone.
 class Held {
  public:
   WorkQueue::Work work(std::string client, std::size_t bytes) {
@@ -30,11 +30,11 @@ class Held {
 };
 
 TEST(WorkQueue, SmallWorkDoesNotWaitForLargeWork) {
-  WorkQueue queue(1);
   Held large;
+  std::promise<void> done;
+  WorkQueue queue(1);
   queue.add(large.work("a", WorkQueue::kLarge));
   large.wait_begun();
-  std::promise<void> done;
   queue.add({[&] { done.set_value(); }, {}, "a", 100});
   done.get_future().wait();
   large.end();
@@ -43,11 +43,11 @@ TEST(WorkQueue, SmallWorkDoesNotWaitForLargeWork) {
 TEST(WorkQueue, ClientsTakeTurns) {
   std::vector<std::string> order;
   {
-    WorkQueue queue(1);
     Held first;
+    std::promise<void> last;
+    WorkQueue queue(1);
     queue.add(first.work("a", 0));
     first.wait_begun();
-    std::promise<void> last;
     for (const char* client : {"a", "a", "a", "b", "c", "b"}) {
       queue.add({[&, client] {
                    order.emplace_back(client);
@@ -64,15 +64,15 @@ TEST(WorkQueue, ClientsTakeTurns) {
 }
 
 TEST(WorkQueue, LeavesOutWhatIsUnwanted) {
-  WorkQueue queue(1);
   Held first;
-  queue.add(first.work("a", 0));
-  first.wait_begun();
   std::stop_source gone;
   bool ran = false;
+  std::promise<void> done;
+  WorkQueue queue(1);
+  queue.add(first.work("a", 0));
+  first.wait_begun();
   queue.add({[&] { ran = true; }, gone.get_token(), "a", 0});
   gone.request_stop();
-  std::promise<void> done;
   queue.add({[&] { done.set_value(); }, {}, "a", 0});
   first.end();
   done.get_future().wait();
@@ -80,9 +80,9 @@ TEST(WorkQueue, LeavesOutWhatIsUnwanted) {
 }
 
 TEST(WorkQueue, OutlivesWhatWorkThrows) {
+  std::promise<void> done;
   WorkQueue queue(1);
   queue.add({[] { throw std::bad_alloc(); }, {}, "a", 0});
-  std::promise<void> done;
   queue.add({[&] { done.set_value(); }, {}, "a", 0});
   done.get_future().wait();
 }
