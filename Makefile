@@ -15,12 +15,12 @@ PYTHON = $(shell for python in python3 /usr/bin/python3; do \
 # text for thousands; what repeats other tests' checks on hundreds of artifacts, runs the program hundreds of times, or only
 # installs it, shows them nothing new. Tests of ctest's (a regular expression), and cases of suites (GoogleTest's
 # patterns).
-SLOW_TESTS := ^Artifact\.|^Package\.|^Bench|^All/SoundVariant|^Quantize/EveryRecipe|^Findings$$|^ReferenceLists$$
+SLOW_TESTS := ^Artifact\.|^Package\.|^Bench|^All/SoundVariant|^Quantize/EveryRecipe|^Findings$$|^ReferenceLists$$|^AllocationFailure$$|^DecoderFailure$$
 SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_names All/EveryForm.*/w4a16* \
     All/EveryForm.*/nvfp4* All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
     All/EveryDrafter.Reuses* All/EveryDrafter.AConversation* All/EveryDrafter.Penalties* All/EveryDrafter.Chunking* \
     Generation.Drafts* Generation.ANarrowHead* Generation.ARandomHead* Generation.CopiesOfTheHead* \
-    All/EveryDrafter.Unlikely* Tokenizer.LimitsTheSize* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
+    All/EveryDrafter.Unlikely* All/EveryDrafter.OutputRules* Tokenizer.LimitsTheSize* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
     Modes/Independence.*/exact Random/GoldenTest.*/window_only Random/GoldenTest.*/short_yarn \
     Random/GoldenTest.*/tight_clamp Random/GoldenTest.*/sigmoid Random/GoldenTest.*/no_mtp All/OfficialLayers* \
     Families/Mutation* Probe.* Modes/Independence.*/fast All/EveryForm.*/dspark*

@@ -15,6 +15,8 @@ namespace {
 
 // Prompt logprobs need a row of logits for each prompt token.
 constexpr std::size_t kPromptLogprobsPerStep = 64;
+// Seconds that a step may take for prompts while other requests wait for it.
+constexpr double kSharedStep = 0.1;
 
 double seconds(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -231,7 +233,7 @@ std::list<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
   const auto long_running = static_cast<std::size_t>(std::ranges::count_if(running_, [&](const auto& running) {
     return !running->progress.outcome && is_long(running->generation.prompt_tokens_left());
   }));
-  const std::size_t long_most = options_.max_num_seqs - options_.max_num_seqs / 4;
+  const std::size_t long_most = (options_.max_num_seqs + 3) / 4;
   std::size_t long_room = long_most - std::min(long_most, long_running);
   std::list<Waiting> admitted;
   deferred_count_ = 0;
@@ -289,6 +291,12 @@ std::vector<StepItem> Engine::plan_step() {
     const std::size_t left = prompt->generation.prompt_tokens_left();
     wanted.push_back(prompt->prompt_logprobs ? std::min(left, kPromptLogprobsPerStep) : left);
   }
+  std::size_t of_short_prompts = 0;
+  for (const std::size_t tokens : wanted) of_short_prompts += tokens <= options_.max_num_batched_tokens ? tokens : 0;
+  if (!items.empty() || of_short_prompts != 0) {
+    const std::size_t least = std::max(options_.max_num_batched_tokens / 4, of_short_prompts);
+    budget = std::min(budget, std::max(least, tokens_of_shared_step_));
+  }
   const std::vector<std::size_t> shares = share_prefill(budget, wanted);
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     if (shares[i] != 0) items.push_back({&prompts[i]->generation, shares[i]});
@@ -304,7 +312,12 @@ void Engine::step() {
     for (const StepItem& item : items) {
       step.processed_prompt_tokens += std::min(item.prompt_tokens, item.generation->prompt_tokens_left());
     }
+    const auto begun = Clock::now();
     decoder_.step(items);
+    if (step.processed_prompt_tokens >= options_.max_num_batched_tokens / 8) {
+      const double per_token = seconds(Clock::now() - begun) / static_cast<double>(step.processed_prompt_tokens);
+      tokens_of_shared_step_ = static_cast<std::size_t>(kSharedStep / per_token);
+    }
   } catch (const std::bad_alloc&) {
     // Not even for the plan. The others may go on with what the last one held.
     running_.back()->run_out_of_memory();

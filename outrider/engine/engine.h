@@ -41,7 +41,7 @@ class ShuttingDown : public Error {
 };
 
 // Generates many sequences concurrently, on its own thread. Requests join and leave the batch between steps, first
-// come, first served, except that long prompts leave a quarter of the sequences to short ones. Each step advances every
+// come, first served, except that long prompts occupy a quarter of the sequences at most. Each step advances every
 // sequence that is decoding; prompts share the rest of the token budget as share_prefill() says. A prompt whose prefix
 // is cached is processed from the end of that prefix on.
 //
@@ -119,6 +119,8 @@ class Engine {
 
   // Used only on the engine's thread.
   SequencePool pool_;
+  // Prompt tokens for which the last step with many would have taken kSharedStep.
+  std::size_t tokens_of_shared_step_ = 0;
   std::vector<std::unique_ptr<Running>> running_;
 
   std::mutex mutex_;

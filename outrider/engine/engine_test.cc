@@ -512,7 +512,7 @@ TEST(MemoryPlan, SaysWhetherAnotherTryMaySucceed) {
 }
 
 TEST(Engine, AShortPromptDoesNotWaitForLongOnes) {
-  Engine engine(model(), bundled_tokenizer(), options());  // 4 sequences, of which long prompts get 3
+  Engine engine(model(), bundled_tokenizer(), options());  // 4 sequences, of which long prompts get 1
   std::string text;
   for (int i = 1; i <= 10; ++i) text += chapter(i);
   std::array<Answer, 6> long_ones;

@@ -112,7 +112,7 @@ struct HttpServer::Parts {
     if (!accepting && acceptor.is_open()) accept();
   }
 
-  // What a thread does. Memory may lack for the loop itself; then the work for which it lacked is gone.
+  // What a thread does. Where the loop itself finds no memory, the work that it had at hand is gone.
   void run(asio::io_context& loop) {
     const auto work = asio::make_work_guard(loop);
     while (!loop.stopped()) {
