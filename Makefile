@@ -20,7 +20,8 @@ SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_na
     All/EveryForm.*/nvfp4* All/EveryForm.*/fp8 All/EveryForm.*/random_pro_like *SampledOutputHasTheSameDistribution* \
     All/EveryDrafter.Reuses* All/EveryDrafter.AConversation* All/EveryDrafter.Penalties* All/EveryDrafter.Chunking* \
     Generation.Drafts* Generation.ANarrowHead* Generation.ARandomHead* Generation.CopiesOfTheHead* \
-    All/EveryDrafter.Unlikely* All/EveryDrafter.OutputRules* Tokenizer.LimitsTheSize* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
+    All/EveryDrafter.Unlikely* All/EveryDrafter.OutputRules* Quantize.ResultDoes* \
+    Quantize.AppliesMtp* Quantize.UsesTheNames* Quantize.DoesNotResume* Tokenizer.LimitsTheSize* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
     Modes/Independence.*/exact Random/GoldenTest.*/window_only Random/GoldenTest.*/short_yarn \
     Random/GoldenTest.*/tight_clamp Random/GoldenTest.*/sigmoid Random/GoldenTest.*/no_mtp All/OfficialLayers* \
     Families/Mutation* Probe.* Modes/Independence.*/fast All/EveryForm.*/dspark*
