@@ -61,7 +61,7 @@ class ContentReader {
                                                                "disable_additional_properties"};
     for (const auto& [name, value] : request.find("structured_outputs")->items()) {
       if (!value.is_null() && std::ranges::find(kKnown, name) == kKnown.end()) {
-        given->refuse(name.c_str(), "is not a field of structured_outputs.");
+        given->refuse(name, "is not a field of structured_outputs.");
       }
     }
     const std::size_t before = contents_;

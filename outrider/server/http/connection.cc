@@ -165,7 +165,7 @@ class Connection : public OpenConnection {
     Handler(std::shared_ptr<Connection> connection, Work work)
         : connection_(std::move(connection)), work_(std::move(work)) {}
     ~Handler() {
-      if (connection_ != nullptr) Connection::lose(std::move(connection_));
+      if (connection_ != nullptr) Connection::lose(connection_);
     }
     Handler(Handler&&) noexcept = default;
     Handler& operator=(Handler&&) = delete;
@@ -186,13 +186,12 @@ class Connection : public OpenConnection {
   };
 
   // A handler was destroyed without being called.
-  static void lose(std::shared_ptr<Connection> connection) noexcept {
+  static void lose(const std::shared_ptr<Connection>& connection) noexcept {
     if (connection->context_->destroyed) return;
-    Connection* const it = connection.get();
     try {
-      asio::post(it->socket_.get_executor(), [held = connection] { held->run_out_of_memory(); });
+      asio::post(connection->socket_.get_executor(), [held = connection] { held->run_out_of_memory(); });
     } catch (const std::exception&) {
-      it->abort();
+      connection->abort();
     }
   }
 
