@@ -16,16 +16,26 @@ namespace {
 
 constexpr std::string_view kGenerationConfigFields[] = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"};
 
+void read_number(const Fields& fields, const char* name, double& value) {
+  value = fields.number(name).value_or(value);
+}
+
+// The fields that requests share with generation_config.json.
+void read_generation_fields(const Fields& fields, SamplingParams& sampling) {
+  read_number(fields, "temperature", sampling.temperature);
+  read_number(fields, "top_p", sampling.top_p);
+  read_number(fields, "min_p", sampling.min_p);
+  read_number(fields, "repetition_penalty", sampling.repetition_penalty);
+  // vLLM's clients send -1 or 0 for "all".
+  if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
+    sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(*top_k, 0));
+  }
+}
+
 void read_generation_config(const nlohmann::ordered_json& config, const std::string& where, SamplingParams& sampling) {
   const Fields fields(config);
   try {
-    sampling.temperature = fields.number("temperature").value_or(sampling.temperature);
-    sampling.top_p = fields.number("top_p").value_or(sampling.top_p);
-    sampling.min_p = fields.number("min_p").value_or(sampling.min_p);
-    sampling.repetition_penalty = fields.number("repetition_penalty").value_or(sampling.repetition_penalty);
-    if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
-      sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(*top_k, 0));
-    }
+    read_generation_fields(fields, sampling);
     validate(sampling);
   } catch (const Error& e) {
     throw Error(fmt::format("{}: {}", where, e.what()));
@@ -60,17 +70,9 @@ void override_sampling(std::string_view json, const std::string& where, Sampling
 }
 
 void read_sampling(const Fields& fields, std::uint64_t vocab_size, SamplingParams& sampling) {
-  const auto read = [&](const char* name, double& value) { value = fields.number(name).value_or(value); };
-  read("temperature", sampling.temperature);
-  read("top_p", sampling.top_p);
-  read("min_p", sampling.min_p);
-  read("presence_penalty", sampling.presence_penalty);
-  read("frequency_penalty", sampling.frequency_penalty);
-  read("repetition_penalty", sampling.repetition_penalty);
-  // vLLM's clients send -1 or 0 for "all".
-  if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
-    sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(*top_k, 0));
-  }
+  read_generation_fields(fields, sampling);
+  read_number(fields, "presence_penalty", sampling.presence_penalty);
+  read_number(fields, "frequency_penalty", sampling.frequency_penalty);
   if (const nlohmann::ordered_json* bias = fields.find("logit_bias")) {
     if (!bias->is_object()) fields.wrong_type("logit_bias", "an object of token ids and numbers");
     for (const auto& [key, value] : bias->items()) {

@@ -230,8 +230,8 @@ TEST(Repair, ASingleFileThatIsSplitGetsAnIndex) {
   EXPECT_TRUE(fs::exists(dir / "in" / "model-00001-of-00002.safetensors"));
 }
 
-TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
-  TempDir dir;
+// "source", and "in", whose F32 tensors are BF16.
+void write_downcast_artifact(const TempDir& dir) {
   write_artifact_of(dir / "source", Family::kBf16);
   const std::string config = synthetic::config_json("tiny", Family::kBf16);
   auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16, .shards = 2});
@@ -239,6 +239,11 @@ TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
     if (t.dtype == Dtype::kF32) t.dtype = Dtype::kBF16;
   }
   synthetic::write_checkpoint(dir / "in", tensors, config, false);
+}
+
+TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
+  TempDir dir;
+  write_downcast_artifact(dir);
   RepairOptions options;
   options.reference = dir / "source";
   repaired(dir / "in", dir / "out", options);
@@ -252,13 +257,7 @@ TEST(Repair, RestoresFloat32ByteForByteFromTheReference) {
 
 TEST(Repair, LeavesAValueThatTheReferenceContradicts) {
   TempDir dir;
-  write_artifact_of(dir / "source", Family::kBf16);
-  const std::string config = synthetic::config_json("tiny", Family::kBf16);
-  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kBf16, .shards = 2});
-  for (auto& t : tensors) {
-    if (t.dtype == Dtype::kF32) t.dtype = Dtype::kBF16;
-  }
-  synthetic::write_checkpoint(dir / "in", tensors, config, false);
+  write_downcast_artifact(dir);
   const char* const trained = "layers.2.attn.attn_sink";
   {
     const Checkpoint before = Checkpoint::open(dir / "in");
