@@ -161,6 +161,7 @@ void ThreadPool::ranges(std::size_t count, std::size_t grain,
   const std::size_t most = threads() == 1 ? 1 : open_.size();
   auto parts = static_cast<unsigned>(std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, most));
   if (parts > threads()) parts = (parts + threads() - 1) / threads() * threads();  // as many for each thread
+  if (parts > count) parts = static_cast<unsigned>(count);
   if (parts == 1 || busy_.exchange(true)) {
     work(0, count);
     return;

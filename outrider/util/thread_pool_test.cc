@@ -16,10 +16,13 @@ TEST(ThreadPool, CoversEachIndexOnce) {
   for (const unsigned threads : {1U, 2U, 5U}) {
     ThreadPool pool(threads);
     EXPECT_EQ(pool.threads(), threads);
-    for (std::size_t count = 0; count < 40; ++count) {
+    for (std::size_t i = 0; i < 80; ++i) {
+      const std::size_t count = i / 2;
+      const std::size_t grain = i % 2 == 0 ? 1 : 1 + count % 7;
       std::vector<std::atomic<int>> seen(count);
-      pool.ranges(count, 1 + count % 7, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) ++seen[i];
+      pool.ranges(count, grain, [&](std::size_t begin, std::size_t end) {
+        EXPECT_LT(begin, end);
+        for (std::size_t at = begin; at < end; ++at) ++seen[at];
       });
       for (const std::atomic<int>& n : seen) EXPECT_EQ(n, 1);
     }
