@@ -24,7 +24,8 @@ SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_na
     Quantize.AppliesMtp* Quantize.UsesTheNames* Quantize.DoesNotResume* Tokenizer.LimitsTheSize* *StructuredOutput.Satisfies* GenerateWarnings.Is* GenerateWarnings.Compares* \
     Modes/Independence.*/exact Random/GoldenTest.*/window_only Random/GoldenTest.*/short_yarn \
     Random/GoldenTest.*/tight_clamp Random/GoldenTest.*/sigmoid Random/GoldenTest.*/no_mtp All/OfficialLayers* \
-    Families/Mutation* Probe.* Modes/Independence.*/fast All/EveryForm.*/dspark*
+    Families/Mutation* Probe.* Modes/Independence.*/fast All/EveryForm.*/dspark* \
+    Modes/Independence.OfRolledBack* All/EveryDrafter.ASeedMeans* Generation.Automatic* Engine.AShortPrompt* CheckCommand.HostileSizes*
 
 # ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
 PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)
@@ -94,8 +95,7 @@ test-ubsan: dependencies  ## The tests under UndefinedBehaviorSanitizer alone
 # TSAN_TESTS='Engine|Http'. Left out: what takes long and starts no thread that another test does not, such as each
 # recipe of quantize's.
 SLOW_TSAN_TESTS := $(SLOW_TESTS)|^Variants\.Check
-SLOW_TSAN_CASES := $(SLOW_CASES) CheckCommand.HostileSizes* \
-    Linear.EveryStorageFormMatches*
+SLOW_TSAN_CASES := $(SLOW_CASES) Linear.EveryStorageFormMatches*
 test-tsan: dependencies  ## The tests of what has threads under ThreadSanitizer
 	cmake --preset tsan
 	$(PLAIN_LAYOUT) cmake --build --preset tsan --parallel $(JOBS)
@@ -172,16 +172,18 @@ test-python: wheel  ## Install the wheel in a fresh virtual environment and test
 	        tests/python/test_beside_others.py --rootdir tests/python --junit-xml $(REPORTS)/python-beside.xml; \
 	else echo "Without PyTorch (make test-training) the test beside it is skipped."; fi
 
-# Without the tests that sanitizers leave out, too. The server's own tests count if `make server-venv` was called before.
+# Of the tests' cases those that sanitizers leave out, too, are left out. The server's own tests and the hub's count if
+# `make server-venv hub-venv` was called before.
+PROFILED := LLVM_PROFILE_FILE=$(CURDIR)/build/coverage/profiles/%4m.profraw
 coverage: dependencies  ## Count the lines and branches that tests run: totals by folder, HTML in build/coverage/html
 	cmake --preset coverage
 	cmake --build --preset coverage --parallel $(JOBS)
 	@rm -rf build/coverage/profiles
-	LLVM_PROFILE_FILE=$(CURDIR)/build/coverage/profiles/%4m.profraw OUTRIDER_SKIP_CASES='$(SLOW_CASES)' \
-	    ctest --preset coverage -j $(JOBS) -E '$(SLOW_TESTS)' || echo "Tests failed; what they ran is counted."
-	@if test -x build/server-venv/bin/pytest; then \
-	    LLVM_PROFILE_FILE=$(CURDIR)/build/coverage/profiles/%4m.profraw OUTRIDER_BINARY=$(CURDIR)/build/coverage/outrider \
-	        build/server-venv/bin/pytest -q tests/server --rootdir tests/server || echo "Tests failed."; fi
+	$(PROFILED) OUTRIDER_SKIP_CASES='$(SLOW_CASES)' ctest --preset coverage -j $(JOBS) || echo "Tests failed; what they ran is counted."
+	@for tests in server hub; do if test -x build/$$tests-venv/bin/pytest; then \
+	    $(PROFILED) OUTRIDER_BINARY=$(CURDIR)/build/coverage/outrider \
+	        build/$$tests-venv/bin/pytest -q tests/$$tests --rootdir tests/$$tests || echo "Tests failed; what they ran is counted."; \
+	fi; done
 	tools/coverage build/coverage
 
 break-lines: release  ## Break central lines one by one: each must be caught by its tests (half an hour)

@@ -15,6 +15,7 @@
 #include "outrider/util/bounded_json.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
+#include "outrider/util/seconds.h"
 
 namespace outrider {
 namespace {
@@ -23,10 +24,6 @@ using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
 constexpr std::size_t kMaxErrorBody = 4096;
-
-double seconds(Clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 // A string of an object, or of an object within it; empty if absent.
 std::string text_at(const json& object, const char* key) {

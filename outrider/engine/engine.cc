@@ -8,19 +8,13 @@
 #include <optional>
 #include <utility>
 
-#include "outrider/engine/prefill_share.h"
+#include "outrider/util/seconds.h"
 
 namespace outrider {
 namespace {
 
 // Prompt logprobs need a row of logits for each prompt token.
 constexpr std::size_t kPromptLogprobsPerStep = 64;
-// Seconds that a step may take for prompts while other requests wait for it.
-constexpr double kSharedStep = 0.1;
-
-double seconds(std::chrono::steady_clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 Progress failure(const std::exception& error) {
   Progress end;
@@ -36,46 +30,14 @@ Progress failure(const std::exception& error) {
 
 }  // namespace
 
-struct Engine::Running {
-  // If it throws, `waiting` still has its sink, and `text` is as it was.
-  Running(Waiting& waiting, const Tokenizer& tokenizer, Generation&& text)
-      : id(waiting.id),
-        include_stop(waiting.submission.request.text.include_stop),
-        prompt_logprobs(waiting.submission.request.params.prompt_logprobs.has_value()),
-        reuse(waiting.submission.request.reuse),
-        submitted(waiting.submitted),
-        stream(tokenizer, std::move(waiting.submission.request.text)),
-        sink(std::move(waiting.submission.sink)),
-        generation(std::move(text)) {}
-
-  void run_out_of_memory() {
-    progress = {};
-    progress.outcome = Outcome::kFailed;
-    progress.out_of_memory = true;
-  }
-
-  RequestId id;
-  bool include_stop;
-  bool prompt_logprobs;
-  bool reuse;
-  Clock::time_point submitted;
-  Clock::time_point admitted;
-  TextStream stream;
-  ProgressSink sink;
-  Generation generation;
-  Clock::time_point first_token;
-  Clock::time_point last_token;
-  std::size_t generated = 0;
-  Progress progress;  // of this step
-};
-
 Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions options, EngineObserver* observer)
     : model_(model),
       tokenizer_(tokenizer),
       options_(std::move(options)),
       observer_(observer),
       decoder_(model, {options_.speculative_config, options_.max_num_batched_tokens}),
-      pool_(decoder_, options_.max_num_seqs, options_.max_model_len) {
+      pool_(decoder_, options_.max_num_seqs, options_.max_model_len),
+      prefill_(options_.max_num_batched_tokens) {
   const std::size_t drafts = options_.speculative_config.num_speculative_tokens;
   const std::size_t min_tokens = options_.max_num_seqs * (1 + drafts);
   if (options_.max_num_seqs == 0) throw Error("max_num_seqs is 0; it must be at least 1.");
@@ -227,11 +189,9 @@ void Engine::run() {
 }
 
 std::list<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
-  // Of more than one step.
-  const auto is_long = [this](std::size_t tokens) { return tokens > options_.max_num_batched_tokens; };
   std::size_t room = options_.max_num_seqs - (running_.size() - leaving);
   const auto long_running = static_cast<std::size_t>(std::ranges::count_if(running_, [&](const auto& running) {
-    return !running->progress.outcome && is_long(running->generation.prompt_tokens_left());
+    return !running->progress.outcome && prefill_.is_long(running->generation.prompt_tokens_left());
   }));
   const std::size_t long_most = (options_.max_num_seqs + 3) / 4;
   std::size_t long_room = long_most - std::min(long_most, long_running);
@@ -239,7 +199,7 @@ std::list<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
   deferred_count_ = 0;
   for (auto next = waiting_.begin(); next != waiting_.end() && room != 0;) {
     const auto waiting = next++;
-    const bool is_long_prompt = is_long(waiting->submission.request.prompt.size());
+    const bool is_long_prompt = prefill_.is_long(waiting->submission.request.prompt.size());
     if (is_long_prompt && long_room == 0) {
       ++deferred_count_;
       continue;
@@ -263,8 +223,8 @@ void Engine::admit(Waiting& waiting) {
   try {
     generation.emplace(model_, std::move(text), std::move(request.prompt), request.params);
     if (request.mask != nullptr) generation->constrain(std::move(request.mask));
-    running_.push_back(std::make_unique<Running>(waiting, tokenizer_, std::move(*generation)));
-    running_.back()->admitted = admitted;
+    running_.push_back(std::make_unique<RunningRequest>(waiting.id, request, waiting.submission.sink, tokenizer_,
+                                                        std::move(*generation), waiting.submitted, admitted));
   } catch (const std::exception& e) {
     if (generation) text = std::move(*generation).take_processed();
     text.clear();
@@ -276,7 +236,7 @@ void Engine::admit(Waiting& waiting) {
 std::vector<StepItem> Engine::plan_step() {
   std::size_t budget = options_.max_num_batched_tokens;
   std::vector<StepItem> items;
-  std::vector<Running*> prompts;
+  std::vector<RunningRequest*> prompts;
   for (const auto& running : running_) {
     if (running->generation.prompt_tokens_left() > 1) {
       prompts.push_back(running.get());
@@ -285,19 +245,13 @@ std::vector<StepItem> Engine::plan_step() {
       budget -= std::min(budget, 1 + options_.speculative_config.num_speculative_tokens);
     }
   }
-  std::ranges::stable_sort(prompts, {}, &Running::id);
+  std::ranges::stable_sort(prompts, {}, &RunningRequest::id);
   std::vector<std::size_t> wanted;
-  for (const Running* prompt : prompts) {
+  for (const RunningRequest* prompt : prompts) {
     const std::size_t left = prompt->generation.prompt_tokens_left();
-    wanted.push_back(prompt->prompt_logprobs ? std::min(left, kPromptLogprobsPerStep) : left);
+    wanted.push_back(prompt->wants_prompt_logprobs ? std::min(left, kPromptLogprobsPerStep) : left);
   }
-  std::size_t of_short_prompts = 0;
-  for (const std::size_t tokens : wanted) of_short_prompts += tokens <= options_.max_num_batched_tokens ? tokens : 0;
-  if (!items.empty() || of_short_prompts != 0) {
-    const std::size_t least = std::max(options_.max_num_batched_tokens / 4, of_short_prompts);
-    budget = std::min(budget, std::max(least, tokens_of_shared_step_));
-  }
-  const std::vector<std::size_t> shares = share_prefill(budget, wanted);
+  const std::vector<std::size_t> shares = prefill_.share(budget, wanted, !items.empty());
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     if (shares[i] != 0) items.push_back({&prompts[i]->generation, shares[i]});
   }
@@ -314,10 +268,7 @@ void Engine::step() {
     }
     const auto begun = Clock::now();
     decoder_.step(items);
-    if (step.processed_prompt_tokens >= options_.max_num_batched_tokens / 8) {
-      const double per_token = seconds(Clock::now() - begun) / static_cast<double>(step.processed_prompt_tokens);
-      tokens_of_shared_step_ = static_cast<std::size_t>(kSharedStep / per_token);
-    }
+    prefill_.record(step.processed_prompt_tokens, seconds(Clock::now() - begun));
   } catch (const std::bad_alloc&) {
     // Not even for the plan. The others may go on with what the last one held.
     running_.back()->run_out_of_memory();
@@ -330,7 +281,7 @@ void Engine::step() {
   for (const auto& running : running_) {
     const bool stepped =
         std::ranges::any_of(items, [&](const StepItem& item) { return item.generation == &running->generation; });
-    if (stepped) advance(*running, step);
+    if (stepped) running->advance(step, options_.speculative_config.num_speculative_tokens);
   }
   report(std::move(step));
   bool lost = false;
@@ -348,63 +299,6 @@ void Engine::step() {
   if (lost) report({});
 }
 
-void Engine::advance(Running& running, StepReport& report) {
-  try {
-    if (running.generation.out_of_memory()) return running.run_out_of_memory();
-    take_step(running, report);
-  } catch (const std::bad_alloc&) {
-    running.run_out_of_memory();
-  }
-}
-
-void Engine::take_step(Running& running, StepReport& report) {
-  Generation& generation = running.generation;
-  const auto now = Clock::now();
-  Progress& progress = running.progress;
-  if (const std::string_view error = generation.error(); !error.empty()) {
-    progress.outcome = Outcome::kRefused;
-    progress.error = error;
-    return;
-  }
-  std::optional<Outcome> outcome;
-  if (generation.finished()) {
-    outcome = *generation.finished() == FinishReason::kStop ? Outcome::kStop : Outcome::kLength;
-  }
-  const auto tokens = generation.new_tokens();
-  for (const OutputToken& token : tokens) {
-    progress.tokens.push_back(token);
-    const bool stop_token = outcome == Outcome::kStop && &token == &tokens.back();
-    if (!stop_token || running.include_stop) progress.text += running.stream.push(token.id);
-    if (!running.stream.stopped_by()) continue;
-    outcome = Outcome::kStop;
-    progress.stop_string = running.stream.stopped_by();
-    break;
-  }
-  if (outcome) progress.text += running.stream.finish();
-  progress.speculation = generation.counts();
-
-  if (!progress.tokens.empty()) {
-    if (running.generated == 0) {
-      const auto logprobs = generation.prompt_logprobs();
-      progress.prompt_logprobs.assign(logprobs.begin(), logprobs.end());
-      running.first_token = now;
-      report.time_to_first_token.push_back(seconds(now - running.submitted));
-      report.prompt_tokens += generation.prompt_tokens();
-      report.cached_tokens += generation.reused_tokens();
-    } else {
-      report.inter_token.push_back(seconds(now - running.last_token));
-    }
-    running.last_token = now;
-    running.generated += progress.tokens.size();
-    report.generation_tokens += progress.tokens.size();
-  }
-  const DraftRound& round = generation.round();
-  progress.round = round;
-  report.speculation.add(round, options_.speculative_config.num_speculative_tokens);
-  if (round.drafted != 0) report.rounds.push_back({round, !generation.params().sampling.greedy()});
-  progress.outcome = outcome;
-}
-
 // Notifies the requests that have ended and releases their sequences.
 void Engine::retire() {
   std::size_t ended = 0;
@@ -419,7 +313,7 @@ void Engine::retire() {
   if (ended != 0) std::erase(running_, nullptr);
 }
 
-void Engine::finish(Running& running, Outcome outcome) {
+void Engine::finish(RunningRequest& running, Outcome outcome) {
   Generation& generation = running.generation;
   Progress& progress = running.progress;
   try {
@@ -429,27 +323,7 @@ void Engine::finish(Running& running, Outcome outcome) {
     outcome = Outcome::kFailed;
   }
   progress.cached_tokens = generation.reused_tokens();
-  if (observer_ != nullptr) {
-    RequestReport report;
-    report.outcome = outcome;
-    report.prompt_tokens = generation.prompt_tokens();
-    report.cached_tokens = generation.reused_tokens();
-    report.generation_tokens = running.generated;
-    report.max_tokens = generation.params().max_tokens;
-    const auto now = Clock::now();
-    report.latency = seconds(now - running.submitted);
-    report.queue_time = seconds(running.admitted - running.submitted);
-    report.prefill_time = seconds((running.generated == 0 ? now : running.first_token) - running.admitted);
-    if (running.generated != 0) report.decode_time = seconds(running.last_token - running.first_token);
-    if (running.generated > 1) {
-      report.time_per_output_token =
-          seconds(running.last_token - running.first_token) / static_cast<double>(running.generated - 1);
-    }
-    try {
-      observer_->on_finished(report);
-    } catch (const std::bad_alloc&) {
-    }
-  }
+  report_end(running.report(outcome));
   ProcessedSequence text = std::move(generation).take_processed();
   if (outcome == Outcome::kFailed || !running.reuse) text.clear();
   pool_.give_back(std::move(text));
@@ -477,21 +351,23 @@ void Engine::fail_all(const std::exception& error) {
 }
 
 void Engine::end_waiting(Waiting& waiting, Progress end_of_it) {
-  if (observer_ != nullptr) {
-    RequestReport report;
-    report.outcome = *end_of_it.outcome;
-    report.prompt_tokens = waiting.prompt_tokens;
-    report.max_tokens = waiting.submission.request.params.max_tokens;
-    report.latency = seconds(Clock::now() - waiting.submitted);
-    report.queue_time = report.latency;
-    try {
-      observer_->on_finished(report);
-    } catch (const std::bad_alloc&) {
-    }
-  }
+  RequestReport report;
+  report.outcome = *end_of_it.outcome;
+  report.prompt_tokens = waiting.prompt_tokens;
+  report.max_tokens = waiting.submission.request.params.max_tokens;
+  report.latency = report.queue_time = seconds(Clock::now() - waiting.submitted);
+  report_end(report);
   end(waiting.submission.sink, std::move(end_of_it));
   waiting.submission.sink = nullptr;  // the sink may be destroyed as soon as the caller has seen the end
   forget(waiting.id);
+}
+
+void Engine::report_end(const RequestReport& report) {
+  if (observer_ == nullptr) return;
+  try {
+    observer_->on_finished(report);
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 void Engine::report(StepReport report) {

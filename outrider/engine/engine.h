@@ -14,7 +14,9 @@
 
 #include "outrider/decoding/decoder.h"
 #include "outrider/engine/engine_observer.h"
+#include "outrider/engine/prefill_scheduler.h"
 #include "outrider/engine/request.h"
+#include "outrider/engine/running_request.h"
 #include "outrider/engine/sequence_pool.h"
 #include "outrider/util/error.h"
 
@@ -42,7 +44,7 @@ class ShuttingDown : public Error {
 
 // Generates many sequences concurrently, on its own thread. Requests join and leave the batch between steps, first
 // come, first served, except that long prompts occupy a quarter of the sequences at most. Each step advances every
-// sequence that is decoding; prompts share the rest of the token budget as share_prefill() says. A prompt whose prefix
+// sequence that is decoding; prompts share the rest of the token budget as PrefillScheduler says. A prompt whose prefix
 // is cached is processed from the end of that prefix on.
 //
 // Each output is identical to what Decoder generates for that request alone.
@@ -85,7 +87,6 @@ class Engine {
     Clock::time_point submitted;
     std::size_t prompt_tokens = 0;
   };
-  struct Running;
   std::size_t most_held() const { return options_.max_num_seqs + options_.max_waiting; }
   // A request that was accepted and has not ended.
   struct Held {
@@ -100,15 +101,14 @@ class Engine {
   void admit(Waiting& waiting);
   std::vector<StepItem> plan_step();
   void step();
-  void advance(Running& running, StepReport& report);
-  void take_step(Running& running, StepReport& report);
-  void finish(Running& running, Outcome outcome);
+  void finish(RunningRequest& running, Outcome outcome);
   void retire();
   void fail_all(const std::exception& error);
   void end_waiting(Waiting& waiting, Progress end);
   void end(ProgressSink& sink, Progress last) noexcept;
   void forget(RequestId id);
   std::vector<Held>::iterator find(RequestId id);  // in held_; its end if the request has ended
+  void report_end(const RequestReport& report);
   void report(StepReport report);
 
   const Model& model_;
@@ -119,9 +119,8 @@ class Engine {
 
   // Used only on the engine's thread.
   SequencePool pool_;
-  // Prompt tokens for which the last step with many would have taken kSharedStep.
-  std::size_t tokens_of_shared_step_ = 0;
-  std::vector<std::unique_ptr<Running>> running_;
+  PrefillScheduler prefill_;
+  std::vector<std::unique_ptr<RunningRequest>> running_;
 
   std::mutex mutex_;
   std::condition_variable wake_;

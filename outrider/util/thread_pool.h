@@ -39,8 +39,8 @@ class ThreadPool {
   unsigned threads() const { return static_cast<unsigned>(workers_.size()) + 1; }
 
   // Splits [0, count) into a few ranges a thread, none empty, always the same way, and calls work(begin, end) for
-  // each, on the calling thread too; where a range would be smaller than `grain`, into fewer. Returns when all are done, and throws
-  // what `work` threw.
+  // each, on the calling thread too; where a range would be smaller than `grain`, into fewer. Returns when all are
+  // done, and throws what `work` threw.
   void ranges(std::size_t count, std::size_t grain, const std::function<void(std::size_t, std::size_t)>& work);
 
  private:

@@ -199,6 +199,7 @@ def test_disconnected_clients_are_cancelled(serve):
     assert server.metrics()["vllm:kv_cache_usage_perc"] > 0
     for stream in streams:
         stream.close()
+    wait_until(lambda: server.metrics()["vllm:num_requests_running"] == 0)
     # Also without a stream.
     host, port = server.url.removeprefix("http://").split(":")
     body = json.dumps({"prompt": "Genesis 2\n\n", "max_tokens": 3000, "ignore_eos": True})

@@ -10,7 +10,6 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <exception>
 #include <limits>
@@ -21,7 +20,9 @@
 #include <utility>
 
 #include "outrider/server/api_error.h"
+#include "outrider/server/http/completion_handler.h"
 #include "outrider/server/http/request_body.h"
+#include "outrider/server/http/request_target.h"
 
 namespace outrider {
 namespace {
@@ -30,27 +31,6 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
-
-// The path of a request target, which may be an absolute URL: without the query, %XX decoded.
-std::string path_of(std::string_view target) {
-  target = target.substr(0, target.find('?'));
-  if (const std::size_t scheme = target.find("://"); !target.starts_with('/') && scheme != std::string_view::npos) {
-    const std::size_t path = target.find('/', scheme + 3);
-    target = path == std::string_view::npos ? "/" : target.substr(path);
-  }
-  std::string decoded;
-  for (std::size_t i = 0; i < target.size(); ++i) {
-    unsigned byte = 0;
-    const char* digits = target.data() + i + 1;
-    if (target[i] == '%' && i + 2 < target.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
-      decoded += static_cast<char>(byte);
-      i += 2;
-    } else {
-      decoded += target[i];
-    }
-  }
-  return decoded;
-}
 
 }  // namespace
 
@@ -157,34 +137,8 @@ class Connection : public OpenConnection {
   }
 
  private:
-  // What completes an operation; keeps the connection alive until then. Without enough memory for it, even to call it,
-  // the request is answered so, or the connection is closed.
-  template <typename Work>
-  class Handler {
-   public:
-    Handler(std::shared_ptr<Connection> connection, Work work)
-        : connection_(std::move(connection)), work_(std::move(work)) {}
-    ~Handler() {
-      if (connection_ != nullptr) Connection::lose(connection_);
-    }
-    Handler(Handler&&) noexcept = default;
-    Handler& operator=(Handler&&) = delete;
-
-    template <typename... Results>
-    void operator()(Results... results) {
-      const std::shared_ptr<Connection> connection = std::move(connection_);
-      try {
-        work_(results...);
-      } catch (const std::exception&) {
-        connection->run_out_of_memory();
-      }
-    }
-
-   private:
-    std::shared_ptr<Connection> connection_;  // null once called
-    Work work_;
-  };
-
+  template <typename Owner, typename Work>
+  friend class CompletionHandler;
   // A handler was destroyed without being called.
   static void lose(const std::shared_ptr<Connection>& connection) noexcept {
     if (connection->context_->destroyed) return;
@@ -221,7 +175,7 @@ class Connection : public OpenConnection {
   void clear_deadline() { timer_.expires_at(std::chrono::steady_clock::time_point::max()); }
 
   auto reader() {
-    return Handler(held(), [this](error_code error, std::size_t) { read_on(error); });
+    return CompletionHandler(held(), [this](error_code error, std::size_t) { read_on(error); });
   }
 
   void read() {
@@ -236,7 +190,7 @@ class Connection : public OpenConnection {
     if (buffer_.size() != 0) return read_header();
     set_deadline(context_->options.idle_timeout);
     socket_.async_wait(Socket::wait_read,
-                       Handler(held(), [this](error_code error) { error ? close() : read_header(); }));
+                       CompletionHandler(held(), [this](error_code error) { error ? close() : read_header(); }));
   }
 
   // From the first byte of a request on, all of it must arrive before the timeout.
@@ -264,7 +218,7 @@ class Connection : public OpenConnection {
     head_only_ = request_.method == "HEAD";
     exchange_.method = request_.method;
     if (head_only_) request_.method = "GET";
-    request_.path = path_of(std::string_view(message.target().data(), message.target().size()));
+    request_.path = path_of_target(std::string_view(message.target().data(), message.target().size()));
     exchange_.path = request_.path;
     request_.content_type = std::string(message[http::field::content_type]);
     request_.authorization = std::string(message[http::field::authorization]);
@@ -333,7 +287,7 @@ class Connection : public OpenConnection {
     if (watching_) return;
     watching_ = true;
     socket_.async_wait(
-        Socket::wait_read, Handler(held(), [this](error_code error) {
+        Socket::wait_read, CompletionHandler(held(), [this](error_code error) {
           watching_ = false;
           if (!answering_) return;
           char byte = 0;
@@ -372,7 +326,8 @@ class Connection : public OpenConnection {
     writing_.swap(out_);
     try {
       if (answering_) set_deadline(context_->options.read_timeout);
-      asio::async_write(socket_, asio::buffer(writing_), Handler(held(), [this](error_code error, std::size_t) {
+      asio::async_write(socket_, asio::buffer(writing_),
+                        CompletionHandler(held(), [this](error_code error, std::size_t) {
                           writing_.clear();
                           if (answering_) clear_deadline();
                           if (error) return disconnect();
@@ -409,7 +364,7 @@ class Connection : public OpenConnection {
 
   void discard() {
     buffer_.clear();
-    socket_.async_read_some(buffer_.prepare(4096), Handler(held(), [this](error_code error, std::size_t) {
+    socket_.async_read_some(buffer_.prepare(4096), CompletionHandler(held(), [this](error_code error, std::size_t) {
                               if (error) return close();
                               discard();
                             }));
