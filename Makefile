@@ -25,7 +25,9 @@ SLOW_CASES := All/EveryForm.*/bf16 All/EveryForm.*/float32 All/EveryForm.*/v3_na
     Modes/Independence.*/exact Random/GoldenTest.*/window_only Random/GoldenTest.*/short_yarn \
     Random/GoldenTest.*/tight_clamp Random/GoldenTest.*/sigmoid Random/GoldenTest.*/no_mtp All/OfficialLayers* \
     Families/Mutation* Probe.* Modes/Independence.*/fast All/EveryForm.*/dspark* \
-    Modes/Independence.OfRolledBack* All/EveryDrafter.ASeedMeans* Generation.Automatic* Engine.AShortPrompt* CheckCommand.HostileSizes*
+    Modes/Independence.OfRolledBack* All/EveryDrafter.ASeedMeans* Generation.Automatic* Engine.AShortPrompt* CheckCommand.HostileSizes* \
+    All/EveryDrafter.*/mtp *StructuredOutput.*/mtp *StructuredOutput.*/ngram JsonSchema.RejectsHostile* Serve.AcceptsEvery* \
+    Quantize.AnInterrupted* Engine.APromptThatExtends* Engine.TokensAndTimes*
 
 # ThreadSanitizer wants a plain address-space layout; where the system forbids asking for one, it runs as it is.
 PLAIN_LAYOUT := $(shell setarch $(shell uname -m) -R true 2>/dev/null && echo setarch $(shell uname -m) -R)

@@ -152,10 +152,15 @@ void Generation::verify(std::span<const DraftToken> drafts, std::size_t left_out
   recent_acceptance_.add(static_cast<double>(std::min(drafts.size(), verdict.accepted + 1)),
                          static_cast<double>(verdict.accepted));
   counts_.add(round_, num_speculative_tokens);
-  for (std::size_t j = 0; j < verdict.accepted && !finished(); ++j) {
+  const auto can_go_on = [&] {
+    if (finished()) return false;
+    error_ = sampler_.mask_error();
+    return error_.empty();
+  };
+  for (std::size_t j = 0; j < verdict.accepted && can_go_on(); ++j) {
     append(drafts[j].id, true, logits[first_row + j]);
   }
-  if (finished()) return;
+  if (!can_go_on()) return;
   if (verifier[verdict.accepted].none()) {
     error_ = fmt::format(
         "No token is allowed as number {} of the output: allowed_token_ids, bad_words and min_tokens, with the "

@@ -100,8 +100,8 @@ class Generation {
   // Sums over all steps.
   const SpeculationCounts& counts() const { return counts_; }
   const GenerationParams& params() const { return params_; }
-  // Why the output cannot continue: the mask failed, or it and the rules together allow no token. Otherwise empty.
-  std::string_view error() const { return error_.empty() ? sampler_.mask_error() : error_; }
+  // Why no token can follow: the mask failed, or it and the rules together allow none. Otherwise empty.
+  std::string_view error() const { return error_; }
   // There was not enough memory to advance it. Its tokens are not to be used.
   bool out_of_memory() const { return out_of_memory_; }
 

@@ -13,7 +13,7 @@
 namespace outrider {
 namespace {
 
-// Prompt logprobs need a row of logits for each prompt token.
+// Prompt logprobs need a row of logits for each prompt token. More in a step would take memory that is not planned.
 constexpr std::size_t kPromptLogprobsPerStep = 64;
 
 Progress failure(const std::exception& error) {
@@ -37,7 +37,7 @@ Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions opt
       observer_(observer),
       decoder_(model, {options_.speculative_config, options_.max_num_batched_tokens}),
       pool_(decoder_, options_.max_num_seqs, options_.max_model_len),
-      prefill_(options_.max_num_batched_tokens) {
+      prefill_(options_.max_num_seqs, options_.max_num_batched_tokens) {
   const std::size_t drafts = options_.speculative_config.num_speculative_tokens;
   const std::size_t min_tokens = options_.max_num_seqs * (1 + drafts);
   if (options_.max_num_seqs == 0) throw Error("max_num_seqs is 0; it must be at least 1.");
@@ -49,6 +49,7 @@ Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions opt
   }
   running_.reserve(options_.max_num_seqs);
   held_.reserve(most_held());
+  prompts_left_.reserve(options_.max_num_seqs);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -190,21 +191,20 @@ void Engine::run() {
 
 std::list<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
   std::size_t room = options_.max_num_seqs - (running_.size() - leaving);
-  const auto long_running = static_cast<std::size_t>(std::ranges::count_if(running_, [&](const auto& running) {
-    return !running->progress.outcome && prefill_.is_long(running->generation.prompt_tokens_left());
-  }));
-  const std::size_t long_most = (options_.max_num_seqs + 3) / 4;
-  std::size_t long_room = long_most - std::min(long_most, long_running);
+  prompts_left_.clear();
+  for (const auto& running : running_) {
+    if (!running->progress.outcome) prompts_left_.push_back(running->generation.prompt_tokens_left());
+  }
   std::list<Waiting> admitted;
   deferred_count_ = 0;
   for (auto next = waiting_.begin(); next != waiting_.end() && room != 0;) {
     const auto waiting = next++;
-    const bool is_long_prompt = prefill_.is_long(waiting->submission.request.prompt.size());
-    if (is_long_prompt && long_room == 0) {
+    const std::size_t tokens = waiting->submission.request.prompt.size();
+    if (!prefill_.has_room(tokens, prompts_left_)) {
       ++deferred_count_;
       continue;
     }
-    if (is_long_prompt) --long_room;
+    prompts_left_.push_back(tokens);
     --room;
     admitted.splice(admitted.end(), waiting_, waiting);
   }
@@ -246,10 +246,12 @@ std::vector<StepItem> Engine::plan_step() {
     }
   }
   std::ranges::stable_sort(prompts, {}, &RunningRequest::id);
-  std::vector<std::size_t> wanted;
+  std::size_t rows = kPromptLogprobsPerStep;
+  std::vector<PrefillScheduler::Prompt> wanted;
   for (const RunningRequest* prompt : prompts) {
     const std::size_t left = prompt->generation.prompt_tokens_left();
-    wanted.push_back(prompt->wants_prompt_logprobs ? std::min(left, kPromptLogprobsPerStep) : left);
+    wanted.push_back({left, prompt->wants_prompt_logprobs ? std::min(left, rows) : left});
+    if (prompt->wants_prompt_logprobs) rows -= wanted.back().at_most;
   }
   const std::vector<std::size_t> shares = prefill_.share(budget, wanted, !items.empty());
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -287,13 +289,15 @@ void Engine::step() {
   bool lost = false;
   for (const auto& running : running_) {
     Progress& progress = running->progress;
-    if (progress.outcome || (progress.tokens.empty() && progress.text.empty())) continue;
-    try {
-      running->sink(std::exchange(progress, {}));
-    } catch (const std::exception&) {
-      running->run_out_of_memory();
-      lost = true;
+    if (!progress.outcome && !(progress.tokens.empty() && progress.text.empty())) {
+      try {
+        running->sink(std::exchange(progress, {}));
+      } catch (const std::exception&) {
+        running->run_out_of_memory();
+      }
+      lost = lost || progress.outcome;
     }
+    running->end_if_stuck();
   }
   retire();
   if (lost) report({});

@@ -43,7 +43,7 @@ class ShuttingDown : public Error {
 };
 
 // Generates many sequences concurrently, on its own thread. Requests join and leave the batch between steps, first
-// come, first served, except that long prompts occupy a quarter of the sequences at most. Each step advances every
+// come, first served, except that long prompts hold a part of the sequences at most. Each step advances every
 // sequence that is decoding; prompts share the rest of the token budget as PrefillScheduler says. A prompt whose prefix
 // is cached is processed from the end of that prefix on.
 //
@@ -120,6 +120,7 @@ class Engine {
   // Used only on the engine's thread.
   SequencePool pool_;
   PrefillScheduler prefill_;
+  std::vector<std::size_t> prompts_left_;  // of next_admitted()
   std::vector<std::unique_ptr<RunningRequest>> running_;
 
   std::mutex mutex_;

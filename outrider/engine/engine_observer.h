@@ -44,8 +44,8 @@ struct RequestReport {
   double time_per_output_token = 0;    // mean, without the first token; 0 if there is at most one
 };
 
-// Called on the engine's thread, before the requests' sinks; must not block. A report that it throws at is lost; of a
-// step it is then given the state alone.
+// Called on the engine's thread, before the requests' sinks; must not block. If on_step throws std::bad_alloc, it is
+// called again with the queue's state only; if on_finished does, the report is lost.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;

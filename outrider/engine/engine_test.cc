@@ -283,7 +283,35 @@ TEST(Engine, AFailingMaskEndsOnlyItsOwnRequest) {
   submit(engine, std::move(refused), masked);
   EXPECT_EQ(masked.wait().outcome, Outcome::kRefused);
   EXPECT_EQ(masked.wait().error, "it is too much");
+  EXPECT_EQ(masked.tokens().size(), 6U);  // all before, drafted or not
   EXPECT_NE(other.wait().outcome, Outcome::kRefused);
+}
+
+// With drafts, the token that ends the text and the place where none can follow may belong to one step.
+TEST(Engine, AnOutputThatEndsBeforeItIsStuckIsNoError) {
+  const std::uint32_t token = bundled_tokenizer().encode(" God", {.add_special_tokens = false}).front();
+  const std::string word = bundled_tokenizer().decode(std::span(&token, 1), false);
+  for (const std::size_t drafts : {0, 1, 3}) {
+    EngineOptions with = options();
+    with.speculative_config.num_speculative_tokens = drafts;
+    Engine engine(model(), bundled_tokenizer(), with);
+    const auto ask = [&](bool stops, Answer& answer) {
+      Request stuck = request("a", 9);
+      stuck.params.rules.allowed_token_ids = {token};
+      stuck.params.rules.bad_words = {{token, token, token}};
+      if (stops) stuck.text.stop = {word + word};
+      submit(engine, std::move(stuck), answer);
+      answer.wait();
+    };
+    Answer refused;
+    ask(false, refused);
+    EXPECT_EQ(refused.wait().outcome, Outcome::kRefused) << drafts;
+    EXPECT_THAT(refused.wait().error, HasSubstr("number 3 of the output"));
+    EXPECT_EQ(refused.text(), word + word) << drafts;
+    Answer ended;
+    ask(true, ended);
+    EXPECT_EQ(ended.wait().outcome, Outcome::kStop) << drafts << ended.wait().error;
+  }
 }
 
 TEST(Engine, StopsAtStopStringsAndStopTokens) {
@@ -512,7 +540,7 @@ TEST(MemoryPlan, SaysWhetherAnotherTryMaySucceed) {
 }
 
 TEST(Engine, AShortPromptDoesNotWaitForLongOnes) {
-  Engine engine(model(), bundled_tokenizer(), options());  // 4 sequences, of which long prompts get 1
+  Engine engine(model(), bundled_tokenizer(), options());  // 4 sequences, of which prompts of many steps get 2
   std::string text;
   for (int i = 1; i <= 10; ++i) text += chapter(i);
   std::array<Answer, 6> long_ones;

@@ -11,23 +11,39 @@ constexpr double kSharedStep = 0.1;
 
 }  // namespace
 
-std::vector<std::size_t> PrefillScheduler::share(std::size_t budget, std::span<const std::size_t> left,
+bool PrefillScheduler::has_room(std::size_t prompt_tokens, std::span<const std::size_t> left) const {
+  struct Limit {
+    std::size_t steps;
+    std::size_t eighths;  // of the sequences
+  };
+  for (const Limit& limit : {Limit{1, 4}, Limit{8, 3}, Limit{64, 2}}) {
+    const std::size_t tokens = limit.steps * max_num_batched_tokens_;
+    if (prompt_tokens <= tokens) return true;
+    const auto longer = std::ranges::count_if(left, [&](std::size_t other) { return other > tokens; });
+    if (static_cast<std::size_t>(longer) >= (max_num_seqs_ * limit.eighths + 7) / 8) return false;
+  }
+  return true;
+}
+
+std::vector<std::size_t> PrefillScheduler::share(std::size_t budget, std::span<const Prompt> prompts,
                                                  bool decoding) const {
   std::size_t of_short_prompts = 0;
-  for (const std::size_t tokens : left) of_short_prompts += is_long(tokens) ? 0 : tokens;
+  for (const Prompt& prompt : prompts) {
+    if (prompt.left <= max_num_batched_tokens_) of_short_prompts += prompt.at_most;
+  }
   if (decoding || of_short_prompts != 0) {
     budget = std::min(budget, std::max({max_num_batched_tokens_ / 4, of_short_prompts, tokens_of_shared_step_}));
   }
-  std::vector<std::size_t> shares(left.size());
+  std::vector<std::size_t> shares(prompts.size());
   const auto give = [&](std::size_t i, std::size_t at_most) {
-    const std::size_t tokens = std::min({left[i] - shares[i], at_most, budget});
+    const std::size_t tokens = std::min({prompts[i].at_most - shares[i], at_most, budget});
     shares[i] += tokens;
     budget -= tokens;
   };
-  if (!left.empty()) give(0, (budget + 3) / 4);
-  std::vector<std::size_t> order(left.size());
+  if (!prompts.empty()) give(0, (budget + 3) / 4);
+  std::vector<std::size_t> order(prompts.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return left[i]; });
+  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return prompts[i].left; });
   for (const std::size_t i : order) give(i, budget);
   return shares;
 }

@@ -7,8 +7,14 @@ namespace {
 
 using Shares = std::vector<std::size_t>;
 
+Shares share(const PrefillScheduler& scheduler, std::size_t budget, const Shares& left, bool decoding) {
+  std::vector<PrefillScheduler::Prompt> prompts;
+  for (const std::size_t tokens : left) prompts.push_back({tokens, tokens});
+  return scheduler.share(budget, prompts, decoding);
+}
+
 Shares share_alone(std::size_t budget, const Shares& left) {
-  return PrefillScheduler(100).share(budget, left, /*decoding=*/false);
+  return share(PrefillScheduler(16, 100), budget, left, /*decoding=*/false);
 }
 
 TEST(PrefillScheduler, TheShortestGoFirst) {
@@ -25,15 +31,15 @@ TEST(PrefillScheduler, TheOldestAlwaysGoesOn) {
 }
 
 TEST(PrefillScheduler, AStepThatOthersWaitForIsShort) {
-  PrefillScheduler scheduler(800);
-  const auto long_beside_decoding = [&] { return scheduler.share(790, Shares{5000}, true)[0]; };
-  const auto long_beside_a_short = [&] { return scheduler.share(800, Shares{5000, 300}, false); };
-  EXPECT_EQ(scheduler.share(800, Shares{5000}, false), Shares{800});
+  PrefillScheduler scheduler(16, 800);
+  const auto long_beside_decoding = [&] { return share(scheduler, 790, Shares{5000}, true)[0]; };
+  const auto long_beside_a_short = [&] { return share(scheduler, 800, Shares{5000, 300}, false); };
+  EXPECT_EQ(share(scheduler, 800, Shares{5000}, false), Shares{800});
   EXPECT_EQ(long_beside_decoding(), 200U);  // nothing is known of speed
   EXPECT_EQ(long_beside_a_short(), (Shares{75, 225}));
 
   scheduler.record(800, 0.2);  // 400 tokens in 0.1 s
-  EXPECT_EQ(scheduler.share(800, Shares{5000}, false), Shares{800});
+  EXPECT_EQ(share(scheduler, 800, Shares{5000}, false), Shares{800});
   EXPECT_EQ(long_beside_decoding(), 400U);
   EXPECT_EQ(long_beside_a_short(), (Shares{100, 300}));
 
@@ -43,6 +49,32 @@ TEST(PrefillScheduler, AStepThatOthersWaitForIsShort) {
   EXPECT_EQ(long_beside_decoding(), 790U);
   scheduler.record(800, 3.0);
   EXPECT_EQ(long_beside_decoding(), 200U);
+}
+
+// Prompt logprobs limit how much of a prompt a step can take; that does not make it a short prompt.
+TEST(PrefillScheduler, ALongPromptThatMayTakeLittleIsStillLong) {
+  const PrefillScheduler scheduler(16, 100);
+  const std::vector<PrefillScheduler::Prompt> prompts = {{5000, 64}, {5000, 0}, {90, 90}};
+  EXPECT_EQ(scheduler.share(100, prompts, false), (Shares{23, 0, 67}));
+}
+
+TEST(PrefillScheduler, PromptsDoNotWaitForMuchLongerOnes) {
+  const PrefillScheduler scheduler(16, 512);
+  const std::size_t a_chat = 600;
+  const std::size_t a_document = 10'000;
+  const std::size_t a_book = 100'000;
+  Shares left(3, a_book);
+  EXPECT_TRUE(scheduler.has_room(a_book, left));
+  left.push_back(a_book);
+  EXPECT_FALSE(scheduler.has_room(a_book, left));
+  EXPECT_TRUE(scheduler.has_room(a_document, left));
+  left.insert(left.end(), 2, a_document);
+  EXPECT_FALSE(scheduler.has_room(a_document, left));
+  EXPECT_TRUE(scheduler.has_room(a_chat, left));
+  left.insert(left.end(), 2, a_chat);
+  EXPECT_FALSE(scheduler.has_room(a_chat, left));
+  EXPECT_TRUE(scheduler.has_room(512, left));
+  EXPECT_TRUE(PrefillScheduler(1, 512).has_room(a_book, Shares{}));
 }
 
 }  // namespace

@@ -30,11 +30,6 @@ void RunningRequest::advance(StepReport& report, std::size_t num_speculative_tok
 
 void RunningRequest::take_step(StepReport& report, std::size_t num_speculative_tokens) {
   const auto now = Clock::now();
-  if (const std::string_view error = generation.error(); !error.empty()) {
-    progress.outcome = Outcome::kRefused;
-    progress.error = error;
-    return;
-  }
   std::optional<Outcome> outcome;
   if (generation.finished()) {
     outcome = *generation.finished() == FinishReason::kStop ? Outcome::kStop : Outcome::kLength;
@@ -72,6 +67,17 @@ void RunningRequest::take_step(StepReport& report, std::size_t num_speculative_t
   report.speculation.add(round, num_speculative_tokens);
   if (round.drafted != 0) report.rounds.push_back({round, !generation.params().sampling.greedy()});
   progress.outcome = outcome;
+  stuck_ = !outcome && !generation.error().empty();
+}
+
+void RunningRequest::end_if_stuck() {
+  if (!stuck_ || progress.outcome) return;
+  try {
+    progress.error = generation.error();
+    progress.outcome = Outcome::kRefused;
+  } catch (const std::bad_alloc&) {
+    run_out_of_memory();
+  }
 }
 
 void RunningRequest::run_out_of_memory() {

@@ -23,6 +23,9 @@ class RunningRequest {
   // Adds what a step of the sequence produced to `progress` and to the step's report. Without memory for it the request
   // ends.
   void advance(StepReport& report, std::size_t num_speculative_tokens);
+  // Ends the request if its output cannot go on. Call it once `sink` has the tokens before, which may be of the same
+  // step.
+  void end_if_stuck();
   // Ends the request; the others go on.
   void run_out_of_memory();
   // What is reported of a request that ends now.
@@ -48,6 +51,7 @@ class RunningRequest {
   Clock::time_point first_token_;
   Clock::time_point last_token_;
   std::size_t generated_ = 0;
+  bool stuck_ = false;  // generation.error(), unless the text has ended before
 };
 
 }  // namespace outrider

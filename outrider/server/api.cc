@@ -1,6 +1,7 @@
 #include "outrider/server/api.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +13,7 @@
 #include "outrider/server/chat_prompt.h"
 #include "outrider/server/request_fields.h"
 #include "outrider/server/static_files.h"
+#include "outrider/util/dumped_json.h"
 #include "outrider/util/printable.h"
 
 namespace outrider {
@@ -19,8 +21,11 @@ namespace {
 
 using nlohmann::ordered_json;
 
+// Token ids of one request to /detokenize: a token may have hundreds of bytes.
+constexpr std::uint64_t kMaxDetokenized = std::uint64_t{1} << 20;
+
 HttpResponse json(const ordered_json& body, unsigned status = 200) {
-  return {status, "application/json", body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), {}};
+  return {status, "application/json", dumped_json(body), {}};
 }
 
 std::string lower_case(std::string_view text) {
@@ -106,8 +111,14 @@ std::string Api::endpoint(std::string_view path) {
 std::optional<HttpResponse> Api::admit(const HttpRequest& header) const {
   try {
     const std::string& path = header.path;
-    if (header.method == "GET" && find_static_file(path) != nullptr) return std::nullopt;
     const Endpoint* endpoint = find_endpoint(path);
+    const bool get = header.method == "GET";
+    const bool page = get && find_static_file(path) != nullptr;
+    // Nobody has shown a key there.
+    if (get && header.has_body && (page || (endpoint != nullptr && endpoint->open))) {
+      throw ApiError(400, fmt::format("A request for {} has no body; send it without one.", path));
+    }
+    if (page) return std::nullopt;
     if (endpoint == nullptr) throw ApiError(404, fmt::format("There is no endpoint {}.", printable(path)));
     if (header.method != endpoint->method) {
       throw ApiError(405, fmt::format("{} expects {}, not {}.", path, endpoint->method, printable(header.method)));
@@ -263,15 +274,21 @@ HttpResponse Api::tokenize(const ordered_json& body, const std::stop_token& gone
                                                            : chat_prompt_ids(tokenizer_, *prompt, gone);
   }
   expect_present(gone);
-  ordered_json answer = {{"count", ids.size()},
-                         {"max_model_len", options_.defaults.max_model_len},
-                         {"tokens", ids},
-                         {"token_strs", nullptr}};
+  // A JSON value would take many times the memory of a long list.
+  std::string answer = fmt::format(R"({{"count":{},"max_model_len":{},"tokens":[{}],"token_strs":)", ids.size(),
+                                   options_.defaults.max_model_len, fmt::join(ids, ","));
   if (fields.flag("return_token_strs").value_or(false)) {
-    answer["token_strs"] = ordered_json::array();
-    for (const TokenId id : ids) answer["token_strs"].push_back(tokenizer_.id_to_token(id).value_or(""));
+    answer += '[';
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (i % 4096 == 0) expect_present(gone);
+      if (i != 0) answer += ',';
+      answer += dumped_json(tokenizer_.id_to_token(ids[i]).value_or(""));
+    }
+    answer += "]}";
+  } else {
+    answer += "null}";
   }
-  return json(answer);
+  return {200, "application/json", std::move(answer), {}};
 }
 
 HttpResponse Api::detokenize(const ordered_json& body) const {
@@ -280,6 +297,10 @@ HttpResponse Api::detokenize(const ordered_json& body) const {
   check_model(fields);
   const auto tokens = fields.token_ids("tokens", options_.defaults.vocab_size);
   if (!tokens) fields.wrong_type("tokens", "a list of token ids");
+  if (const std::uint64_t most = std::max(kMaxDetokenized, options_.defaults.max_model_len); tokens->size() > most) {
+    fields.refuse("tokens",
+                  fmt::format("has {} token ids; the maximum is {}. Send them in parts.", tokens->size(), most));
+  }
   return json({{"prompt", tokenizer_.decode(*tokens, false)}});
 }
 

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "outrider/util/dumped_json.h"
+
 namespace outrider {
 namespace {
 
@@ -31,7 +33,7 @@ std::string error_json(unsigned status, const std::string& message, const std::s
                                          {"type", type_of(status)},
                                          {"param", or_null(param)},
                                          {"code", code.empty() ? nlohmann::ordered_json(status) : or_null(code)}};
-  return nlohmann::ordered_json{{"error", object}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return dumped_json(nlohmann::ordered_json{{"error", object}});
 }
 
 }  // namespace outrider

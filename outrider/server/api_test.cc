@@ -7,8 +7,10 @@
 namespace outrider {
 namespace {
 
-unsigned admitted_with(const Api& api, const std::string& method, const std::string& path, const std::string& key) {
+unsigned admitted_with(const Api& api, const std::string& method, const std::string& path, const std::string& key,
+                       bool has_body = false) {
   HttpRequest header;
+  header.has_body = has_body;
   header.method = method;
   header.path = path;
   header.content_type = "application/json";
@@ -39,6 +41,11 @@ TEST(Api, AsksForTheKeyBeforeTheBody) {
     EXPECT_EQ(admitted_with(api, "GET", path, ""), 200U) << path;
   }
   EXPECT_EQ(admitted_with(api, "GET", "/v1/completions", ""), 405U);
+  // Where no key is asked for, a body could hold memory.
+  for (const char* path : {"/health", "/metrics", "/version", "/"}) {
+    EXPECT_EQ(admitted_with(api, "GET", path, "", true), 400U) << path;
+  }
+  EXPECT_EQ(admitted_with(api, "GET", "/v1/models", "secret", true), 200U);
 }
 
 }  // namespace

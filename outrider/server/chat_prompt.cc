@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -149,13 +150,22 @@ TemplateKwargs read_kwargs(const Fields& fields, ordered_json default_kwargs) {
   return read;
 }
 
-}  // namespace
-
-bool uses_tools(const Fields& fields) {
-  const nlohmann::ordered_json* tools = fields.find("tools");
-  const nlohmann::ordered_json* choice = fields.find("tool_choice");
-  return tools != nullptr && !tools->empty() && (choice == nullptr || *choice != "none");
+bool has_tools(const ordered_json& object) {
+  const auto tools = object.find("tools");
+  return tools != object.end() && tools->is_array() && !tools->empty();
 }
+
+std::string encode(const ordered_json& messages, const ordered_json& given, const MessageEncoding& encoding) {
+  try {
+    return encode_messages(messages, encoding);
+  } catch (const Error& e) {
+    // Errors are to count the client's messages.
+    if (messages.size() != given.size()) encode_messages(given, encoding);
+    throw;
+  }
+}
+
+}  // namespace
 
 ordered_json read_chat_template_kwargs(std::string_view json, const std::string& where) {
   ordered_json kwargs = parse_bounded_json(json, where);
@@ -174,7 +184,8 @@ ordered_json read_chat_template_kwargs(std::string_view json, const std::string&
 
 ChatPrompt read_chat_prompt(const Fields& fields, const RequestDefaults& defaults) {
   ordered_json messages = read_messages(fields);
-  const ordered_json last = messages.back();
+  const ordered_json given = messages;
+  const ordered_json& last = given.back();
   const auto add_to_system_message = [&](const char* name, const ordered_json& value) {
     if (!messages.front().is_object() || messages.front().value("role", ordered_json()) != "system") {
       const ordered_json system = {{"role", "system"}, {"content", ""}};
@@ -182,9 +193,14 @@ ChatPrompt read_chat_prompt(const Fields& fields, const RequestDefaults& default
     }
     messages.front()[name] = value;
   };
+  const ordered_json* choice = fields.find("tool_choice");
+  const bool may_call = choice == nullptr || *choice != "none";
   if (const ordered_json* tools = fields.find("tools")) {
     check_tools(fields, *tools);
-    if (uses_tools(fields)) add_to_system_message("tools", *tools);
+    if (!tools->empty() && std::ranges::any_of(given, has_tools)) {
+      fields.refuse("tools", "are in the request and in a message: leave one of them.");
+    }
+    if (!tools->empty() && may_call) add_to_system_message("tools", *tools);
   }
   if (const auto format = fields.object("response_format"); format && format->text("type") == "json_schema") {
     const auto described = format->object("json_schema");
@@ -199,8 +215,9 @@ ChatPrompt read_chat_prompt(const Fields& fields, const RequestDefaults& default
   if (kwargs.effort) encoding.reasoning_effort = reasoning_effort(*kwargs.effort, defaults.encoding);
   read_end(fields, Fields(last), encoding);
   ChatPrompt prompt;
+  prompt.has_tools = may_call && std::ranges::any_of(messages, has_tools);
   try {
-    prompt.text = encode_messages(messages, encoding);
+    prompt.text = encode(messages, given, encoding);
   } catch (const Error& e) {
     throw ApiError(400, e.what(), "messages");
   }

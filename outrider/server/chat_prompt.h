@@ -21,14 +21,12 @@ struct ChatPrompt {
   // Of that message; kChat if it continues one that has content.
   ThinkingMode thinking_mode = ThinkingMode::kChat;
   std::string last_content;  // of the last message, if it has the same role
+  bool has_tools = false;    // which the model may call: the request's, or those of a message
 };
 
 // Throws ApiError.
 ChatPrompt read_chat_prompt(const Fields& fields, const RequestDefaults& defaults);
 std::vector<TokenId> chat_ids(const Fields& fields, const ChatPrompt& prompt, const Tokenizer& tokenizer,
                               const std::stop_token& gone = {});
-
-// Whether the model may call tools.
-bool uses_tools(const Fields& fields);
 
 }  // namespace outrider

@@ -22,8 +22,9 @@ Choice::Choice(const GenerationRequest& request, const Tokenizer& tokenizer, std
       prompt_(prompt),
       spelling_(request.tokens_as_ids ? TokenSpelling::kId : TokenSpelling::kText),
       message_(request.thinking_mode, request.parse_tools),
+      joined_(MessageStream::turn_markers()),
       completion_logprobs_(tokenizer, 0, spelling_) {
-  delta.content = request.echoed_text;
+  delta.content = joined_.push(request.echoed_text);
 }
 
 void Choice::take(const Progress& progress) {
@@ -33,7 +34,10 @@ void Choice::take(const Progress& progress) {
   speculation = progress.speculation;
   if (request_.chat) {
     add(message_.push(progress.text));
-    if (progress.outcome) add(message_.finish());
+    if (progress.outcome) {
+      add(message_.finish());
+      delta.content += joined_.finish();
+    }
   } else {
     text += progress.text;
   }
@@ -51,6 +55,7 @@ void Choice::take_prompt_logprobs(std::span<const TokenLogprobs> logprobs) {
 }
 
 void Choice::take_tokens(std::span<const OutputToken> tokens) {
+  if (hides_tokens()) return;
   for (const OutputToken& token : tokens) {
     if (request_.return_tokens) {
       tokens_.push_back({{"id", token.id}, {"text", token_text(tokenizer_, token.id)}, {"drafted", token.drafted}});
@@ -59,16 +64,21 @@ void Choice::take_tokens(std::span<const OutputToken> tokens) {
     if (!token.logprobs || request_.prompt_only) continue;
     has_logprobs = true;
     if (request_.chat) {
-      chat_logprobs_.push_back(chat_logprob(tokenizer_, token, spelling_));
+      chat_logprobs_.push_back(chat_logprob(tokenizer_, token, spelling_, !request_.params.logprob_token_ids.empty()));
     } else {
       completion_logprobs_.add(token.id, &*token.logprobs);
     }
   }
 }
 
+// They would tell the reasoning that the client does not want.
+bool Choice::hides_tokens() const {
+  return request_.chat && request_.thinking_mode == ThinkingMode::kThinking && !request_.include_reasoning;
+}
+
 void Choice::add(MessageStream::Delta more) {
   if (request_.include_reasoning) delta.reasoning += more.reasoning;
-  delta.content += more.content;
+  delta.content += joined_.push(more.content);
   for (ToolCall& call : more.tool_calls) {
     if (calls_ != 0 && !request_.parallel_tool_calls) break;
     ++calls_;
@@ -80,7 +90,8 @@ void Choice::end(const Progress& progress) {
   cached_tokens = progress.cached_tokens;
   switch (*progress.outcome) {
     case Outcome::kStop:
-      finish_reason = calls_ != 0 ? "tool_calls" : "stop";
+      // OpenAI's rule: "stop" for the call of a function that the request names.
+      finish_reason = calls_ != 0 && !request_.calls_named_tool ? "tool_calls" : "stop";
       break;
     case Outcome::kLength:
       finish_reason = "length";
@@ -91,7 +102,12 @@ void Choice::end(const Progress& progress) {
       finish_reason = "abort";
       break;
   }
-  if (progress.stop_string) stop_reason = *progress.stop_string;
+  if (progress.stop_string) {
+    stop_reason = *progress.stop_string;
+  } else if (*progress.outcome == Outcome::kStop && !progress.tokens.empty()) {
+    const TokenId last = progress.tokens.back().id;
+    if (last != tokenizer_.eos_id()) stop_reason = last;
+  }
 }
 
 bool Choice::has_output() const {
@@ -114,12 +130,13 @@ ordered_json Choice::tool_calls_json(bool with_index) {
 }
 
 ordered_json Choice::logprobs_json() {
-  if (!request_.params.logprobs) return nullptr;
+  if (!request_.params.logprobs || hides_tokens()) return nullptr;
   if (request_.chat) return {{"content", std::exchange(chat_logprobs_, ordered_json::array())}};
   return completion_logprobs_.take();
 }
 
 void Choice::add_tokens(ordered_json& object) {
+  if (hides_tokens()) return;
   if (request_.return_token_ids) object["token_ids"] = std::exchange(token_ids_, ordered_json::array());
   if (!request_.return_tokens) return;
   object["tokens"] = std::exchange(tokens_, ordered_json::array());

@@ -9,6 +9,7 @@
 #include "outrider/engine/request.h"
 #include "outrider/server/generation_request.h"
 #include "outrider/server/logprobs_json.h"
+#include "outrider/server/marker_filter.h"
 #include "outrider/server/message_stream.h"
 
 namespace outrider {
@@ -50,6 +51,7 @@ class Choice {
  private:
   void take_prompt_logprobs(std::span<const TokenLogprobs> logprobs);
   void take_tokens(std::span<const OutputToken> tokens);
+  bool hides_tokens() const;
   void add(MessageStream::Delta more);
   void end(const Progress& progress);
 
@@ -58,6 +60,7 @@ class Choice {
   std::span<const TokenId> prompt_;
   TokenSpelling spelling_;
   MessageStream message_;
+  MarkerFilter joined_;  // of the echoed text with the content that follows it
   CompletionLogprobs completion_logprobs_;
   nlohmann::ordered_json chat_logprobs_ = nlohmann::ordered_json::array();
   nlohmann::ordered_json tokens_ = nlohmann::ordered_json::array();

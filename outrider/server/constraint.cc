@@ -5,6 +5,7 @@
 
 #include "outrider/grammar/grammar.h"
 #include "outrider/server/constraint_fields.h"
+#include "outrider/util/dumped_json.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -13,12 +14,11 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::size_t kMaxCached = 32;
-constexpr std::size_t kMaxBytes = std::size_t{256} << 20;  // of the cached masks
+constexpr std::size_t kMaxBytes = std::size_t{256} << 20;  // of the cached masks and their keys
 
 std::string key_of(const MessageShape& shape) {
-  return ordered_json({shape.reasoning, static_cast<int>(shape.content), shape.schema, shape.text, shape.choices,
-                       shape.compact, shape.functions, shape.several_calls})
-      .dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  return dumped_json({shape.reasoning, static_cast<int>(shape.content), shape.schema, shape.text, shape.choices,
+                      shape.compact, shape.functions, shape.several_calls});
 }
 
 }  // namespace
@@ -50,8 +50,8 @@ std::shared_ptr<MaskTable> Constraints::read(const Fields& request, bool chat, b
   known_.emplace_front(key, std::make_shared<MaskTable>(std::move(grammar), trie_));
   std::size_t bytes = 0;
   std::size_t kept = 0;
-  for (const auto& [unused, table] : known_) {
-    bytes += table->bytes();
+  for (const auto& [of, table] : known_) {
+    bytes += of.size() + table->bytes();
     if (kept != 0 && (kept == kMaxCached || bytes > kMaxBytes)) break;
     ++kept;
   }

@@ -61,9 +61,27 @@ std::optional<Fields> Fields::object(const char* name) const {
 std::optional<std::vector<std::uint32_t>> Fields::token_ids(const char* name, std::uint64_t vocab_size) const {
   const nlohmann::ordered_json* value = find(name);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_array()) wrong_type(name, "a list of token ids");
-  std::vector<std::uint32_t> ids = outrider::token_ids(*value);
-  for (const std::uint32_t id : ids) check_token_id(name, id, vocab_size);
+  return token_ids_of(name, *value, vocab_size);
+}
+
+std::vector<std::uint32_t> Fields::token_ids_of(const char* name, const nlohmann::ordered_json& value,
+                                                std::uint64_t vocab_size) const {
+  if (!value.is_array()) wrong_type(name, "a list of token ids");
+  std::vector<std::uint32_t> ids;
+  for (const nlohmann::ordered_json& id : value) {
+    if (!is_token_id(id)) wrong_type(name, "a list of token ids, which are non-negative integers");
+    ids.push_back(id.get<std::uint32_t>());
+    check_token_id(name, ids.back(), vocab_size);
+  }
+  return ids;
+}
+
+std::optional<std::vector<std::uint32_t>> Fields::token_set(const char* name, std::uint64_t vocab_size) const {
+  auto ids = token_ids(name, vocab_size);
+  if (ids) {
+    std::ranges::sort(*ids);
+    ids->erase(std::ranges::unique(*ids).begin(), ids->end());
+  }
   return ids;
 }
 
@@ -82,15 +100,6 @@ void Fields::refuse(std::string_view name, std::string_view why) const {
 
 bool is_token_id(const nlohmann::ordered_json& value) {
   return value.is_number_unsigned() && value.get<std::uint64_t>() <= std::numeric_limits<std::uint32_t>::max();
-}
-
-std::vector<std::uint32_t> token_ids(const nlohmann::ordered_json& array) {
-  std::vector<std::uint32_t> ids;
-  for (const nlohmann::ordered_json& id : array) {
-    if (!is_token_id(id)) throw ApiError(422, "Token ids must be non-negative integers.");
-    ids.push_back(id.get<std::uint32_t>());
-  }
-  return ids;
 }
 
 }  // namespace outrider

@@ -30,6 +30,11 @@ class Fields {
   std::optional<Fields> object(const char* name) const;
   // Refuses ids that are not below `vocab_size`.
   std::optional<std::vector<std::uint32_t>> token_ids(const char* name, std::uint64_t vocab_size) const;
+  // Each once, in ascending order: a list that repeats them is as long as a body.
+  std::optional<std::vector<std::uint32_t>> token_set(const char* name, std::uint64_t vocab_size) const;
+  // Of a value that belongs to the field.
+  std::vector<std::uint32_t> token_ids_of(const char* name, const nlohmann::ordered_json& value,
+                                          std::uint64_t vocab_size) const;
   void check_token_id(const char* name, std::uint32_t id, std::uint64_t vocab_size) const;
 
   [[noreturn]] void wrong_type(std::string_view name, std::string_view expected) const;
@@ -42,7 +47,5 @@ class Fields {
 
 // Whether a JSON value is a token id.
 bool is_token_id(const nlohmann::ordered_json& value);
-// Reads an array of token ids.
-std::vector<std::uint32_t> token_ids(const nlohmann::ordered_json& array);
 
 }  // namespace outrider

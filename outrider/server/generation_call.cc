@@ -10,19 +10,25 @@
 #include "outrider/server/api_error.h"
 #include "outrider/server/choice.h"
 #include "outrider/server/speculation_json.h"
+#include "outrider/util/dumped_json.h"
 
 namespace outrider {
 namespace {
 
 using nlohmann::ordered_json;
 
-std::string dump(const ordered_json& json) {
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+// Bytes of log probabilities, about, that an answer may keep until it is complete.
+constexpr std::size_t kMaxLogprobBytes = std::size_t{128} << 20;
 
 std::string response_id(const GenerationRequest& request) {
   const char* const prefix = request.chat ? "chatcmpl" : "cmpl";
   return request.id.empty() ? new_id(prefix) : fmt::format("{}-{}", prefix, request.id);
+}
+
+// Under DeepSeek's name and vLLM's.
+void add_reasoning(ordered_json& message, const std::string& reasoning) {
+  message["reasoning_content"] = reasoning;
+  message["reasoning"] = reasoning;
 }
 
 std::int64_t unix_seconds() {
@@ -54,7 +60,8 @@ class Call : public std::enable_shared_from_this<Call> {
       Request request;
       request.prompt = request_.prompts[i / request_.n];
       request.params = request_.params;
-      request.params.seed = request_.seed.value_or(options_.seed) + i % request_.n;
+      // As in vLLM, each prompt has the choices of the given seed; random ones are independent.
+      request.params.seed = request_.seed ? *request_.seed + i % request_.n : options_.seed + i;
       request.params.reproducible = request_.seed.has_value();
       request.text = request_.text;
       request.reuse = request_.reuse_prefixes;
@@ -127,6 +134,15 @@ class Call : public std::enable_shared_from_this<Call> {
   void on_progress(std::size_t index, const Progress& progress) {
     Choice& choice = choices_[index];
     if (failed_) return;
+    if (!request_.stream) {
+      held_ += bytes_of(progress);
+      if (held_ > kMaxLogprobBytes) {
+        return fail(400,
+                    fmt::format("The log probabilities of the answer take more than {} MiB. Stream the answer, or ask "
+                                "for fewer of them.",
+                                kMaxLogprobBytes >> 20));
+      }
+    }
     choice.take(progress);
     if (options_.spec_decode_metrics == SpecDecodeMetrics::kDetailed && progress.round.drafted != 0) {
       choice.rounds.push_back(progress.round);
@@ -139,6 +155,17 @@ class Call : public std::enable_shared_from_this<Call> {
     }
     if (request_.stream && !gone_) send_chunk(index, choice);
     if (unfinished_ == 0) end();
+  }
+
+  // About what the answer keeps of it.
+  static std::size_t bytes_of(const Progress& progress) {
+    constexpr std::size_t kAlternative = 400;
+    std::size_t alternatives = 0;
+    for (const TokenLogprobs& each : progress.prompt_logprobs) alternatives += 1 + each.top.size();
+    for (const OutputToken& token : progress.tokens) {
+      if (token.logprobs) alternatives += 1 + token.logprobs->top.size();
+    }
+    return alternatives * kAlternative;
   }
 
   ordered_json usage() const { return usage_of(0, choices_.size()); }
@@ -180,7 +207,7 @@ class Call : public std::enable_shared_from_this<Call> {
     if (request_.return_prompt_text) object["prompt_text"] = request_.prompt_texts[prompt];
   }
 
-  void send_event(const ordered_json& event) { responder_->write("data: " + dump(event) + "\n\n"); }
+  void send_event(const ordered_json& event) { responder_->write("data: " + dumped_json(event) + "\n\n"); }
 
   void send_chunk(std::size_t index, Choice& choice) {
     if (!streaming_) {
@@ -204,7 +231,7 @@ class Call : public std::enable_shared_from_this<Call> {
     if (request_.chat) {
       ordered_json delta = ordered_json::object();
       if (!choice.begun) delta["role"] = request_.role;
-      if (!choice.delta.reasoning.empty()) delta["reasoning_content"] = std::exchange(choice.delta.reasoning, {});
+      if (!choice.delta.reasoning.empty()) add_reasoning(delta, std::exchange(choice.delta.reasoning, {}));
       if (!choice.delta.content.empty() || !choice.begun) delta["content"] = std::exchange(choice.delta.content, {});
       if (!choice.delta.tool_calls.empty()) delta["tool_calls"] = choice.tool_calls_json(true);
       body["delta"] = std::move(delta);
@@ -226,7 +253,7 @@ class Call : public std::enable_shared_from_this<Call> {
       const bool other = calls || !choice.delta.reasoning.empty();
       message["content"] = other && choice.delta.content.empty() ? ordered_json() : ordered_json(choice.delta.content);
       message["refusal"] = nullptr;
-      if (shows_reasoning()) message["reasoning_content"] = choice.delta.reasoning;
+      if (shows_reasoning()) add_reasoning(message, choice.delta.reasoning);
       if (calls) message["tool_calls"] = choice.tool_calls_json(false);
       object["message"] = std::move(message);
     } else {
@@ -261,7 +288,7 @@ class Call : public std::enable_shared_from_this<Call> {
     answer["usage"] = usage();
     add_metrics(answer);
     if (request_.chat) add_prompt(0, answer);
-    responder_->send({200, "application/json", dump(answer), {}});
+    responder_->send({200, "application/json", dumped_json(answer), {}});
     summarize(200);
   }
 
@@ -316,6 +343,7 @@ class Call : public std::enable_shared_from_this<Call> {
   std::size_t num_speculative_tokens_ = 0;
   std::size_t unfinished_;
   std::vector<Choice> choices_;
+  std::size_t held_ = 0;  // bytes, of an answer that is not streamed
   bool streaming_ = false;
   bool gone_ = false;
   bool failed_ = false;

@@ -317,7 +317,7 @@ TEST(GenerationRequest, RejectsInvalidFieldsByName) {
   EXPECT_THAT(refused("{}"), HasSubstr("422 prompt"));
   EXPECT_THAT(refused("{\"prompt\":[]}"), HasSubstr("422 prompt"));
   EXPECT_THAT(refused("{\"prompt\":[1,\"a\"]}"), HasSubstr("422"));
-  EXPECT_THAT(refused("{\"prompt\":[[]]}"), HasSubstr("400 The prompt is empty"));
+  EXPECT_THAT(refused("{\"prompt\":[[]]}"), HasSubstr("400 prompt has no tokens"));
   EXPECT_THAT(completion("\"temperature\":\"hot\""), HasSubstr("422 temperature"));
   EXPECT_THAT(completion("\"temperature\":-1"), HasSubstr("400 temperature"));
   EXPECT_THAT(completion("\"top_p\":0"), HasSubstr("400 top_p"));

@@ -55,7 +55,7 @@ GenerationRequest read_common(const Fields& fields, const Tokenizer& tokenizer, 
     fields.refuse("best_of", "must equal n: all choices are returned.");
   }
   if (const auto seed = fields.integer("seed", std::numeric_limits<std::int64_t>::min(), kNoLimit)) {
-    request.seed = static_cast<std::uint64_t>(*seed);
+    if (*seed != -1) request.seed = static_cast<std::uint64_t>(*seed);  // as in vLLM, -1 is random
   }
   read_stream_options(fields, request);
   read_output_fields(fields, tokenizer, defaults, request.params, request.text);
@@ -78,12 +78,23 @@ GenerationRequest read_common(const Fields& fields, const Tokenizer& tokenizer, 
 // Call this once params.logprobs is known.
 void read_logprob_token_ids(const Fields& fields, const RequestDefaults& defaults, GenerationRequest& request) {
   const auto ids = fields.token_ids("logprob_token_ids", defaults.vocab_size);
-  if (!ids || ids->empty()) return;
+  if (!ids) return;
+  if (ids->empty()) fields.refuse("logprob_token_ids", "is empty; leave it out for the most likely tokens.");
   if (!request.params.logprobs) fields.refuse("logprob_token_ids", "requires logprobs.");
   if (ids->size() > kMaxLogprobTokenIds) {
     fields.refuse("logprob_token_ids", fmt::format("has more than {} token ids.", kMaxLogprobTokenIds));
   }
   request.params.logprob_token_ids = *ids;
+}
+
+// `field`: the one of the prompt.
+void check_prompt_fits(const char* field, std::size_t prompt, std::uint64_t max_tokens,
+                       const RequestDefaults& defaults) {
+  try {
+    check_length(prompt, max_tokens, defaults.max_model_len);
+  } catch (const Error& e) {
+    throw ApiError(400, e.what(), field, "context_length_exceeded");
+  }
 }
 
 void check_fits(const Fields& fields, const GenerationRequest& request, const RequestDefaults& defaults) {
@@ -92,11 +103,7 @@ void check_fits(const Fields& fields, const GenerationRequest& request, const Re
                                             request.params.rules.min_tokens, request.params.max_tokens));
   }
   for (const std::vector<TokenId>& prompt : request.prompts) {
-    try {
-      check_length(prompt.size(), request.params.max_tokens, defaults.max_model_len);
-    } catch (const Error& e) {
-      throw ApiError(400, e.what(), request.chat ? "messages" : "prompt", "context_length_exceeded");
-    }
+    check_prompt_fits(request.chat ? "messages" : "prompt", prompt.size(), request.params.max_tokens, defaults);
   }
 }
 
@@ -161,12 +168,13 @@ class PromptReader {
       if (!truncation_.tokens) check_text_fits(text, "prompt", tokenizer_, defaults_);
       ids = add_special_tokens_ ? text_prompt_ids(tokenizer_, text, gone_) : chat_prompt_ids(tokenizer_, text, gone_);
     } else {
-      ids = token_ids(value);
-      for (const TokenId id : ids) fields_.check_token_id("prompt", id, defaults_.vocab_size);
+      ids = fields_.token_ids_of("prompt", value, defaults_.vocab_size);
     }
-    if (truncation_.apply(ids) || !value.is_string()) text = tokenizer_.decode(ids, true);
+    if (ids.empty()) fields_.refuse("prompt", "has no tokens; it must have at least one.");
+    const bool other_text = truncation_.apply(ids) || !value.is_string();
+    check_prompt_fits("prompt", ids.size(), request.params.max_tokens, defaults_);
+    if (request.echo) request.prompt_texts.push_back(other_text ? tokenizer_.decode(ids, false) : std::move(text));
     request.prompts.push_back(std::move(ids));
-    request.prompt_texts.push_back(std::move(text));
   }
 
  private:
@@ -229,7 +237,9 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
   request.thinking_mode = prompt.thinking_mode;
   request.role = prompt.role;
   if (fields.flag("echo").value_or(false)) request.echoed_text = prompt.last_content;
-  request.parse_tools = uses_tools(fields);
+  request.parse_tools = prompt.has_tools;
+  const auto* choice = fields.find("tool_choice");
+  request.calls_named_tool = choice != nullptr && choice->is_object();
   request.parallel_tool_calls = fields.flag("parallel_tool_calls").value_or(true);
   request.include_reasoning = fields.flag("include_reasoning").value_or(true);
   request.return_prompt_text = fields.flag("return_prompt_text").value_or(false);

@@ -17,7 +17,7 @@ namespace outrider {
 struct GenerationRequest {
   bool chat = false;
   std::vector<std::vector<TokenId>> prompts;
-  std::vector<std::string> prompt_texts;  // for `echo` and `return_prompt_text`
+  std::vector<std::string> prompt_texts;  // for `echo` and `return_prompt_text`, else of chats only
   std::size_t n = 1;                      // choices per prompt
 
   GenerationParams params;
@@ -38,6 +38,7 @@ struct GenerationRequest {
   // Of chats only.
   ThinkingMode thinking_mode = ThinkingMode::kChat;
   bool parse_tools = false;
+  bool calls_named_tool = false;  // tool_choice names a function
   bool parallel_tool_calls = true;
   bool include_reasoning = true;
   bool return_prompt_text = false;

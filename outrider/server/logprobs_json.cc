@@ -63,10 +63,15 @@ ordered_json CompletionLogprobs::take() {
           {"top_logprobs", std::exchange(top_logprobs_, empty)}};
 }
 
-ordered_json chat_logprob(const Tokenizer& tokenizer, const OutputToken& token, TokenSpelling spelling) {
+ordered_json chat_logprob(const Tokenizer& tokenizer, const OutputToken& token, TokenSpelling spelling,
+                          bool with_sampled) {
   ordered_json object = entry(tokenizer, token.id, token.logprobs->logprob, spelling);
   object["top_logprobs"] = ordered_json::array();
-  for (const TokenLogprobs::Alternative& each : token.logprobs->top) {
+  const auto& top = token.logprobs->top;
+  if (with_sampled && std::ranges::find(top, token.id, &TokenLogprobs::Alternative::id) == top.end()) {
+    object["top_logprobs"].push_back(entry(tokenizer, token.id, token.logprobs->logprob, spelling));
+  }
+  for (const TokenLogprobs::Alternative& each : top) {
     object["top_logprobs"].push_back(entry(tokenizer, each.id, each.logprob, spelling));
   }
   return object;

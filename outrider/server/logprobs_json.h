@@ -41,9 +41,9 @@ class CompletionLogprobs {
   nlohmann::ordered_json text_offset_ = nlohmann::ordered_json::array();
 };
 
-// Logprobs in the format of chats: one object per token.
-nlohmann::ordered_json chat_logprob(const Tokenizer& tokenizer, const OutputToken& token,
-                                    TokenSpelling spelling = TokenSpelling::kText);
+// Logprobs in the format of chats: one object per token. `with_sampled`: its top_logprobs have the token itself, too.
+nlohmann::ordered_json chat_logprob(const Tokenizer& tokenizer, const OutputToken& token, TokenSpelling spelling,
+                                    bool with_sampled);
 
 // A prompt's logprobs as vLLM returns them: null for the first token, then one object for each with an entry by id for
 // it and for the `most` most likely tokens. `logprobs`: of all but the first.

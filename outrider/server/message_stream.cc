@@ -23,12 +23,15 @@ const std::string& tool_calls_opening() {
 
 }  // namespace
 
+std::span<const std::string_view> MessageStream::turn_markers() {
+  return std::span(kMarkers).first(kTurnMarkers);
+}
+
 MessageStream::MessageStream(ThinkingMode thinking_mode, bool parse_tools)
     : part_(thinking_mode == ThinkingMode::kThinking ? Part::kReasoning : Part::kContent),
       parse_tools_(parse_tools),
-      markers_(std::span(kMarkers).first(kTurnMarkers)),
-      answer_markers_(
-          std::span(kMarkers).first(thinking_mode == ThinkingMode::kThinking ? std::size(kMarkers) : kTurnMarkers)) {}
+      markers_(turn_markers()),
+      answer_markers_(thinking_mode == ThinkingMode::kThinking ? std::span(kMarkers) : turn_markers()) {}
 
 // Takes the text before `mark`, and consumes `mark`; or the text before what may be its beginning.
 std::string MessageStream::take_before(std::string_view mark, bool& found) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,9 @@ class MessageStream {
   Delta push(std::string_view text);
   // Ends the message and returns what was held back.
   Delta finish();
+
+  // The markers that no part of a message has.
+  static std::span<const std::string_view> turn_markers();
 
  private:
   enum class Part { kReasoning, kContent, kToolCalls };

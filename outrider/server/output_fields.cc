@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::size_t kMaxStops = 64;
 constexpr std::size_t kMaxWords = 1000;
-constexpr std::size_t kMaxStringBytes = 4096;  // of a stop string or bad word
+constexpr std::size_t kMaxStringBytes = 4096;                 // of a stop string or bad word
+constexpr std::size_t kMaxWordBytes = std::size_t{64} << 10;  // of all bad words
 constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
 std::vector<std::string> read_strings(const Fields& fields, const char* name, const char* expected, std::size_t most) {
@@ -44,7 +45,10 @@ std::vector<std::string> read_stops(const Fields& fields) {
 // At the beginning of a text and within.
 std::vector<std::vector<TokenId>> read_bad_words(const Fields& fields, const Tokenizer& tokenizer) {
   std::vector<std::vector<TokenId>> words;
+  std::size_t bytes = 0;
   for (const std::string& word : read_strings(fields, "bad_words", "a list of strings", kMaxWords)) {
+    bytes += word.size();
+    if (bytes > kMaxWordBytes) fields.refuse("bad_words", fmt::format("has more than {} bytes.", kMaxWordBytes));
     const std::size_t begin = std::min(word.find_first_not_of(" \t\n\v\f\r"), word.size());
     for (const char* before : {"", " "}) {
       std::vector<TokenId> ids = tokenizer.encode(before + word.substr(begin), {.add_special_tokens = false});
@@ -63,7 +67,7 @@ void read_output_fields(const Fields& fields, const Tokenizer& tokenizer, const 
   text.stop = read_stops(fields);
   text.include_stop = fields.flag("include_stop_str_in_output").value_or(false);
   if (!fields.flag("ignore_eos").value_or(false)) params.stop_token_ids = defaults.end_tokens;
-  for (const TokenId id : fields.token_ids("stop_token_ids", defaults.vocab_size).value_or(std::vector<TokenId>())) {
+  for (const TokenId id : fields.token_set("stop_token_ids", defaults.vocab_size).value_or(std::vector<TokenId>())) {
     params.stop_token_ids.push_back(id);
   }
   rules.min_tokens = static_cast<std::uint64_t>(fields.integer("min_tokens", 0, kUnlimited).value_or(0));
@@ -74,7 +78,7 @@ void read_output_fields(const Fields& fields, const Tokenizer& tokenizer, const 
     rules.end_tokens.insert(rules.end_tokens.end(), defaults.end_tokens.begin(), defaults.end_tokens.end());
   }
   rules.bad_words = read_bad_words(fields, tokenizer);
-  rules.allowed_token_ids = fields.token_ids("allowed_token_ids", defaults.vocab_size);
+  rules.allowed_token_ids = fields.token_set("allowed_token_ids", defaults.vocab_size);
   if (rules.allowed_token_ids && rules.allowed_token_ids->empty()) {
     fields.refuse("allowed_token_ids", "is empty, so that no token may follow.");
   }

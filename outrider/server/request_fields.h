@@ -27,7 +27,7 @@ struct RequestField {
   std::string_view name;
   unsigned places = 0;  // FieldPlace, added
   FieldTreatment treatment = FieldTreatment::kObeyed;
-  std::string_view text = {};  // of a field that is not obeyed: why, after its name
+  std::string_view text = {};  // what it does, or why it is not obeyed (after its name)
   // Of a refused field: JSON values that are accepted, because they ask for what is done anyway.
   std::string_view accepted = {};
 };

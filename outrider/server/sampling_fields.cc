@@ -75,6 +75,7 @@ void read_sampling(const Fields& fields, std::uint64_t vocab_size, SamplingParam
   read_number(fields, "frequency_penalty", sampling.frequency_penalty);
   if (const nlohmann::ordered_json* bias = fields.find("logit_bias")) {
     if (!bias->is_object()) fields.wrong_type("logit_bias", "an object of token ids and numbers");
+    if (bias->size() > vocab_size) fields.refuse("logit_bias", "has more entries than there are tokens.");
     for (const auto& [key, value] : bias->items()) {
       const bool digits =
           !key.empty() && key.size() <= 9 && std::ranges::all_of(key, [](char c) { return c >= '0' && c <= '9'; });
@@ -87,7 +88,8 @@ void read_sampling(const Fields& fields, std::uint64_t vocab_size, SamplingParam
   try {
     validate(sampling);
   } catch (const Error& e) {
-    throw ApiError(400, e.what());
+    const std::string what = e.what();  // begins with the field's name
+    throw ApiError(400, what, what.substr(0, what.find(' ')));
   }
 }
 

@@ -161,7 +161,8 @@ void Bpe::encode_long(std::string_view piece, std::vector<TokenId>& ids, Workspa
     if (const auto found = candidate(at)) heap.push_back(*found);
   }
   std::make_heap(heap.begin(), heap.end(), later);
-  while (!heap.empty()) {
+  for (std::size_t round = 0; !heap.empty(); ++round) {
+    if (round % 4096 == 0 && workspace.unwanted.stop_requested()) return;
     std::pop_heap(heap.begin(), heap.end(), later);
     const Workspace::Candidate top = heap.back();
     heap.pop_back();

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -34,6 +35,7 @@ class Bpe {
     };
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
+    std::stop_token unwanted;  // once stop is requested, encode() ends early
   };
   // Appends the token ids of `piece`, which must be smaller than 2^31 bytes. Bytes without a token are dropped, as in
   // `tokenizers`.

@@ -191,6 +191,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
   PreTokenizer::Workspace pieces;
   pieces.unwanted = options.unwanted;
   Bpe::Workspace symbols;
+  symbols.unwanted = options.unwanted;
   std::vector<AddedTokenMatcher::Part> parts;
   std::vector<AddedTokenMatcher::Part> inner;
   std::string normalized;

@@ -84,6 +84,91 @@ def test_nothing_is_left(client, ids):
     assert complete(client).choices[0].text
 
 
+# The second token, which may be a draft, ends the text before a third is missing.
+def test_an_output_that_ends_in_time_is_no_error(client, plain, ids):
+    fields = {"allowed_token_ids": [ids(" God", one=True)], "bad_words": [" God God God"]}
+    for each in (client, plain):
+        choice = complete(each, "a", 9, stop=[" God God"], **fields).choices[0]
+        assert (choice.finish_reason, choice.stop_reason, choice.text) == ("stop", " God God", "")
+        stream = each.completions.create(model="kjv", prompt="a", max_tokens=9, stream=True, extra_body=fields)
+        texts = []
+        with pytest.raises(openai.APIError, match="No token is allowed as number 3 "):
+            for chunk in stream:
+                texts.append(chunk.choices[0].text)
+        assert "".join(texts) == " God God"
+
+
+def test_prompts_and_choices_are_sampled_independently(client):
+    def texts(**fields):
+        answer = client.completions.create(model="kjv", prompt=["Genesis 1\n\n"] * 3, max_tokens=40, temperature=1, n=2,
+                                           **fields)
+        return [choice.text for choice in answer.choices]
+
+    assert len(set(texts())) == 6
+    assert len(set(texts(seed=-1))) == 6 and texts(seed=-1) != texts(seed=-1)
+    given = texts(seed=7)
+    assert given == texts(seed=7) and given[:2] == given[2:4] == given[4:] and given[0] != given[1]
+
+
+def test_stop_reason_is_the_token_that_stopped(client, ids):
+    first = complete(client, return_token_ids=True).choices[0].model_extra["token_ids"]
+    choice = complete(client, stop_token_ids=[first[3]]).choices[0]
+    assert (choice.finish_reason, choice.model_extra["stop_reason"]) == ("stop", first[3])
+    chunks = list(client.completions.create(model="kjv", prompt="Genesis 1\n\n", max_tokens=24, temperature=0, stream=True,
+                                            extra_body={"stop_token_ids": [first[3]]}))
+    assert chunks[-1].choices[0].model_extra["stop_reason"] == first[3]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_hidden_reasoning_is_not_told_by_tokens(client, stream):
+    answer = client.chat.completions.create(model="kjv", messages=QUESTION, max_tokens=8, logprobs=True, stream=stream,
+                                            extra_body={"include_reasoning": False, "return_token_ids": True,
+                                                        "return_tokens": True, **THINKING})
+    for each in answer if stream else [answer]:
+        choice = each.choices[0]
+        assert choice.logprobs is None and not {"token_ids", "tokens"} & set(choice.model_extra)
+
+
+def test_reasoning_has_both_names(client):
+    message = chat(client, **THINKING).choices[0].message.model_extra
+    assert message["reasoning"] and message["reasoning"] == message["reasoning_content"]
+
+
+def test_an_echoed_prompt_of_ids_has_its_special_tokens(client):
+    answer = client.completions.create(model="kjv", prompt=[0, 300, 301], max_tokens=1, echo=True, logprobs=0)
+    choice = answer.choices[0]
+    assert choice.text.startswith("<｜begin▁of▁sentence｜>")
+    for token, offset in zip(choice.logprobs.tokens, choice.logprobs.text_offset):
+        assert choice.text[offset:].startswith(token)
+
+
+def test_refusals_name_the_field(client):
+    for fields in ({"allowed_token_ids": [1, -5]}, {"stop_token_ids": ["a"]}, {"temperature": -1}, {"top_p": 2},
+                   {"repetition_penalty": 0}, {"logprob_token_ids": []}):
+        with pytest.raises((openai.BadRequestError, openai.UnprocessableEntityError)) as refused:
+            client.completions.create(model="kjv", prompt="a", max_tokens=1, extra_body=fields)
+        assert refused.value.param == next(iter(fields)), refused.value
+    for empty in ([[]], []):
+        with pytest.raises((openai.BadRequestError, openai.UnprocessableEntityError)) as refused:
+            client.completions.create(model="kjv", prompt=empty, max_tokens=1)
+        assert refused.value.param == "prompt" and refused.value.code != "context_length_exceeded"
+    with pytest.raises(openai.BadRequestError, match=r"messages\[0\]"):
+        chat(client, messages=[{"role": "king", "content": ""}], tools=TOOLS)
+
+
+def test_tools_of_a_message_are_called(client):
+    schema = {"type": "object", "properties": {"book": {"enum": ["Job"]}}, "required": ["book"]}
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": schema}}]
+    messages = [{"role": "system", "content": "", "tools": tools}, *QUESTION]
+    message = chat(client, 200, messages, structured_outputs={"choice": [
+        '\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name="look_up">\n<｜DSML｜parameter name="book" string="true">Job'
+        '</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>']}).choices[0].message
+    assert [call.function.name for call in message.tool_calls] == ["look_up"], message
+    with pytest.raises(openai.BadRequestError, match="leave one of them") as refused:
+        chat(client, 60, messages, tools=tools)
+    assert refused.value.param == "tools"
+
+
 @pytest.mark.parametrize("budget", [0, 1, 6])
 def test_thinking_token_budget(client, ids, budget):
     choice = chat(client, thinking_token_budget=budget, return_token_ids=True, **THINKING).choices[0]
@@ -129,7 +214,8 @@ def test_logprobs_of_listed_tokens(client, ids):
     answer = client.chat.completions.create(model="kjv", messages=QUESTION, max_tokens=3, logprobs=True, extra_body={
         "logprob_token_ids": listed, "return_tokens_as_token_ids": True})
     for token in answer.choices[0].logprobs.content:
-        assert [top.token for top in token.top_logprobs] == [f"token_id:{id}" for id in listed]
+        tops = [top.token for top in token.top_logprobs]
+        assert tops == [token.token] * (token.token not in tops[1:]) + [f"token_id:{id}" for id in listed]
 
 
 def test_truncate_prompt_tokens(client):

@@ -239,3 +239,29 @@ def test_a_short_prompt_passes_long_ones(serve):
     time.sleep(1)
     assert post(server, "/v1/completions", {"model": "kjv", "prompt": "Genesis 1", "max_tokens": 2})[0] == 200
     assert len(finished) < 2
+
+
+def test_lists_of_tokens_have_limits(serve):
+    server = serve()
+    status, answer = server.post("/detokenize", {"tokens": [300] * (2**20 + 1)})
+    assert status == 400 and answer["error"]["param"] == "tokens"
+    # Repeated ids are as one.
+    status, answer = server.post("/v1/completions", {"prompt": "a", "max_tokens": 4, "n": 16, "temperature": 0,
+                                                     "stop_token_ids": [7] * 10**6, "allowed_token_ids": [300, 301] * 10**5})
+    assert status == 200 and len(answer["choices"]) == 16
+    status, answer = server.post("/v1/completions", {"prompt": "a", "bad_words": ["a" * 4000] * 20})
+    assert status == 400 and answer["error"]["param"] == "bad_words"
+
+
+def test_log_probabilities_of_an_answer_have_a_limit(serve):
+    server = serve()
+    status, answer = server.post("/v1/completions", {"prompt": [[300 + i] * 4000 for i in range(5)], "max_tokens": 1,
+                                                     "prompt_logprobs": 20})
+    assert status == 400 and "ask for fewer" in answer["error"]["message"]
+
+
+def test_no_body_without_a_key(serve):
+    server = serve("--api-key", "secret")
+    with socket.create_connection(address(server)) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nContent-Length: 30000000\r\n\r\n" + b"x" * 1000)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")

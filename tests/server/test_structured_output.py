@@ -105,9 +105,13 @@ def test_a_named_function_is_called(client):
     for stream in (False, True):
         answer = ask(client, tools=TOOLS, tool_choice=named, temperature=0, stream=stream)
         if stream:
-            calls = [call for chunk in answer for call in chunk.choices[0].delta.tool_calls or []]
+            chunks = list(answer)
+            calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
+            reason = chunks[-1].choices[0].finish_reason
         else:
             calls = answer.choices[0].message.tool_calls
+            reason = answer.choices[0].finish_reason
+        assert reason == "stop"  # "tool_calls" where the model chose to call
         (call,) = calls
         arguments = json.loads(call.function.arguments)
         assert call.function.name == "look_up" and list(arguments) == ["book", "chapter"]

@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "outrider/artifact/repair/repair_testing.h"
 #include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/binding/weights.h"
 #include "outrider/testing/error_message.h"
@@ -20,31 +22,13 @@ namespace {
 
 namespace fs = std::filesystem;
 using synthetic::Family;
+using testing::bytes_of;
 using testing::error_message;
 using ::testing::HasSubstr;
+using testing::repaired;
 using testing::TempDir;
+using testing::write_artifact_of;
 using testing::write_file;
-
-void write_artifact_of(const fs::path& directory, Family family, std::uint32_t shards = 2) {
-  synthetic::write_tiny_checkpoint(directory, {.family = family, .shards = shards});
-}
-
-CheckReport repaired(const fs::path& directory, const std::optional<fs::path>& output,
-                     const RepairOptions& options = {}) {
-  return carry_out(plan_repair(directory, options), directory, output);
-}
-
-std::vector<std::byte> bytes_of(const Checkpoint& checkpoint, std::string_view name) {
-  const TensorInfo* tensor = checkpoint.find(name);
-  if (tensor == nullptr) {
-    ADD_FAILURE() << name << " is missing";
-    return {};
-  }
-  const ShardFile& file = checkpoint.files()[tensor->file];
-  std::vector<std::byte> bytes(tensor->bytes());
-  FileReader(file.path).read(file.data_start + tensor->begin, bytes);
-  return bytes;
-}
 
 ino_t inode(const fs::path& path) {
   struct stat status {};
@@ -342,6 +326,23 @@ TEST(Repair, KeepsTargetsWithFusedNames) {
   write_file(dir / "in" / "config.json", config.dump());
   EXPECT_FALSE(check_path(dir / "in").has(Code::kQuantizationConfigMismatch));
   EXPECT_TRUE(plan_repair(dir / "in", {}).empty());
+}
+
+TEST(Repair, NamesScalesLikeTheirSiblings) {
+  TempDir dir;
+  const std::string config = synthetic::config_json("tiny", Family::kNvfp4);
+  auto tensors = synthetic::tensor_list(read_config(config).config, {.family = Family::kNvfp4});
+  const auto odd = std::ranges::find(tensors, "layers.1.attn.wq_a.weight_scale_inv", &Checkpoint::Listed::name);
+  ASSERT_NE(odd, tensors.end());
+  odd->name = "layers.1.attn.wq_a.weight_scale";
+  synthetic::write_checkpoint(dir / "in", tensors, config, false);
+  const Checkpoint before = Checkpoint::open(dir / "in");
+  ASSERT_TRUE(check_path(dir / "in").has(Code::kInconsistentStorage));
+  EXPECT_FALSE(repaired(dir / "in", dir / "out").has(Code::kInconsistentStorage));
+  const Checkpoint after = Checkpoint::open(dir / "out");
+  EXPECT_TRUE(after.find("layers.1.attn.wq_a.weight_scale") == nullptr);
+  EXPECT_EQ(bytes_of(after, "layers.1.attn.wq_a.weight_scale_inv"),
+            bytes_of(before, "layers.1.attn.wq_a.weight_scale"));
 }
 
 TEST(Repair, WidensWithoutAReference) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,6 +63,7 @@ class GrammarMask final : public TokenMask {
         place.failed = true;
       }
     }
+    if (failed_at_ == place.position) place.failed = true;
     path_.push_back(place);
     if (path_.size() > 2 * kRemembered) path_.erase(path_.begin(), path_.end() - kRemembered);
     if (matcher_.bytes() <= bytes_limit_) return;
@@ -99,6 +101,7 @@ class GrammarMask final : public TokenMask {
       } catch (const Error& e) {
         error_ = e.what();
         path_.back().failed = true;
+        failed_at_ = position;
         return nullptr;
       }
       known = known_.end() - 1;
@@ -110,8 +113,10 @@ class GrammarMask final : public TokenMask {
   void forget() {
     std::vector<Matcher::Position> kept;
     for (const Place& place : path_) kept.push_back(place.position);
+    if (failed_at_) kept.push_back(*failed_at_);
     kept = matcher_.forget_all_but(kept);
-    for (std::size_t i = 0; i < kept.size(); ++i) path_[i].position = kept[i];
+    for (std::size_t i = 0; i < path_.size(); ++i) path_[i].position = kept[i];
+    if (failed_at_) failed_at_ = kept.back();
     known_.clear();
     bytes_limit_ = std::max(kMaxBytes, 2 * matcher_.bytes());
   }
@@ -121,6 +126,9 @@ class GrammarMask final : public TokenMask {
   std::vector<Place> path_;   // most recent positions; never empty
   std::vector<Known> known_;  // most recently used first
   std::size_t bytes_limit_ = kMaxBytes;
+  // Whose mask took too long last. The place may belong to a draft, is rolled back then, and comes again if the draft
+  // is accepted, without a call of apply().
+  std::optional<Matcher::Position> failed_at_;
   std::string error_;  // of the last place that failed
 };
 

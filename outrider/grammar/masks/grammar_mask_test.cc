@@ -136,6 +136,21 @@ TEST(GrammarMask, FailsIfAMaskTakesTooLong) {
   EXPECT_EQ(allowed(*mask), end);
 }
 
+// The mask of an accepted draft was computed before it was accepted.
+TEST(GrammarMask, AMaskThatTookTooLongBehindADraftIsStillAnError) {
+  const auto grammar = std::make_shared<const Grammar>(Grammar::json_object());
+  const auto mask = make_mask(std::make_shared<MaskTable>(grammar, trie(), 1000));
+  const std::vector<TokenId> tokens = bundled_tokenizer().encode("{\"a");
+  for (const TokenId token : tokens) mask->advance(token);
+  const std::set<TokenId> end = {*bundled_tokenizer().eos_id()};
+  EXPECT_EQ(allowed(*mask), end);
+  mask->rollback(tokens.size());
+  EXPECT_EQ(mask->error(), "");
+  for (const TokenId token : tokens) mask->advance(token);
+  mask->advance(*end.begin());
+  EXPECT_NE(mask->error(), "");
+}
+
 TEST(GrammarMask, AllowsOnlyTheEndTokenAfterTheEnd) {
   const auto grammar = std::make_shared<const Grammar>(Grammar::from_json_schema({{"const", 1}}));
   const auto mask = make_mask(grammar, trie());

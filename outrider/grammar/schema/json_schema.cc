@@ -99,6 +99,7 @@ JsonSchemaCompiler::JsonSchemaCompiler(AutomatonBuilder& builder, JsonText& json
 }
 
 ordered_json JsonSchemaCompiler::merged(const ordered_json& a, const ordered_json& b, const std::string& path) {
+  if (a.is_object() && b.is_object()) builder_.spend(a.size() * b.size() / 8);  // keywords are found by comparing them
   ordered_json made = merge_schemas(a, b, place(path));
   builder_.spend(4 * weight(made) + weight(b));
   return made;

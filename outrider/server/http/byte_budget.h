@@ -6,10 +6,13 @@
 
 namespace outrider {
 
-// A number of bytes that many may hold parts of.
+// A limit in bytes that several users share. The last `reserve` bytes are for small shares, so that large ones do not
+// keep everybody out.
 class ByteBudget {
  public:
-  explicit ByteBudget(std::size_t bytes) : left_(bytes) {}
+  static constexpr std::size_t kSmall = std::size_t{256} << 10;
+
+  explicit ByteBudget(std::size_t bytes, std::size_t reserve = 0) : left_(bytes), reserve_(reserve) {}
 
   // A part that grows; it is given back when it is destroyed.
   class Share {
@@ -21,7 +24,7 @@ class ByteBudget {
 
     // Returns whether `bytes` more were left.
     bool grow(std::size_t bytes) {
-      if (!budget_->take(bytes)) return false;
+      if (!budget_->take(bytes, bytes_ + bytes > kSmall)) return false;
       bytes_ += bytes;
       return true;
     }
@@ -32,9 +35,9 @@ class ByteBudget {
   };
 
  private:
-  bool take(std::size_t bytes) {
+  bool take(std::size_t bytes, bool large) {
     const std::lock_guard lock(mutex_);
-    if (bytes > left_) return false;
+    if (bytes > left_ || (large && left_ - bytes < reserve_)) return false;
     left_ -= bytes;
     return true;
   }
@@ -45,6 +48,7 @@ class ByteBudget {
 
   std::mutex mutex_;
   std::size_t left_;
+  std::size_t reserve_;
 };
 
 }  // namespace outrider

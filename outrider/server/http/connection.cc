@@ -1,6 +1,7 @@
 #include "outrider/server/http/connection.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -37,7 +38,11 @@ using boost::system::error_code;
 class Connection : public OpenConnection {
  public:
   Connection(Socket socket, std::shared_ptr<ConnectionContext> context)
-      : socket_(std::move(socket)), timer_(socket_.get_executor()), context_(std::move(context)) {
+      : socket_(std::move(socket)),
+        timer_(socket_.get_executor()),
+        look_again_(socket_.get_executor()),
+        context_(std::move(context)),
+        buffer_(context_->options.max_header + kMaxUnparsed) {
     context_->open.insert(*this);
   }
   ~Connection() override { context_->open.erase(*this); }
@@ -73,7 +78,8 @@ class Connection : public OpenConnection {
   }
   void close_if_waiting() override {
     post([this] {
-      if (waiting_since()) close();
+      if (waiting_since()) return close();
+      context_->open.insert(*this);  // it is to be counted again
     });
   }
   std::optional<Clock::time_point> waiting_since() const override {
@@ -223,6 +229,7 @@ class Connection : public OpenConnection {
     request_.content_type = std::string(message[http::field::content_type]);
     request_.authorization = std::string(message[http::field::authorization]);
     request_.client = client_;
+    request_.has_body = !parser_->is_done();
     std::optional<HttpResponse> refused;
     if (context_->handlers.admit) refused = context_->handlers.admit(request_);
     if (refused) {
@@ -292,10 +299,25 @@ class Connection : public OpenConnection {
           if (!answering_) return;
           char byte = 0;
           const ssize_t waiting = error ? 0 : ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-          if (waiting > 0) return;
+          if (waiting > 0) return has_left() ? disconnect() : watch_later();
           const bool nothing_yet = waiting < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
           nothing_yet ? watch() : disconnect();
         }));
+  }
+
+  // While data of the next request is there, a wait for data ends at once and does not tell what follows it.
+  void watch_later() {
+    watching_ = true;
+    look_again_.expires_after(std::chrono::seconds(1));
+    look_again_.async_wait(CompletionHandler(held(), [this](error_code) {
+      watching_ = false;
+      if (answering_) watch();
+    }));
+  }
+
+  bool has_left() {
+    pollfd state{socket_.native_handle(), POLLRDHUP, 0};
+    return ::poll(&state, 1, 0) > 0;
   }
 
   void disconnect() {
@@ -314,6 +336,7 @@ class Connection : public OpenConnection {
   void finish() {
     disconnected_ = nullptr;
     finished_ = true;
+    waiting_since_ = Clock::now().time_since_epoch().count();
     flush();
   }
 
@@ -328,7 +351,7 @@ class Connection : public OpenConnection {
       if (answering_) set_deadline(context_->options.read_timeout);
       asio::async_write(socket_, asio::buffer(writing_),
                         CompletionHandler(held(), [this](error_code error, std::size_t) {
-                          writing_.clear();
+                          empty(writing_);
                           if (answering_) clear_deadline();
                           if (error) return disconnect();
                           flush();
@@ -336,6 +359,12 @@ class Connection : public OpenConnection {
     } catch (const std::bad_alloc&) {
       disconnect();  // a part of the response cannot be sent
     }
+  }
+
+  // Between requests a connection does not keep the memory of a large response.
+  static void empty(std::string& text) {
+    text.clear();
+    if (text.capacity() > kKeptBuffer) std::string().swap(text);
   }
 
   // Called at the end of each exchange.
@@ -354,6 +383,7 @@ class Connection : public OpenConnection {
     report();
     finished_ = false;
     answering_ = false;
+    empty(out_);
     if (keep_alive_ && !context_->shutting_down) return read();
     // Waits for the client to close, so that data still in flight does not make the kernel discard the response.
     error_code ignored;
@@ -372,6 +402,7 @@ class Connection : public OpenConnection {
 
   void close() {
     timer_.cancel();
+    look_again_.cancel();
     {
       const std::lock_guard lock(closing_);
       error_code ignored;
@@ -385,6 +416,7 @@ class Connection : public OpenConnection {
 
   Socket socket_;
   asio::steady_timer timer_;
+  asio::steady_timer look_again_;
   std::shared_ptr<ConnectionContext> context_;
   std::string address_;
   std::string client_;  // with its port
@@ -394,6 +426,10 @@ class Connection : public OpenConnection {
   bool begun_reading_ = false;  // a request has begun to arrive
   bool watching_ = false;
   static constexpr Clock::rep kBusy = std::numeric_limits<Clock::rep>::max();
+  // Bytes that have arrived and are not parsed. Beyond the header, the line of a chunk and what follows the last one
+  // would grow without a limit of their own.
+  static constexpr std::size_t kMaxUnparsed = std::size_t{64} << 10;
+  static constexpr std::size_t kKeptBuffer = std::size_t{64} << 10;
   std::atomic<Clock::rep> waiting_since_ = Clock::now().time_since_epoch().count();
   std::mutex closing_;
 

@@ -14,8 +14,9 @@ struct HttpRequest {
   std::string content_type;
   std::string authorization;
   std::string body;
-  std::string client;    // address and port
-  std::stop_token gone;  // stop is requested when the client disconnects before the response is complete
+  bool has_body = false;  // one follows the header
+  std::string client;     // address and port
+  std::stop_token gone;   // stop is requested when the client disconnects before the response is complete
   std::shared_ptr<const void> body_share;  // the body's part of HttpOptions::max_pending_bodies, while it is held
 };
 
@@ -38,7 +39,7 @@ struct HttpExchange {
 
 // Sends the response to one request: one whole response, or a stream of pieces. May be used from any thread; what is
 // sent after a disconnect is dropped. Throws std::bad_alloc, then nothing was sent. Destroyed without a response, it
-// sends 500.
+// sends 500, or 503 if an exception is the reason.
 class HttpResponder {
  public:
   virtual ~HttpResponder() = default;

@@ -39,7 +39,9 @@ void turn_away(Socket& socket) {
 struct HttpServer::Parts {
   Parts(HttpOptions options, HttpHandlers handlers)
       : loops(std::max(options.threads, 1U)), acceptor(loops[0]), retry(loops[0]), aside(options.threads_aside) {
-    shared->pending_bodies = std::make_shared<ByteBudget>(options.max_pending_bodies);
+    const std::size_t pending = options.max_pending_bodies;
+    shared->pending_bodies =
+        std::make_shared<ByteBudget>(pending, std::min(pending / 8, pending - std::min(pending, options.max_body)));
     shared->options = std::move(options);
     shared->handlers = std::move(handlers);
     shared->aside = &aside;

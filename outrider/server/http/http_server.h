@@ -11,15 +11,17 @@
 
 namespace outrider {
 
-// All run on the connection's thread. If they throw, which want of memory makes them do, the answer is 503.
+// They run on the connection's thread and throw only if memory runs out.
 struct HttpHandlers {
+  // If it throws, the response is 503; so for `admit`.
   std::function<void(HttpRequest request, std::shared_ptr<HttpResponder> responder)> handle;
   // A response if the request is to be refused by its header alone; its body, which has not arrived then, is not read.
   // May be null, as the next two.
   std::function<std::optional<HttpResponse>(const HttpRequest& header)> admit = nullptr;
   // A response was sent, or its client has disconnected before (status 499 if nothing was sent).
   std::function<void(const HttpExchange& exchange)> on_answered = nullptr;
-  // A new connection was refused: there are `connections`, and none of them waits for a request.
+  // A new connection was refused: there are `connections`, and none of them waits for a request. Runs on the thread
+  // that accepts connections.
   std::function<void(std::size_t connections)> on_refused = nullptr;
 };
 

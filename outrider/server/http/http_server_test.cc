@@ -134,6 +134,11 @@ TEST(HttpServer, RejectsOversizedAndMalformedRequests) {
                      "\r\n0\r\n\r\n"),
               StartsWith("HTTP/1.1 413 "));
   EXPECT_THAT(answer("GET /a HTTP/1.1\r\nX: " + std::string(5000, 'x') + "\r\n\r\n"), StartsWith("HTTP/1.1 431 "));
+  // The line of a chunk and what follows the last one, which have no end.
+  const std::string chunked = "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const char* begun : {"1;", "0\r\nX: "}) {
+    EXPECT_THAT(answer(chunked + begun + std::string(500'000, 'x')), StartsWith("HTTP/1.1 400 ")) << begun;
+  }
   const std::string nonsense = answer("what is this\r\n\r\n");
   EXPECT_THAT(nonsense, StartsWith("HTTP/1.1 400 "));
   EXPECT_THAT(nonsense, HasSubstr("{\"error\":{"));
@@ -184,6 +189,21 @@ TEST(HttpServer, DetectsThatAWaitingClientDisconnected) {
   EXPECT_EQ(gone.get_future().wait_for(kLong), std::future_status::ready);
   held->send({});  // the client has disconnected
   held.reset();
+}
+
+TEST(HttpServer, DetectsADisconnectBehindDataOfAnotherRequest) {
+  std::promise<void> asked;
+  std::promise<void> gone;
+  HttpServer server(options(), {.handle = [&](const HttpRequest&, const std::shared_ptr<HttpResponder>& responder) {
+                      responder->on_disconnect([&, responder] { gone.set_value(); });
+                      asked.set_value();
+                    }});
+  Client client(server.port());
+  client.send("GET /wait HTTP/1.1\r\n\r\n");
+  asked.get_future().wait();
+  client.send("\r\n");
+  client.close_now();
+  EXPECT_EQ(gone.get_future().wait_for(kLong), std::future_status::ready);
 }
 
 TEST(HttpServer, DetectsADisconnectBeforeTheCallbackIsSet) {
@@ -398,6 +418,24 @@ TEST(HttpServer, ANewConnectionReplacesTheOneThatWaitedLongest) {
     unanswered.clear();
   }
   EXPECT_THAT(first.read_until("response"), StartsWith("HTTP/1.1 500 "));
+}
+
+TEST(HttpServer, ANewConnectionReplacesOneThatDoesNotReadItsResponse) {
+  HttpOptions few = options();
+  few.max_connections = 2;
+  HttpServer server(few, {.handle = [](const HttpRequest& request, const std::shared_ptr<HttpResponder>& responder) {
+                      if (request.path != "/large") return echo(request, responder);
+                      responder->send({200, "text/plain", std::string(std::size_t{32} << 20, 'x'), {}});
+                    }});
+  std::array<std::unique_ptr<Client>, 2> lazy;
+  for (auto& client : lazy) {
+    client = std::make_unique<Client>(server.port());
+    client->send("GET /large HTTP/1.1\r\n\r\n");
+    EXPECT_THAT(client->read_until("\r\n\r\n"), StartsWith("HTTP/1.1 200 "));
+  }
+  Client other(server.port());
+  other.send("GET /a HTTP/1.1\r\n\r\n");
+  EXPECT_THAT(other.read_until("]"), EndsWith("GET /a []"));
 }
 
 TEST(HttpServer, LivesOnWithoutMemory) {

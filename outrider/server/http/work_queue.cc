@@ -11,6 +11,7 @@
 namespace outrider {
 
 WorkQueue::WorkQueue(unsigned threads) {
+  small_.most_of_a_client = std::max(threads, 2U) - 1;
   for (unsigned i = 0; i < std::max(threads, 1U); ++i) {
     threads_.emplace_back([this](const std::stop_token& stop) { serve(small_, stop); });
   }
@@ -31,40 +32,52 @@ void WorkQueue::add(Work work) {
     const std::lock_guard lock(mutex_);
     const auto client = lane.by_client.try_emplace(work.client).first;
     try {
-      client->second.push_back(std::move(work));
+      client->second.waiting.push_back(std::move(work));
     } catch (const std::bad_alloc&) {
-      if (client->second.empty()) lane.by_client.erase(client);
+      lane.forget_if_idle(client);
       throw;
     }
   }
   lane.wake.notify_one();
 }
 
-WorkQueue::Work WorkQueue::Lane::next() {
-  auto client = by_client.upper_bound(last);
-  if (client == by_client.end()) client = by_client.begin();
-  try {
-    last = client->first;
-  } catch (const std::bad_alloc&) {
-    // The client may have two turns.
-  }
-  Work work = std::move(client->second.front());
-  client->second.pop_front();
-  if (client->second.empty()) by_client.erase(client);
-  return work;
+void WorkQueue::Lane::forget_if_idle(Clients::iterator client) {
+  if (client->second.waiting.empty() && client->second.running == 0) by_client.erase(client);
+}
+
+WorkQueue::Lane::Clients::iterator WorkQueue::Lane::next() {
+  const auto may_run = [this](const Clients::value_type& client) {
+    return !client.second.waiting.empty() && client.second.running < most_of_a_client;
+  };
+  const auto after = by_client.upper_bound(last);
+  const auto found = std::find_if(after, by_client.end(), may_run);
+  if (found != by_client.end()) return found;
+  const auto first = std::find_if(by_client.begin(), after, may_run);
+  return first != after ? first : by_client.end();
 }
 
 void WorkQueue::serve(Lane& lane, const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
-  while (lane.wake.wait(lock, stop, [&] { return !lane.by_client.empty(); }) && !stop.stop_requested()) {
+  Lane::Clients::iterator client;
+  const auto found = [&] { return (client = lane.next()) != lane.by_client.end(); };
+  while (lane.wake.wait(lock, stop, found) && !stop.stop_requested()) {
     try {
-      const Work work = lane.next();
+      lane.last = client->first;
+    } catch (const std::bad_alloc&) {
+      // The client may have two turns.
+    }
+    ++client->second.running;
+    try {
+      const Work work = std::move(client->second.waiting.front());
+      client->second.waiting.pop_front();
       lock.unlock();
       if (!work.unwanted.stop_requested()) work.run();
     } catch (const std::exception&) {
       // Out of memory. What the work held is gone, and with it its responder, which has answered.
     }
     if (!lock.owns_lock()) lock.lock();
+    --client->second.running;
+    lane.forget_if_idle(client);
   }
 }
 

@@ -13,8 +13,8 @@
 
 namespace outrider {
 
-// Threads that work on the bodies of requests. Clients take turns, each with its oldest work. Large work has a thread
-// of its own, at a low priority, so that small work never waits for it.
+// Threads that work on the bodies of requests. Clients take turns, each with its oldest work, and none has all threads
+// for small work. Large work has a thread of its own, at a low priority, so that small work never waits for it.
 class WorkQueue {
  public:
   static constexpr std::size_t kLarge = std::size_t{256} << 10;  // bytes
@@ -36,13 +36,21 @@ class WorkQueue {
   void add(Work work);
 
  private:
-  // The waiting work of clients that take turns.
+  // The work of clients that take turns.
   struct Lane {
-    std::map<std::string, std::deque<Work>> by_client;
-    std::string last;  // whose turn it was
+    struct Client {
+      std::deque<Work> waiting;
+      unsigned running = 0;
+    };
+    using Clients = std::map<std::string, Client>;
+
+    Clients by_client;  // those with work
+    std::string last;   // whose turn it was
+    unsigned most_of_a_client = 1;
     std::condition_variable_any wake;
 
-    Work next();
+    Clients::iterator next();  // whose turn it is; the end if nobody's
+    void forget_if_idle(Clients::iterator client);
   };
 
   void serve(Lane& lane, const std::stop_token& stop);

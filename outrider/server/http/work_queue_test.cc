@@ -40,6 +40,22 @@ TEST(WorkQueue, SmallWorkDoesNotWaitForLargeWork) {
   large.end();
 }
 
+TEST(WorkQueue, NoClientHasAllThreads) {
+  Held first;
+  std::promise<void> second;
+  std::promise<void> other;
+  WorkQueue queue(2);
+  queue.add(first.work("a", 0));
+  first.wait_begun();
+  queue.add({[&] { second.set_value(); }, {}, "a", 0});
+  queue.add({[&] { other.set_value(); }, {}, "b", 0});
+  other.get_future().wait();
+  std::future<void> done = second.get_future();
+  EXPECT_EQ(done.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  first.end();
+  done.wait();
+}
+
 TEST(WorkQueue, ClientsTakeTurns) {
   std::vector<std::string> order;
   {
