@@ -80,7 +80,7 @@ std::optional<std::vector<std::uint32_t>> Fields::token_set(const char* name, st
   auto ids = token_ids(name, vocab_size);
   if (ids) {
     std::ranges::sort(*ids);
-    ids->erase(std::ranges::unique(*ids).begin(), ids->end());
+    ids->erase(std::unique(ids->begin(), ids->end()), ids->end());
   }
   return ids;
 }

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "outrider/artifact/repair/repair.h"
-#include "outrider/artifact/repair/repair_testing.h"
 #include "outrider/artifact/synthetic/synthetic_checkpoint.h"
+#include "outrider/testing/repaired_artifact.h"
 #include "outrider/testing/temp_dir.h"
 
 namespace outrider {

@@ -10,10 +10,10 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "outrider/artifact/repair/repair_testing.h"
 #include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/binding/weights.h"
 #include "outrider/testing/error_message.h"
+#include "outrider/testing/repaired_artifact.h"
 #include "outrider/testing/temp_dir.h"
 #include "outrider/util/error.h"
 
