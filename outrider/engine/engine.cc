@@ -49,7 +49,7 @@ Engine::Engine(const Model& model, const Tokenizer& tokenizer, EngineOptions opt
   }
   running_.reserve(options_.max_num_seqs);
   held_.reserve(most_held());
-  prompts_left_.reserve(options_.max_num_seqs);
+  prompts_.reserve(options_.max_num_seqs);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -191,20 +191,22 @@ void Engine::run() {
 
 std::list<Engine::Waiting> Engine::next_admitted(std::size_t leaving) {
   std::size_t room = options_.max_num_seqs - (running_.size() - leaving);
-  prompts_left_.clear();
+  prompts_.clear();
   for (const auto& running : running_) {
-    if (!running->progress.outcome) prompts_left_.push_back(running->generation.prompt_tokens_left());
+    const Generation& generation = running->generation;
+    if (running->progress.outcome || generation.prompt_tokens_left() <= 1) continue;
+    prompts_.push_back(generation.prompt_tokens() - generation.reused_tokens());
   }
   std::list<Waiting> admitted;
   deferred_count_ = 0;
   for (auto next = waiting_.begin(); next != waiting_.end() && room != 0;) {
     const auto waiting = next++;
     const std::size_t tokens = waiting->submission.request.prompt.size();
-    if (!prefill_.has_room(tokens, prompts_left_)) {
+    if (!prefill_.has_room(tokens, prompts_)) {
       ++deferred_count_;
       continue;
     }
-    prompts_left_.push_back(tokens);
+    prompts_.push_back(tokens);
     --room;
     admitted.splice(admitted.end(), waiting_, waiting);
   }

@@ -120,7 +120,7 @@ class Engine {
   // Used only on the engine's thread.
   SequencePool pool_;
   PrefillScheduler prefill_;
-  std::vector<std::size_t> prompts_left_;  // of next_admitted()
+  std::vector<std::size_t> prompts_;  // of next_admitted(): the lengths of those in the batch
   std::vector<std::unique_ptr<RunningRequest>> running_;
 
   std::mutex mutex_;

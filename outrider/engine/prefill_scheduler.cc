@@ -11,7 +11,7 @@ constexpr double kSharedStep = 0.1;
 
 }  // namespace
 
-bool PrefillScheduler::has_room(std::size_t prompt_tokens, std::span<const std::size_t> left) const {
+bool PrefillScheduler::has_room(std::size_t prompt_tokens, std::span<const std::size_t> others) const {
   struct Limit {
     std::size_t steps;
     std::size_t eighths;  // of the sequences
@@ -19,7 +19,7 @@ bool PrefillScheduler::has_room(std::size_t prompt_tokens, std::span<const std::
   for (const Limit& limit : {Limit{1, 4}, Limit{8, 3}, Limit{64, 2}}) {
     const std::size_t tokens = limit.steps * max_num_batched_tokens_;
     if (prompt_tokens <= tokens) return true;
-    const auto longer = std::ranges::count_if(left, [&](std::size_t other) { return other > tokens; });
+    const auto longer = std::ranges::count_if(others, [&](std::size_t other) { return other > tokens; });
     if (static_cast<std::size_t>(longer) >= (max_num_seqs_ * limit.eighths + 7) / 8) return false;
   }
   return true;

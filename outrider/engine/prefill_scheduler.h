@@ -12,11 +12,12 @@ class PrefillScheduler {
   PrefillScheduler(std::size_t max_num_seqs, std::size_t max_num_batched_tokens)
       : max_num_seqs_(max_num_seqs), max_num_batched_tokens_(max_num_batched_tokens) {}
 
-  // Whether a prompt of so many tokens may have a sequence. `left`: the tokens left of the prompts that have one.
+  // Whether a prompt of so many tokens may have a sequence. `others`: the lengths of the prompts that have one and are
+  // not processed; without what was reused.
   //
   // Prompts of more than 1, 8 and 64 steps have at most 1/2, 3/8 and 1/4 of the sequences: more would not process them
   // sooner, and so a prompt does not wait for a sequence until one is processed that is much longer than itself.
-  bool has_room(std::size_t prompt_tokens, std::span<const std::size_t> left) const;
+  bool has_room(std::size_t prompt_tokens, std::span<const std::size_t> others) const;
 
   // A prompt that has a sequence.
   struct Prompt {
