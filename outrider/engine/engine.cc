@@ -13,9 +13,6 @@
 namespace outrider {
 namespace {
 
-// Prompt logprobs need a row of logits for each prompt token. More in a step would take memory that is not planned.
-constexpr std::size_t kPromptLogprobsPerStep = 64;
-
 Progress failure(const std::exception& error) {
   Progress end;
   end.outcome = Outcome::kFailed;
@@ -248,12 +245,9 @@ std::vector<StepItem> Engine::plan_step() {
     }
   }
   std::ranges::stable_sort(prompts, {}, &RunningRequest::id);
-  std::size_t rows = kPromptLogprobsPerStep;
   std::vector<PrefillScheduler::Prompt> wanted;
   for (const RunningRequest* prompt : prompts) {
-    const std::size_t left = prompt->generation.prompt_tokens_left();
-    wanted.push_back({left, prompt->wants_prompt_logprobs ? std::min(left, rows) : left});
-    if (prompt->wants_prompt_logprobs) rows -= wanted.back().at_most;
+    wanted.push_back({prompt->generation.prompt_tokens_left(), prompt->wants_prompt_logprobs});
   }
   const std::vector<std::size_t> shares = prefill_.share(budget, wanted, !items.empty());
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -380,7 +374,7 @@ void Engine::report(StepReport report) {
   if (observer_ == nullptr) return;
   std::uint64_t filled = 0;
   for (const auto& running : running_) {
-    if (running->progress.outcome) continue;
+    if (running->ends()) continue;
     ++report.running;
     filled += running->generation.tokens().size() - running->generation.prompt_tokens_left();
   }

@@ -8,6 +8,8 @@ namespace {
 
 // Seconds that a step may take for prompts while other requests wait for it.
 constexpr double kSharedStep = 0.1;
+// Rows of logits of prompts in a step. More would take memory that is not planned.
+constexpr std::size_t kRowsPerStep = 64;
 
 }  // namespace
 
@@ -29,14 +31,20 @@ std::vector<std::size_t> PrefillScheduler::share(std::size_t budget, std::span<c
                                                  bool decoding) const {
   std::size_t of_short_prompts = 0;
   for (const Prompt& prompt : prompts) {
-    if (prompt.left <= max_num_batched_tokens_) of_short_prompts += prompt.at_most;
+    if (prompt.left > max_num_batched_tokens_) continue;
+    of_short_prompts += prompt.needs_logits ? std::min(prompt.left, kRowsPerStep) : prompt.left;
   }
   if (decoding || of_short_prompts != 0) {
     budget = std::min(budget, std::max({max_num_batched_tokens_ / 4, of_short_prompts, tokens_of_shared_step_}));
   }
   std::vector<std::size_t> shares(prompts.size());
+  std::size_t rows = kRowsPerStep;
   const auto give = [&](std::size_t i, std::size_t at_most) {
-    const std::size_t tokens = std::min({prompts[i].at_most - shares[i], at_most, budget});
+    std::size_t tokens = std::min({prompts[i].left - shares[i], at_most, budget});
+    if (prompts[i].needs_logits) {
+      tokens = std::min(tokens, rows);
+      rows -= tokens;
+    }
     shares[i] += tokens;
     budget -= tokens;
   };

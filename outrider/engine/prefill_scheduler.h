@@ -21,8 +21,8 @@ class PrefillScheduler {
 
   // A prompt that has a sequence.
   struct Prompt {
-    std::size_t left = 0;     // tokens
-    std::size_t at_most = 0;  // tokens that a step may process
+    std::size_t left = 0;       // tokens
+    bool needs_logits = false;  // of each token: a step processes few of such prompts
   };
   // The next step's tokens of each prompt. `budget`: the tokens that the step has for prompts. `prompts`: in the order
   // in which their requests arrived. `decoding`: other sequences wait for the step's tokens.

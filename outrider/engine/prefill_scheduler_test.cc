@@ -9,7 +9,7 @@ using Shares = std::vector<std::size_t>;
 
 Shares share(const PrefillScheduler& scheduler, std::size_t budget, const Shares& left, bool decoding) {
   std::vector<PrefillScheduler::Prompt> prompts;
-  for (const std::size_t tokens : left) prompts.push_back({tokens, tokens});
+  for (const std::size_t tokens : left) prompts.push_back({tokens});
   return scheduler.share(budget, prompts, decoding);
 }
 
@@ -51,11 +51,13 @@ TEST(PrefillScheduler, AStepThatOthersWaitForIsShort) {
   EXPECT_EQ(long_beside_decoding(), 200U);
 }
 
-// Prompt logprobs limit how much of a prompt a step can take; that does not make it a short prompt.
-TEST(PrefillScheduler, ALongPromptThatMayTakeLittleIsStillLong) {
-  const PrefillScheduler scheduler(16, 100);
-  const std::vector<PrefillScheduler::Prompt> prompts = {{5000, 64}, {5000, 0}, {90, 90}};
-  EXPECT_EQ(scheduler.share(100, prompts, false), (Shares{23, 0, 67}));
+TEST(PrefillScheduler, PromptsThatNeedLogitsShareTheirRows) {
+  const PrefillScheduler scheduler(16, 512);
+  using Prompts = std::vector<PrefillScheduler::Prompt>;
+  EXPECT_EQ(scheduler.share(512, Prompts{{5000, true}}, false), Shares{64});
+  // The oldest goes on, the shortest goes first, and being slow makes no prompt a short one.
+  EXPECT_EQ(scheduler.share(128, Prompts{{5000, true}, {5000, true}, {60, true}, {90, false}}, false),
+            (Shares{32, 0, 32, 64}));
 }
 
 TEST(PrefillScheduler, PromptsDoNotWaitForMuchLongerOnes) {

@@ -23,6 +23,8 @@ class RunningRequest {
   // Adds what a step of the sequence produced to `progress` and to the step's report. Without memory for it the request
   // ends.
   void advance(StepReport& report, std::size_t num_speculative_tokens);
+  // Whether it ends with this step.
+  bool ends() const { return progress.outcome.has_value() || stuck_; }
   // Ends the request if its output cannot go on. Call it once `sink` has the tokens before, which may be of the same
   // step.
   void end_if_stuck();

@@ -150,9 +150,11 @@ TemplateKwargs read_kwargs(const Fields& fields, ordered_json default_kwargs) {
   return read;
 }
 
-bool has_tools(const ordered_json& object) {
-  const auto tools = object.find("tools");
-  return tools != object.end() && tools->is_array() && !tools->empty();
+// In a message that the prompt shows them of.
+bool has_tools(const ordered_json& message) {
+  const ordered_json role = message.value("role", ordered_json());
+  const auto tools = message.find("tools");
+  return (role == "system" || role == "developer") && tools != message.end() && tools->is_array() && !tools->empty();
 }
 
 std::string encode(const ordered_json& messages, const ordered_json& given, const MessageEncoding& encoding) {

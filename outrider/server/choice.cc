@@ -22,9 +22,9 @@ Choice::Choice(const GenerationRequest& request, const Tokenizer& tokenizer, std
       prompt_(prompt),
       spelling_(request.tokens_as_ids ? TokenSpelling::kId : TokenSpelling::kText),
       message_(request.thinking_mode, request.parse_tools),
-      joined_(MessageStream::turn_markers()),
+      joined_(request.joined),
       completion_logprobs_(tokenizer, 0, spelling_) {
-  delta.content = joined_.push(request.echoed_text);
+  delta.content = request.echoed_text;
 }
 
 void Choice::take(const Progress& progress) {
@@ -71,7 +71,7 @@ void Choice::take_tokens(std::span<const OutputToken> tokens) {
   }
 }
 
-// They would tell the reasoning that the client does not want.
+// The ids would tell the reasoning that the client does not want.
 bool Choice::hides_tokens() const {
   return request_.chat && request_.thinking_mode == ThinkingMode::kThinking && !request_.include_reasoning;
 }
@@ -130,7 +130,7 @@ ordered_json Choice::tool_calls_json(bool with_index) {
 }
 
 ordered_json Choice::logprobs_json() {
-  if (!request_.params.logprobs || hides_tokens()) return nullptr;
+  if (!request_.params.logprobs) return nullptr;
   if (request_.chat) return {{"content", std::exchange(chat_logprobs_, ordered_json::array())}};
   return completion_logprobs_.take();
 }

@@ -60,7 +60,7 @@ class Choice {
   std::span<const TokenId> prompt_;
   TokenSpelling spelling_;
   MessageStream message_;
-  MarkerFilter joined_;  // of the echoed text with the content that follows it
+  MarkerFilter joined_;  // GenerationRequest::joined
   CompletionLogprobs completion_logprobs_;
   nlohmann::ordered_json chat_logprobs_ = nlohmann::ordered_json::array();
   nlohmann::ordered_json tokens_ = nlohmann::ordered_json::array();

@@ -236,7 +236,7 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
   ChatPrompt prompt = read_chat_prompt(fields, defaults);
   request.thinking_mode = prompt.thinking_mode;
   request.role = prompt.role;
-  if (fields.flag("echo").value_or(false)) request.echoed_text = prompt.last_content;
+  const bool echo = fields.flag("echo").value_or(false);
   request.parse_tools = prompt.has_tools;
   const auto* choice = fields.find("tool_choice");
   request.calls_named_tool = choice != nullptr && choice->is_object();
@@ -253,7 +253,8 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
   auto max_tokens = fields.integer("max_completion_tokens", 1, kNoLimit);
   if (!max_tokens) max_tokens = fields.integer("max_tokens", 1, kNoLimit);
   const Truncation truncation = read_truncation(fields, static_cast<std::uint64_t>(max_tokens.value_or(1)), defaults);
-  if (!truncation.tokens) check_text_fits(prompt.text, "messages", tokenizer, defaults);
+  if (!truncation.tokens || echo) check_text_fits(prompt.text, "messages", tokenizer, defaults);
+  if (echo) request.echoed_text = request.joined.push(prompt.last_content);
   std::vector<TokenId> ids = chat_ids(fields, prompt, tokenizer, gone);
   truncation.apply(ids);
   // Without max_tokens the output may fill the context.
@@ -268,6 +269,11 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
     fields.refuse("top_logprobs", "requires \"logprobs\": true.");
   }
   read_logprob_token_ids(fields, defaults, request);
+  if (request.thinking_mode == ThinkingMode::kThinking && !request.include_reasoning) {
+    // They would tell the reasoning.
+    request.params.logprobs.reset();
+    request.params.logprob_token_ids.clear();
+  }
   check_fits(fields, request, defaults);
   return request;
 }

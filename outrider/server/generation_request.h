@@ -9,6 +9,8 @@
 
 #include "outrider/engine/request.h"
 #include "outrider/server/fields.h"
+#include "outrider/server/marker_filter.h"
+#include "outrider/server/message_stream.h"
 #include "outrider/server/request_defaults.h"
 
 namespace outrider {
@@ -42,8 +44,9 @@ struct GenerationRequest {
   bool parallel_tool_calls = true;
   bool include_reasoning = true;
   bool return_prompt_text = false;
-  std::string role;         // of the message that is generated
-  std::string echoed_text;  // its beginning, if `echo` is set
+  std::string role;                                    // of the message that is generated
+  std::string echoed_text;                             // its beginning, if `echo` is set, without markers
+  MarkerFilter joined{MessageStream::turn_markers()};  // of that text with the content that follows it
 };
 
 // Throws ApiError. Once stop is requested of `gone`, the work on the prompt ends early, and the result is of no use.

@@ -34,15 +34,10 @@ std::size_t MarkerFilter::held_bytes() const {
 }
 
 std::string MarkerFilter::push(std::string_view text) {
-  held_ += text;
-  for (bool found = true; found;) {
-    found = false;
-    for (const std::string_view marker : markers_) {
-      for (std::size_t at = held_.find(marker); at != std::string::npos; at = held_.find(marker)) {
-        held_.erase(at, marker.size());
-        found = true;
-      }
-    }
+  for (const char c : text) {
+    held_ += c;
+    const auto ended = std::ranges::find_if(markers_, [&](std::string_view marker) { return held_.ends_with(marker); });
+    if (ended != markers_.end()) held_.resize(held_.size() - ended->size());
   }
   const std::size_t certain = held_.size() - held_bytes();
   std::string out = held_.substr(0, certain);

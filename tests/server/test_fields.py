@@ -2,6 +2,7 @@
 
 import openai
 import pytest
+from conftest import wait_until
 
 QUESTION = [{"role": "user", "content": "Genesis 1"}]
 THINKING = {"chat_template_kwargs": {"thinking": True}}
@@ -75,12 +76,13 @@ def test_allowed_token_ids(client, ids):
     assert set(choice.model_extra["token_ids"]) <= {*allowed} and choice.finish_reason == "length"
 
 
-def test_nothing_is_left(client, ids):
+def test_nothing_is_left(server, client, ids):
     with pytest.raises(openai.BadRequestError, match="No token is allowed as number 1 of the output"):
         complete(client, allowed_token_ids=[ids("</think>", one=True)], response_format={"type": "json_object"})
     with pytest.raises(openai.APIError, match="No token is allowed as number 3 "):
         list(client.completions.create(model="kjv", prompt="a", max_tokens=9, stream=True, extra_body={
             "allowed_token_ids": [ids(" God", one=True)], "bad_words": [" God God God"]}))
+    wait_until(lambda: server.metrics()["vllm:num_requests_running"] == 0)  # without another request
     assert complete(client).choices[0].text
 
 
@@ -214,8 +216,8 @@ def test_logprobs_of_listed_tokens(client, ids):
     answer = client.chat.completions.create(model="kjv", messages=QUESTION, max_tokens=3, logprobs=True, extra_body={
         "logprob_token_ids": listed, "return_tokens_as_token_ids": True})
     for token in answer.choices[0].logprobs.content:
-        tops = [top.token for top in token.top_logprobs]
-        assert tops == [token.token] * (token.token not in tops[1:]) + [f"token_id:{id}" for id in listed]
+        names = [f"token_id:{id}" for id in listed]
+        assert [top.token for top in token.top_logprobs] == [token.token] * (token.token not in names) + names
 
 
 def test_truncate_prompt_tokens(client):

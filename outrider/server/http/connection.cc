@@ -86,6 +86,7 @@ class Connection : public OpenConnection {
     const Clock::rep since = waiting_since_;
     return since == kBusy ? std::nullopt : std::optional(Clock::time_point(Clock::duration(since)));
   }
+  bool has_unread_response() const override { return unread_; }
   void abandon() override { gone_.request_stop(); }
   // Ends the connection at once, from any thread, without memory: for a response that could not be sent. What waits for
   // the client sees that.
@@ -191,6 +192,7 @@ class Connection : public OpenConnection {
     parser_->body_limit(context_->options.max_body);
     parser_->get().body().share = std::make_shared<ByteBudget::Share>(context_->pending_bodies);
     begun_reading_ = false;
+    unread_ = false;
     exchange_ = {};
     waiting_since_ = Clock::now().time_since_epoch().count();
     if (buffer_.size() != 0) return read_header();
@@ -336,6 +338,7 @@ class Connection : public OpenConnection {
   void finish() {
     disconnected_ = nullptr;
     finished_ = true;
+    unread_ = true;
     waiting_since_ = Clock::now().time_since_epoch().count();
     flush();
   }
@@ -431,6 +434,7 @@ class Connection : public OpenConnection {
   static constexpr std::size_t kMaxUnparsed = std::size_t{64} << 10;
   static constexpr std::size_t kKeptBuffer = std::size_t{64} << 10;
   std::atomic<Clock::rep> waiting_since_ = Clock::now().time_since_epoch().count();
+  std::atomic<bool> unread_ = false;  // it waits for a complete response to be read
   std::mutex closing_;
 
   HttpExchange exchange_;

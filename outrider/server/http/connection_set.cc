@@ -1,5 +1,8 @@
 #include "outrider/server/http/connection_set.h"
 
+#include <new>
+#include <utility>
+
 namespace outrider {
 
 void ConnectionSet::insert(OpenConnection& connection) {
@@ -37,17 +40,28 @@ void ConnectionSet::abandon() {
 
 bool ConnectionSet::close_longest_waiting() {
   std::shared_ptr<OpenConnection> longest;
-  OpenConnection::Clock::time_point since;
+  // An idle one is chosen before one whose client may still read.
+  std::pair<bool, OpenConnection::Clock::time_point> best;
   for (auto& connection : live()) {
-    const auto waiting = connection->waiting_since();
-    if (!waiting || (longest != nullptr && *waiting >= since)) continue;
+    const auto since = connection->waiting_since();
+    if (!since) continue;
+    const std::pair waiting(connection->has_unread_response(), *since);
+    if (longest != nullptr && waiting >= best) continue;
     longest = std::move(connection);
-    since = *waiting;
+    best = waiting;
   }
   if (longest == nullptr) return false;
-  longest->close_if_waiting();
   // It closes soon; another is to be chosen meanwhile.
-  erase(*longest);
+  std::unique_lock lock(mutex_);
+  auto node = open_.extract(longest.get());
+  lock.unlock();
+  try {
+    longest->close_if_waiting();
+  } catch (const std::bad_alloc&) {
+    lock.lock();
+    open_.insert(std::move(node));
+    throw;
+  }
   return true;
 }
 

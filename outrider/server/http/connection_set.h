@@ -23,6 +23,8 @@ class OpenConnection : public std::enable_shared_from_this<OpenConnection> {
   // Since when it has waited for its client: for the header of a request, or for a complete response to be read.
   // Nothing while it has a request.
   virtual std::optional<Clock::time_point> waiting_since() const = 0;
+  // It waits for a response to be read.
+  virtual bool has_unread_response() const = 0;
   // Closes it if it still waits; otherwise puts it back into the set.
   virtual void close_if_waiting() = 0;
   // Nobody wants its work any more. Only once no thread of the server runs.
@@ -38,7 +40,8 @@ class ConnectionSet {
   std::size_t size() const;
   void close_idle();
   void abandon();
-  // Closes the connection that has waited longest for its client. Returns false if none waits.
+  // Closes the connection that has waited longest for a request, or if none does, for a response to be read. Returns
+  // false if none waits.
   bool close_longest_waiting();
   // Returns whether the last one closed within the time.
   bool wait_empty(unsigned milliseconds);

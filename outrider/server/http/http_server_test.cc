@@ -436,6 +436,11 @@ TEST(HttpServer, ANewConnectionReplacesOneThatDoesNotReadItsResponse) {
   Client other(server.port());
   other.send("GET /a HTTP/1.1\r\n\r\n");
   EXPECT_THAT(other.read_until("]"), EndsWith("GET /a []"));
+  // It is idle now, so it is replaced before the other one that does not read, which has waited longer.
+  Client next(server.port());
+  next.send("GET /b HTTP/1.1\r\n\r\n");
+  EXPECT_THAT(next.read_until("]"), EndsWith("GET /b []"));
+  EXPECT_EQ(other.read_all(), "");
 }
 
 TEST(HttpServer, LivesOnWithoutMemory) {

@@ -48,10 +48,10 @@ TEST(WorkQueue, NoClientHasAllThreads) {
   queue.add(first.work("a", 0));
   first.wait_begun();
   queue.add({[&] { second.set_value(); }, {}, "a", 0});
+  std::future<void> done = second.get_future();
+  EXPECT_EQ(done.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
   queue.add({[&] { other.set_value(); }, {}, "b", 0});
   other.get_future().wait();
-  std::future<void> done = second.get_future();
-  EXPECT_EQ(done.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
   first.end();
   done.wait();
 }
