@@ -383,6 +383,7 @@ class Connection : public OpenConnection {
   }
 
   void next() {
+    unread_ = false;
     report();
     finished_ = false;
     answering_ = false;
