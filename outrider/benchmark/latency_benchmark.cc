@@ -14,6 +14,7 @@
 #include "outrider/decoding/decoder.h"
 #include "outrider/decoding/drafter_methods.h"
 #include "outrider/util/error.h"
+#include "outrider/util/seconds.h"
 
 namespace outrider {
 namespace {
@@ -26,10 +27,6 @@ GenerationParams generation_params(const LatencyBenchmarkOptions& options) {
 }
 
 using Clock = std::chrono::steady_clock;
-
-double elapsed(Clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 // The decoder of one setting, and what its drafter took so far.
 struct Setting {
@@ -56,7 +53,7 @@ class BreakdownTimer {
 
   void add_to(DecodeBreakdown& breakdown) const {
     ++breakdown.steps;
-    breakdown.seconds += elapsed(Clock::now() - begin_);
+    breakdown.seconds += seconds(Clock::now() - begin_);
     breakdown.drafter_seconds += drafter_.seconds - drafter_before_.seconds;
     const OperationTimes of_drafter = drafter_.operations - drafter_before_.operations;
     breakdown.drafter += of_drafter;
@@ -101,8 +98,8 @@ void run_once(const Setting& setting, std::span<const std::vector<std::uint32_t>
   }
   const auto end = Clock::now();
   if (result == nullptr) return;
-  result->latencies.push_back(elapsed(end - begin));
-  result->prefills.push_back(elapsed(prefilled - begin));
+  result->latencies.push_back(seconds(end - begin));
+  result->prefills.push_back(seconds(prefilled - begin));
   for (const Generation& generation : generations) result->speculation += generation.counts();
 }
 

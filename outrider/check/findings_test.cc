@@ -18,6 +18,7 @@
 #include "outrider/check/report.h"
 #include "outrider/checkpoint/safetensors_header.h"
 #include "outrider/testing/temp_dir.h"
+#include "outrider/testing/unaligned_file.h"
 
 namespace outrider {
 namespace {
@@ -726,14 +727,7 @@ TEST(Findings, NamesOnly) {
 TEST(Findings, UnalignedData) {
   TempDir dir;
   artifact(Family::kBf16).write(dir.path());
-  const std::filesystem::path path = dir / "model-00001-of-00001.safetensors";
-  std::string bytes = testing::read_file(path);
-  std::uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), 8);
-  bytes.insert(8 + length, " ");
-  ++length;
-  std::memcpy(bytes.data(), &length, 8);
-  write_file(path, bytes);
+  testing::make_unaligned(dir / "model-00001-of-00001.safetensors");
   expect(check_path(dir.path()), Code::kUnalignedData, 0, "model-00001-of-00001.safetensors");
 }
 

@@ -55,7 +55,7 @@ void Choice::take_prompt_logprobs(std::span<const TokenLogprobs> logprobs) {
 }
 
 void Choice::take_tokens(std::span<const OutputToken> tokens) {
-  if (hides_tokens()) return;
+  if (request_.hides_reasoning()) return;  // which the tokens would tell
   for (const OutputToken& token : tokens) {
     if (request_.return_tokens) {
       tokens_.push_back({{"id", token.id}, {"text", token_text(tokenizer_, token.id)}, {"drafted", token.drafted}});
@@ -69,11 +69,6 @@ void Choice::take_tokens(std::span<const OutputToken> tokens) {
       completion_logprobs_.add(token.id, &*token.logprobs);
     }
   }
-}
-
-// The ids would tell the reasoning that the client does not want.
-bool Choice::hides_tokens() const {
-  return request_.chat && request_.thinking_mode == ThinkingMode::kThinking && !request_.include_reasoning;
 }
 
 void Choice::add(MessageStream::Delta more) {
@@ -136,7 +131,7 @@ ordered_json Choice::logprobs_json() {
 }
 
 void Choice::add_tokens(ordered_json& object) {
-  if (hides_tokens()) return;
+  if (request_.hides_reasoning()) return;
   if (request_.return_token_ids) object["token_ids"] = std::exchange(token_ids_, ordered_json::array());
   if (!request_.return_tokens) return;
   object["tokens"] = std::exchange(tokens_, ordered_json::array());

@@ -51,7 +51,6 @@ class Choice {
  private:
   void take_prompt_logprobs(std::span<const TokenLogprobs> logprobs);
   void take_tokens(std::span<const OutputToken> tokens);
-  bool hides_tokens() const;
   void add(MessageStream::Delta more);
   void end(const Progress& progress);
 

@@ -269,8 +269,7 @@ GenerationRequest read_chat_request(const nlohmann::ordered_json& body, const To
     fields.refuse("top_logprobs", "requires \"logprobs\": true.");
   }
   read_logprob_token_ids(fields, defaults, request);
-  if (request.thinking_mode == ThinkingMode::kThinking && !request.include_reasoning) {
-    // They would tell the reasoning.
+  if (request.hides_reasoning()) {  // which logprobs would tell
     request.params.logprobs.reset();
     request.params.logprob_token_ids.clear();
   }

@@ -19,7 +19,7 @@ namespace outrider {
 struct GenerationRequest {
   bool chat = false;
   std::vector<std::vector<TokenId>> prompts;
-  std::vector<std::string> prompt_texts;  // for `echo` and `return_prompt_text`, else of chats only
+  std::vector<std::string> prompt_texts;  // of chats, and of completions with `echo`
   std::size_t n = 1;                      // choices per prompt
 
   GenerationParams params;
@@ -44,6 +44,7 @@ struct GenerationRequest {
   bool parallel_tool_calls = true;
   bool include_reasoning = true;
   bool return_prompt_text = false;
+  bool hides_reasoning() const { return thinking_mode == ThinkingMode::kThinking && !include_reasoning; }
   std::string role;                                    // of the message that is generated
   std::string echoed_text;                             // its beginning, if `echo` is set, without markers
   MarkerFilter joined{MessageStream::turn_markers()};  // of that text with the content that follows it

@@ -5,13 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "outrider/artifact/repair/repair.h"
 #include "outrider/artifact/synthetic/synthetic_checkpoint.h"
 #include "outrider/testing/repaired_artifact.h"
 #include "outrider/testing/temp_dir.h"
+#include "outrider/testing/unaligned_file.h"
 
 namespace outrider {
 namespace {
@@ -117,14 +117,7 @@ TEST_F(RepairOnRequest, TakesTheModelsFieldsFromTheReferenceAndKeepsHowItIsStore
 
 TEST_F(RepairOnRequest, AlignsTheDataOfAFile) {
   write_artifact_of(in(), Family::kOfficial);
-  const std::filesystem::path path = in() / "model-00002-of-00002.safetensors";
-  std::string bytes = testing::read_file(path);
-  std::uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), 8);
-  bytes.insert(8 + length, " ");
-  ++length;
-  std::memcpy(bytes.data(), &length, 8);
-  write_file(path, bytes);
+  testing::make_unaligned(in() / "model-00002-of-00002.safetensors");
   repair(Code::kUnalignedData);
   expect_same_tensors();
   EXPECT_EQ(testing::read_file(in() / "config.json"), testing::read_file(out() / "config.json"));

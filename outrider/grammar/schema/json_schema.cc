@@ -13,6 +13,7 @@
 #include "outrider/grammar/schema/number_range.h"
 #include "outrider/grammar/schema/pattern.h"
 #include "outrider/grammar/schema/schema_merge.h"
+#include "outrider/util/dumped_json.h"
 #include "outrider/util/error.h"
 #include "outrider/util/printable.h"
 
@@ -68,10 +69,6 @@ const ordered_json* find(const ordered_json& schema, const char* keyword) {
   return found == schema.end() ? nullptr : &*found;
 }
 
-std::string dumped(const ordered_json& value) {
-  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
 // The approximate cost of a copy, in steps of AutomatonBuilder::spend().
 std::size_t weight(const ordered_json& value) {
   std::size_t sum = 8;
@@ -92,7 +89,7 @@ bool has_binary(const ordered_json& value) {
 JsonSchemaCompiler::JsonSchemaCompiler(AutomatonBuilder& builder, JsonText& json, const ordered_json& root,
                                        std::string where)
     : builder_(builder), json_(json), root_(root), where_(std::move(where)) {
-  const std::size_t bytes = dumped(root).size();
+  const std::size_t bytes = dumped_json(root).size();
   if (bytes > kMaxBytes) {
     throw Error(fmt::format("{}: the schema has {} bytes; the maximum is {}.", where_, bytes, kMaxBytes));
   }
@@ -138,7 +135,7 @@ ordered_json JsonSchemaCompiler::resolved(ordered_json schema, const std::string
 }
 
 JsonSchemaCompiler::Rule JsonSchemaCompiler::rule_of(const ordered_json& schema, const std::string& path) {
-  std::string text = dumped(schema);
+  std::string text = dumped_json(schema);
   builder_.spend(2 * text.size());
   const auto [known, added] = rules_.try_emplace(std::move(text), 0);
   if (added) {
@@ -321,7 +318,7 @@ void JsonSchemaCompiler::add_values(State from, State to, const ordered_json& sc
   const std::vector<std::string> allowed = schema.contains("type") ? types(schema, path) : std::vector<std::string>();
   for (const ordered_json& value : values) {
     const auto fits = [&](const std::string& type) { return has_type(value, type); };
-    if (allowed.empty() || std::ranges::any_of(allowed, fits)) texts.push_back(dumped(value));
+    if (allowed.empty() || std::ranges::any_of(allowed, fits)) texts.push_back(dumped_json(value));
   }
   if (const ordered_json* nullable = find(schema, "nullable"); nullable != nullptr && *nullable == true) {
     texts.emplace_back("null");
@@ -390,7 +387,7 @@ void JsonSchemaCompiler::add_object(State from, State to, const ordered_json& sc
     const State member = builder_.new_state();
     builder_.jump(none, member);
     builder_.jump(json_.add_comma(some), member);
-    const State key = builder_.literal(member, dumped(property.name));
+    const State key = builder_.literal(member, dumped_json(property.name));
     const State after = builder_.call(json_.add_colon(key), rule_of(property.schema, value_path(property)));
     const State no_more = builder_.new_state();
     if (!property.required) {

@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "outrider/grammar/schema/number_range.h"
+#include "outrider/util/dumped_json.h"
 #include "outrider/util/error.h"
 
 namespace outrider {
@@ -25,13 +26,9 @@ bool contains(const ordered_json& list, const ordered_json& value) {
   return std::ranges::find(list, value) != list.end();
 }
 
-std::string text_of(const ordered_json& value) {
-  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
 std::unordered_set<std::string> texts_of(const ordered_json& list) {
   std::unordered_set<std::string> texts;
-  for (const ordered_json& value : list) texts.insert(text_of(value));
+  for (const ordered_json& value : list) texts.insert(dumped_json(value));
   return texts;
 }
 
@@ -40,7 +37,7 @@ ordered_json values_of_both(const ordered_json& a, const ordered_json& b) {
   ordered_json both = ordered_json::array();
   const std::unordered_set<std::string> texts = texts_of(b);
   for (const ordered_json& value : a) {
-    if (texts.contains(text_of(value))) both.push_back(value);
+    if (texts.contains(dumped_json(value))) both.push_back(value);
   }
   return both;
 }
@@ -48,7 +45,7 @@ ordered_json values_of_both(const ordered_json& a, const ordered_json& b) {
 ordered_json values_of_either(ordered_json a, const ordered_json& b) {
   std::unordered_set<std::string> texts = texts_of(a);
   for (const ordered_json& value : b) {
-    if (texts.insert(text_of(value)).second) a.push_back(value);
+    if (texts.insert(dumped_json(value)).second) a.push_back(value);
   }
   return a;
 }
